@@ -1,0 +1,109 @@
+"""Every error that shapestore raises, under one root: :class:`ShapeStoreError`.
+
+Each carries its facts as fields, and a message that says what happened, to what, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ShapeStoreError(Exception):
+    """The root of all errors of this package."""
+
+
+class InvalidShapeError(ShapeStoreError, ValueError):
+    """A shape's table, where, params or columns are not acceptable; the message says which and why."""
+
+
+class InvalidRowError(ShapeStoreError, ValueError):
+    """A creator gave something that cannot be a row: not a mapping of str, or a value JSON cannot hold."""
+
+
+class CreateFailedError(ShapeStoreError):
+    """The creator of a shape failed. Every waiter gets a fresh instance.
+
+    ``__cause__`` is the creator's own exception in the process that led; elsewhere it is None.
+    """
+
+    def __init__(self, error_type: str, message: str, retry_after: float) -> None:
+        super().__init__(f"{error_type}: {message}" if message else error_type)
+        self.error_type = error_type
+        """The name of the exception's class, as the leader's process knew it."""
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds for which callers are given this same failure, counted from when it happened."""
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, float]]:
+        return type(self), (self.error_type, self.message, self.retry_after)
+
+
+class RetryLater(Exception):  # noqa: N818 - a creator's word to the store, not an error of the store
+    """Raised by a creator to hold its failure for ``seconds``, where that is longer than the grace window.
+
+    >>> raise RetryLater(30, "the source asks for fewer requests")
+    Traceback (most recent call last):
+    shapestore.errors.RetryLater: the source asks for fewer requests
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(message or f"the creator asked for {seconds:g} s without another attempt")
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"RetryLater takes a finite number of seconds >= 0, not {seconds!r}")
+        self.seconds = seconds
+
+
+class WaitTimeoutError(ShapeStoreError, TimeoutError):
+    """The caller's time is up. The creation goes on; ``__cause__`` tells what held it up, if that is known."""
+
+
+class StoreBusyError(ShapeStoreError):
+    """A bound is reached, or the write gate was not to be had. Nothing was changed; try again after ``retry_after``."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which another try is worth while."""
+
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        return type(self), (str(self), self.retry_after)
+
+
+class StoreClosedError(ShapeStoreError):
+    """The store is not open: not yet, or no more."""
+
+
+class ShapeGoneError(ShapeStoreError, LookupError):
+    """No shape has this handle any more: it was deleted, evicted, invalidated or refreshed. Ask for the shape again."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(f"no shape has the handle {handle!r} (any more); ask for the shape again by get_or_create")
+        self.handle = handle
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.handle,)
+
+
+class SupersededError(ShapeStoreError):
+    """An attempt's fence no longer holds: its lock row was released, invalidated or taken over. It changed nothing."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(f"the attempt {handle!r} was superseded: its lock row was released, invalidated or taken over")
+        self.handle = handle
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.handle,)
+
+
+class MigrationRequiredError(ShapeStoreError):
+    """The file's schema is not the one this version works with; the message names the command, or the remedy."""
+
+
+class CorruptStoreError(ShapeStoreError):
+    """The file is not a database, or a damaged one. Nothing is repaired by guessing; restore it or move it away."""
+
+
+class ForkedStoreError(ShapeStoreError):
+    """The store was opened before a fork and is used in the child. Open a store of its own in each process."""
+
+
+class StorageError(ShapeStoreError):
+    """The disk or the operating system refused: full, unreadable, gone. The store goes on when the cause is gone."""
