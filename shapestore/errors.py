@@ -5,6 +5,9 @@ Each carries its facts as fields, and a message that says what happened, to what
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 
 class ShapeStoreError(Exception):
     """The root of all errors of this package."""
@@ -16,6 +19,10 @@ class InvalidShapeError(ShapeStoreError, ValueError):
 
 class InvalidRowError(ShapeStoreError, ValueError):
     """A creator gave something that cannot be a row: not a mapping of str, or a value JSON cannot hold."""
+
+
+class InvalidCreatorError(ShapeStoreError, TypeError):
+    """A creator is no callable, or there is none where a shape is missing."""
 
 
 class CreateFailedError(ShapeStoreError):
@@ -107,3 +114,13 @@ class ForkedStoreError(ShapeStoreError):
 
 class StorageError(ShapeStoreError):
     """The disk or the operating system refused: full, unreadable, gone. The store goes on when the cause is gone."""
+
+
+E = TypeVar("E", bound=ShapeStoreError)
+
+
+def fresh(error: E) -> E:
+    """A copy to be raised elsewhere: one instance raised by many callers would gather the tracebacks of all."""
+    another = copy.copy(error)
+    another.__cause__ = error.__cause__
+    return another

@@ -6,7 +6,7 @@ milliseconds since the epoch in columns ending ``_ms``; the views say the same i
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, text
 
 metadata = MetaData()
 
@@ -92,7 +92,7 @@ creations = Table(
     Column("retry_after_ms", Integer),
     Column("duration_ms", Integer),
     Column("row_count", Integer),
-    Column("followers", Integer, nullable=False, server_default="0"),
+    Column("followers", Integer, nullable=False, server_default=text("0")),
     Column("finished_at_ms", Integer, nullable=False),
     CheckConstraint(
         "outcome IN ('created', 'failed', 'abandoned', 'died', 'released', 'invalidated')",

@@ -1,0 +1,64 @@
+"""shapestore: a SQLite-only store of shapes, each created once however many ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shapestore.create_lock import CreateLock, Failure
+from shapestore.errors import (
+    CorruptStoreError,
+    CreateFailedError,
+    ForkedStoreError,
+    InvalidCreatorError,
+    InvalidRowError,
+    InvalidShapeError,
+    MigrationRequiredError,
+    RetryLater,
+    ShapeGoneError,
+    ShapeStoreError,
+    StorageError,
+    StoreBusyError,
+    StoreClosedError,
+    SupersededError,
+    WaitTimeoutError,
+)
+from shapestore.shape import Shape
+from shapestore.store import ShapeStore
+from shapestore.stored_shape import StoredShape
+from shapestore.telemetry import Stats
+
+if TYPE_CHECKING:
+    from shapestore.sources import SQLSource
+
+__all__ = [
+    "CorruptStoreError",
+    "CreateFailedError",
+    "CreateLock",
+    "Failure",
+    "ForkedStoreError",
+    "InvalidCreatorError",
+    "InvalidRowError",
+    "InvalidShapeError",
+    "MigrationRequiredError",
+    "RetryLater",
+    "SQLSource",
+    "Shape",
+    "ShapeGoneError",
+    "ShapeStore",
+    "ShapeStoreError",
+    "Stats",
+    "StorageError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoredShape",
+    "SupersededError",
+    "WaitTimeoutError",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "SQLSource":  # SQLAlchemy takes 140 ms to import, and not everybody reads a database
+        from shapestore.sources import SQLSource
+
+        return SQLSource
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""How a store's file is opened: one connection that writes, and two that cannot.
+
+On every one: no checkpoint of SQLite's own (the writer makes them, under the gate; see gate.py), no
+implicit transactions (``isolation_level=None``), and no trust in functions that a schema may name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+from urllib.parse import quote
+
+import aiosqlite
+
+from shapestore.errors import StorageError
+
+Durability = Literal["normal", "full"]
+
+OLDEST_SQLITE = (3, 38, 0)  # unixepoch(), ->> (3.38), STRICT (3.37), RETURNING (3.35)
+
+# How long a write waits for a foreign writer (the shell, Litestream) that holds SQLite's lock, and a long read for
+# the moment in which a closing process recovers the file. Less than the gate's own bound.
+BUSY_TIMEOUT_MS = 5_000
+_JOURNAL_SIZE_LIMIT_BYTES = 8 * 1024 * 1024
+
+
+def check_sqlite_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Raise StorageError where the SQLite that Python was built with is too old for the schema."""
+    if version < OLDEST_SQLITE:
+        found, needed = (".".join(map(str, v)) for v in (version, OLDEST_SQLITE))
+        raise StorageError(f"SQLite {found} is too old: shapestore needs {needed}; use a newer Python build")
+
+
+def open_look(path: str) -> sqlite3.Connection:
+    """A read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer."""
+    connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=0)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA trusted_schema = 0")
+    return connection
+
+
+async def open_reader(path: str) -> aiosqlite.Connection:
+    """A read-only connection on a thread of its own, for whatever takes longer than a point read."""
+    connection = await _connect(_uri(path, "ro"))
+    await _pragmas(connection, "query_only = 1")
+    return connection
+
+
+async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection:
+    """The read-write connection. The file exists already; the caller holds the gate (WAL is switched on here)."""
+    connection = await _connect(_uri(path, "rw"))
+    await _pragmas(
+        connection,
+        "journal_mode = WAL",
+        "wal_autocheckpoint = 0",
+        f"synchronous = {durability.upper()}",
+        f"journal_size_limit = {_JOURNAL_SIZE_LIMIT_BYTES}",
+    )
+    return connection
+
+
+def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
+    return f"file:{quote(path)}?mode={mode}"
+
+
+async def _connect(uri: str) -> aiosqlite.Connection:
+    connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
+    _stop_when_the_main_thread_ends(connection)
+    return await connection
+
+
+def _connector(uri: str) -> Callable[[], sqlite3.Connection]:
+    return lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+
+
+async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
+    try:
+        for pragma in (*pragmas, "trusted_schema = 0"):
+            await connection.execute_fetchall(f"PRAGMA {pragma}")
+    except BaseException:
+        await asyncio.shield(connection.close())
+        raise
+
+
+# aiosqlite's threads are not daemons, so the interpreter joins them when the main thread ends; a connection whose
+# close was forgotten would hang it. One daemon thread waits for that end, and then stops what is still open.
+_connections: weakref.WeakSet[aiosqlite.Connection] = weakref.WeakSet()
+_watchers: dict[int, threading.Thread] = {}
+
+
+def _stop_when_the_main_thread_ends(connection: aiosqlite.Connection) -> None:
+    _connections.add(connection)
+    main_thread = threading.main_thread()
+    if main_thread.ident not in _watchers and main_thread.is_alive():
+        watcher = threading.Thread(target=_stop_connections, name="shapestore-at-exit", daemon=True)
+        _watchers[main_thread.ident or 0] = watcher
+        watcher.start()
+
+
+def _stop_connections() -> None:
+    threading.main_thread().join()
+    for connection in list(_connections):
+        connection.stop()
+
+
+def fetch_all(connection: sqlite3.Connection, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """All rows of a statement, so that no cursor stays half read: one would pin its snapshot and the WAL."""
+    return connection.execute(statement, parameters).fetchall()

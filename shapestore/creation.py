@@ -1,0 +1,147 @@
+"""One attempt's creator, and its rows' way to the writer: called, iterated, encoded, sent in chunks.
+
+While one chunk is being written the next is being read, and no further: that is the back-pressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from shapestore.commands import AddRows
+from shapestore.creator_thread import run_in_thread
+from shapestore.errors import InvalidRowError, SupersededError
+from shapestore.shape import Shape
+from shapestore.snapshot import Chunk, Encoder
+from shapestore.writer import Writer
+
+Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+Creator = Callable[[Shape], Rows | Awaitable[Rows]]
+
+
+class Creation:
+    """The attempt ``handle``: runs ``creator`` for ``shape``, and ends with what is left for the publication."""
+
+    def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer) -> None:
+        self._shape = shape
+        self._handle = handle
+        self._creator = creator
+        self._writer = writer
+        self._encoder = Encoder(handle)
+        self._sent: asyncio.Future[bool] | None = None
+        self._stopped = False
+        self._in_thread = False
+        self._task: asyncio.Task[Chunk] | None = None
+
+    @property
+    def row_count(self) -> int:
+        return self._encoder.row_count
+
+    def start(self) -> asyncio.Task[Chunk]:
+        """Begin, in the caller's context. The task ends with the rows that filled no chunk, or with what went wrong.
+
+        It ends when the creator does, and not before: until then the creator holds its place among ``max_creating``.
+        """
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"shapestore creation {self._handle}")
+        return self._task
+
+    def stop(self) -> None:
+        """Have no more of it: a coroutine is cancelled; a thread, which cannot be, is refused at its next chunk."""
+        self._stopped = True
+        if self._task is not None and not self._in_thread:
+            self._task.cancel()
+
+    async def _run(self) -> Chunk:
+        if _runs_on_the_loop(self._creator):
+            await self._take_on_the_loop(self._creator(self._shape))
+        else:
+            self._in_thread = True
+            loop = asyncio.get_running_loop()
+            rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
+            self._in_thread = False
+            if rest is not None:
+                self._refuse_if_stopped()
+                await self._take_on_the_loop(rest)
+        await self._all_sent()
+        return self._encoder.rest()
+
+    # --- on the loop
+
+    async def _take_on_the_loop(self, given: Any) -> None:
+        rows = await given if inspect.isawaitable(given) else given
+        if isinstance(rows, AsyncIterable):
+            async with _async_closing(rows):
+                async for row in rows:
+                    await self._take(row)
+        else:
+            with _closing(rows):
+                for row in _iterable(rows):
+                    await self._take(row)
+
+    async def _take(self, row: Any) -> None:
+        chunk = self._encoder.add(row)
+        if chunk is not None:
+            await self._send(chunk)
+
+    async def _send(self, chunk: Chunk) -> None:
+        await self._all_sent()
+        self._refuse_if_stopped()
+        self._sent = self._writer.submit(AddRows(chunk))
+
+    async def _all_sent(self) -> None:
+        if self._sent is not None and not await self._sent:
+            raise SupersededError(self._handle)
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise SupersededError(self._handle)
+
+    # --- in the creator's thread
+
+    def _take_in_thread(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """Call the creator and iterate what it gives. What only the loop can iterate is given back."""
+        rows = self._creator(self._shape)
+        if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
+            return rows
+        with _closing(rows):
+            for row in _iterable(rows):
+                chunk = self._encoder.add(row)
+                if chunk is not None:
+                    asyncio.run_coroutine_threadsafe(self._send(chunk), loop).result()
+        return None
+
+
+def _runs_on_the_loop(creator: Creator) -> bool:
+    """Whether calling it blocks nothing: an async function, or an object whose ``__call__`` is one."""
+    return any(
+        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        for function in (creator, creator.__call__)
+    )
+
+
+def _iterable(rows: Any) -> Iterable[Any]:
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise InvalidRowError(f"the creator gave a {type(rows).__name__}, not an iterable of rows: {rows!r:.100}")
+    return rows
+
+
+@contextlib.contextmanager
+def _closing(rows: Any) -> Iterator[None]:
+    """A generator left half way is closed at once, by whom it ran in, so that what it holds open is closed too."""
+    try:
+        yield
+    finally:
+        if inspect.isgenerator(rows):
+            rows.close()
+
+
+@contextlib.asynccontextmanager
+async def _async_closing(rows: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if inspect.isasyncgen(rows):
+            await rows.aclose()

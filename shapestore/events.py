@@ -1,0 +1,95 @@
+"""What a store tells to ``on_event``: one small object a step. Hits are only counted, in ``store.stats``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Led(Event):
+    """An attempt of this store leads: its lock row is committed, its creator is about to run."""
+
+    comparable: str
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Event):
+    """A caller joined an attempt that was under way in this store."""
+
+    comparable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Event):
+    """An attempt of this store was published."""
+
+    comparable: str
+    handle: str
+    row_count: int
+    duration_ms: int
+    """From the claim to the publication."""
+    followers: int
+    """Callers of this store who were waiting, beside the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """An attempt of this store failed, and the failure was published."""
+
+    comparable: str
+    handle: str
+    error_type: str
+    message: str
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Event):
+    """A caller's time was up."""
+
+    comparable: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver(Event):
+    """An attempt of this store leads over another, whose owner is dead or whose failure is out of date."""
+
+    comparable: str
+    handle: str
+    over: str
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded(Event):
+    """An attempt of this store lost its fence; it changed nothing."""
+
+    comparable: str
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept(Event):
+    """Failures whose window was over were removed."""
+
+    handles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted(Event):
+    """Shapes were dropped, least recently read first, to keep to ``max_shapes``."""
+
+    handles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed(Event):
+    """The write-ahead log was copied into the database."""
+
+    wal_bytes: int
+    """What is left of it: 0, unless a reader still needs it."""

@@ -1,0 +1,110 @@
+"""The table of flights, one a key, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from shapestore.create_lock import Failure
+from shapestore.creation import Creator
+from shapestore.errors import StoreBusyError
+from shapestore.failures_seen import FailuresSeen
+from shapestore.flight import Flight
+from shapestore.owner import is_alive
+from shapestore.reader import Reader
+from shapestore.shape import Shape
+from shapestore.slots import Slots
+from shapestore.telemetry import Telemetry
+from shapestore.writer import Writer
+
+
+class Flights:
+    """All keys that are being created, refreshed or waited for by this store."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        telemetry: Telemetry,
+        *,
+        owner: str,
+        owners_folder: str,
+        create_timeout: float,
+        failure_grace: float,
+        max_creating: int,
+        max_in_flight: int,
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.telemetry = telemetry
+        self.owner = owner
+        self.create_timeout = create_timeout
+        self.failure_grace = failure_grace
+        self.slots = Slots(max_creating)
+        self.failures_seen = FailuresSeen()
+        self._owners_folder = owners_folder
+        self._max_in_flight = max_in_flight
+        self.sweep_later: Callable[[str, float], None]
+        """Set by the housekeeping: sweep this failure in so many seconds."""
+        self._by_key: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, comparable: str) -> Flight | None:
+        return self._by_key.get(comparable)
+
+    def join(self, shape: Shape, creator: Creator, *, refreshing: bool = False, older: str | None = None) -> Flight:
+        """The flight of a key: the one under way, or a new one. Raises StoreBusyError past ``max_in_flight`` keys.
+
+        The first caller's creator and context are the flight's.
+        """
+        flight = self._by_key.get(shape.comparable)
+        if flight is not None:
+            self.telemetry.followed(shape.comparable)
+            return flight
+        if len(self._by_key) >= self._max_in_flight:
+            raise StoreBusyError(
+                f"{len(self._by_key)} keys are in flight, which is the bound (max_in_flight); try again",
+                retry_after=0.1,
+            )
+        flight = Flight(self, shape, creator, refreshing=refreshing, older=older)
+        self._by_key[shape.comparable] = flight
+        return flight
+
+    def remove(self, comparable: str) -> None:
+        """A flight's own last act."""
+        del self._by_key[comparable]
+
+    def leads(self, handle: str) -> bool:
+        """Whether a flight of ours leads under this handle."""
+        return any(flight.leading == handle for flight in self._by_key.values())
+
+    def wake(self, comparable: str) -> None:
+        """Something has changed about a key: its flight, if there is one, looks again at once."""
+        flight = self._by_key.get(comparable)
+        if flight is not None:
+            flight.wake()
+
+    def supersede(self, handles: Iterable[str]) -> None:
+        """These attempts were ended by this store's own writer: their flights give them up at once."""
+        ended = set(handles)
+        for flight in self._by_key.values():
+            if flight.leading in ended:
+                flight.supersede()
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether the open store ``owner`` lives."""
+        return owner == self.owner or is_alive(self._owners_folder, owner)
+
+    def failed(self, handle: str, failure: Failure) -> None:
+        """A failure of ours is published: its window begins, and its sweep is due at the end of it."""
+        self.failures_seen.age_ms(handle)
+        self.sweep_later(handle, failure.retry_after_ms / 1000)
+
+    async def close(self) -> None:
+        """End all flights: their callers get StoreClosedError, their attempts are given up."""
+        flights = list(self._by_key.values())
+        for flight in flights:
+            flight.close()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)

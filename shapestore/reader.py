@@ -1,0 +1,157 @@
+"""Reading, on connections that cannot write.
+
+Point reads run on the event loop's own thread: one takes a few microseconds, in WAL mode waits for no writer,
+and any hop to another thread would cost ten times as much. Whatever may take longer runs on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiosqlite
+
+from shapestore import queries
+from shapestore.connection import open_look, open_reader
+from shapestore.create_lock import CreateLock, Failure, LockSeen, Seen, State
+from shapestore.errors import ShapeGoneError, StoreClosedError
+from shapestore.shape import Shape
+from shapestore.snapshot import decode_row
+from shapestore.sqlite_errors import is_busy, translated
+from shapestore.stored_shape import StoredShape, at, from_row
+
+_PAGE = 1_000
+
+
+class Reader:
+    """The two read-only connections of an open store."""
+
+    def __init__(self, path: str, point: sqlite3.Connection, pages: aiosqlite.Connection) -> None:
+        self._path = path
+        self._point = point
+        self._pages = pages
+
+    @classmethod
+    async def open(cls, path: str) -> Reader:
+        point = open_look(path)
+        try:
+            return cls(path, point, await open_reader(path))
+        except BaseException:
+            point.close()
+            raise
+
+    async def close(self) -> None:
+        self._point.close()
+        await self._pages.close()
+
+    # --- point reads
+
+    def find(self, shape: Shape) -> StoredShape | None:
+        """The stored shape, if it is there. A busy file (rare: recovery, the last close of others) answers None."""
+        try:
+            for row in self._point.execute(queries.FIND, (shape.comparable,)).fetchall():
+                return from_row(row[0], shape, row[1], row[2])
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+        return None
+
+    def find_handle(self, handle: str) -> StoredShape | None:
+        """The stored shape with this handle, if there is one."""
+        for row in self._point_read(queries.FIND_BY_HANDLE, handle):
+            return from_row(handle, Shape.from_comparable(row[0]), row[1], row[2])
+        return None
+
+    def look(self, shape: Shape, awaited: str | None) -> tuple[Seen, StoredShape | None] | None:
+        """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
+
+        None if the file was busy: look again.
+        """
+        try:
+            (row,) = self._point.execute(queries.LOOK, (shape.comparable, awaited)).fetchall()
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            return None
+        stored = None if row[0] is None else from_row(row[0], shape, row[1], row[2])
+        lock = None if row[3] is None else LockSeen(row[3], State(row[4]), row[5], _failure(*row[6:9]))
+        return Seen(row[0], lock, _failure(*row[9:12])), stored
+
+    def in_progress(self, owner: str) -> list[str]:
+        """The handles under which this owner's lock rows are in progress."""
+        return [handle for (handle,) in self._point_read(queries.IN_PROGRESS_OF_OWNER, owner)]
+
+    def has_discarded(self) -> bool:
+        """Whether rows are left to be deleted."""
+        return bool(self._point_read(queries.NEXT_DISCARDED))
+
+    def _raise_unless_busy(self, error: sqlite3.Error) -> None:
+        if not is_busy(error):
+            raise translated(error, self._path)
+
+    def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._point.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+    # --- pages
+
+    async def rows(self, stored: StoredShape, after: int, limit: int) -> list[dict[str, Any]]:
+        """The next rows behind position ``after``, ``limit`` at most, in one short read.
+
+        A shape has all its rows or is gone: a batch that is short of what the shape row promised means gone.
+        """
+        expected = max(0, min(limit, stored.row_count - after))
+        found = await self._page(queries.ROWS, stored.handle, after, expected)
+        if len(found) < expected:
+            raise ShapeGoneError(stored.handle)
+        return [decode_row(text) for (text,) in found]
+
+    async def shapes(self, table: str | None) -> AsyncIterator[StoredShape]:
+        """Every stored shape, a page at a time, in the order of the handles (which is none)."""
+        last = ""
+        while True:
+            if table is None:
+                page = await self._page(queries.SHAPES, last, _PAGE)
+            else:
+                page = await self._page(queries.SHAPES_OF_TABLE, last, _PAGE, table)
+            for handle, comparable, row_count, created_at_ms in page:
+                yield from_row(handle, Shape.from_comparable(comparable), row_count, created_at_ms)
+                last = handle
+            if len(page) < _PAGE:
+                return
+
+    async def count(self) -> int:
+        ((count,),) = await self._page(queries.COUNT)
+        return int(count)
+
+    async def locks(self) -> list[CreateLock]:
+        return [
+            CreateLock(
+                comparable=comparable,
+                table=table,
+                state=State(state),
+                owner=owner,
+                handle=handle,
+                started_at=at(started_at_ms),
+                failed_at=None if failed_at_ms is None else at(failed_at_ms),
+                failure=_failure(*failure),
+            )
+            for comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure in await self._page(
+                queries.LOCKS
+            )
+        ]
+
+    async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        try:
+            return list(await self._pages.execute_fetchall(statement, parameters))  # type: ignore[arg-type]
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+        except ValueError as error:  # aiosqlite's word for a connection that is closed
+            raise StoreClosedError("the store was closed during this read") from error
+
+
+def _failure(error_type: str | None, message: str | None, retry_after_ms: int | None) -> Failure | None:
+    if error_type is None:
+        return None
+    return Failure(error_type, message or "", retry_after_ms or 0)

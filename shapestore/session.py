@@ -1,0 +1,164 @@
+"""All that exists between a store's opening and its closing, and the order in which it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sqlite3
+import sys
+from dataclasses import dataclass
+
+import aiosqlite
+
+from shapestore import migrations, path as paths, queries
+from shapestore.commands import end_owner
+from shapestore.connection import Durability, check_sqlite_version, open_writer
+from shapestore.creator_thread import run_in_thread
+from shapestore.errors import ShapeStoreError, StorageError
+from shapestore.flights import Flights
+from shapestore.gate import Gate
+from shapestore.housekeeping import Housekeeping
+from shapestore.owner import Owner, clear_the_dead, is_alive, owners_folder
+from shapestore.reader import Reader
+from shapestore.sqlite_errors import translated
+from shapestore.telemetry import OnEvent, Telemetry
+from shapestore.transaction import Transaction, transact
+from shapestore.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ShapeStore was given; see there."""
+
+    create_timeout: float
+    failure_grace: float
+    max_creating: int
+    max_in_flight: int
+    max_shapes: int | None
+    durability: Durability
+    migrate: bool
+    on_event: OnEvent | None
+
+
+class Session:
+    """An open store: one owner, its connections, its writer and its flights."""
+
+    def __init__(
+        self, path: str, options: Options, gate: Gate, owner: Owner, connection: aiosqlite.Connection, reader: Reader
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._gate = gate
+        self._owner = owner
+        self._connection = connection
+        self.telemetry = Telemetry(options.on_event)
+        self.reader = reader
+        self.writer = Writer(
+            path,
+            connection,
+            gate,
+            owner.id,
+            # Every flight has one command under way at most; the rest is for what people ask for.
+            max_queued=options.max_in_flight + 1_000,
+            telemetry=self.telemetry,
+        )
+        self.flights = Flights(
+            reader,
+            self.writer,
+            self.telemetry,
+            owner=owner.id,
+            owners_folder=owners_folder(path),
+            create_timeout=options.create_timeout,
+            failure_grace=options.failure_grace,
+            max_creating=options.max_creating,
+            max_in_flight=options.max_in_flight,
+        )
+        self.housekeeping = Housekeeping(self.reader, self.writer, self.flights, self.telemetry)
+        self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
+        self._keeping = asyncio.create_task(self.housekeeping.run(), name="shapestore housekeeping")
+
+    @classmethod
+    async def open(cls, path: str, options: Options) -> Session:
+        """Open, make or migrate the file, clear away what the dead have left, and register as an owner.
+
+        All of it under the gate, so that several processes may do it at the same moment.
+        """
+        check_sqlite_version()
+        gate = Gate(path)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(gate.close)
+            try:
+                await gate.enter()
+                undo.callback(gate.leave)
+                paths.make_if_missing(path)
+                await run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                connection = await open_writer(path, options.durability)
+                undo.push_async_callback(connection.close)
+                reader = await Reader.open(path)
+                undo.push_async_callback(reader.close)
+                owner = Owner(owners_folder(path))
+                undo.callback(owner.withdraw)
+                await transact(connection, owner.id, lambda tx: _register(tx, owners_folder(path)))
+            except sqlite3.Error as error:
+                raise translated(error, path) from error
+            except OSError as error:
+                raise StorageError(f"{path!r} cannot be opened: {error}") from error
+            session = cls(path, options, gate, owner, connection, reader)
+            undo.pop_all()
+            gate.leave()
+            return session
+
+    async def close(self) -> None:
+        """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
+        await self.flights.close()
+        self._keeping.cancel()
+        self.writer.close()
+        await asyncio.wait([self._keeping, self._writing])
+        try:
+            await self._gate.enter()
+        except (ShapeStoreError, OSError):
+            await self._leave_as_the_dead_do()
+        else:
+            try:
+                await self._leave_in_good_order()
+            finally:
+                self._gate.leave()
+        self._gate.close()
+
+    async def _leave_in_good_order(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            await transact(self._connection, self._owner.id, lambda tx: end_owner(tx, tx.owner, "abandoned"))
+            await self.writer.checkpoint()
+        await self._close_connections()
+        self._owner.withdraw()
+
+    async def _leave_as_the_dead_do(self) -> None:
+        """The gate is not to be had: others will find the owner dead, and clear away what it has left."""
+        await self._close_connections()
+        self._owner.abandon()
+
+    async def _close_connections(self) -> None:
+        # The writer last: the last connection of all checkpoints the log, which a reader could not.
+        for closing in (self.reader, self._connection):
+            with contextlib.suppress(sqlite3.Error):
+                await closing.close()
+
+
+def _bring_to_head(path: str, migrate: bool) -> None:
+    with migrations.opened(path) as connection:
+        at_head = migrations.current_revision(connection) == migrations.HEAD
+        if not at_head and not migrate:
+            migrations.check(connection, path)
+    if not at_head:
+        migrations.upgrade(path)
+
+
+async def _register(tx: Transaction, folder: str) -> None:
+    """Clear away the dead, with their rows and files, and enter the list of the living."""
+    for (owner,) in await tx.run(queries.OWNERS):
+        if not is_alive(folder, owner):
+            await end_owner(tx, owner, "died")
+    clear_the_dead(folder)
+    program = os.path.basename(sys.argv[0]) or "python"
+    await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), program, tx.now_ms)

@@ -1,0 +1,309 @@
+"""The face of the package: ShapeStore."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from shapestore.commands import Delete, Invalidate, Release
+from shapestore.connection import Durability
+from shapestore.create_lock import CreateLock
+from shapestore.creation import Creator
+from shapestore.errors import (
+    ForkedStoreError,
+    InvalidCreatorError,
+    InvalidShapeError,
+    ShapeGoneError,
+    StoreClosedError,
+)
+from shapestore.path import resolve
+from shapestore.session import Options, Session
+from shapestore.shape import Shape
+from shapestore.stored_shape import StoredShape
+from shapestore.telemetry import OnEvent, Stats
+
+
+class ShapeStore:
+    """A store of shapes in one SQLite file, shared by the coroutines of a process and by several processes.
+
+    >>> async with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+    ...     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": 1}))
+    ...     async for row in store.rows(stored.handle):
+    ...         print(row)
+
+    ``path``: the file; made, and migrated, when the store is opened. No I/O happens before.
+    ``create``: the creator of shapes, unless a call brings its own: a callable that takes the Shape and gives rows.
+    ``wait_timeout``: seconds a caller waits for an answer; ``create_timeout``: seconds a creator may take.
+    ``failure_grace``: seconds for which a failure is given to further callers before another attempt is made.
+    ``max_creating``: creators that run at once; ``max_in_flight``: keys that are created or waited for at once.
+    ``max_shapes``: shapes kept; the least recently read go first. None keeps all.
+    ``durability``: "normal" loses nothing to a killed process; "full" nothing to a power cut either, at one disk
+    flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
+    ``on_event``: called on the loop with each shapestore.events.Event.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: Creator | None = None,
+        wait_timeout: float = 30.0,
+        create_timeout: float = 30.0,
+        failure_grace: float = 1.0,
+        max_creating: int = 64,
+        max_in_flight: int = 10_000,
+        max_shapes: int | None = None,
+        durability: Durability = "normal",
+        migrate: bool = True,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        if create is not None:
+            _check_creator(create)
+        if durability not in ("normal", "full"):
+            raise ValueError(f"durability is 'normal' or 'full', not {durability!r}")
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event is a callable, not {type(on_event).__name__}")
+        self._path = path
+        self._create = create
+        self._wait_timeout = _seconds("wait_timeout", wait_timeout)
+        self._options = Options(
+            create_timeout=_seconds("create_timeout", create_timeout),
+            failure_grace=_seconds("failure_grace", failure_grace),
+            max_creating=_at_least_one("max_creating", max_creating),
+            max_in_flight=_at_least_one("max_in_flight", max_in_flight),
+            max_shapes=None if max_shapes is None else _at_least_one("max_shapes", max_shapes),
+            durability=durability,
+            migrate=migrate,
+            on_event=on_event,
+        )
+        self._session: Session | None = None
+        self._opening = asyncio.Lock()
+        self._closing: asyncio.Task[None] | None = None
+        self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
+
+    # --- opening and closing
+
+    async def open(self) -> None:
+        """Open the file, making or migrating it first where that is needed. Opening an open store does nothing.
+
+        Raises StorageError (no place for a store), CorruptStoreError (not a database), MigrationRequiredError (a newer
+        schema, another program's file, or an older schema with ``migrate=False``), StoreBusyError (the gate is held).
+        """
+        async with self._opening:
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
+            if self._session is None:
+                self._session = await Session.open(resolve(self._path), self._options)
+                self._why_not_open = StoreClosedError
+                _open_stores.add(self)
+
+    async def close(self) -> None:
+        """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
+
+        Closing goes on if the caller is cancelled. A closed store can be opened again.
+        """
+        if self._closing is None and self._session is not None:
+            session, self._session = self._session, None
+            _open_stores.discard(self)
+            self._closing = asyncio.create_task(session.close(), name="shapestore close")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            self._closing = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- getting shapes
+
+    async def get_or_create(
+        self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
+    ) -> StoredShape:
+        """The stored shape; created first, if it is missing, by exactly one of all who ask, in whatever process.
+
+        Waits ``timeout`` seconds at most (default: the store's ``wait_timeout``).
+
+        Raises CreateFailedError (the creator's error, or its time-out), WaitTimeoutError, StoreBusyError (too many keys
+        at once), StorageError (the disk refuses), StoreClosedError.
+        """
+        session = self._live()
+        try:
+            flight = session.flights.get(shape.comparable)
+        except AttributeError:
+            raise _no_shape(shape) from None
+        if flight is None or flight.refreshing:
+            stored = session.reader.find(shape)
+            if stored is not None:
+                session.telemetry.hits += 1
+                return stored
+        flight = session.flights.join(shape, self._creator(create))
+        return await flight.wait(self._wait_timeout if timeout is None else _seconds("timeout", timeout))
+
+    async def refresh(
+        self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
+    ) -> StoredShape:
+        """Build the shape anew, under a new handle. Until that is published, the old one goes on being served.
+
+        Refreshes of one shape at once are one, in all processes: a caller who joins one under way gets its rows, which
+        may have been read before the call. A failure leaves the old shape as it is. Raises as get_or_create does.
+        """
+        session = self._live()
+        stored = session.reader.find(_shape(shape))
+        older = None if stored is None else stored.handle
+        flight = session.flights.join(shape, self._creator(create), refreshing=True, older=older)
+        return await flight.wait(self._wait_timeout if timeout is None else _seconds("timeout", timeout))
+
+    async def get(self, shape: Shape) -> StoredShape | None:
+        """The stored shape, or None. Creates nothing and waits for nothing."""
+        return self._live().reader.find(_shape(shape))
+
+    async def get_by_handle(self, handle: str) -> StoredShape | None:
+        """The stored shape with this handle, or None if there is none (any more)."""
+        return self._live().reader.find_handle(handle)
+
+    async def rows(self, handle: str, *, after: int = 0, batch_size: int = 1000) -> AsyncIterator[dict[str, Any]]:
+        """The rows of a snapshot, in order, from behind position ``after`` (positions count from 1).
+
+        Holds no transaction between batches, so a slow reader is in nobody's way. Raises ShapeGoneError, and never ends
+        short, if the shape is dropped or refreshed meanwhile.
+        """
+        if type(after) is not int or after < 0:
+            raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
+        _at_least_one("batch_size", batch_size)
+        stored = self._live().reader.find_handle(handle)
+        if stored is None:
+            raise ShapeGoneError(handle)
+        while after < stored.row_count:
+            for row in await self._live().reader.rows(stored, after, batch_size):
+                yield row
+            after += batch_size
+
+    async def shapes(self, *, table: str | None = None) -> AsyncIterator[StoredShape]:
+        """Every stored shape, or every one of a table, in no order, page by page."""
+        async for stored in self._live().reader.shapes(table):
+            yield stored
+
+    async def count(self) -> int:
+        """How many shapes are stored."""
+        return await self._live().reader.count()
+
+    # --- dropping shapes
+
+    async def delete(self, handle: str) -> bool:
+        """Drop a shape. At once invisible in every process; its rows are deleted later. False if there was none."""
+        return await self._live().writer.submit(Delete(handle), refusable=True)
+
+    async def invalidate(self, table: str) -> int:
+        """Drop all shapes of a table whose data has changed; how many there were.
+
+        Nothing read from the source before this returned is published after it: creations under way begin again.
+        """
+        session = self._live()
+        dropped, ended = await session.writer.submit(Invalidate(table), refusable=True)
+        session.flights.supersede(ended)
+        return len(dropped)
+
+    # --- locks
+
+    async def locks(self) -> list[CreateLock]:
+        """All lock rows: what is being created, in all processes, and what has just failed."""
+        return await self._live().reader.locks()
+
+    async def release_lock(self, shape: Shape) -> bool:
+        """Free a shape's lock by hand, for an operator whose creator hangs. False if there was none.
+
+        Safe at any time: whoever was creating it cannot publish it any more; the next caller creates it anew.
+        """
+        session = self._live()
+        released = await session.writer.submit(Release(_shape(shape).comparable), refusable=True)
+        if released is None:
+            return False
+        session.flights.supersede([released])
+        session.flights.wake(shape.comparable)
+        return True
+
+    @property
+    def stats(self) -> Stats:
+        """What this store has done since it was opened, and what it is doing."""
+        session = self._live()
+        return session.telemetry.stats(
+            in_flight=len(session.flights),
+            queue_depth=session.writer.queued,
+            wal_bytes=session.writer.wal_bytes(),
+        )
+
+    # --- what all of them need
+
+    def _live(self) -> Session:
+        if self._session is None:
+            raise self._why_not_open(_NOT_OPEN[self._why_not_open])
+        return self._session
+
+    def _creator(self, create: Creator | None) -> Creator:
+        creator = self._create if create is None else create
+        if creator is None:
+            raise InvalidCreatorError(
+                "the shape is missing, and there is no creator: give create= to ShapeStore or to this call"
+            )
+        _check_creator(creator)
+        return creator
+
+    def _is_forked(self) -> None:
+        """In a child of fork: leave everything that is the parent's as it is, and refuse to be used."""
+        if self._session is not None:
+            _parents_sessions.append(self._session)  # kept, for closing a connection here would disturb the parent's
+        self._session = None
+        self._why_not_open = ForkedStoreError
+
+
+_NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
+    StoreClosedError: "the store is not open: use `async with ShapeStore(...)`, or await store.open() first",
+    ForkedStoreError: "the store was opened before a fork and is used in the child: open a store in each process",
+}
+
+_open_stores: weakref.WeakSet[ShapeStore] = weakref.WeakSet()
+_parents_sessions: list[Session] = []
+
+
+def _after_fork() -> None:
+    for store in list(_open_stores):
+        store._is_forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _shape(shape: Shape) -> Shape:
+    if not isinstance(shape, Shape):
+        raise _no_shape(shape)
+    return shape
+
+
+def _no_shape(shape: object) -> InvalidShapeError:
+    return InvalidShapeError(f"a Shape is needed, not {type(shape).__name__}: {shape!r:.100}")
+
+
+def _check_creator(create: object) -> None:
+    if not callable(create):
+        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
+    return value
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} is an int >= 1, not {value!r}")
+    return value

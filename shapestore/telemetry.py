@@ -1,0 +1,117 @@
+"""Counting what happens, and telling it to ``on_event``. None of it may slow down or break what it watches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from shapestore import events
+from shapestore.events import Event
+
+logger = logging.getLogger("shapestore")
+
+OnEvent = Callable[[Event], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What a store has done since it was opened, and what it is doing (the gauges, at the end)."""
+
+    hits: int
+    """Callers answered by a stored shape, at once."""
+    leaders: int
+    """Attempts that led: lock rows of ours."""
+    followers: int
+    """Callers who joined what another caller of this store had begun."""
+    created: int
+    failed: int
+    timeouts: int
+    """Callers whose time was up."""
+    takeovers: int
+    superseded: int
+    polls: int
+    """Looks at lock rows by flights: the cost of waiting."""
+    batches: int
+    """Write transactions."""
+    commands: int
+    """Commands that the writer was given."""
+    evicted: int
+
+    in_flight: int
+    """Keys being created, refreshed or waited for now."""
+    queue_depth: int
+    """Commands that wait for the writer now."""
+    wal_bytes: int
+    """The size of the write-ahead log now."""
+
+
+_GAUGES = frozenset({"in_flight", "queue_depth", "wal_bytes"})
+
+
+class Telemetry:
+    """The counts of one open store. ``hits`` and ``polls`` are counted in place: a call would cost more than they do."""
+
+    def __init__(self, on_event: OnEvent | None) -> None:
+        self._on_event = on_event
+        self.hits = self.polls = 0
+        self.leaders = self.followers = self.created = self.failed = self.timeouts = 0
+        self.takeovers = self.superseded = self.batches = self.commands = self.evicted = 0
+
+    def stats(self, *, in_flight: int, queue_depth: int, wal_bytes: int) -> Stats:
+        counts = {field.name: getattr(self, field.name) for field in fields(Stats) if field.name not in _GAUGES}
+        return Stats(**counts, in_flight=in_flight, queue_depth=queue_depth, wal_bytes=wal_bytes)
+
+    def queued(self) -> None:
+        self.commands += 1
+
+    def committed(self) -> None:
+        self.batches += 1
+
+    def followed(self, comparable: str) -> None:
+        self.followers += 1
+        if self._on_event:
+            self._tell(events.Followed(comparable))
+
+    def led(self, comparable: str, handle: str, over: str | None) -> None:
+        self.leaders += 1
+        if over is not None:
+            self.takeovers += 1
+        if self._on_event:
+            if over is not None:
+                self._tell(events.TakenOver(comparable, handle, over))
+            self._tell(events.Led(comparable, handle))
+
+    def was_created(self, event: events.Created) -> None:
+        self.created += 1
+        self._tell(event)
+
+    def has_failed(self, event: events.Failed) -> None:
+        self.failed += 1
+        self._tell(event)
+
+    def timed_out(self, comparable: str) -> None:
+        self.timeouts += 1
+        self._tell(events.TimedOut(comparable))
+
+    def was_superseded(self, comparable: str, handle: str) -> None:
+        self.superseded += 1
+        self._tell(events.Superseded(comparable, handle))
+
+    def swept(self, handles: list[str]) -> None:
+        self._tell(events.Swept(tuple(handles)))
+
+    def has_evicted(self, handles: list[str]) -> None:
+        self.evicted += len(handles)
+        self._tell(events.Evicted(tuple(handles)))
+
+    def checkpointed(self, wal_bytes: int) -> None:
+        self._tell(events.Checkpointed(wal_bytes))
+
+    def _tell(self, event: Event) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:
+            logger.exception("on_event raised for %r; the store goes on", event)

@@ -1,0 +1,92 @@
+"""The callers who wait on one flight: a bare future each, and one timer for all of their deadlines.
+
+A timeout scope and a shielded task for each caller would cost more than all the rest of a herd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+from shapestore.stored_shape import StoredShape
+
+Waiter = asyncio.Future[StoredShape]
+
+
+class Waiters:
+    """Futures that are answered together, each by its own deadline at the latest."""
+
+    def __init__(self, timed_out: Callable[[float], BaseException], all_gone: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timed_out = timed_out
+        """Makes the error of a caller who has waited so many seconds."""
+        self._all_gone = all_gone
+        """Called when the last caller has gone without an answer."""
+        self._waiting: dict[Waiter, None] = {}
+        self._deadlines: list[tuple[float, int, float, Waiter]] = []
+        self._order = count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, timeout: float) -> Waiter:
+        """A future for one caller, who waits ``timeout`` seconds at most."""
+        waiter: Waiter = self._loop.create_future()
+        self._waiting[waiter] = None
+        deadline = self._loop.time() + timeout
+        heapq.heappush(self._deadlines, (deadline, next(self._order), timeout, waiter))
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer()
+        return waiter
+
+    def remove(self, waiter: Waiter) -> None:
+        """The caller has gone."""
+        self._waiting.pop(waiter, None)
+        if len(self._deadlines) > 2 * len(self._waiting) + 100:
+            self._deadlines = [entry for entry in self._deadlines if entry[3] in self._waiting]
+            heapq.heapify(self._deadlines)
+        if not self._waiting:
+            self._all_gone()
+
+    def answer(self, stored: StoredShape) -> None:
+        """Give every caller the shape."""
+        for waiter in self._take_all():
+            if not waiter.done():
+                waiter.set_result(stored)
+
+    def refuse(self, make_error: Callable[[], BaseException]) -> None:
+        """Give every caller an error of its own."""
+        for waiter in self._take_all():
+            _refuse(waiter, make_error())
+
+    def _take_all(self) -> dict[Waiter, None]:
+        waiting, self._waiting = self._waiting, {}
+        self._deadlines.clear()
+        self._set_timer()
+        return waiting
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadlines[0][0], self._time_is_up) if self._deadlines else None
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, timeout, waiter = heapq.heappop(self._deadlines)
+            if waiter in self._waiting:
+                del self._waiting[waiter]
+                _refuse(waiter, self._timed_out(timeout))
+        self._set_timer()
+        if not self._waiting:
+            self._all_gone()
+
+
+def _refuse(waiter: Waiter, error: BaseException) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)
+        waiter.exception()  # a caller who is being cancelled this very moment will not look; that is no fault

@@ -1,0 +1,199 @@
+"""The single writer: a bounded queue, whole batches, one transaction each, under the gate.
+
+Nothing but its coroutine ever awaits the read-write connection. A caller that was cancelled while it
+awaited BEGIN IMMEDIATE would leave an open transaction behind; so callers await futures instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from shapestore import commands
+from shapestore.commands import Command
+from shapestore.connection import BUSY_TIMEOUT_MS
+from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
+from shapestore.gate import Gate
+from shapestore.sqlite_errors import is_environmental, translated
+from shapestore.telemetry import Telemetry
+from shapestore.transaction import Transaction, transact
+
+T = TypeVar("T")
+
+MAX_BATCH = 1_000
+# A command that brings more rows than this waits in a line of its own, so that the quick ones do not wait behind it.
+QUICK_BYTES = 32 * 1024
+# A batch takes no further command once it brings this much: nobody's commit waits for a longer one.
+MAX_BATCH_BYTES = 1024 * 1024
+# The write-ahead log is checkpointed when it has grown by this much.
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+
+
+class Writer:
+    """Owns the read-write connection. ``submit`` a command, then await its ``done``; ``run`` does the work."""
+
+    def __init__(
+        self,
+        path: str,
+        connection: aiosqlite.Connection,
+        gate: Gate,
+        owner: str,
+        *,
+        max_queued: int,
+        telemetry: Telemetry,
+    ) -> None:
+        self._path = path
+        self._file = os.stat(path)
+        self._connection = connection
+        self._gate = gate
+        self._owner = owner
+        self._max_queued = max_queued
+        self._telemetry = telemetry
+        self._quick: deque[Command[Any]] = deque()
+        self._bulky: deque[Command[Any]] = deque()
+        self._closing = False
+        self._wakeup = asyncio.Event()
+        self._checkpoint_at = CHECKPOINT_BYTES
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait."""
+        return len(self._quick) + len(self._bulky)
+
+    def submit(self, command: Command[T], *, refusable: bool = False) -> asyncio.Future[T]:
+        """Queue a command; the future is of its answer.
+
+        A ``refusable`` one is refused by StoreBusyError when the queue is full. Outcomes are not: they must land, and
+        their number is bounded by that of the flights. Raises StoreClosedError once the writer closes.
+        """
+        if self._closing:
+            raise StoreClosedError("the store is closed; nothing more is written")
+        if refusable and self.queued >= self._max_queued:
+            raise StoreBusyError(f"{self.queued} commands wait for the writer, which is the bound; try again", 0.1)
+        (self._bulky if command.size > QUICK_BYTES else self._quick).append(command)
+        self._telemetry.queued()
+        self._wakeup.set()
+        return command.done
+
+    async def run(self) -> None:
+        """Commit batch after batch until ``close``, and what is queued by then."""
+        try:
+            while self.queued or not self._closing:
+                await self._wakeup.wait()
+                self._wakeup.clear()
+                while batch := self._next_batch():
+                    await self._write(batch)
+        finally:
+            self._closing = True
+            for command in (*self._quick, *self._bulky):
+                command.refuse(StoreClosedError("the store was closed before this was written"))
+
+    def close(self) -> None:
+        """Take no more commands; ``run`` ends when those that are queued are done."""
+        self._closing = True
+        self._wakeup.set()
+
+    def _next_batch(self) -> list[Command[Any]]:
+        """What is quick first, then as much of the bulky as keeps the transaction short, but one at least."""
+        batch: list[Command[Any]] = []
+        size = 0
+        while self._quick and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            batch.append(self._quick.popleft())
+            size += batch[-1].size
+        room = max(size + 1, MAX_BATCH_BYTES)
+        while self._bulky and size < room:
+            batch.append(self._bulky.popleft())
+            size += batch[-1].size
+        return batch
+
+    async def _write(self, batch: list[Command[Any]]) -> None:
+        """Commit a batch and answer it. Whatever goes wrong, every command of it is answered."""
+        try:
+            async with self._gate_held():
+                answers = await transact(self._connection, self._owner, lambda tx: _apply(batch, tx))
+                self._telemetry.committed()
+                for command, answer in zip(batch, answers, strict=True):
+                    command.answer(answer)
+                await self._checkpoint_if_grown()
+        except sqlite3.Error as error:
+            if len(batch) > 1 and not is_environmental(error):
+                for command in batch:  # one of them is at fault: the others need not suffer for it
+                    await self._write([command])
+            else:
+                self._refuse(batch, translated(error, self._path))
+        except OSError as error:
+            self._refuse(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
+        except ShapeStoreError as error:
+            self._refuse(batch, error)
+        except BaseException:
+            self._refuse(
+                batch, StoreClosedError("the writer was stopped in the middle of this; its outcome is unknown")
+            )
+            raise
+
+    @staticmethod
+    def _refuse(batch: list[Command[Any]], error: ShapeStoreError) -> None:
+        for command in batch:
+            command.refuse(fresh(error))
+
+    @contextlib.asynccontextmanager
+    async def _gate_held(self) -> AsyncIterator[None]:
+        await self._gate.enter()
+        try:
+            self.check_file()
+            yield
+        finally:
+            self._gate.leave()
+
+    def check_file(self) -> None:
+        """Raise StorageError unless the path still names the file that is open: SQLite itself would not notice."""
+        try:
+            same = os.path.samestat(os.stat(self._path), self._file)
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StorageError(
+                f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it anew"
+            )
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    async def _checkpoint_if_grown(self) -> None:
+        """A failure here is no failure of the batch, which is committed."""
+        size = self.wal_bytes()
+        if size < CHECKPOINT_BYTES:
+            self._checkpoint_at = CHECKPOINT_BYTES
+        elif size >= self._checkpoint_at:
+            await self.checkpoint()
+
+    async def checkpoint(self) -> None:
+        """Copy the log into the database and cut it, as far as readers allow. The caller holds the gate."""
+        with contextlib.suppress(sqlite3.Error):
+            # Wait for no reader: what cannot be copied now will be next time.
+            await self._connection.execute_fetchall("PRAGMA busy_timeout = 0")
+            await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        await self._connection.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        size = self.wal_bytes()
+        self._checkpoint_at = size + CHECKPOINT_BYTES
+        self._telemetry.checkpointed(size)
+
+
+async def _apply(batch: list[Command[Any]], tx: Transaction) -> list[Any]:
+    answers: dict[int, Any] = {}
+    for kind in commands.KINDS:
+        group = [command for command in batch if type(command) is kind]
+        if group:
+            answers.update(zip(map(id, group), await kind.apply(group, tx), strict=True))
+    return [answers[id(command)] for command in batch]
