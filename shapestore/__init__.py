@@ -22,6 +22,7 @@ from shapestore.errors import (
     SupersededError,
     WaitTimeoutError,
 )
+from shapestore.explain import Difference, Explanation
 from shapestore.shape import Shape
 from shapestore.store import ShapeStore
 from shapestore.stored_shape import StoredShape
@@ -34,6 +35,8 @@ __all__ = [
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",
+    "Difference",
+    "Explanation",
     "Failure",
     "ForkedStoreError",
     "InvalidCreatorError",

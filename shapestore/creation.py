@@ -118,7 +118,7 @@ def _runs_on_the_loop(creator: Creator) -> bool:
     """Whether calling it blocks nothing: an async function, or an object whose ``__call__`` is one."""
     return any(
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        for function in (creator, creator.__call__)
+        for function in (creator, type(creator).__call__)
     )
 
 

@@ -12,6 +12,7 @@ from shapestore.failures_seen import FailuresSeen
 from shapestore.flight import Flight
 from shapestore.owner import is_alive
 from shapestore.reader import Reader
+from shapestore.reads import Reads
 from shapestore.shape import Shape
 from shapestore.slots import Slots
 from shapestore.telemetry import Telemetry
@@ -25,6 +26,7 @@ class Flights:
         self,
         reader: Reader,
         writer: Writer,
+        reads: Reads,
         telemetry: Telemetry,
         *,
         owner: str,
@@ -36,6 +38,7 @@ class Flights:
     ) -> None:
         self.reader = reader
         self.writer = writer
+        self.reads = reads
         self.telemetry = telemetry
         self.owner = owner
         self.create_timeout = create_timeout
@@ -46,6 +49,8 @@ class Flights:
         self._max_in_flight = max_in_flight
         self.sweep_later: Callable[[str, float], None]
         """Set by the housekeeping: sweep this failure in so many seconds."""
+        self.after_publish: Callable[[], None] = lambda: None
+        """Set by the housekeeping, where the number of shapes is bounded."""
         self._by_key: dict[str, Flight] = {}
 
     def __len__(self) -> int:

@@ -1,5 +1,5 @@
-"""What has to be done now and then, and never on a caller's way: sweeping failures, deleting discarded rows,
-freeing keys of ours that no flight leads.
+"""What has to be done now and then, and never on a caller's way: sweeping failures, writing down what was read,
+evicting, deleting discarded rows, freeing keys of ours that no flight leads.
 """
 
 from __future__ import annotations
@@ -8,30 +8,47 @@ import asyncio
 import heapq
 import logging
 
-from shapestore.commands import Abandon, DeleteDiscarded, Sweep
+from shapestore.commands import Abandon, DeleteDiscarded, Evict, Note, Sweep
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.flights import Flights
 from shapestore.reader import Reader
+from shapestore.reads import Reads
 from shapestore.telemetry import Telemetry
 from shapestore.writer import Writer
 
 logger = logging.getLogger("shapestore")
 
 TICK_SECONDS = 1.0
+NOTE_SECONDS = 5.0
+EVICTED_AT_ONCE = 500
 
 
 class Housekeeping:
     """One coroutine that wakes at every tick, and when a sweep is due. It writes through the writer, like all."""
 
-    def __init__(self, reader: Reader, writer: Writer, flights: Flights, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        flights: Flights,
+        reads: Reads,
+        telemetry: Telemetry,
+        *,
+        max_shapes: int | None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._flights = flights
+        self._reads = reads
         self._telemetry = telemetry
+        self._max_shapes = max_shapes
         self._loop = asyncio.get_running_loop()
+        self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         flights.sweep_later = self.sweep_later
+        if max_shapes is not None:
+            flights.after_publish = self._wakeup.set
 
     def sweep_later(self, handle: str, seconds: float) -> None:
         """Sweep the failure of the attempt ``handle`` in so many seconds."""
@@ -42,6 +59,9 @@ class Housekeeping:
         while True:
             try:
                 await self._sweep()
+                await self._evict()
+                if self._loop.time() >= self._noted_at + NOTE_SECONDS:
+                    await self.note()
                 await self._free_orphans()
                 await self._delete_discarded()
             except StoreClosedError:
@@ -78,9 +98,30 @@ class Housekeeping:
             raise
         self._telemetry.swept(handles)
 
+    async def note(self) -> None:
+        """Write down what was read."""
+        self._noted_at = self._loop.time()
+        read, followers = self._reads.take()
+        if read or followers:
+            await self._writer.submit(Note(read, followers))
+
+    async def _evict(self) -> None:
+        """Drop what was least recently read, beyond ``max_shapes``, in batches."""
+        if self._max_shapes is None:
+            return
+        over = self._reader.stored_count() - self._max_shapes
+        if over <= 0:
+            return
+        await self.note()
+        evicted = ["not yet known"]
+        while over > 0 and evicted:
+            evicted = await self._writer.submit(Evict(min(over, EVICTED_AT_ONCE), self._reads.spared()))
+            self._telemetry.has_evicted(evicted)
+            over = self._reader.stored_count() - self._max_shapes
+
     async def _free_orphans(self) -> None:
         """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed."""
-        for handle in self._reader.in_progress(self._flights.owner):
+        for handle in await self._reader.in_progress(self._flights.owner):
             if not self._flights.leads(handle):
                 await self._writer.submit(Abandon(handle))
 

@@ -138,24 +138,49 @@ RELEASE_TABLE = """
 
 # --- writes: shapes that go, and their rows after them ----------------------------------------------------------
 
-DELETE_SHAPE = "DELETE FROM shapes WHERE handle = ?1 RETURNING handle, comparable"
+# (json [handle]) -> those that were there
+DELETE_SHAPES = "DELETE FROM shapes WHERE handle IN (SELECT value FROM json_each(?1)) RETURNING handle"
 
-DELETE_SHAPE_OF_KEY = "DELETE FROM shapes WHERE comparable = ?1 RETURNING handle, comparable"
+# (json [comparable])
+DELETE_SHAPES_OF_KEYS = "DELETE FROM shapes WHERE comparable IN (SELECT value FROM json_each(?1)) RETURNING handle"
 
-DELETE_SHAPES_OF_TABLE = "DELETE FROM shapes WHERE table_name = ?1 RETURNING handle, comparable"
+# (table, limit)
+DELETE_SHAPES_OF_TABLE = """
+    DELETE FROM shapes WHERE handle IN (SELECT handle FROM shapes WHERE table_name = ?1 LIMIT ?2)
+    RETURNING handle
+"""
+
+# (limit, json [handle that is spared])
+DELETE_LEAST_READ = """
+    DELETE FROM shapes WHERE handle IN (
+        SELECT handle FROM shapes WHERE handle NOT IN (SELECT value FROM json_each(?2)) ORDER BY read_order LIMIT ?1)
+    RETURNING handle
+"""
+
+# (json [handle], in the order in which they were read; now)
+NOTE_READS = """
+    UPDATE shapes
+    SET last_read_at_ms = ?2, read_order = newest.read_order + 1 + read.key
+    FROM json_each(?1) AS read, (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
+    WHERE shapes.handle = read.value
+"""
 
 DISCARD = "INSERT INTO discarded (handle) VALUES (?) ON CONFLICT DO NOTHING"
 
-# (handle, limit)
+# (handles, rows): of the first so many discarded handles, so many rows
 DELETE_ROWS = """
-    DELETE FROM shape_rows
-    WHERE handle = ?1 AND position <= (
-        SELECT max(position) FROM (
-            SELECT position FROM shape_rows WHERE handle = ?1 ORDER BY position LIMIT ?2))
+    DELETE FROM shape_rows WHERE (handle, position) IN (
+        SELECT shape_rows.handle, shape_rows.position
+        FROM (SELECT handle FROM discarded ORDER BY handle LIMIT ?1) AS first
+        JOIN shape_rows ON shape_rows.handle = first.handle
+        LIMIT ?2)
 """
 
+# (handles): of the first so many discarded handles, those that have no rows left
 FORGET_DISCARDED = """
-    DELETE FROM discarded WHERE handle = ?1 AND NOT EXISTS (SELECT 1 FROM shape_rows WHERE shape_rows.handle = ?1)
+    DELETE FROM discarded
+    WHERE handle IN (SELECT handle FROM discarded ORDER BY handle LIMIT ?1)
+      AND NOT EXISTS (SELECT 1 FROM shape_rows WHERE shape_rows.handle = discarded.handle)
 """
 
 # --- writes: the record of outcomes -----------------------------------------------------------------------------
@@ -164,6 +189,12 @@ ADD_CREATION = """
     INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,
                            duration_ms, row_count, followers, finished_at_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# (json {handle: callers})
+NOTE_FOLLOWERS = """
+    UPDATE creations SET followers = creations.followers + noted.value
+    FROM json_each(?1) AS noted WHERE creations.handle = noted.key
 """
 
 KEPT_CREATIONS = 1000

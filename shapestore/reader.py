@@ -76,13 +76,14 @@ class Reader:
         lock = None if row[3] is None else LockSeen(row[3], State(row[4]), row[5], _failure(*row[6:9]))
         return Seen(row[0], lock, _failure(*row[9:12])), stored
 
-    def in_progress(self, owner: str) -> list[str]:
-        """The handles under which this owner's lock rows are in progress."""
-        return [handle for (handle,) in self._point_read(queries.IN_PROGRESS_OF_OWNER, owner)]
-
     def has_discarded(self) -> bool:
         """Whether rows are left to be deleted."""
         return bool(self._point_read(queries.NEXT_DISCARDED))
+
+    def stored_count(self) -> int:
+        """How many shapes are stored."""
+        ((count,),) = self._point_read(queries.COUNT)
+        return int(count)
 
     def _raise_unless_busy(self, error: sqlite3.Error) -> None:
         if not is_busy(error):
@@ -109,21 +110,23 @@ class Reader:
 
     async def shapes(self, table: str | None) -> AsyncIterator[StoredShape]:
         """Every stored shape, a page at a time, in the order of the handles (which is none)."""
-        last = ""
-        while True:
-            if table is None:
-                page = await self._page(queries.SHAPES, last, _PAGE)
-            else:
-                page = await self._page(queries.SHAPES_OF_TABLE, last, _PAGE, table)
-            for handle, comparable, row_count, created_at_ms in page:
-                yield from_row(handle, Shape.from_comparable(comparable), row_count, created_at_ms)
-                last = handle
-            if len(page) < _PAGE:
-                return
+        page = await self.some_shapes(table, limit=_PAGE)
+        while page:
+            for stored in page:
+                yield stored
+            page = await self.some_shapes(table, after=page[-1].handle, limit=_PAGE)
 
-    async def count(self) -> int:
-        ((count,),) = await self._page(queries.COUNT)
-        return int(count)
+    async def some_shapes(self, table: str | None, *, after: str = "", limit: int = 10_000) -> list[StoredShape]:
+        """The stored shapes behind a handle: of a table, or of all."""
+        if table is None:
+            page = await self._page(queries.SHAPES, after, limit)
+        else:
+            page = await self._page(queries.SHAPES_OF_TABLE, after, limit, table)
+        return [from_row(handle, Shape.from_comparable(key), count, at_ms) for handle, key, count, at_ms in page]
+
+    async def in_progress(self, owner: str) -> list[str]:
+        """The handles under which this owner's lock rows are in progress."""
+        return [handle for (handle,) in await self._page(queries.IN_PROGRESS_OF_OWNER, owner)]
 
     async def locks(self) -> list[CreateLock]:
         return [

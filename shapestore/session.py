@@ -8,38 +8,26 @@ import os
 import socket
 import sqlite3
 import sys
-from dataclasses import dataclass
 
 import aiosqlite
 
-from shapestore import migrations, path as paths, queries
+from shapestore import migrations, queries
+from shapestore import path as paths
 from shapestore.commands import end_owner
-from shapestore.connection import Durability, check_sqlite_version, open_writer
+from shapestore.connection import check_sqlite_version, open_writer
 from shapestore.creator_thread import run_in_thread
 from shapestore.errors import ShapeStoreError, StorageError
 from shapestore.flights import Flights
 from shapestore.gate import Gate
 from shapestore.housekeeping import Housekeeping
+from shapestore.options import Options
 from shapestore.owner import Owner, clear_the_dead, is_alive, owners_folder
 from shapestore.reader import Reader
+from shapestore.reads import Reads
 from shapestore.sqlite_errors import translated
-from shapestore.telemetry import OnEvent, Telemetry
+from shapestore.telemetry import Telemetry
 from shapestore.transaction import Transaction, transact
 from shapestore.writer import Writer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What ShapeStore was given; see there."""
-
-    create_timeout: float
-    failure_grace: float
-    max_creating: int
-    max_in_flight: int
-    max_shapes: int | None
-    durability: Durability
-    migrate: bool
-    on_event: OnEvent | None
 
 
 class Session:
@@ -54,6 +42,7 @@ class Session:
         self._connection = connection
         self.telemetry = Telemetry(options.on_event)
         self.reader = reader
+        self.reads = Reads()
         self.writer = Writer(
             path,
             connection,
@@ -66,6 +55,7 @@ class Session:
         self.flights = Flights(
             reader,
             self.writer,
+            self.reads,
             self.telemetry,
             owner=owner.id,
             owners_folder=owners_folder(path),
@@ -74,7 +64,9 @@ class Session:
             max_creating=options.max_creating,
             max_in_flight=options.max_in_flight,
         )
-        self.housekeeping = Housekeeping(self.reader, self.writer, self.flights, self.telemetry)
+        self.housekeeping = Housekeeping(
+            reader, self.writer, self.flights, self.reads, self.telemetry, max_shapes=options.max_shapes
+        )
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
         self._keeping = asyncio.create_task(self.housekeeping.run(), name="shapestore housekeeping")
 
@@ -113,6 +105,8 @@ class Session:
         """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
         await self.flights.close()
         self._keeping.cancel()
+        with contextlib.suppress(ShapeStoreError):
+            await self.housekeeping.note()
         self.writer.close()
         await asyncio.wait([self._keeping, self._writing])
         try:

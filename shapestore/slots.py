@@ -1,4 +1,4 @@
-"""The places of ``max_creating``: as many creators run at once, and no more, and the first to ask is the first to get."""
+"""The places of ``max_creating``: so many creators run at once, and no more; the first to ask is the first to get."""
 
 from __future__ import annotations
 

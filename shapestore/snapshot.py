@@ -72,7 +72,7 @@ class Encoder:
 
 
 def encode_row(row: Any, position: int) -> str:
-    """The JSON text of a row. Raises InvalidRowError, which names the row by its ``position`` and the value by its path."""
+    """The JSON text of a row. Raises InvalidRowError, which names the row by ``position`` and the value by its path."""
     if type(row) is not dict:
         if not isinstance(row, Mapping):
             raise InvalidRowError(

@@ -38,7 +38,7 @@ def is_environmental(error: sqlite3.Error) -> bool:
 
 
 def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
-    """The typed error that tells a caller what happened to the file at ``path`` and what to do. Its cause is ``error``."""
+    """The typed error that tells what happened to the file at ``path`` and what to do. Its cause is ``error``."""
     code = _primary_code(error)
     answer: ShapeStoreError
     if code in _BUSY:

@@ -20,8 +20,10 @@ from shapestore.errors import (
     ShapeGoneError,
     StoreClosedError,
 )
+from shapestore.explain import Explanation, explain
+from shapestore.options import Options, at_least_one, check_creator, one_of, seconds
 from shapestore.path import resolve
-from shapestore.session import Options, Session
+from shapestore.session import Session
 from shapestore.shape import Shape
 from shapestore.stored_shape import StoredShape
 from shapestore.telemetry import OnEvent, Stats
@@ -62,21 +64,17 @@ class ShapeStore:
         on_event: OnEvent | None = None,
     ) -> None:
         if create is not None:
-            _check_creator(create)
-        if durability not in ("normal", "full"):
-            raise ValueError(f"durability is 'normal' or 'full', not {durability!r}")
-        if on_event is not None and not callable(on_event):
-            raise TypeError(f"on_event is a callable, not {type(on_event).__name__}")
+            check_creator(create)
         self._path = path
         self._create = create
-        self._wait_timeout = _seconds("wait_timeout", wait_timeout)
+        self._wait_timeout = seconds("wait_timeout", wait_timeout)
         self._options = Options(
-            create_timeout=_seconds("create_timeout", create_timeout),
-            failure_grace=_seconds("failure_grace", failure_grace),
-            max_creating=_at_least_one("max_creating", max_creating),
-            max_in_flight=_at_least_one("max_in_flight", max_in_flight),
-            max_shapes=None if max_shapes is None else _at_least_one("max_shapes", max_shapes),
-            durability=durability,
+            create_timeout=seconds("create_timeout", create_timeout),
+            failure_grace=seconds("failure_grace", failure_grace),
+            max_creating=at_least_one("max_creating", max_creating),
+            max_in_flight=at_least_one("max_in_flight", max_in_flight),
+            max_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
+            durability=one_of("durability", durability, ("normal", "full")),
             migrate=migrate,
             on_event=on_event,
         )
@@ -144,9 +142,10 @@ class ShapeStore:
             stored = session.reader.find(shape)
             if stored is not None:
                 session.telemetry.hits += 1
+                session.reads.recent[stored.handle] = None
                 return stored
         flight = session.flights.join(shape, self._creator(create))
-        return await flight.wait(self._wait_timeout if timeout is None else _seconds("timeout", timeout))
+        return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
 
     async def refresh(
         self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
@@ -160,7 +159,7 @@ class ShapeStore:
         stored = session.reader.find(_shape(shape))
         older = None if stored is None else stored.handle
         flight = session.flights.join(shape, self._creator(create), refreshing=True, older=older)
-        return await flight.wait(self._wait_timeout if timeout is None else _seconds("timeout", timeout))
+        return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
 
     async def get(self, shape: Shape) -> StoredShape | None:
         """The stored shape, or None. Creates nothing and waits for nothing."""
@@ -178,14 +177,17 @@ class ShapeStore:
         """
         if type(after) is not int or after < 0:
             raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
-        _at_least_one("batch_size", batch_size)
-        stored = self._live().reader.find_handle(handle)
+        at_least_one("batch_size", batch_size)
+        session = self._live()
+        stored = session.reader.find_handle(handle)
         if stored is None:
             raise ShapeGoneError(handle)
-        while after < stored.row_count:
-            for row in await self._live().reader.rows(stored, after, batch_size):
-                yield row
-            after += batch_size
+        session.reads.recent[handle] = None
+        with session.reads.going_on(handle):
+            while after < stored.row_count:
+                for row in await self._live().reader.rows(stored, after, batch_size):
+                    yield row
+                after += batch_size
 
     async def shapes(self, *, table: str | None = None) -> AsyncIterator[StoredShape]:
         """Every stored shape, or every one of a table, in no order, page by page."""
@@ -194,7 +196,20 @@ class ShapeStore:
 
     async def count(self) -> int:
         """How many shapes are stored."""
-        return await self._live().reader.count()
+        return self._live().reader.stored_count()
+
+    async def explain(self, shape: Shape) -> Explanation:
+        """The shape's canonical text, and what sets it apart from the nearest stored shape, field by field.
+
+        It answers "why was this created anew?". The nearest is looked for among the first 10,000 shapes of the table,
+        or of all tables, if the table has none.
+        """
+        session = self._live()
+        stored = session.reader.find(_shape(shape))
+        if stored is not None:
+            return explain(shape, [stored])
+        candidates = await session.reader.some_shapes(shape.table) or await session.reader.some_shapes(None)
+        return explain(shape, candidates)
 
     # --- dropping shapes
 
@@ -207,10 +222,16 @@ class ShapeStore:
 
         Nothing read from the source before this returned is published after it: creations under way begin again.
         """
-        session = self._live()
-        dropped, ended = await session.writer.submit(Invalidate(table), refusable=True)
-        session.flights.supersede(ended)
-        return len(dropped)
+        return await asyncio.shield(asyncio.create_task(self._invalidate(self._live(), table)))
+
+    @staticmethod
+    async def _invalidate(session: Session, table: str) -> int:
+        total, dropped = 0, Invalidate.SHAPES
+        while dropped == Invalidate.SHAPES:  # as many as go into one transaction: there may be more
+            dropped, ended = await session.writer.submit(Invalidate(table), refusable=True)
+            session.flights.supersede(ended)
+            total += dropped
+        return total
 
     # --- locks
 
@@ -254,7 +275,7 @@ class ShapeStore:
             raise InvalidCreatorError(
                 "the shape is missing, and there is no creator: give create= to ShapeStore or to this call"
             )
-        _check_creator(creator)
+        check_creator(creator)
         return creator
 
     def _is_forked(self) -> None:
@@ -290,20 +311,3 @@ def _shape(shape: Shape) -> Shape:
 
 def _no_shape(shape: object) -> InvalidShapeError:
     return InvalidShapeError(f"a Shape is needed, not {type(shape).__name__}: {shape!r:.100}")
-
-
-def _check_creator(create: object) -> None:
-    if not callable(create):
-        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
-
-
-def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
-    return value
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{name} is an int >= 1, not {value!r}")
-    return value

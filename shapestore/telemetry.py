@@ -50,7 +50,7 @@ _GAUGES = frozenset({"in_flight", "queue_depth", "wal_bytes"})
 
 
 class Telemetry:
-    """The counts of one open store. ``hits`` and ``polls`` are counted in place: a call would cost more than they do."""
+    """The counts of one open store. ``hits`` and ``polls`` are counted in place: a call would cost more than they."""
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self._on_event = on_event

@@ -1,0 +1,100 @@
+"""How alembic runs the migrations: from the command line on the file named by ``-x db=PATH``, or for a store.
+
+A store opens the file itself, holds the write gate, and hands its connection over. Everything between
+BEGIN IMMEDIATE and COMMIT is one transaction, so that a run killed half way has changed nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
+from alembic import context
+from alembic.migration import MigrationContext
+from alembic.operations.ops import MigrationScript
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from shapestore import migrations, schema
+from shapestore.errors import ShapeStoreError
+from shapestore.gate import Gate
+from shapestore.path import make_if_missing, resolve
+
+
+def main() -> None:
+    connection = context.config.attributes.get("connection")
+    if context.is_offline_mode():
+        print_statements()
+    elif connection is not None:
+        migrate(connection)
+    else:
+        from_the_command_line()
+
+
+def from_the_command_line() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        path = resolve(path_from_the_command_line())
+        gate = Gate(path)
+        with closing(gate), gate.hold_blocking():
+            make_if_missing(path)
+            with migrations.opened(path) as connection:
+                migrate(connection)
+    except ShapeStoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def path_from_the_command_line() -> str:
+    path: str | None = context.get_x_argument(as_dictionary=True).get("db")
+    if not path:
+        raise CommandError("name the store's file: alembic -x db=/path/to/shapes.db upgrade head")
+    command = getattr(context.config.cmd_opts, "cmd", (None,))[0]
+    if not os.path.exists(path) and getattr(command, "__name__", "") != "upgrade":
+        raise CommandError(f"there is no file {path!r}; `alembic -x db=... upgrade head` makes it")
+    return path
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as begun:
+            context.configure(
+                connection=begun,
+                target_metadata=schema.metadata,
+                transactional_ddl=True,
+                compare_server_default=True,
+                render_as_batch=True,
+                include_name=is_of_the_store,
+                process_revision_directives=number_the_revision,
+            )
+            context.run_migrations()
+    except DBAPIError as error:
+        raise error.orig or error from error
+
+
+def print_statements() -> None:
+    context.configure(dialect_name="sqlite", transactional_ddl=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def is_of_the_store(name: str | None, kind: str, _parents: Any) -> bool:
+    """Litestream keeps two tables of its own in the file that it replicates: no business of autogenerate's."""
+    return kind != "table" or not str(name).startswith("_litestream_")
+
+
+def number_the_revision(_context: MigrationContext, _revision: Any, scripts: Iterable[MigrationScript]) -> None:
+    """Name a new revision by the number after the newest one's, so that a list of the folder tells their order."""
+    newest = ScriptDirectory.from_config(context.config).get_current_head()
+    for script in scripts:
+        script.rev_id = f"{int(newest or 0) + 1:04}"
+
+
+main()

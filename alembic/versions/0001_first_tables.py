@@ -1,0 +1,183 @@
+"""The first tables, triggers and views.
+
+Frozen: it says what revision 0001 is, whatever becomes of ``shapestore.schema`` later. A test compares the two.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+TABLES_AND_INDEXES = [
+    """
+    CREATE TABLE shapes (
+        handle TEXT NOT NULL,
+        comparable TEXT NOT NULL,
+        table_name TEXT NOT NULL,
+        row_count INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        last_read_at_ms INTEGER NOT NULL,
+        read_order INTEGER NOT NULL,
+        PRIMARY KEY (handle),
+        UNIQUE (comparable)
+    ) STRICT
+    """,
+    "CREATE INDEX shapes_by_table ON shapes (table_name, handle)",
+    "CREATE INDEX shapes_by_read_order ON shapes (read_order)",
+    """
+    CREATE TABLE shape_rows (
+        handle TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (handle, position)
+    ) WITHOUT ROWID, STRICT
+    """,
+    """
+    CREATE TABLE create_locks (
+        comparable TEXT NOT NULL,
+        table_name TEXT NOT NULL,
+        state TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        handle TEXT NOT NULL,
+        started_at_ms INTEGER NOT NULL,
+        failed_at_ms INTEGER,
+        error_type TEXT,
+        error_message TEXT,
+        retry_after_ms INTEGER,
+        PRIMARY KEY (comparable),
+        CONSTRAINT create_locks_state CHECK (state IN ('in_progress', 'failed')),
+        CONSTRAINT create_locks_failure_is_whole CHECK (
+            (state = 'failed') = (failed_at_ms IS NOT NULL AND error_type IS NOT NULL
+            AND error_message IS NOT NULL AND retry_after_ms IS NOT NULL)
+        ),
+        UNIQUE (handle)
+    ) STRICT
+    """,
+    "CREATE INDEX create_locks_by_table ON create_locks (table_name)",
+    "CREATE INDEX create_locks_by_owner ON create_locks (owner)",
+    """
+    CREATE TABLE owners (
+        owner TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        hostname TEXT NOT NULL,
+        program TEXT NOT NULL,
+        opened_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (owner)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE discarded (
+        handle TEXT NOT NULL,
+        PRIMARY KEY (handle)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE creations (
+        number INTEGER NOT NULL,
+        handle TEXT NOT NULL,
+        comparable TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        error_type TEXT,
+        error_message TEXT,
+        retry_after_ms INTEGER,
+        duration_ms INTEGER,
+        row_count INTEGER,
+        followers INTEGER DEFAULT 0 NOT NULL,
+        finished_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (number),
+        CONSTRAINT creations_outcome CHECK (
+            outcome IN ('created', 'failed', 'abandoned', 'died', 'released', 'invalidated')
+        ),
+        UNIQUE (handle)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE totals (
+        name TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        PRIMARY KEY (name)
+    ) STRICT
+    """,
+    "INSERT INTO totals (name, value) VALUES ('shapes', 0)",
+]
+
+TRIGGERS = [
+    """
+    CREATE TRIGGER shapes_counted_in AFTER INSERT ON shapes
+    BEGIN UPDATE totals SET value = value + 1 WHERE name = 'shapes'; END
+    """,
+    """
+    CREATE TRIGGER shapes_counted_out AFTER DELETE ON shapes
+    BEGIN UPDATE totals SET value = value - 1 WHERE name = 'shapes'; END
+    """,
+]
+
+VIEWS = [
+    """
+    CREATE VIEW shapes_in_words AS
+    SELECT handle,
+           table_name AS "table",
+           comparable ->> '$.where' AS "where",
+           comparable ->> '$.params' AS params,
+           coalesce(comparable ->> '$.columns', 'all') AS columns,
+           row_count AS "rows",
+           strftime('%Y-%m-%dT%H:%M:%SZ', created_at_ms / 1000, 'unixepoch') AS created_at,
+           strftime('%Y-%m-%dT%H:%M:%SZ', last_read_at_ms / 1000, 'unixepoch') AS last_read_at,
+           max(0, unixepoch('now') - created_at_ms / 1000) || ' s' AS age
+    FROM shapes
+    """,
+    """
+    CREATE VIEW create_locks_in_words AS
+    SELECT create_locks.table_name AS "table",
+           comparable ->> '$.where' AS "where",
+           comparable ->> '$.params' AS params,
+           CASE state
+               WHEN 'in_progress' THEN 'being created for '
+                   || max(0, unixepoch('now') - started_at_ms / 1000) || ' s'
+               ELSE 'failed '
+                   || max(0, unixepoch('now') - failed_at_ms / 1000) || ' s'
+                   || ' ago: ' || error_type || ': ' || error_message
+           END AS what,
+           coalesce('process ' || pid || ' (' || program || ') on ' || hostname, 'a store that is gone') AS who,
+           strftime('%Y-%m-%dT%H:%M:%SZ', started_at_ms / 1000, 'unixepoch') AS started_at,
+           handle,
+           create_locks.owner
+    FROM create_locks LEFT JOIN owners ON owners.owner = create_locks.owner
+    """,
+    """
+    CREATE VIEW owners_in_words AS
+    SELECT 'process ' || pid || ' (' || program || ') on ' || hostname AS who,
+           strftime('%Y-%m-%dT%H:%M:%SZ', opened_at_ms / 1000, 'unixepoch') AS opened_at,
+           max(0, unixepoch('now') - opened_at_ms / 1000) || ' s' AS age,
+           owner
+    FROM owners
+    """,
+    """
+    CREATE VIEW creations_in_words AS
+    SELECT strftime('%Y-%m-%dT%H:%M:%SZ', finished_at_ms / 1000, 'unixepoch') AS finished_at,
+           outcome,
+           comparable ->> '$.table' AS "table",
+           comparable ->> '$.where' AS "where",
+           comparable ->> '$.params' AS params,
+           row_count AS "rows",
+           duration_ms || ' ms' AS took,
+           followers AS followers_served,
+           error_type || ': ' || error_message AS error,
+           handle
+    FROM creations ORDER BY number DESC
+    """,
+]
+
+
+def upgrade() -> None:
+    for statement in TABLES_AND_INDEXES + TRIGGERS + VIEWS:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for view in ("creations_in_words", "owners_in_words", "create_locks_in_words", "shapes_in_words"):
+        op.execute(f"DROP VIEW {view}")
+    for table in ("totals", "creations", "discarded", "owners", "create_locks", "shape_rows", "shapes"):
+        op.execute(f"DROP TABLE {table}")  # its indexes and triggers go with it

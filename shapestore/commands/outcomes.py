@@ -1,0 +1,43 @@
+"""How an attempt's end is put down: its rows discarded, its outcome recorded, in the transaction that ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from shapestore import queries
+from shapestore.create_lock import Failure, State
+from shapestore.transaction import Transaction
+
+
+async def end_attempts(tx: Transaction, ended: list[tuple[Any, ...]], outcome: str) -> None:
+    """Discard and record the attempts among the lock rows ``ended``; failures have been, when they failed."""
+    under_way = [row for row in ended if row[2] == State.IN_PROGRESS]
+    await discard(tx, under_way)
+    await record(tx, [(handle, key, outcome, None, None, None, 0) for handle, key, _ in under_way])
+
+
+async def discard(tx: Transaction, rows: Iterable[Sequence[Any]]) -> None:
+    handles = [(row[0],) for row in rows]
+    if handles:
+        await tx.run_many(queries.DISCARD, handles)
+
+
+Outcome = tuple[str, str, str, Failure | None, int | None, int | None, int]
+
+
+async def record(tx: Transaction, outcomes: list[Outcome]) -> None:
+    if not outcomes:
+        return
+    rows = []
+    for handle, comparable, outcome, failure, duration_ms, row_count, followers in outcomes[-queries.KEPT_CREATIONS :]:
+        error = (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
+        rows.append((handle, comparable, outcome, *error, duration_ms, row_count, followers, tx.now_ms))
+    await tx.run_many(queries.ADD_CREATION, rows)
+    await tx.run(queries.TRIM_CREATIONS)
+
+
+def as_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,49 @@
+"""What a ShapeStore is given, checked before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from shapestore.connection import Durability
+from shapestore.errors import InvalidCreatorError
+from shapestore.telemetry import OnEvent
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ShapeStore was given; see there."""
+
+    create_timeout: float
+    failure_grace: float
+    max_creating: int
+    max_in_flight: int
+    max_shapes: int | None
+    durability: Durability
+    migrate: bool
+    on_event: OnEvent | None
+
+
+def check_creator(create: object) -> None:
+    if not callable(create):
+        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
+
+
+def seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
+    return value
+
+
+def at_least_one(name: str, value: int) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} is an int >= 1, not {value!r}")
+    return value
+
+
+def one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:
+    if value not in allowed:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value

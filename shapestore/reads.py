@@ -1,0 +1,46 @@
+"""What was read, remembered in memory; housekeeping writes it down now and then, in one statement."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+# Forgotten beyond that: it only orders eviction, and tells people.
+MAX_REMEMBERED = 100_000
+
+
+class Reads:
+    """The reads of one open store since they were last written down, and those that are going on."""
+
+    def __init__(self) -> None:
+        self.recent: dict[str, None] = {}
+        """Handles in the order of their first reading."""
+        self._followers: Counter[str] = Counter()
+        self._going_on: Counter[str] = Counter()
+
+    def followed(self, handle: str, callers: int) -> None:
+        """So many callers of ours were served by another store's attempt."""
+        self._followers[handle] += callers
+
+    @contextlib.contextmanager
+    def going_on(self, handle: str) -> Iterator[None]:
+        """While its rows are being read here, a shape is not evicted from here."""
+        self._going_on[handle] += 1
+        try:
+            yield
+        finally:
+            self._going_on[handle] -= 1
+            if not self._going_on[handle]:
+                del self._going_on[handle]
+
+    def spared(self) -> list[str]:
+        """The handles that are being read."""
+        return list(self._going_on)
+
+    def take(self) -> tuple[list[str], dict[str, int]]:
+        """What is to be written down; it is forgotten here."""
+        read, followers = list(self.recent)[-MAX_REMEMBERED:], dict(self._followers)
+        self.recent.clear()
+        self._followers.clear()
+        return read, followers

@@ -1,0 +1,27 @@
+"""A sleep that somebody can end."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Sleeper:
+    """One coroutine sleeps; whoever has news for it wakes it. Waking one that is awake does nothing."""
+
+    def __init__(self) -> None:
+        self._wakeup: asyncio.Future[None] | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for so long, or until woken."""
+        loop = asyncio.get_running_loop()
+        self._wakeup = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._wakeup
+        finally:
+            timer.cancel()
+            self._wakeup = None
+
+    def wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)

@@ -1,0 +1,128 @@
+"""The words of a where: names, literals, parameters, keywords and signs, each with its place in the text.
+
+A comment, a semicolon, a dot, or anything else that is none of these is refused here, at its character.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, NoReturn
+
+from shapestore.errors import InvalidShapeError
+
+NAME, FUNCTION, STRING, NUMBER, PARAMETER, END = "name", "function", "string", "number", "parameter", "the end"
+
+_KEYWORDS = "AND BETWEEN ESCAPE FALSE IN IS ISNULL LIKE NOT NOTNULL NULL OR TRUE"
+
+# Bare, these are no columns to one database or another: they start something else, or have a value of their own.
+_RESERVED = """
+    ADD ALL ALTER ANY AS AUTOINCREMENT CASE CAST CHECK COLLATE COMMIT CONSTRAINT CREATE CURRENT_CATALOG CURRENT_DATE
+    CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE
+    END EXCEPT EXISTS FOREIGN FROM GLOB GROUP HAVING ILIKE INDEX INSERT INTERSECT INTERVAL INTO JOIN LIMIT LOCALTIME
+    LOCALTIMESTAMP MATCH NOTHING ON ORDER PRIMARY RAISE REFERENCES REGEXP RETURNING SELECT SESSION_USER SET SIMILAR SOME
+    SYSTEM_USER TABLE THEN TO TRANSACTION UNION UNIQUE UNKNOWN UPDATE USING VALUES WHEN WHERE WITH
+"""
+
+KEYWORDS, RESERVED = frozenset(_KEYWORDS.split()), frozenset(_RESERVED.split())
+
+_WORD = re.compile(
+    r"""
+      (?P<string>    '(?:[^']|'')*' )
+    | (?P<quoted>    "(?:[^"]|"")+" | `(?:[^`]|``)+` | \[[^\]]+\] )
+    | (?P<number>    (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.$]) )
+    | (?P<parameter> :[A-Za-z_][A-Za-z0-9_]*(?!\w) )
+    | (?P<bare>      [^\W\d]\w* ) (?P<call> (?=[ \t\r\n\f]*\() )?
+    | (?P<sign>      <= | >= | <> | != | == | \|\| | -(?!-) | /(?!\*) | [+*%<>=(),] )
+    """,
+    re.VERBOSE,
+)
+_SPACE = re.compile(r"[ \t\r\n\f]*")
+_SPELLINGS = {"==": "=", "!=": "<>"}
+_REMEDIES = {
+    "--": "comments are not supported",
+    "/*": "comments are not supported",
+    ";": "a where is one expression, not a statement",
+    ".": "qualified names are not supported; write the bare column",
+    ":": "a parameter is written :name, with an ASCII name",
+    "?": "a parameter is written :name",
+    "$": "a parameter is written :name",
+    "@": "a parameter is written :name",
+    "'": "the string is not closed",
+    '"': "the quoted name is empty or not closed",
+    "`": "the quoted name is empty or not closed",
+    "[": "the quoted name is empty or not closed",
+}
+
+
+class Word(NamedTuple):
+    """One word. ``kind`` is a keyword or sign in its one spelling, else what kind of word it is."""
+
+    kind: str
+    text: str
+    """A name or string without its quotes, a parameter without its colon, anything else as it is written."""
+    start: int
+
+
+def words_of(text: str) -> list[Word]:
+    """All words of ``text`` and an ``END``. Raises InvalidShapeError at the first character that begins none."""
+    words: list[Word] = []
+    place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches anywhere, if only nothing
+    while place < len(text):
+        match = _WORD.match(text, place)
+        if match is None:
+            refuse(text, place, _remedy(text, place))
+        words.append(_word(match))
+        place = _SPACE.match(text, match.end()).end()  # type: ignore[union-attr]
+    words.append(Word(END, "", len(text)))
+    return words
+
+
+def quoted(text: str, mark: str = '"') -> str:
+    """A name as the canonical text spells it; a string, with ``'`` for the mark."""
+    return mark + text.replace(mark, mark * 2) + mark
+
+
+def unquoted(text: str) -> str:
+    """What stands between quotes or brackets."""
+    return text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
+
+
+def refuse(text: str, place: int, why: str) -> NoReturn:
+    """Raise an InvalidShapeError that says what is wrong with ``text``, and where."""
+    begin = max(0, place - 30)
+    near = ("..." if begin else "") + text[begin : place + 30] + ("..." if len(text) > place + 30 else "")
+    raise InvalidShapeError(f"where, at character {place + 1}: {why} (near {near!r})")
+
+
+def _word(match: re.Match[str]) -> Word:
+    text, start = match.group(), match.start()
+    match match.lastgroup:
+        case "string":
+            return Word(STRING, unquoted(text), start)
+        case "quoted":
+            return Word(NAME, unquoted(text), start)
+        case "number":
+            return Word(NUMBER, text, start)
+        case "parameter":
+            return Word(PARAMETER, text[1:], start)
+        case "bare" | "call":
+            return _bare(match, text, start)
+    return Word(_SPELLINGS.get(text, text), text, start)
+
+
+def _bare(match: re.Match[str], text: str, start: int) -> Word:
+    keyword = text.upper() if text.isascii() else text
+    if keyword in KEYWORDS:
+        return Word(keyword, text, start)
+    if keyword in RESERVED:
+        refuse(match.string, start, f"{keyword} is not supported; a column of this name is written {quoted(text)}")
+    return Word(NAME if match["call"] is None else FUNCTION, text, start)
+
+
+def _remedy(text: str, place: int) -> str:
+    for beginning, remedy in _REMEDIES.items():
+        if text.startswith(beginning, place):
+            return f"{beginning!r}: {remedy}"
+    if text[place].isdigit():
+        return "this is not a number that every database reads alike; write decimal digits"
+    return f"{text[place]!r} has no meaning here"

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from shapestore import migrations, schema
+from shapestore.errors import CorruptStoreError, MigrationRequiredError, StorageError, StoreBusyError
+from shapestore.gate import Gate
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MIGRATE = """
+import sys
+from shapestore import migrations
+from shapestore.gate import Gate
+import alembic.command, shapestore.schema  # what takes long, before the start
+print("ready", flush=True)
+sys.stdin.readline()
+with Gate(sys.argv[1]).hold_blocking():
+    migrations.upgrade(sys.argv[1])
+"""
+
+# Counts the steps of SQLite's virtual machine on every connection, and kills this process at the one asked for.
+MIGRATE_AND_DIE = """
+import os, signal, sqlite3, sys
+from shapestore import migrations
+
+path, last_step = sys.argv[1], int(sys.argv[2])
+steps = 0
+
+def step():
+    global steps
+    steps += 1
+    if steps == last_step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def connect(*args, connect=sqlite3.connect, **kwargs):
+    connection = connect(*args, **kwargs)
+    connection.set_progress_handler(step, 1)
+    return connection
+
+sqlite3.connect = connect
+migrations.upgrade(path)
+print(steps)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "shapes.db")
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def revision_of(path: str) -> str | None:
+    with opened(path) as connection:
+        return migrations.current_revision(connection)
+
+
+def definitions(connection: sqlite3.Connection) -> dict[str, str]:
+    """The SQL of everything in the file but alembic's own table, without the white space that means nothing."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name != 'alembic_version'"
+    )
+    return {name: without_spare_space(sql) for name, sql in found.fetchall()}
+
+
+def without_spare_space(sql: str) -> str:
+    sql = " ".join(sql.split())
+    for mark in "(),":
+        sql = sql.replace(f" {mark}", mark).replace(f"{mark} ", mark)
+    return sql
+
+
+def definitions_of_the_metadata() -> dict[str, str]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        engine = sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
+        schema.metadata.create_all(engine)
+        for statement in (schema.TRIGGERS | schema.VIEWS).values():
+            connection.execute(statement)
+        return definitions(connection)
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def alembic(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python("-m", "alembic", "-x", f"db={path}", *arguments)
+
+
+# What the revisions are
+
+
+def test_the_code_knows_exactly_the_revisions_there_are() -> None:
+    config = Config(toml_file=str(ROOT / "pyproject.toml"))
+    scripts = ScriptDirectory.from_config(config)
+    assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == migrations.REVISIONS
+    assert scripts.get_current_head() == migrations.HEAD
+    assert list(migrations.REVISIONS) == [f"{number:04}" for number in range(1, len(migrations.REVISIONS) + 1)]
+
+
+def test_a_migrated_file_says_in_sql_what_the_metadata_says(path: str) -> None:
+    migrations.upgrade(path)
+    with opened(path) as connection:
+        assert definitions(connection) == definitions_of_the_metadata()
+
+
+def test_alembic_sees_no_difference_between_a_migrated_file_and_the_metadata(path: str) -> None:
+    migrations.upgrade(path)
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        options = {"compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata) == []
+
+
+def test_a_new_file_counts_its_shapes_from_nought(path: str) -> None:
+    migrations.upgrade(path)
+    with opened(path) as connection:
+        assert connection.execute("SELECT * FROM totals").fetchall() == [("shapes", 0)]
+        connection.execute("INSERT INTO shapes VALUES ('h1', 'a', 't', 0, 0, 0, 1), ('h2', 'b', 't', 0, 0, 0, 2)")
+        assert connection.execute("SELECT value FROM totals").fetchall() == [(2,)]
+        connection.execute("DELETE FROM shapes")
+        assert connection.execute("SELECT value FROM totals").fetchall() == [(0,)]
+
+
+def test_the_views_say_the_tables_in_words(path: str) -> None:
+    migrations.upgrade(path)
+    comparable = '{"table": "Track", "where": "a = 1", "params": {}, "columns": null}'
+    with opened(path) as connection:
+        connection.execute("INSERT INTO owners VALUES ('o', 42, 'host', 'app.py', 0)")
+        connection.execute("INSERT INTO shapes VALUES ('h1', ?, 'Track', 7, 1000, 2000, 1)", (comparable,))
+        lock = (comparable, "Track", "failed", "o", "h2", 0, 0, "ValueError", "no", 1000)
+        connection.execute("INSERT INTO create_locks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", lock)
+        connection.execute(
+            "INSERT INTO creations (handle, comparable, outcome, duration_ms, row_count, finished_at_ms)"
+            " VALUES ('h1', ?, 'created', 50, 7, 1000)",
+            (comparable,),
+        )
+        [shape] = connection.execute('SELECT "table", "where", columns, "rows", created_at FROM shapes_in_words')
+        assert shape == ("Track", "a = 1", "all", 7, "1970-01-01T00:00:01Z")
+        [(what, who)] = connection.execute("SELECT what, who FROM create_locks_in_words")
+        assert re.fullmatch(r"failed \d+ s ago: ValueError: no", what)
+        assert who == "process 42 (app.py) on host"
+        [(who, age)] = connection.execute("SELECT who, age FROM owners_in_words")
+        assert who == "process 42 (app.py) on host"
+        assert re.fullmatch(r"\d+ s", age)
+        [creation] = connection.execute("SELECT outcome, took, followers_served, error FROM creations_in_words")
+        assert creation == ("created", "50 ms", 0, None)
+
+
+# Looking
+
+
+def test_an_empty_file_has_no_revision_and_a_migrated_one_has_the_head(path: str) -> None:
+    assert revision_of(path) is None
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+    with opened(path) as connection:
+        migrations.check(connection, path)
+
+
+def test_looking_at_a_current_file_and_upgrading_it_imports_neither_alembic_nor_sqlalchemy(path: str) -> None:
+    migrations.upgrade(path)
+    ran = python(
+        "-c",
+        "import sqlite3, sys; from shapestore import migrations; path = sys.argv[1]; migrations.upgrade(path);"
+        "migrations.check(sqlite3.connect(path), path); print(sorted({'alembic', 'sqlalchemy'} & set(sys.modules)))",
+        path,
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_the_check_of_an_empty_file_names_the_command_that_makes_it_a_store(tmp_path: Path) -> None:
+    path = str(tmp_path / "my shapes.db")
+    with opened(path) as connection, pytest.raises(MigrationRequiredError, match="has no tables yet") as caught:
+        migrations.check(connection, path)
+    assert f"alembic -x db='{path}' upgrade head" in str(caught.value)
+    assert f"shapestore migrate '{path}'" in str(caught.value)
+
+
+def test_the_check_of_an_older_file_names_both_revisions(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations.upgrade(path)
+    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(migrations, "HEAD", "0002")
+    with (
+        opened(path) as connection,
+        pytest.raises(MigrationRequiredError, match=r"has the schema '0001'.* with '0002'"),
+    ):
+        migrations.check(connection, path)
+
+
+def test_a_newer_file_is_neither_accepted_nor_upgraded(path: str) -> None:
+    migrations.upgrade(path)
+    with opened(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(MigrationRequiredError, match=r"newer shapestore.*'9999'.*upgrade the package"):
+            migrations.check(connection, path)
+    with pytest.raises(MigrationRequiredError, match="newer shapestore"):
+        migrations.upgrade(path)
+    assert "FAILED" in (ran := alembic(path, "upgrade", "head")).stdout + ran.stderr
+    assert "newer shapestore" in ran.stdout + ran.stderr
+    assert revision_of(path) == "9999"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "CREATE TABLE albums (title)",
+        "CREATE TABLE albums (title); CREATE TABLE alembic_version (version_num)",
+        "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('4f1c')",
+        "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('0001'); CREATE TABLE a (b)",
+        "CREATE TABLE shapes (corners)",
+        "CREATE VIEW clock AS SELECT 1",
+    ],
+)
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(path: str, statements: str) -> None:
+    with opened(path) as connection:
+        connection.executescript(statements)
+    before = Path(path).read_bytes()
+    with pytest.raises(
+        MigrationRequiredError, match=r"some other program.*(albums|a, alembic_version|alembic_version|shapes|clock)"
+    ) as caught:
+        migrations.upgrade(path)
+    assert repr(path) in str(caught.value)
+    with opened(path) as connection, pytest.raises(MigrationRequiredError, match="some other program"):
+        migrations.check(connection, path)
+    assert Path(path).read_bytes() == before
+
+
+def test_tables_that_litestream_adds_are_nobody_elses_database(path: str) -> None:
+    with opened(path) as connection:
+        connection.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+    assert "No new upgrade operations detected" in alembic(path, "check").stdout
+
+
+# Upgrading
+
+
+def test_a_new_file_is_put_in_wal_mode_and_one_that_is_in_it_stays_so(path: str, tmp_path: Path) -> None:
+    opened_first = str(tmp_path / "opened_first.db")
+    with opened(opened_first) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrations.upgrade(opened_first)
+        assert migrations.current_revision(connection) == migrations.HEAD
+    migrations.upgrade(path)
+    for migrated in (path, opened_first):
+        with opened(migrated) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_an_upgrade_is_one_transaction_that_takes_the_write_lock_first_and_checkpoints_nothing(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **kwargs)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    migrations.upgrade(path)
+    begin, commit = statements.index("BEGIN IMMEDIATE"), statements.index("COMMIT")
+    assert [sql for sql in statements if sql.startswith(("BEGIN", "COMMIT", "ROLLBACK"))] == [
+        "BEGIN IMMEDIATE",
+        "COMMIT",
+    ]
+    assert [sql for sql in statements[begin:commit] if "CREATE TABLE shapes" in sql]
+    assert not [sql for sql in statements[:begin] + statements[commit:] if "CREATE" in sql]
+    assert statements.index("PRAGMA wal_autocheckpoint = 0") < begin
+
+
+@pytest.mark.parametrize(
+    "name", ["100%.db", "%(here)s.db", "my shapes.db", "a#b?c.db", 'it\'s "it".db', "größe 形 🟦.db"]
+)
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+    assert {file.name for file in tmp_path.iterdir()} == {name}
+
+
+async def test_a_running_event_loop_upgrades_in_a_thread(path: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, path)
+    assert revision_of(path) == migrations.HEAD
+
+
+async def test_threads_may_upgrade_different_files_at_once(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.db") for number in range(8)]
+    await asyncio.gather(*(asyncio.to_thread(migrations.upgrade, path) for path in paths))
+    assert [revision_of(path) for path in paths] == [migrations.HEAD] * 8
+
+
+def test_alembic_stays_out_of_the_applications_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        migrations.upgrade(path)
+    assert caplog.records == []
+
+
+def test_what_sqlite_refuses_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be opened"):
+        migrations.upgrade(str(tmp_path))
+    novel = tmp_path / "novel.txt"
+    novel.write_text("It was a dark and stormy night. " * 100)
+    with pytest.raises(CorruptStoreError, match=r"novel\.txt"):
+        migrations.upgrade(str(novel))
+
+
+def test_a_foreign_writer_in_the_way_is_waited_for_and_then_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "_BUSY_TIMEOUT_SECONDS", 0.01)
+    with opened(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError, match="locked by another connection"):
+            migrations.upgrade(path)
+        connection.execute("ROLLBACK")
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+
+
+def test_four_processes_migrate_one_new_file_at_once(path: str) -> None:
+    command = [sys.executable, "-c", MIGRATE, path]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    started = [threading.Thread(target=process.communicate, args=("go\n",)) for process in processes]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    assert [process.returncode for process in processes] == [0] * 4
+    with opened(path) as connection:
+        assert definitions(connection) == definitions_of_the_metadata()
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(150, marks=pytest.mark.slow)])
+def test_a_killed_migration_changed_nothing_or_all_and_the_next_one_finishes(tmp_path: Path, kills: int) -> None:
+    whole = python("-c", MIGRATE_AND_DIE, str(tmp_path / "whole.db"), "0")
+    steps = int(whole.stdout)
+    assert steps > 1_000
+    for kill in range(kills):
+        path = str(tmp_path / f"{kill}.db")
+        ran = python("-c", MIGRATE_AND_DIE, path, str(1 + steps * kill // kills))
+        assert ran.returncode == -signal.SIGKILL
+        with opened(path) as connection:
+            assert definitions(connection) in ({}, definitions_of_the_metadata())
+        migrations.upgrade(path)
+        with opened(path) as connection:
+            assert definitions(connection) == definitions_of_the_metadata()
+            assert connection.execute("SELECT * FROM totals").fetchall() == [("shapes", 0)]
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+# The command line
+
+
+def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
+    path = str(tmp_path / "50% of it's #1?.db")
+    assert "Running upgrade  -> 0001" in alembic(path, "upgrade", "head").stderr
+    assert os.path.exists(f"{path}-gate")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert alembic(path, "current").stdout == "0001 (head)\n"
+    assert alembic(path, "check").stdout == "No new upgrade operations detected.\n"
+    assert "(head)" in alembic(path, "history").stdout
+    assert alembic(path, "downgrade", "base").returncode == 0
+    assert revision_of(path) is None
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+
+
+def test_a_downgrade_leaves_nothing_behind(path: str) -> None:
+    migrations.upgrade(path)
+    assert alembic(path, "downgrade", "base").returncode == 0
+    with opened(path) as connection:
+        assert definitions(connection) == {}
+
+
+def test_the_command_line_prints_the_statements_without_a_file() -> None:
+    ran = python("-m", "alembic", "upgrade", "head", "--sql")
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(ran.stdout)
+        assert definitions(connection) == definitions_of_the_metadata()
+
+
+def test_the_command_line_says_what_is_missing(path: str) -> None:
+    ran = python("-m", "alembic", "upgrade", "head")
+    assert ran.returncode != 0
+    assert "alembic -x db=/path/to/shapes.db upgrade head" in ran.stdout + ran.stderr
+    ran = alembic(os.path.dirname(path), "upgrade", "head")
+    assert ran.returncode != 0
+    assert "is a folder" in ran.stdout + ran.stderr
+    ran = alembic(path, "current")
+    assert ran.returncode != 0
+    assert "there is no file" in ran.stdout + ran.stderr
+    assert not os.path.exists(path)
+    assert not os.path.exists(f"{path}-gate")
+
+
+@pytest.mark.slow  # it waits as long as the gate is waited for, ten seconds
+def test_the_command_line_waits_for_the_gate(path: str) -> None:
+    with Gate(path).hold_blocking():
+        ran = alembic(path, "upgrade", "head")
+    assert ran.returncode != 0
+    assert "the write gate" in ran.stdout + ran.stderr
+    assert not os.path.exists(path)
