@@ -61,7 +61,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "SQLSource":  # SQLAlchemy takes 140 ms to import, and not everybody reads a database
-        from shapestore.sources import SQLSource
+        from shapestore.sources import SQLSource  # noqa: PLC0415
 
         return SQLSource
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shapestore import events
 from shapestore.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.creation import Creation, Creator
-from shapestore.errors import CorruptStoreError, StorageError, StoreBusyError, SupersededError, fresh
+from shapestore.errors import CorruptStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.failure import describe
 from shapestore.shape import Shape
 from shapestore.sleeper import Sleeper
@@ -32,7 +32,7 @@ class Attempt:
     """
 
     def __init__(
-        self, flights: Flights, shape: Shape, creator: Creator, waiters: Waiters, sleeper: Sleeper, older: str | None
+        self, flights: Flights, shape: Shape, creator: Creator, waiters: Waiters, sleeper: Sleeper, *, older: str | None
     ) -> None:
         self.handle = secrets.token_hex(16)
         self._flights = flights
@@ -138,9 +138,9 @@ class Attempt:
             raise SupersededError(self.handle)
         self._flights.failed(self.handle, failure)
         if isinstance(error, (StorageError, StoreBusyError, CorruptStoreError)):
-            self._waiters.refuse(lambda: fresh(error))
+            self._waiters.refuse(error)
         else:
-            self._waiters.refuse(lambda: failure.as_error(error))
+            self._waiters.refuse(failure.as_error(error))
         self._flights.telemetry.has_failed(
             events.Failed(comparable, self.handle, failure.error_type, failure.message, failure.retry_after_ms)
         )
@@ -162,8 +162,7 @@ class Attempt:
             except (StorageError, StoreBusyError) as error:
                 if self._closing:
                     raise
-                trouble = error
-                self._waiters.refuse(lambda: fresh(trouble))
+                self._waiters.refuse(error)
             await self._sleeper.sleep(pause)
             pause = min(2 * pause, 1.0)
 

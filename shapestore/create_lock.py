@@ -38,7 +38,7 @@ class Failure:
     retry_after_ms: int
 
     def as_error(self, cause: BaseException | None = None) -> CreateFailedError:
-        """A fresh error for one waiter: a shared one would gather the tracebacks of all."""
+        """The error that callers are given."""
         error = CreateFailedError(self.error_type, self.message, self.retry_after_ms / 1000)
         error.__cause__ = cause
         return error

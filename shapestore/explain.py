@@ -41,8 +41,10 @@ def differences(asked: Shape, stored: Shape) -> tuple[Difference, ...]:
         Difference(field, repr(getattr(asked, field)), repr(getattr(stored, field)))
         for field in ("table", "where", "columns")
     ]
-    for name in sorted({*asked.params, *stored.params}):
-        pairs.append(Difference(f"params.{name}", _param(asked, name), _param(stored, name)))
+    pairs += [
+        Difference(f"params.{name}", _param(asked, name), _param(stored, name))
+        for name in sorted({*asked.params, *stored.params})
+    ]
     return tuple(pair for pair in pairs if pair.asked != pair.stored)
 
 

@@ -18,7 +18,7 @@ from shapestore.attempt import Attempt
 from shapestore.commands import Abandon
 from shapestore.create_lock import next_step
 from shapestore.creation import Creator
-from shapestore.errors import ShapeStoreError, StoreClosedError, WaitTimeoutError, fresh
+from shapestore.errors import ShapeStoreError, StoreClosedError, WaitTimeoutError
 from shapestore.shape import Shape
 from shapestore.sleeper import Sleeper
 from shapestore.stored_shape import StoredShape
@@ -87,7 +87,7 @@ class Flight:
     def close(self) -> None:
         """The store closes: give up what is under way, and end."""
         self._closing = True
-        self._waiters.refuse(_store_closed)
+        self._waiters.refuse(_store_closed())
         if self._attempt is not None:
             self._attempt.close()
         self.wake()
@@ -99,14 +99,12 @@ class Flight:
             while not self._closing and len(self._waiters):
                 await self._take_a_step()
         except ShapeStoreError as error:
-            refusal = error
-            self._waiters.refuse(lambda: fresh(refusal))
+            self._waiters.refuse(error)
         except Exception as error:
             logger.exception("a flight failed in a way that was not foreseen; its callers are told")
-            cause = error
-            self._waiters.refuse(lambda: _unforeseen(cause))
+            self._waiters.refuse(_unforeseen(error))
         finally:
-            self._waiters.refuse(_store_closed)
+            self._waiters.refuse(_store_closed())
             self._leave_place()
             self._flights.remove(self._shape.comparable)
 
@@ -125,7 +123,7 @@ class Flight:
                     flights.reads.followed(stored.handle, len(self._waiters))
                 self._waiters.answer(stored)
             case create_lock.Fail(failure):
-                self._waiters.refuse(failure.as_error)
+                self._waiters.refuse(failure.as_error())
             case create_lock.Wait(handle):
                 self._awaited = handle
                 self._leave_place()
@@ -156,7 +154,9 @@ class Flight:
             await self._pause(longest=_LONGEST_PAUSE_FOR_A_PLACE)
             return
         # From before its row is there until after it is gone, so that the row is never without its flight.
-        self._attempt = Attempt(self._flights, self._shape, self._creator, self._waiters, self._sleeper, self._older)
+        self._attempt = Attempt(
+            self._flights, self._shape, self._creator, self._waiters, self._sleeper, older=self._older
+        )
         place, self._place = self._place, None
         try:
             await self._attempt.lead(over, place)

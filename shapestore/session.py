@@ -34,7 +34,7 @@ class Session:
     """An open store: one owner, its connections, its writer and its flights."""
 
     def __init__(
-        self, path: str, options: Options, gate: Gate, owner: Owner, connection: aiosqlite.Connection, reader: Reader
+        self, path: str, options: Options, *, gate: Gate, owner: Owner, connection: aiosqlite.Connection, reader: Reader
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._gate = gate
@@ -96,7 +96,7 @@ class Session:
                 raise translated(error, path) from error
             except OSError as error:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
-            session = cls(path, options, gate, owner, connection, reader)
+            session = cls(path, options, gate=gate, owner=owner, connection=connection, reader=reader)
             undo.pop_all()
             gate.leave()
             return session

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from shapestore.errors import ShapeStoreError, fresh
 from shapestore.stored_shape import StoredShape
 
 Waiter = asyncio.Future[StoredShape]
@@ -57,10 +58,10 @@ class Waiters:
             if not waiter.done():
                 waiter.set_result(stored)
 
-    def refuse(self, make_error: Callable[[], BaseException]) -> None:
-        """Give every caller an error of its own."""
+    def refuse(self, error: ShapeStoreError) -> None:
+        """Give every caller a copy of the error."""
         for waiter in self._take_all():
-            _refuse(waiter, make_error())
+            _refuse(waiter, fresh(error))
 
     def _take_all(self) -> dict[Waiter, None]:
         waiting, self._waiting = self._waiting, {}

@@ -137,7 +137,7 @@ class Fail(Command[bool]):
 
 
 class Abandon(Command[bool]):
-    """End an attempt of our own that has no flight (any more), without an outcome that others would take for an answer."""
+    """End an attempt of our own that has no flight (any more), without an outcome that others take for an answer."""
 
     def __init__(self, handle: str) -> None:
         super().__init__()

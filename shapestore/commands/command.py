@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One wish, and the future of its answer. The future may be cancelled at any time; the wish is done all the same."""
+    """One wish, and the future of its answer. If the future is cancelled, the wish is done all the same."""
 
     size: int = 0
     """Bytes of rows that it brings; they are what makes a transaction long."""
