@@ -7,6 +7,7 @@ implicit transactions (``isolation_level=None``), and no trust in functions that
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import weakref
@@ -64,7 +65,7 @@ async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection
 
 
 def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
-    return f"file:{quote(path)}?mode={mode}"
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
 async def _connect(uri: str) -> aiosqlite.Connection:

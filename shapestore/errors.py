@@ -57,6 +57,9 @@ class RetryLater(Exception):  # noqa: N818 - a creator's word to the store, not 
             raise ValueError(f"RetryLater takes a finite number of seconds >= 0, not {seconds!r}")
         self.seconds = seconds
 
+    def __reduce__(self) -> tuple[type, tuple[float, str]]:  # a creator's work may be done in another process
+        return type(self), (self.seconds, str(self))
+
 
 class WaitTimeoutError(ShapeStoreError, TimeoutError):
     """The caller's time is up. The creation goes on; ``__cause__`` tells what held it up, if that is known."""

@@ -6,6 +6,7 @@ from shapestore.create_lock import Failure
 from shapestore.errors import RetryLater
 
 MAX_MESSAGE = 2_000
+MAX_SECONDS = 10 * 365 * 86_400.0  # a window that is longer, were it written in milliseconds, might fit no column
 
 
 def describe(error: BaseException, *, grace: float) -> Failure:
@@ -18,13 +19,13 @@ def describe(error: BaseException, *, grace: float) -> Failure:
     if isinstance(error, RetryLater):
         seconds = max(grace, error.seconds)
         shown = error.__cause__ or error
-    return Failure(_text(type(shown).__name__), _message(shown), round(seconds * 1000))
+    return Failure(_text(type(shown).__name__), _message(shown), round(min(seconds, MAX_SECONDS) * 1000))
 
 
 def _message(error: BaseException) -> str:
     try:
         return _text(str(error))
-    except Exception as again:
+    except BaseException as again:
         return f"(its message cannot be had: {type(again).__name__})"
 
 

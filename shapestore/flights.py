@@ -81,9 +81,9 @@ class Flights:
         """A flight's own last act."""
         del self._by_key[comparable]
 
-    def leads(self, handle: str) -> bool:
-        """Whether a flight of ours leads under this handle."""
-        return any(flight.leading == handle for flight in self._by_key.values())
+    def leading(self) -> set[str]:
+        """The handles under which flights of ours lead, or are about to."""
+        return {flight.leading for flight in self._by_key.values() if flight.leading is not None}
 
     def wake(self, comparable: str) -> None:
         """Something has changed about a key: its flight, if there is one, looks again at once."""

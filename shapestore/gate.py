@@ -24,6 +24,10 @@ from shapestore.kernel_lock import KernelLock
 
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.001
+# Who leaves the gate and enters it again at once meets nobody, for those who poll are asleep. So after a run of this
+# long it stays away for longer than any of them sleeps.
+_RUN_SECONDS = 0.02
+_AWAY_SECONDS = 2 * _POLL_SECONDS
 
 
 class Gate:
@@ -35,10 +39,12 @@ class Gate:
     def __init__(self, path: str) -> None:
         self.path = f"{path}-gate"
         self._lock: KernelLock | None = None
+        self._run_began = self._left_at = 0.0
 
     @contextlib.contextmanager
-    def hold_blocking(self, timeout: float = WAIT_SECONDS) -> Iterator[None]:
+    def hold_blocking(self, timeout: float | None = None) -> Iterator[None]:
         """Hold the gate, from a thread that may sleep. Raises StoreBusyError after ``timeout`` seconds."""
+        timeout = WAIT_SECONDS if timeout is None else timeout
         deadline = time.monotonic() + timeout
         while not self._try_enter():
             time.sleep(self._pause(deadline, timeout))
@@ -47,18 +53,25 @@ class Gate:
         finally:
             self.leave()
 
-    async def enter(self, timeout: float = WAIT_SECONDS) -> None:
+    async def enter(self, timeout: float | None = None) -> None:
         """Take the gate, without blocking the loop. Raises StoreBusyError after ``timeout`` seconds."""
-        if self._try_enter():
-            return
-        deadline = time.monotonic() + timeout
+        timeout = WAIT_SECONDS if timeout is None else timeout
+        now = time.monotonic()
+        if now - self._left_at > _AWAY_SECONDS:
+            self._run_began = now
+        elif now - self._run_began > _RUN_SECONDS:
+            await asyncio.sleep(_AWAY_SECONDS)
+            self._run_began = time.monotonic()
+        deadline = now + timeout
         while not self._try_enter():
             await asyncio.sleep(self._pause(deadline, timeout))
+            self._run_began = time.monotonic()
 
     def leave(self) -> None:
         """Give the gate back."""
         assert self._lock is not None
         self._lock.unlock()
+        self._left_at = time.monotonic()
 
     def close(self) -> None:
         """Close the gate's file (the file itself stays: unlinking it would make two gates)."""

@@ -121,9 +121,9 @@ class Housekeeping:
 
     async def _free_orphans(self) -> None:
         """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed."""
-        for handle in await self._reader.in_progress(self._flights.owner):
-            if not self._flights.leads(handle):
-                await self._writer.submit(Abandon(handle))
+        in_progress = await self._reader.in_progress(self._flights.owner)
+        for handle in set(in_progress) - self._flights.leading():
+            await self._writer.submit(Abandon(handle))
 
     async def _delete_discarded(self) -> None:
         """A chunk at a time, each a command of its own, so that everything else takes its turn in between."""

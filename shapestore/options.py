@@ -43,6 +43,16 @@ def at_least_one(name: str, value: int) -> int:
     return value
 
 
+def text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a str, not {type(value).__name__}: {value!r:.100}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} has half a surrogate pair in it, which is no text: {value!r:.100}") from None
+    return value
+
+
 def one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:
     if value not in allowed:
         raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")

@@ -85,7 +85,13 @@ STILL_LEADING = """
     WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress'
 """
 
-ADD_ROWS = "INSERT INTO shape_rows (handle, position, value) VALUES (?, ?, ?)"
+ADD_ROW = "INSERT INTO shape_rows (handle, position, value) VALUES (?, ?, ?)"
+
+# (handle, position of the first, json [row]): in one step of SQLite's, for which Python's lock is let go of
+ADD_ROWS = """
+    INSERT INTO shape_rows (handle, position, value)
+    SELECT ?1, ?2 + rows.key, rows.value FROM json_each(?3) AS rows
+"""
 
 # (json [handle]) -> those whose fence still held
 UNLOCK = """

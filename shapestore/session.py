@@ -8,6 +8,8 @@ import os
 import socket
 import sqlite3
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import aiosqlite
 
@@ -84,7 +86,9 @@ class Session:
                 await gate.enter()
                 undo.callback(gate.leave)
                 paths.make_if_missing(path)
-                await run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                await _to_its_end(
+                    run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                )
                 connection = await open_writer(path, options.durability)
                 undo.push_async_callback(connection.close)
                 reader = await Reader.open(path)
@@ -139,13 +143,22 @@ class Session:
                 await closing.close()
 
 
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work that cannot be stopped, even if cancelled meanwhile: the gate is not left while it goes on."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 def _bring_to_head(path: str, migrate: bool) -> None:
-    with migrations.opened(path) as connection:
-        at_head = migrations.current_revision(connection) == migrations.HEAD
-        if not at_head and not migrate:
-            migrations.check(connection, path)
-    if not at_head:
+    if migrate:
         migrations.upgrade(path)
+    else:
+        with migrations.opened(path) as connection:
+            migrations.check(connection, path)
 
 
 async def _register(tx: Transaction, folder: str) -> None:

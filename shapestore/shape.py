@@ -231,4 +231,8 @@ def _listed(names: Iterable[object]) -> str:
 
 def _shown(value: object) -> str:
     """What ``value`` is, in a line, whatever its size and however its own repr fails."""
-    return f"{reprlib.repr(value)} ({type(value).__name__})"
+    try:
+        text = reprlib.repr(value)
+    except Exception:  # a repr is anybody's code, and Python's own refuses an int of 5,000 digits
+        text = "something that cannot be shown"
+    return f"{text} ({type(value).__name__})"

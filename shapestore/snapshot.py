@@ -28,15 +28,20 @@ _AS_TEXT = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
 
 
 class Chunk:
-    """Rows ``first`` to ``last`` (positions count from 1) of the attempt ``handle``, as ``shape_rows`` has them."""
+    """Rows of the attempt ``handle``, encoded; the first of them has the position ``first`` (positions count from 1)."""
 
-    __slots__ = ("handle", "rows", "size")
+    __slots__ = ("first", "handle", "rows", "size")
 
-    def __init__(self, handle: str) -> None:
+    def __init__(self, handle: str, first: int) -> None:
         self.handle = handle
-        self.rows: list[tuple[str, int, str]] = []
+        self.first = first
+        self.rows: list[str] = []
         self.size = 0
         """Bytes of JSON text, near enough."""
+
+    def as_array(self) -> str:
+        """All rows as one JSON array: one parameter, and one statement to insert them."""
+        return f"[{','.join(self.rows)}]"
 
 
 class Encoder:
@@ -45,12 +50,12 @@ class Encoder:
     >>> encoder = Encoder("h1")
     >>> encoder.add({"id": 1, "name": "one"})     # None: the chunk has room for more
     >>> encoder.rest().rows
-    [('h1', 1, '{"id":1,"name":"one"}')]
+    ['{"id":1,"name":"one"}']
     """
 
     def __init__(self, handle: str) -> None:
         self._handle = handle
-        self._chunk = Chunk(handle)
+        self._chunk = Chunk(handle, 1)
         self.row_count = 0
 
     def add(self, row: Any) -> Chunk | None:
@@ -59,11 +64,11 @@ class Encoder:
         text = encode_row(row, position)
         self.row_count = position
         chunk = self._chunk
-        chunk.rows.append((self._handle, position, text))
+        chunk.rows.append(text)
         chunk.size += len(text)
         if len(chunk.rows) < CHUNK_ROWS and chunk.size < CHUNK_BYTES:
             return None
-        self._chunk = Chunk(self._handle)
+        self._chunk = Chunk(self._handle, position + 1)
         return chunk
 
     def rest(self) -> Chunk:

@@ -5,40 +5,33 @@ This module is imported when it is asked for: SQLAlchemy takes 140 ms to load, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    Executable,
     Inspector,
-    Select,
     TableClause,
     column,
-    create_engine,
-    event,
     inspect,
     literal_column,
-    make_url,
     select,
     table,
     text,
 )
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError, StatementError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from shapestore.errors import ShapeStoreError
-from shapestore.shape import Shape
+from shapestore.shape import Scalar, Shape
+from shapestore.source_engine import InvalidSourceError, engine_of
 from shapestore.where import render_where, where_columns
-
-
-class InvalidSourceError(ShapeStoreError, ValueError):
-    """What a SQLSource was made with is no database that it can read; the message says why and what to do."""
 
 
 class UnknownTableError(ShapeStoreError, LookupError):
@@ -74,7 +67,7 @@ class SQLSource:
     def __init__(self, url_or_engine: str | URL | Engine, *, batch_size: int = 1000) -> None:
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidSourceError(f"batch_size is a number of rows, 1 or more, not {batch_size!r}")
-        self._engine = url_or_engine if isinstance(url_or_engine, Engine) else _engine(url_or_engine)
+        self._engine = url_or_engine if isinstance(url_or_engine, Engine) else engine_of(url_or_engine)
         self._batch_size = batch_size
 
     def __repr__(self) -> str:
@@ -93,7 +86,7 @@ class SQLSource:
 # --- what is asked of the database
 
 
-def _query(connection: Connection, shape: Shape) -> tuple[Select[Any], dict[str, Any], Collection[str]]:
+def _query(connection: Connection, shape: Shape) -> tuple[Executable, dict[str, Any], Collection[str]]:
     """The statement that reads ``shape``, its bound values, and the names of its columns.
 
     What there is to be read is looked up each time, in the transaction that reads it: a source's schema changes, and
@@ -102,17 +95,17 @@ def _query(connection: Connection, shape: Shape) -> tuple[Select[Any], dict[str,
     inspector = inspect(connection)
     found = _table(inspector, shape.table)
     there = list(connection.execute(select(literal_column("*")).select_from(found).limit(0)).keys())
-    names = there if shape.columns is None else shape.columns
-    for name in (*names, *(where_columns(shape.where) if shape.where else ())):
+    names = shape.columns or there
+    for name in (*names, *sorted(where_columns(shape.where) if shape.where else ())):
         if name not in there:
             raise UnknownColumnError(f'the table "{shape.table}" has no column "{name}"{_instead(name, there)}')
     # Bare columns, and not the types that reflection finds: these would refuse what SQLite lets stand in a column,
     # such as a malformed date.
-    statement = select(*map(column, names)).select_from(found)
-    statement = statement.order_by(*map(column, _primary_key(inspector, found)))
+    columns: list[Any] = [column(name) for name in names]
+    statement = select(*columns).select_from(found).order_by(*map(column, _primary_key(inspector, found)))
     if shape.where is None:
         return statement, {}, names
-    predicate, values = _predicate(connection, shape.where, shape)
+    predicate, values = _predicate(connection.dialect.identifier_preparer, shape.where, shape.params)
     return statement.where(text(predicate)), values, names
 
 
@@ -136,33 +129,31 @@ def _primary_key(inspector: Inspector, found: TableClause) -> list[str]:
     return inspector.get_pk_constraint(found.name, found.schema)["constrained_columns"]
 
 
-def _predicate(connection: Connection, where: str, shape: Shape) -> tuple[str, dict[str, Any]]:
+def _predicate(preparer: IdentifierPreparer, where: str, params: Mapping[str, Scalar]) -> tuple[str, dict[str, Scalar]]:
     """The where as text() takes it, and its values. Strings are bound too: MySQL reads a backslash in them as more."""
-    preparer = connection.dialect.identifier_preparer
     doubles_percents = "%%" in preparer.quote("%")
-    values: dict[str, Any] = {}
+    values: dict[str, Scalar] = {}
 
-    def bound(value: Any) -> str:
+    def bound(value: Scalar) -> str:
         name = f"value_{len(values)}"
         values[name] = value
         return f":{name}"
 
     def quoted(name: str) -> str:
         spelled = preparer.quote(name)
-        if doubles_percents:  # which text() does once more
+        if doubles_percents:  # as text() will do once more
             spelled = spelled.replace("%%", "%")
         return spelled.replace(":", r"\:")
 
-    predicate = render_where(where, identifier=quoted, string=bound, parameter=lambda name: bound(shape.params[name]))
-    return predicate, values
+    return render_where(where, identifier=quoted, string=bound, parameter=lambda name: bound(params[name])), values
 
 
 def _instead(name: str, there: Collection[str]) -> str:
     """What to write instead, and what there is."""
     folded = {known.casefold(): known for known in there}
     near = [folded[match] for match in get_close_matches(name.casefold(), folded)]
-    meant = f"; did you mean {_listed(near, ' or ')}?" if near else ";"
-    return f"{meant} It has {_listed(there) if there else 'none at all'}"
+    has = f"t has {_listed(there) if there else 'none at all'}"
+    return f"; did you mean {_listed(near, ' or ')}? I{has}" if near else f"; i{has}"
 
 
 def _listed(names: Collection[str], comma: str = ", ", most: int = 40) -> str:
@@ -203,58 +194,3 @@ def _plain_errors() -> Iterator[None]:
     except SQLAlchemyError as error:
         error.code = None  # the link
         raise
-
-
-# --- how a source is made
-
-
-_MODULE_OF_PACKAGE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
-_DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
-
-
-def _engine(url: str | URL) -> Engine:
-    """An engine that keeps nothing open between shapes, and makes no file."""
-    if not isinstance(url, (str, URL)):
-        raise InvalidSourceError(f"a source is an SQLAlchemy URL or a (synchronous) Engine, not {type(url).__name__}")
-    if "://" not in str(url):  # it is not shown: a password may be in it
-        raise InvalidSourceError("this is no URL of a database; for a SQLite file write sqlite:/// before its path")
-    try:
-        parsed = make_url(url)
-        engine = create_engine(parsed, poolclass=NullPool)
-    except NoSuchModuleError as error:
-        backend, _, driver = parsed.drivername.partition("+")
-        near = get_close_matches(backend, _DIALECTS, n=1) if backend not in _DIALECTS else []
-        meant = f'; did you mean "{near[0]}"?' if near else " is installed; install the package that has it"
-        raise InvalidSourceError(f'no SQLAlchemy dialect "{parsed.drivername}"{meant}') from error
-    except ImportError as error:
-        package = _MODULE_OF_PACKAGE.get(error.name or "", error.name)
-        raise InvalidSourceError(
-            f'the driver for "{parsed.drivername}" is missing ({error}): run `pip install "{package}"`, '
-            f"or name another driver in the URL, as in {parsed.get_backend_name()}+driver://"
-        ) from error
-    except (SQLAlchemyError, ValueError) as error:
-        raise InvalidSourceError(f"this is no URL of a database: {error}") from error
-    if engine.dialect.is_async:
-        raise InvalidSourceError(
-            f'"{parsed.drivername}" is a driver for asyncio; a source is read in a thread, by a synchronous driver'
-        )
-    if engine.dialect.name == "sqlite":
-        _open_existing_files(engine)
-    return engine
-
-
-def _open_existing_files(engine: Engine) -> None:
-    if engine.url.database in (None, "", ":memory:"):
-        raise InvalidSourceError("a new in-memory database has nothing to be read; give the Engine that filled it")
-
-    @event.listens_for(engine, "do_connect")
-    def _(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
-        file = str(arguments[0])
-        if options.get("uri"):  # which says itself how to open it
-            return
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"the source is not there: no file {file}")
-        # mode=rw makes no file. mode=ro would leave -wal and -shm files behind beside a database in WAL mode, and could
-        # not read one whose writer was killed half way.
-        arguments[0] = f"{Path(file).as_uri()}?mode=rw"
-        options["uri"] = True

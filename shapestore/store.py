@@ -21,7 +21,7 @@ from shapestore.errors import (
     StoreClosedError,
 )
 from shapestore.explain import Explanation, explain
-from shapestore.options import Options, at_least_one, check_creator, one_of, seconds
+from shapestore.options import Options, at_least_one, check_creator, one_of, seconds, text
 from shapestore.path import resolve
 from shapestore.session import Session
 from shapestore.shape import Shape
@@ -94,6 +94,7 @@ class ShapeStore:
         async with self._opening:
             if self._closing is not None:
                 await asyncio.shield(self._closing)
+                self._closing = None
             if self._session is None:
                 self._session = await Session.open(resolve(self._path), self._options)
                 self._why_not_open = StoreClosedError
@@ -108,9 +109,12 @@ class ShapeStore:
             session, self._session = self._session, None
             _open_stores.discard(self)
             self._closing = asyncio.create_task(session.close(), name="shapestore close")
+            self._closing.add_done_callback(self._has_closed)
         if self._closing is not None:
             await asyncio.shield(self._closing)
-            self._closing = None
+
+    def _has_closed(self, _: asyncio.Task[None]) -> None:
+        self._closing = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -167,7 +171,7 @@ class ShapeStore:
 
     async def get_by_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, or None if there is none (any more)."""
-        return self._live().reader.find_handle(handle)
+        return self._live().reader.find_handle(text("handle", handle))
 
     async def rows(self, handle: str, *, after: int = 0, batch_size: int = 1000) -> AsyncIterator[dict[str, Any]]:
         """The rows of a snapshot, in order, from behind position ``after`` (positions count from 1).
@@ -179,7 +183,7 @@ class ShapeStore:
             raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
         at_least_one("batch_size", batch_size)
         session = self._live()
-        stored = session.reader.find_handle(handle)
+        stored = session.reader.find_handle(text("handle", handle))
         if stored is None:
             raise ShapeGoneError(handle)
         session.reads.recent[handle] = None
@@ -191,7 +195,7 @@ class ShapeStore:
 
     async def shapes(self, *, table: str | None = None) -> AsyncIterator[StoredShape]:
         """Every stored shape, or every one of a table, in no order, page by page."""
-        async for stored in self._live().reader.shapes(table):
+        async for stored in self._live().reader.shapes(None if table is None else text("table", table)):
             yield stored
 
     async def count(self) -> int:
@@ -215,14 +219,14 @@ class ShapeStore:
 
     async def delete(self, handle: str) -> bool:
         """Drop a shape. At once invisible in every process; its rows are deleted later. False if there was none."""
-        return await self._live().writer.submit(Delete(handle), refusable=True)
+        return await self._live().writer.submit(Delete(text("handle", handle)), refusable=True)
 
     async def invalidate(self, table: str) -> int:
         """Drop all shapes of a table whose data has changed; how many there were.
 
         Nothing read from the source before this returned is published after it: creations under way begin again.
         """
-        return await asyncio.shield(asyncio.create_task(self._invalidate(self._live(), table)))
+        return await asyncio.shield(asyncio.create_task(self._invalidate(self._live(), text("table", table))))
 
     @staticmethod
     async def _invalidate(session: Session, table: str) -> int:

@@ -24,7 +24,8 @@ MAX_DEPTH = 32
 """Parentheses, calls and NOTs inside one another. Far below what would exhaust Python's stack."""
 
 # How tightly a part holds together: it needs parentheses where something tighter is called for.
-OR, AND, NOT, COMPARISON, SUM, PRODUCT, CONCATENATION, NEGATIVE, OPERAND = range(9)
+OR, AND, NOT, COMPARISON, CONCATENATION, SUM, PRODUCT, NEGATIVE, OPERAND = range(9)
+VALUE = CONCATENATION
 
 FUNCTIONS = {
     "abs": (1, 1),
@@ -101,7 +102,7 @@ class Parser:
             self._expected(repr(kind))
 
     def _expected(self, what: str) -> NoReturn:
-        found = repr(self._next.text) if self._next.text else END
+        found = END if self._next.kind == END else repr(self._next.text)
         refuse(self._text, self._next.start, f"expected {what}, found {found}")
 
     def _deeper(self) -> None:
@@ -135,7 +136,7 @@ class Parser:
         value = self._value()
         if self._next.kind not in _POSTFIXED:
             return value
-        part = self._compared(value.within(SUM))
+        part = self._compared(value.within(VALUE))
         if self._next.kind in _POSTFIXED:
             refuse(self._text, self._next.start, "comparisons do not follow one another; put one in parentheses")
         return part
@@ -143,7 +144,7 @@ class Parser:
     def _compared(self, left: str) -> Part:
         operator = self._advance()
         if operator in _COMPARISONS:
-            return Part(f"{left} {operator} {self._value().within(SUM)}", COMPARISON)
+            return Part(f"{left} {operator} {self._value().within(VALUE)}", COMPARISON)
         if operator == "ISNULL":
             return _negatable(left, "IS", "IS NOT", "NULL")
         negated = operator == "NOT"
@@ -151,7 +152,7 @@ class Parser:
             return _negatable(left, "IS NOT", "IS", "NULL")
         if operator == "IS":
             operators = ("IS NOT", "IS") if self._take("NOT") else ("IS", "IS NOT")
-            return _negatable(left, *operators, self._value().within(SUM))
+            return _negatable(left, *operators, self._value().within(VALUE))
         if negated:
             if self._next.kind not in _NEGATED:
                 self._expected("IN, BETWEEN, LIKE or NULL after NOT")
@@ -162,11 +163,11 @@ class Parser:
     def _right_of(self, operator: str) -> str:
         if operator == "IN":
             return f"({', '.join(sorted(set(self._list())))})"
-        right = self._value().within(SUM)
+        right = self._value().within(VALUE)
         if operator == "BETWEEN":
             self._require("AND")
-            return f"{right} AND {self._value().within(SUM)}"
-        return f"{right} ESCAPE {self._value().within(SUM)}" if self._take("ESCAPE") else right
+            return f"{right} AND {self._value().within(VALUE)}"
+        return f"{right} ESCAPE {self._value().within(VALUE)}" if self._take("ESCAPE") else right
 
     def _list(self) -> list[str]:
         self._require("(")
@@ -180,13 +181,15 @@ class Parser:
 
     def _value(self) -> Part:
         part = self._term()
-        if self._next.kind == "||":
-            while self._take("||"):
-                part = _infix(part, "||", self._term(), CONCATENATION)
-        else:
-            part = self._sum(part)
+        part = self._concatenation(part) if self._next.kind == "||" else self._sum(part)
         if self._next.kind == "||" or self._next.kind in _ARITHMETIC:
             refuse(self._text, self._next.start, "|| and arithmetic side by side; put one of them in parentheses")
+        return part
+
+    def _concatenation(self, part: Part) -> Part:
+        while self._take("||"):
+            left = part.text if part.binding == CONCATENATION else part.within(NEGATIVE)
+            part = Part(f"{left} || {self._term().within(NEGATIVE)}", CONCATENATION)
         return part
 
     def _sum(self, part: Part) -> Part:

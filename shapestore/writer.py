@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -24,6 +25,8 @@ from shapestore.gate import Gate
 from shapestore.sqlite_errors import is_environmental, translated
 from shapestore.telemetry import Telemetry
 from shapestore.transaction import Transaction, transact
+
+logger = logging.getLogger("shapestore")
 
 T = TypeVar("T")
 
@@ -84,6 +87,7 @@ class Writer:
 
     async def run(self) -> None:
         """Commit batch after batch until ``close``, and what is queued by then."""
+        batch: list[Command[Any]] = []
         try:
             while self.queued or not self._closing:
                 await self._wakeup.wait()
@@ -92,8 +96,9 @@ class Writer:
                     await self._write(batch)
         finally:
             self._closing = True
-            for command in (*self._quick, *self._bulky):
-                command.refuse(StoreClosedError("the store was closed before this was written"))
+            self._refuse(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
+            waiting = [*self._quick, *self._bulky]
+            self._refuse(waiting, StoreClosedError("the store was closed before this was written"))
 
     def close(self) -> None:
         """Take no more commands; ``run`` ends when those that are queued are done."""
@@ -122,21 +127,19 @@ class Writer:
                 for command, answer in zip(batch, answers, strict=True):
                     command.answer(answer)
                 await self._checkpoint_if_grown()
-        except sqlite3.Error as error:
-            if len(batch) > 1 and not is_environmental(error):
-                for command in batch:  # one of them is at fault: the others need not suffer for it
-                    await self._write([command])
-            else:
-                self._refuse(batch, translated(error, self._path))
         except OSError as error:
             self._refuse(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
         except ShapeStoreError as error:
             self._refuse(batch, error)
-        except BaseException:
-            self._refuse(
-                batch, StoreClosedError("the writer was stopped in the middle of this; its outcome is unknown")
-            )
-            raise
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
+                self._refuse(batch, translated(error, self._path))
+            elif len(batch) == 1:
+                logger.exception("a command failed in a way that was not foreseen; whoever gave it is told")
+                self._refuse(batch, ShapeStoreError(f"unforeseen {type(error).__name__}: {error}; please report it"))
+            else:
+                for command in batch:  # one of them is at fault: the others need not suffer for it
+                    await self._write([command])
 
     @staticmethod
     def _refuse(batch: list[Command[Any]], error: ShapeStoreError) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
+from processes import Workers
 
 # A shared machine may be slow at any time, and that is no failure.
 settings.register_profile("shapestore", deadline=None)
@@ -20,3 +25,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where a store's file may be made."""
+    return str(tmp_path / "shapes.db")
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """Worker processes; none outlives the test."""
+    with closing(Workers()) as workers:
+        yield workers

@@ -1,16 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import re
-import signal
 import sqlite3
-import stat
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,96 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from migrated_file import ROOT, alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
 
 from shapestore import migrations, schema
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, StorageError, StoreBusyError
-from shapestore.gate import Gate
-
-ROOT = Path(__file__).resolve().parent.parent
-
-MIGRATE = """
-import sys
-from shapestore import migrations
-from shapestore.gate import Gate
-import alembic.command, shapestore.schema  # what takes long, before the start
-print("ready", flush=True)
-sys.stdin.readline()
-with Gate(sys.argv[1]).hold_blocking():
-    migrations.upgrade(sys.argv[1])
-"""
-
-# Counts the steps of SQLite's virtual machine on every connection, and kills this process at the one asked for.
-MIGRATE_AND_DIE = """
-import os, signal, sqlite3, sys
-from shapestore import migrations
-
-path, last_step = sys.argv[1], int(sys.argv[2])
-steps = 0
-
-def step():
-    global steps
-    steps += 1
-    if steps == last_step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def connect(*args, connect=sqlite3.connect, **kwargs):
-    connection = connect(*args, **kwargs)
-    connection.set_progress_handler(step, 1)
-    return connection
-
-sqlite3.connect = connect
-migrations.upgrade(path)
-print(steps)
-"""
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "shapes.db")
-
-
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
-
-
-def revision_of(path: str) -> str | None:
-    with opened(path) as connection:
-        return migrations.current_revision(connection)
-
-
-def definitions(connection: sqlite3.Connection) -> dict[str, str]:
-    """The SQL of everything in the file but alembic's own table, without the white space that means nothing."""
-    found = connection.execute(
-        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name != 'alembic_version'"
-    )
-    return {name: without_spare_space(sql) for name, sql in found.fetchall()}
-
-
-def without_spare_space(sql: str) -> str:
-    sql = " ".join(sql.split())
-    for mark in "(),":
-        sql = sql.replace(f" {mark}", mark).replace(f"{mark} ", mark)
-    return sql
-
-
-def definitions_of_the_metadata() -> dict[str, str]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        engine = sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
-        schema.metadata.create_all(engine)
-        for statement in (schema.TRIGGERS | schema.VIEWS).values():
-            connection.execute(statement)
-        return definitions(connection)
-
-
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def alembic(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return python("-m", "alembic", "-x", f"db={path}", *arguments)
-
 
 # What the revisions are
 
@@ -306,17 +211,6 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {name}
 
 
-async def test_a_running_event_loop_upgrades_in_a_thread(path: str) -> None:
-    await asyncio.to_thread(migrations.upgrade, path)
-    assert revision_of(path) == migrations.HEAD
-
-
-async def test_threads_may_upgrade_different_files_at_once(tmp_path: Path) -> None:
-    paths = [str(tmp_path / f"{number}.db") for number in range(8)]
-    await asyncio.gather(*(asyncio.to_thread(migrations.upgrade, path) for path in paths))
-    assert [revision_of(path) for path in paths] == [migrations.HEAD] * 8
-
-
 def test_alembic_stays_out_of_the_applications_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         migrations.upgrade(path)
@@ -342,92 +236,3 @@ def test_a_foreign_writer_in_the_way_is_waited_for_and_then_named(path: str, mon
         connection.execute("ROLLBACK")
     migrations.upgrade(path)
     assert revision_of(path) == migrations.HEAD
-
-
-def test_four_processes_migrate_one_new_file_at_once(path: str) -> None:
-    command = [sys.executable, "-c", MIGRATE, path]
-    pipe = subprocess.PIPE
-    processes = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    started = [threading.Thread(target=process.communicate, args=("go\n",)) for process in processes]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-    assert [process.returncode for process in processes] == [0] * 4
-    with opened(path) as connection:
-        assert definitions(connection) == definitions_of_the_metadata()
-
-
-@pytest.mark.parametrize("kills", [4, pytest.param(150, marks=pytest.mark.slow)])
-def test_a_killed_migration_changed_nothing_or_all_and_the_next_one_finishes(tmp_path: Path, kills: int) -> None:
-    whole = python("-c", MIGRATE_AND_DIE, str(tmp_path / "whole.db"), "0")
-    steps = int(whole.stdout)
-    assert steps > 1_000
-    for kill in range(kills):
-        path = str(tmp_path / f"{kill}.db")
-        ran = python("-c", MIGRATE_AND_DIE, path, str(1 + steps * kill // kills))
-        assert ran.returncode == -signal.SIGKILL
-        with opened(path) as connection:
-            assert definitions(connection) in ({}, definitions_of_the_metadata())
-        migrations.upgrade(path)
-        with opened(path) as connection:
-            assert definitions(connection) == definitions_of_the_metadata()
-            assert connection.execute("SELECT * FROM totals").fetchall() == [("shapes", 0)]
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-# The command line
-
-
-def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
-    path = str(tmp_path / "50% of it's #1?.db")
-    assert "Running upgrade  -> 0001" in alembic(path, "upgrade", "head").stderr
-    assert os.path.exists(f"{path}-gate")
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert alembic(path, "current").stdout == "0001 (head)\n"
-    assert alembic(path, "check").stdout == "No new upgrade operations detected.\n"
-    assert "(head)" in alembic(path, "history").stdout
-    assert alembic(path, "downgrade", "base").returncode == 0
-    assert revision_of(path) is None
-    migrations.upgrade(path)
-    assert revision_of(path) == migrations.HEAD
-
-
-def test_a_downgrade_leaves_nothing_behind(path: str) -> None:
-    migrations.upgrade(path)
-    assert alembic(path, "downgrade", "base").returncode == 0
-    with opened(path) as connection:
-        assert definitions(connection) == {}
-
-
-def test_the_command_line_prints_the_statements_without_a_file() -> None:
-    ran = python("-m", "alembic", "upgrade", "head", "--sql")
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(ran.stdout)
-        assert definitions(connection) == definitions_of_the_metadata()
-
-
-def test_the_command_line_says_what_is_missing(path: str) -> None:
-    ran = python("-m", "alembic", "upgrade", "head")
-    assert ran.returncode != 0
-    assert "alembic -x db=/path/to/shapes.db upgrade head" in ran.stdout + ran.stderr
-    ran = alembic(os.path.dirname(path), "upgrade", "head")
-    assert ran.returncode != 0
-    assert "is a folder" in ran.stdout + ran.stderr
-    ran = alembic(path, "current")
-    assert ran.returncode != 0
-    assert "there is no file" in ran.stdout + ran.stderr
-    assert not os.path.exists(path)
-    assert not os.path.exists(f"{path}-gate")
-
-
-@pytest.mark.slow  # it waits as long as the gate is waited for, ten seconds
-def test_the_command_line_waits_for_the_gate(path: str) -> None:
-    with Gate(path).hold_blocking():
-        ran = alembic(path, "upgrade", "head")
-    assert ran.returncode != 0
-    assert "the write gate" in ran.stdout + ran.stderr
-    assert not os.path.exists(path)

@@ -27,6 +27,8 @@ PUBLIC_NAMES = {
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",
+    "Difference",
+    "Explanation",
     "Failure",
     "ForkedStoreError",
     "InvalidCreatorError",

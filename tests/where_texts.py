@@ -48,8 +48,8 @@ def database() -> sqlite3.Connection:
     """A table in which every kind of column holds every kind of value."""
     connection = sqlite3.connect(":memory:")
     connection.execute(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, number INTEGER, words TEXT, real REAL, anything, nocase TEXT COLLATE NOCASE,"
-        ' "odd ""name""" NUMERIC)'
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, number INTEGER, words TEXT, real REAL, anything,"
+        ' nocase TEXT COLLATE NOCASE, "odd ""name""" NUMERIC)'
     )
     chance = random.Random(7)
     rows = [[chance.choice(VALUES) for _ in COLUMNS] for _ in range(60)]
@@ -159,7 +159,7 @@ class Speller:
         return self._negatable("IS NOT" if negated else "IS", negated, value, self._within(right, SUM))
 
     def _in(self, _: str, negated: bool, value: Tree, items: tuple[Tree, ...]) -> str:
-        shuffled = self.chance.sample(items, len(items)) + [self.chance.choice(items)]
+        shuffled = [*self.chance.sample(items, len(items)), self.chance.choice(items)]
         spelled = f"{self._gap()},{self._gap()}".join(map(self.spell, shuffled))
         return self._negatable("IN", negated, self._within(value, SUM), f"({spelled})")
 
@@ -201,8 +201,8 @@ def mutated(tree: Tree, chance: random.Random) -> Tree:
             return chance.choice(
                 [("OR" if kind == "AND" else "AND", operands), (kind, changed), (kind, operands[:-1] * 2)]
             )
-        case ("NOT", operand):
-            return operand
+        case ("NOT", (*operand,)):
+            return tuple(operand)
         case ("compare", _, left, right):
             return ("compare", chance.choice(["=", "<>", "<", "<=", ">", ">="]), right, left)
         case (("IS" | "IN" | "BETWEEN" | "LIKE") as kind, negated, *rest):

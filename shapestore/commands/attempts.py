@@ -11,6 +11,8 @@ from shapestore.create_lock import Failure
 from shapestore.snapshot import Chunk
 from shapestore.transaction import Transaction
 
+FEW_ROWS = 50
+
 
 class Claim(Command[bool]):
     """Lead the creation of ``comparable`` under ``handle``. Answered False if somebody else was first."""
@@ -51,9 +53,7 @@ class AddRows(Command[bool]):
     async def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
         handles = [command.chunk.handle for command in group]
         leading = {handle for (handle,) in await tx.run(queries.STILL_LEADING, as_json(handles))}
-        rows = [row for command in group if command.chunk.handle in leading for row in command.chunk.rows]
-        if rows:
-            await tx.run_many(queries.ADD_ROWS, rows)
+        await _add_rows(tx, [command.chunk for command in group if command.chunk.handle in leading])
         return [handle in leading for handle in handles]
 
 
@@ -92,9 +92,7 @@ class Publish(Command[int | None]):
         replaced = [winner.comparable for winner in winners if winner.replaces]
         if replaced:
             await discard(tx, await tx.run(queries.DELETE_SHAPES_OF_KEYS, as_json(replaced)))
-        rows = [row for winner in winners for row in winner.rest.rows]
-        if rows:
-            await tx.run_many(queries.ADD_ROWS, rows)
+        await _add_rows(tx, [winner.rest for winner in winners])
         if winners:
             await tx.run_many(
                 queries.ADD_SHAPE,
@@ -188,3 +186,15 @@ async def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
         await tx.run(queries.RELEASE, as_json([row[0] for row in ended]))
         await end_attempts(tx, ended, outcome)
     await tx.run(queries.FORGET_OWNER, owner)
+
+
+async def _add_rows(tx: Transaction, chunks: list[Chunk]) -> None:
+    """The rows of many small chunks together, those of a large one by themselves."""
+    few: list[tuple[str, int, str]] = []
+    for chunk in chunks:
+        if len(chunk.rows) <= FEW_ROWS:
+            few += [(chunk.handle, position, row) for position, row in enumerate(chunk.rows, chunk.first)]
+        else:
+            await tx.run(queries.ADD_ROWS, chunk.handle, chunk.first, chunk.as_array())
+    if few:
+        await tx.run_many(queries.ADD_ROW, few)

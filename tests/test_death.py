@@ -1,0 +1,273 @@
+"""A process may be killed at any moment: what it was doing is taken over or undone, and nobody waits for the dead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from processes import (
+    Gone,
+    Refused,
+    Workers,
+    assert_sound,
+    attempt_of,
+    edit,
+    lock_of,
+    outcomes,
+    owner_files,
+    read,
+    rows_of,
+    together,
+    until,
+)
+
+from shapestore.snapshot import CHUNK_ROWS
+
+# So many that some are in the file long before the attempt ends.
+REGISTRATION = 0  # TODO
+MANY = CHUNK_ROWS + 500
+
+
+# A leader that dies
+
+
+def test_a_killed_leader_is_taken_over_by_a_follower_of_another_process(workers: Workers, path: str) -> None:
+    leader, follower = workers.open(path, 2)
+    leader.lead("key", rows=MANY)
+    dead = attempt_of(path, "key")
+    until(lambda: rows_of(path, dead) == CHUNK_ROWS, "half of the rows are in the file")
+    waiting = follower.follow("key", callers=50)
+    leader.kill()
+    [(handle, callers)] = waiting.result(20).items()
+    assert callers == 50
+    assert follower.call("get", key="key") == handle
+    assert {row["process"] for row in follower.call("rows", handle=handle)} == {follower.pid}
+    stats = follower.call("stats")
+    assert (stats["takeovers"], stats["leaders"], stats["created"], stats["timeouts"]) == (1, 1, 1, 0)
+    assert outcomes(path) == [(dead, "died"), (handle, "created")]
+    until(lambda: rows_of(path, dead) == 0, "the rows of the dead are deleted")
+    assert_sound(path)
+
+
+def test_a_zombie_is_dead(workers: Workers, path: str) -> None:
+    leader, follower = workers.open(path, 2)
+    leader.lead("key")
+    waiting = follower.follow("key")
+    leader.kill_without_reaping()
+    handle = waiting.result(20)
+    assert leader.process.returncode is None
+    assert follower.call("stats")["takeovers"] == 1
+    assert [outcome for _, outcome in outcomes(path)] == ["died", "created"]
+    assert follower.call("get", key="key") == handle
+
+
+def test_a_leader_whose_creator_blocks_a_thread_dies_like_any_other(workers: Workers, path: str) -> None:
+    leader, follower = workers.open(path, 2)
+    leader.lead("key", in_thread=True)
+    waiting = follower.follow("key", in_thread=True)
+    leader.kill()
+    assert waiting.result(20) == follower.call("get", key="key")
+
+
+def test_a_death_is_seen_by_who_comes_after_it_too(workers: Workers, path: str) -> None:
+    leader, other = workers.open(path, 2)
+    leader.lead("key")
+    leader.kill()
+    other.call("get_or_create", key="key")
+    assert other.call("stats")["takeovers"] == 1
+
+
+def test_leaders_that_die_one_after_another_leave_the_key_to_the_last(workers: Workers, path: str) -> None:
+    alive = workers.open(path, 4)
+    waiting = {worker: worker.send("get_or_create", key="key", until=f"{path}-go", callers=20) for worker in alive}
+    while len(alive) > 1:
+        leader = until(lambda: next((worker for worker in alive if worker.creations), None), "one of them leads")
+        assert [worker.creations for worker in alive].count(1) == 1
+        leader.kill()
+        alive.remove(leader)
+    alive[0].wait_for_creations()
+    Path(f"{path}-go").touch()
+    assert list(waiting[alive[0]].result(20).values()) == [20]
+    assert [outcome for _, outcome in outcomes(path)] == ["died"] * 3 + ["created"]
+
+
+def test_rival_followers_take_a_dead_attempt_over_once(workers: Workers, path: str) -> None:
+    leader, *rivals = workers.open(path, 4)
+    leader.lead("key")
+    waiting = [rival.follow("key", callers=20, seconds=0.05) for rival in rivals]
+    leader.kill()
+    assert len({handle for answer in waiting for handle in answer.result(20)}) == 1
+    stats = together(rivals, "stats")
+    assert [sum(each[name] for each in stats) for name in ("takeovers", "leaders", "created")] == [1, 1, 1]
+
+
+def test_a_refresh_whose_leader_dies_is_taken_over_while_the_old_shape_is_served(workers: Workers, path: str) -> None:
+    leader, follower = workers.open(path, 2)
+    old = leader.call("get_or_create", key="key")
+    leader.lead("key", rows=MANY, refresh=True)
+    waiting = follower.follow("key", refresh=True)
+    leader.kill()
+    new = waiting.result(20)
+    assert new != old
+    assert follower.call("get", key="key") == new
+    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [new], "all other rows are deleted")
+    assert [outcome for _, outcome in outcomes(path)] == ["created", "died", "created"]
+
+
+def test_a_refresh_that_dies_leaves_the_old_shape_as_it_is(workers: Workers, path: str) -> None:
+    leader, other = workers.open(path, 2)
+    old = leader.call("get_or_create", key="key")
+    leader.lead("key", rows=MANY, refresh=True)
+    leader.kill()
+    assert other.call("get_or_create", key="key") == old
+    assert len(other.call("rows", handle=old)) == 3
+    assert other.call("get_or_create", key="key", refresh=True) != old
+
+
+# A death at every statement
+
+
+def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, tmp_path: Path) -> None:
+    survived = False
+    nth = 0
+    while not survived:
+        nth += 1
+        path = str(tmp_path / f"{nth}.db")
+        [leader] = workers.start()
+        leader.call("signal_at", statement="", nth=nth)
+        try:
+            leader.call("open", path=path)
+            leader.call("get_or_create", key="key")
+            survived = True
+        except Gone:
+            [other] = workers.open(path)
+            assert other.call("locks") == []
+            assert read(path, "SELECT count(*) FROM owners") == [1]
+            handle = other.call("get_or_create", key="key")
+            assert [row["n"] for row in other.call("rows", handle=handle)] == [0, 1, 2]
+            other.end()
+            assert_sound(path)
+    # register (5 at least), claim (3) and publication (7): a smaller number would mean that nothing was tried.
+    assert nth > 12
+
+
+def test_a_takeover_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
+    first, watcher = workers.open(path, 2)
+    first.lead("key", rows=MANY)
+    dead = attempt_of(path, "key")
+    until(lambda: rows_of(path, dead) == CHUNK_ROWS, "half of the rows are in the file")
+    first.stop()  # else its death would be cleared away by the next who opens
+    late = workers.start(6)
+    for nth, heir in enumerate(late, 1):
+        heir.call("signal_at", statement="", nth=REGISTRATION + nth)
+        heir.call("open", path=path)
+    first.kill()
+    for heir in late:
+        with pytest.raises(Gone):
+            heir.send("get_or_create", key="key").result(20)
+        assert attempt_of(path, "key") == dead
+        assert outcomes(path) == []
+        assert read(path, "SELECT handle FROM discarded") == []
+    handle = watcher.call("get_or_create", key="key")
+    assert outcomes(path) == [(dead, "died"), (handle, "created")]
+    until(lambda: rows_of(path, dead) == 0, "the rows of the dead are deleted")
+
+
+def test_a_death_inside_a_transaction_leaves_the_gate_free_and_nothing_written(workers: Workers, path: str) -> None:
+    [other] = workers.open(path)
+    [leader] = workers.start()
+    leader.call("signal_at", statement="COMMIT", nth=3)  # after those of the opening and the claim: the publication's
+    leader.call("open", path=path)
+    answer = leader.send("get_or_create", key="key", rows=100)
+    with pytest.raises(Gone):
+        answer.result(20)
+    dead = attempt_of(path, "key")
+    assert rows_of(path, dead) == 0
+    assert other.call("get_or_create", key="key") != dead
+    assert other.call("stats")["takeovers"] == 1
+    assert_sound(path)
+
+
+# What the dead leave behind
+
+
+def test_a_failure_whose_owner_died_is_claimable_at_once(workers: Workers, path: str) -> None:
+    owner, other = workers.open(path, 2, failure_grace=3600)
+    for asked in (owner, other):
+        with pytest.raises(Refused, match="CreateFailedError: ValueError: no such luck"):
+            asked.call("get_or_create", key="key", fails="no such luck")
+    assert other.creations == 0
+    owner.kill()
+    handle = other.call("get_or_create", key="key")
+    assert other.call("stats")["takeovers"] == 1
+    assert [outcome for _, outcome in outcomes(path)] == ["failed", "created"]
+    assert other.call("get", key="key") == handle
+
+
+def test_a_failure_whose_owner_closed_is_no_more(workers: Workers, path: str) -> None:
+    owner, other = workers.open(path, 2, failure_grace=3600)
+    with pytest.raises(Refused, match="no such luck"):
+        owner.call("get_or_create", key="key", fails="no such luck")
+    assert lock_of(path, "key") is not None
+    owner.end()
+    assert lock_of(path, "key") is None
+    other.call("get_or_create", key="key")
+
+
+def test_the_next_open_clears_away_the_dead_with_all_they_left(workers: Workers, path: str) -> None:
+    dead = workers.open(path, 3, failure_grace=3600)
+    kept = dead[0].call("get_or_create", key="kept")
+    dead[0].lead("kept", rows=MANY, refresh=True)
+    dead[1].lead("new", rows=MANY)
+    with pytest.raises(Refused, match="no such luck"):
+        dead[2].call("get_or_create", key="failed", fails="no such luck")
+    for key in ("kept", "new"):
+        until(lambda key=key: rows_of(path, attempt_of(path, key)) == CHUNK_ROWS, "half of the rows are in the file")
+    for worker in dead:
+        worker.kill()
+    assert len(owner_files(path)) == read(path, "SELECT count(*) FROM owners")[0] == 3
+    [heir] = workers.open(path)
+    assert set(read(path, "SELECT owner FROM owners")) == owner_files(path)
+    assert read(path, "SELECT pid FROM owners") == [heir.pid]
+    assert heir.call("locks") == []
+    assert heir.call("get", key="kept") == kept
+    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [kept], "the rows of the dead are deleted")
+    assert read(path, "SELECT handle FROM discarded") == []
+    assert sorted(outcome for _, outcome in outcomes(path)) == ["created", "died", "died", "failed"]
+    for key in ("new", "failed"):
+        heir.call("get_or_create", key=key)
+    heir.end()
+    assert owner_files(path) == set()
+    assert read(path, "SELECT count(*) FROM owners") == [0]
+    assert_sound(path)
+
+
+def test_an_owner_file_without_a_row_and_a_row_without_a_file_are_both_of_the_dead(workers: Workers, path: str) -> None:
+    [living] = workers.open(path)
+    Path(f"{path}-owners", "0123456789abcdef").touch()
+    edit(path, "INSERT INTO owners VALUES ('fedcba9876543210', 1, 'host', 'program', 0)")
+    edit(
+        path,
+        "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
+        " VALUES ('{}', 'key', 'in_progress', '00000000ffffffff', 'h', 0)",
+    )
+    workers.open(path)
+    assert set(read(path, "SELECT owner FROM owners")) == owner_files(path)
+    assert len(owner_files(path)) == 2
+    assert lock_of(path, "key") is None
+    assert living.call("get_or_create", key="key")
+
+
+def test_a_waiter_that_slept_through_the_window_still_learns_the_outcome(workers: Workers, path: str) -> None:
+    leader, follower = workers.open(path, 2, failure_grace=0.05)
+    waiting_too = leader.lead("key", until=f"{path}-go", fails="no such luck")
+    waiting = follower.follow("key")
+    follower.stop()
+    Path(f"{path}-go").touch()
+    with pytest.raises(Refused, match="no such luck"):
+        waiting_too.result(20)
+    until(lambda: lock_of(path, "key") is None, "the failure is swept")
+    follower.go_on()
+    with pytest.raises(Refused, match="CreateFailedError: ValueError: no such luck"):
+        waiting.result(20)
+    assert follower.creations == 0

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from migrated_file import alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
+
+from shapestore import migrations
+from shapestore.gate import Gate
+
+
+def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
+    path = str(tmp_path / "50% of it's #1?.db")
+    assert "Running upgrade  -> 0001" in alembic(path, "upgrade", "head").stderr
+    assert os.path.exists(f"{path}-gate")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert alembic(path, "current").stdout == "0001 (head)\n"
+    assert alembic(path, "check").stdout == "No new upgrade operations detected.\n"
+    assert "(head)" in alembic(path, "history").stdout
+    assert alembic(path, "downgrade", "base").returncode == 0
+    assert revision_of(path) is None
+    migrations.upgrade(path)
+    assert revision_of(path) == migrations.HEAD
+
+
+def test_a_downgrade_leaves_nothing_behind(path: str) -> None:
+    migrations.upgrade(path)
+    assert alembic(path, "downgrade", "base").returncode == 0
+    with opened(path) as connection:
+        assert definitions(connection) == {}
+
+
+def test_the_command_line_prints_the_statements_without_a_file() -> None:
+    ran = python("-m", "alembic", "upgrade", "head", "--sql")
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(ran.stdout)
+        assert definitions(connection) == definitions_of_the_metadata()
+
+
+def test_the_command_line_says_what_is_missing(path: str) -> None:
+    ran = python("-m", "alembic", "upgrade", "head")
+    assert ran.returncode != 0
+    assert "alembic -x db=/path/to/shapes.db upgrade head" in ran.stdout + ran.stderr
+    ran = alembic(os.path.dirname(path), "upgrade", "head")
+    assert ran.returncode != 0
+    assert "is a folder" in ran.stdout + ran.stderr
+    ran = alembic(path, "current")
+    assert ran.returncode != 0
+    assert "there is no file" in ran.stdout + ran.stderr
+    assert not os.path.exists(path)
+    assert not os.path.exists(f"{path}-gate")
+
+
+@pytest.mark.slow  # it waits as long as the gate is waited for, ten seconds
+def test_the_command_line_waits_for_the_gate(path: str) -> None:
+    with Gate(path).hold_blocking():
+        ran = alembic(path, "upgrade", "head")
+    assert ran.returncode != 0
+    assert "the write gate" in ran.stdout + ran.stderr
+    assert not os.path.exists(path)

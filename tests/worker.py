@@ -1,0 +1,225 @@
+"""A process with a store of its own, told what to do by JSON lines on its stdin; it answers by JSON lines on its stdout.
+
+    {"id": 1, "do": "open", "path": "shapes.db"}         ->  {"id": 1, "ok": null}
+    {"id": 2, "do": "get", "key": "a"}                   ->  {"id": 2, "ok": "7a0f..."}
+    {"id": 3, "do": "get_or_create", "key": "b", ...}    ->  {"id": 3, "error": "WaitTimeoutError", "message": "..."}
+
+Commands are done side by side, so that one may wait while another is answered. Beside answers there are events:
+``{"event": "creating", "key": "b"}`` when a creator begins to run. The end of stdin ends the process in good order.
+``processes.py`` is the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from shapestore import RetryLater, Shape, ShapeStore, gate
+from shapestore.creation import Creator
+
+Row = dict[str, Any]
+
+
+class Worker:
+    """One store, and what can be asked of it: every public method here is a command."""
+
+    def __init__(self) -> None:
+        self._store: ShapeStore | None = None
+        self._orders: set[asyncio.Task[None]] = set()
+
+    async def obey(self) -> None:
+        orders = asyncio.StreamReader(limit=1024 * 1024)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+        async for line in orders:
+            task = asyncio.create_task(self._do(**json.loads(line)))
+            self._orders.add(task)
+            task.add_done_callback(self._orders.discard)
+        await self.close()
+        await asyncio.gather(*self._orders)
+
+    async def _do(self, id: int, do: str, **arguments: Any) -> None:  # noqa: A002
+        command: Callable[..., Awaitable[Any]] = getattr(self, do)
+        try:
+            say({"id": id, "ok": await command(**arguments)})
+        except Exception as error:
+            say({"id": id, "error": type(error).__name__, "message": str(error)})
+
+    @property
+    def store(self) -> ShapeStore:
+        assert self._store is not None
+        return self._store
+
+    # --- opening and closing
+
+    async def open(self, path: str, gate_wait: float | None = None, **options: Any) -> None:
+        if gate_wait is not None:
+            gate.WAIT_SECONDS = gate_wait
+        self._store = ShapeStore(path, **options)
+        await self._store.open()
+
+    async def close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+    # --- shapes; a key is the name of a table
+
+    async def get_or_create(
+        self, key: str, callers: int = 1, timeout: float | None = None, refresh: bool = False, **creator: Any
+    ) -> Any:
+        """The handle; or, for many callers, how many of them got which handle or error."""
+        create = creator_of(key, **creator)
+        ask = self.store.refresh if refresh else self.store.get_or_create
+        if callers == 1:
+            return (await ask(Shape(key), create, timeout=timeout)).handle
+        answers = await asyncio.gather(
+            *(ask(Shape(key), create, timeout=timeout) for _ in range(callers)), return_exceptions=True
+        )
+        return Counter(
+            f"{type(answer).__name__}: {answer}" if isinstance(answer, BaseException) else answer.handle
+            for answer in answers
+        )
+
+    async def get(self, key: str) -> str | None:
+        stored = await self.store.get(Shape(key))
+        return stored and stored.handle
+
+    async def rows(self, handle: str) -> list[Row]:
+        return [row async for row in self.store.rows(handle)]
+
+    async def count(self) -> int:
+        return await self.store.count()
+
+    async def delete(self, handle: str) -> bool:
+        return await self.store.delete(handle)
+
+    async def invalidate(self, table: str) -> int:
+        return await self.store.invalidate(table)
+
+    async def release_lock(self, key: str) -> bool:
+        return await self.store.release_lock(Shape(key))
+
+    async def locks(self) -> list[str]:
+        return [lock.handle for lock in await self.store.locks()]
+
+    async def stats(self) -> dict[str, int]:
+        return asdict(self.store.stats)
+
+    # --- accidents
+
+    async def signal_at(self, statement: str, signal: str = "SIGKILL", nth: int = 1) -> None:  # noqa: A002
+        """Send this process a signal when a statement of the write connection that starts so is about to run.
+
+        Every statement starts so if ``statement`` is empty. It takes effect on stores that are opened after this.
+        """
+        _Accident(statement, signal, nth).prepare()
+
+    async def load(self, **arguments: Any) -> None:
+        import load  # noqa: PLC0415 - it is only for the soak
+
+        await load.run(self.store, **arguments)
+
+
+class _Accident:
+    def __init__(self, statement: str, name: str, nth: int) -> None:
+        self._statement = statement
+        self._signal = signal.Signals[name]
+        self._left = nth
+
+    def prepare(self) -> None:
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+        def connect_and_watch(name: str, **options: Any) -> sqlite3.Connection:
+            connection = connect(name, **options)
+            if name.endswith("mode=rw"):
+                connection.set_trace_callback(self._about_to_run)
+            return connection
+
+        sqlite3.connect = connect_and_watch  # type: ignore[assignment]
+
+    def _about_to_run(self, statement: str) -> None:
+        if "shape_rows" in statement or statement.split()[0] in ("PRAGMA", "--"):
+            return
+        if not statement.lstrip().startswith(self._statement):
+            return
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), self._signal)
+
+
+# --- creators
+
+
+def creator_of(
+    key: str,
+    rows: int = 3,
+    until: str | None = None,
+    before: int = 0,
+    seconds: float = 0.0,
+    fails: str | None = None,
+    retry_after: float | None = None,
+    in_thread: bool = False,
+) -> Creator:
+    """A creator of ``rows`` rows, each of which names the attempt it is of.
+
+    After ``before`` rows it waits until the file ``until`` is there, which may be never, and for some ``seconds``. In
+    the end it fails, where there is something to say by ``fails``.
+    """
+
+    def made(numbers: range) -> Iterator[Row]:
+        for number in numbers:
+            yield {"key": key, "process": os.getpid(), "n": number, "of": rows}
+
+    def begin() -> None:
+        say({"event": "creating", "key": key})
+
+    def end() -> None:
+        if fails is not None:
+            raise ValueError(fails) if retry_after is None else RetryLater(retry_after, fails)
+
+    def blocking(shape: Shape) -> Iterator[Row]:
+        begin()
+        yield from made(range(before))
+        while until and not os.path.exists(until):
+            time.sleep(0.002)
+        time.sleep(seconds)
+        end()
+        yield from made(range(before, rows))
+
+    async def on_the_loop(shape: Shape) -> AsyncIterator[Row]:
+        begin()
+        for row in made(range(before)):
+            yield row
+        while until and not os.path.exists(until):
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(seconds)
+        end()
+        for row in made(range(before, rows)):
+            yield row
+
+    return blocking if in_thread else on_the_loop
+
+
+# --- what is said
+
+_one_at_a_time = threading.Lock()
+
+
+def say(what: dict[str, Any]) -> None:
+    with _one_at_a_time:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(Worker().obey())
