@@ -102,6 +102,15 @@ def _stop_when_the_main_thread_ends(connection: aiosqlite.Connection) -> None:
         watcher.start()
 
 
+def _forget_the_parents() -> None:
+    """In a child of fork: the parent's connections have no threads here, and the watcher is not here either."""
+    _connections.clear()
+    _watchers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_the_parents)
+
+
 def _stop_connections() -> None:
     threading.main_thread().join()
     for connection in list(_connections):

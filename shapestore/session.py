@@ -18,7 +18,7 @@ from shapestore import path as paths
 from shapestore.commands import end_owner
 from shapestore.connection import check_sqlite_version, open_writer
 from shapestore.creator_thread import run_in_thread
-from shapestore.errors import ShapeStoreError, StorageError
+from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.flights import Flights
 from shapestore.gate import Gate
 from shapestore.housekeeping import Housekeeping
@@ -85,7 +85,6 @@ class Session:
             try:
                 await gate.enter()
                 undo.callback(gate.leave)
-                paths.make_if_missing(path)
                 await _to_its_end(
                     run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                 )
@@ -155,7 +154,10 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
 
 def _bring_to_head(path: str, migrate: bool) -> None:
     if migrate:
+        paths.make_if_missing(path)
         migrations.upgrade(path)
+    elif not os.path.exists(path):
+        raise MigrationRequiredError(f"{path!r} does not exist, and migrate=False makes no store: `shapestore migrate`")
     else:
         with migrations.opened(path) as connection:
             migrations.check(connection, path)

@@ -20,15 +20,29 @@ CHUNK_BYTES = 512 * 1024
 
 MAX_ROW_BYTES = 64 * 1024 * 1024
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+def _as_plain(value: Any) -> Any:
+    """What msgspec does not take by itself: a mapping that is no dict, an instance of a subclass."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, datetime.datetime):
+        return datetime.datetime.combine(value.date(), value.timetz())
+    kinds: tuple[type[Any], ...] = (str, int, float, bytes, Decimal)
+    for kind in kinds:
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+_encode = msgspec.json.Encoder(decimal_format="string", enc_hook=_as_plain).encode
 
 # Types whose values JSON always holds as they are. Most rows are made of these alone, which one set comparison shows.
 _PLAIN = frozenset({str, int, bool, type(None)})
-_AS_TEXT = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, Decimal, UUID, bytes)
+_AS_TEXT = (datetime.timedelta, Decimal, UUID, bytes)
 
 
 class Chunk:
-    """Rows of the attempt ``handle``, encoded; the first of them has the position ``first`` (positions count from 1)."""
+    """Rows of the attempt ``handle``, encoded; the first has the position ``first`` (positions count from 1)."""
 
     __slots__ = ("first", "handle", "rows", "size")
 
@@ -108,11 +122,17 @@ def _check(value: Any, path: str, depth: int = 0) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRowError(f"{path} is {value!r}, which JSON cannot hold")
+    elif isinstance(value, (datetime.datetime, datetime.time)):
+        offset = value.utcoffset()
+        if offset is not None and offset % datetime.timedelta(minutes=1):
+            raise InvalidRowError(f"{path} is {offset} ahead of UTC; a time in JSON knows whole minutes only: {value}")
+    elif isinstance(value, datetime.date):
+        return
     elif depth > 100:
         raise InvalidRowError(f"{path} is nested deeper than 100 levels")
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if type(key) is not str:
+            if not isinstance(key, str):
                 raise InvalidRowError(f"{path} has the key {key!r} of type {type(key).__name__}; keys are str")
             _check(item, f"{path}, {key!r}", depth + 1)
     elif isinstance(value, (list, tuple)):

@@ -171,15 +171,16 @@ _REPEATABLE = ("postgresql", "mysql", "mariadb")
 def _snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection in a transaction that sees the database as of one moment, if the database can do that."""
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            # One SELECT is a snapshot by itself, but the look at the schema comes before it, and the driver sends no
-            # BEGIN for either. An Engine may be set up to send it: then there is nothing left to do.
-            driver: Any = connection.connection.driver_connection
-            if not driver.in_transaction:
-                connection.exec_driver_sql("BEGIN")
-        elif engine.dialect.name in _REPEATABLE:
+        if engine.dialect.name in _REPEATABLE:
             connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
+        with connection.begin():
+            if engine.dialect.name == "sqlite":
+                # One SELECT is a snapshot by itself, but the look at the schema comes before it, and the driver sends
+                # no BEGIN for either. An Engine may be set up to send one: then there is nothing left to do.
+                driver: Any = connection.connection.driver_connection
+                if not driver.in_transaction:
+                    connection.exec_driver_sql("BEGIN")
+            yield connection
 
 
 @contextmanager

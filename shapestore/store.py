@@ -94,7 +94,6 @@ class ShapeStore:
         async with self._opening:
             if self._closing is not None:
                 await asyncio.shield(self._closing)
-                self._closing = None
             if self._session is None:
                 self._session = await Session.open(resolve(self._path), self._options)
                 self._why_not_open = StoreClosedError

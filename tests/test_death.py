@@ -24,7 +24,6 @@ from processes import (
 from shapestore.snapshot import CHUNK_ROWS
 
 # So many that some are in the file long before the attempt ends.
-REGISTRATION = 0  # TODO
 MANY = CHUNK_ROWS + 500
 
 
@@ -127,65 +126,66 @@ def test_a_refresh_that_dies_leaves_the_old_shape_as_it_is(workers: Workers, pat
 # A death at every statement
 
 
-def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, tmp_path: Path) -> None:
-    survived = False
-    nth = 0
-    while not survived:
-        nth += 1
-        path = str(tmp_path / f"{nth}.db")
-        [leader] = workers.start()
-        leader.call("signal_at", statement="", nth=nth)
-        try:
-            leader.call("open", path=path)
-            leader.call("get_or_create", key="key")
-            survived = True
-        except Gone:
-            [other] = workers.open(path)
-            assert other.call("locks") == []
-            assert read(path, "SELECT count(*) FROM owners") == [1]
-            handle = other.call("get_or_create", key="key")
-            assert [row["n"] for row in other.call("rows", handle=handle)] == [0, 1, 2]
-            other.end()
-            assert_sound(path)
-    # register (5 at least), claim (3) and publication (7): a smaller number would mean that nothing was tried.
-    assert nth > 12
+def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
+    """Eight statements: BEGIN, the lock row, the rows, the shape, the total, two for the record, and COMMIT."""
+    [other, *doomed] = workers.open(path, 9)
+    for nth, leader in enumerate(doomed, 1):
+        key = f"key {nth}"
+        answer = leader.lead(key, until=f"{path}-{nth}")
+        dead = attempt_of(path, key)
+        leader.call("signal_at", nth=nth)
+        Path(f"{path}-{nth}").touch()
+        with pytest.raises(Gone):
+            answer.result(20)
+        assert attempt_of(path, key) == dead
+        assert rows_of(path, dead) == 0
+        handle = other.call("get_or_create", key=key)
+        assert [row["n"] for row in other.call("rows", handle=handle)] == [0, 1, 2]
+    assert other.call("stats")["takeovers"] == len(doomed)
+    assert [outcome for _, outcome in outcomes(path)] == ["died", "created"] * len(doomed)
+    assert_sound(path)
 
 
 def test_a_takeover_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
-    first, watcher = workers.open(path, 2)
-    first.lead("key", rows=MANY)
+    """Seven statements: BEGIN, the lock row, its rows, two for the record, the new lock row, and COMMIT."""
+    [leader, survivor, *doomed] = workers.open(path, 9)
+    leader.lead("key", rows=MANY)
     dead = attempt_of(path, "key")
     until(lambda: rows_of(path, dead) == CHUNK_ROWS, "half of the rows are in the file")
-    first.stop()  # else its death would be cleared away by the next who opens
-    late = workers.start(6)
-    for nth, heir in enumerate(late, 1):
-        heir.call("signal_at", statement="", nth=REGISTRATION + nth)
-        heir.call("open", path=path)
-    first.kill()
-    for heir in late:
+    leader.kill()
+    for nth, heir in enumerate(doomed, 1):
+        heir.call("signal_at", nth=nth)
         with pytest.raises(Gone):
-            heir.send("get_or_create", key="key").result(20)
+            heir.call("get_or_create", key="key")
         assert attempt_of(path, "key") == dead
         assert outcomes(path) == []
         assert read(path, "SELECT handle FROM discarded") == []
-    handle = watcher.call("get_or_create", key="key")
+    handle = survivor.call("get_or_create", key="key")
     assert outcomes(path) == [(dead, "died"), (handle, "created")]
     until(lambda: rows_of(path, dead) == 0, "the rows of the dead are deleted")
-
-
-def test_a_death_inside_a_transaction_leaves_the_gate_free_and_nothing_written(workers: Workers, path: str) -> None:
-    [other] = workers.open(path)
-    [leader] = workers.start()
-    leader.call("signal_at", statement="COMMIT", nth=3)  # after those of the opening and the claim: the publication's
-    leader.call("open", path=path)
-    answer = leader.send("get_or_create", key="key", rows=100)
-    with pytest.raises(Gone):
-        answer.result(20)
-    dead = attempt_of(path, "key")
-    assert rows_of(path, dead) == 0
-    assert other.call("get_or_create", key="key") != dead
-    assert other.call("stats")["takeovers"] == 1
     assert_sound(path)
+
+
+def test_an_opening_killed_at_any_statement_is_finished_by_the_next(workers: Workers, path: str) -> None:
+    """What it does first is to clear away those who were killed at their opening before."""
+    for nth, opening in enumerate(workers.start(6), 1):
+        opening.call("signal_at", nth=nth)
+        with pytest.raises(Gone):
+            opening.call("open", path=path)
+    [heir] = workers.open(path)
+    assert set(read(path, "SELECT owner FROM owners")) == owner_files(path)
+    heir.call("get_or_create", key="key")
+    assert len(owner_files(path)) == 1
+
+
+def test_a_death_inside_a_transaction_leaves_the_gate_free_for_others(workers: Workers, path: str) -> None:
+    leader, other = workers.open(path, 2)
+    leader.call("signal_at", statement="COMMIT")
+    with pytest.raises(Gone):
+        leader.call("get_or_create", key="key")
+    assert lock_of(path, "key") is None
+    assert other.call("get_or_create", key="key")
+    assert other.call("stats")["takeovers"] == 0
 
 
 # What the dead leave behind

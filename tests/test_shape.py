@@ -100,6 +100,10 @@ class Number(enum.IntEnum):
     ONE = 1
 
 
+class Real(float):
+    __slots__ = ()
+
+
 class Text(str):
     __slots__ = ()
 
@@ -146,6 +150,7 @@ class Text(str):
         ("t", {"where": "a = :x", "params": {"x": math.inf}}, "inf"),
         ("t", {"where": "a = :x", "params": {"x": -math.inf}}, "inf"),
         ("t", {"where": "a = :x", "params": {"x": Number.ONE}}, "Number"),
+        ("t", {"where": "a = :x", "params": {"x": Real(1)}}, "Real"),
         ("t", {"where": "a = :x", "params": {"x": Text("a")}}, "Text"),
         ("t", {"where": "a = :x", "params": {"x": b"a"}}, "bytes"),
         ("t", {"where": "a = :x", "params": {"x": [1]}}, "list"),

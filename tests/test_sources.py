@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.sources import InvalidSourceError, UnknownColumnError, UnknownTableError
+from shapestore.sources import UnknownColumnError, UnknownTableError
 
 SCHEMA = """
     CREATE TABLE album (album_id INTEGER PRIMARY KEY, title TEXT, price NUMERIC, cover BLOB, released DATE);
@@ -171,11 +171,11 @@ def test_a_shape_is_read_as_of_one_moment(path: Path) -> None:
 
 
 def test_no_more_is_fetched_than_a_batch(path: Path) -> None:
-    computed: list[int] = []
-    engine = engine_with(path, lambda n: computed.append(n) or n)
+    computed = count()
+    engine = engine_with(path, lambda n: next(computed))
     rows = SQLSource(engine, batch_size=10)(Shape("computed"))
     list(islice(rows, 25))
-    assert 25 <= len(computed) <= 31
+    assert 25 <= next(computed) <= 31
     rows.close()  # type: ignore[attr-defined]
     engine.dispose()
 
@@ -261,50 +261,8 @@ def test_a_column_that_is_not_there_is_said_with_those_that_are(source: SQLSourc
 
 def test_of_many_names_some_are_said(path: Path, source: SQLSource) -> None:
     execute(path, f"CREATE TABLE wide ({', '.join(f'c{n} INT' for n in range(100))})")
-    with pytest.raises(UnknownColumnError, match='"c39" and 60 more$'):
+    with pytest.raises(UnknownColumnError, match=r'"c39" and 60 more$'):
         read(source, "wide", columns=["zzz"])
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("music.db", "a SQLite file is sqlite:/// and its path"),
-        ("", "a source is an SQLAlchemy URL"),
-        ("postgresql://me:secret@host:port/x", "a source is an SQLAlchemy URL"),
-        ("sqlite://music.db", "Invalid SQLite URL"),
-        ("sqlite:///music.db?timeout=soon", "the URL of the source is refused: could not convert"),
-        ("postgres://me:secret@host/x", 'no dialect "postgres"; did you mean "postgresql"?'),
-        ("zzz+yyy://host/x", 'no dialect "zzz+yyy"; install the package that brings it'),
-        ("sqlite://", "a new in-memory database has nothing to be read"),
-        ("sqlite:///:memory:", "a new in-memory database has nothing to be read"),
-        ("sqlite+aiosqlite:///music.db", '"sqlite+aiosqlite" is a driver for asyncio'),
-        (Path("music.db"), "synchronous Engine, not "),
-        (None, "synchronous Engine, not NoneType"),
-    ],
-)
-def test_what_is_no_database_is_refused_at_once(given: Any, message: str) -> None:
-    with pytest.raises(InvalidSourceError) as caught:
-        SQLSource(given)
-    assert message in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_driver_that_is_missing_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "MySQLdb", None)
-    with pytest.raises(InvalidSourceError, match='`pip install "mysqlclient"`'):
-        SQLSource("mysql://me:secret@host/x")
-
-
-@pytest.mark.parametrize("batch_size", [0, -1, True, 1.5, None])
-def test_a_batch_has_rows(path: Path, batch_size: Any) -> None:
-    with pytest.raises(InvalidSourceError, match="batch_size is a number of rows, 1 or more"):
-        SQLSource(url(path), batch_size=batch_size)
-
-
-def test_a_password_is_not_shown() -> None:
-    source = SQLSource(make_url("sqlite:///music.db").set(password="secret", username="me", host=None))
-    assert "secret" not in repr(source)
-    assert repr(source).startswith("SQLSource('sqlite://me:***@")
 
 
 def test_a_file_that_is_no_database_is_the_drivers_error(tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ from shapestore.where_grammar import MAX_DEPTH
         ("a and a", '"a" AND "a"'),
         ("not a = 1", 'NOT "a" = 1'),
         ("(not a) = 1", '(NOT "a") = 1'),
+        ("(a = 1) <> (b = 1)", '("a" = 1) <> ("b" = 1)'),
+        ("a = \u0131s", '"a" = "\u0131s"'),  # its capitals are IS, and yet it is a name
         ("not (a and b)", 'NOT ("a" AND "b")'),
         ("not a is null", '"a" IS NOT NULL'),
+        ("not not a is null", '"a" IS NULL'),
         ("a notnull", '"a" IS NOT NULL'),
         ("a isnull", '"a" IS NULL'),
         ("a is not :p", '"a" IS NOT :p'),

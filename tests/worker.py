@@ -117,12 +117,12 @@ class Worker:
 
     # --- accidents
 
-    async def signal_at(self, statement: str, signal: str = "SIGKILL", nth: int = 1) -> None:  # noqa: A002
-        """Send this process a signal when a statement of the write connection that starts so is about to run.
+    async def signal_at(self, statement: str = "", signal: str = "SIGKILL", nth: int = 1) -> None:  # noqa: A002
+        """Send this process a signal when, for the nth time from now, its store is about to run a statement that begins so.
 
-        Every statement starts so if ``statement`` is empty. It takes effect on stores that are opened after this.
+        Only what is written counts; of the many that add a shape's rows, one a batch.
         """
-        _Accident(statement, signal, nth).prepare()
+        accident.prepare(statement, signal, nth)
 
     async def load(self, **arguments: Any) -> None:
         import load  # noqa: PLC0415 - it is only for the soak
@@ -130,31 +130,38 @@ class Worker:
         await load.run(self.store, **arguments)
 
 
-class _Accident:
-    def __init__(self, statement: str, name: str, nth: int) -> None:
-        self._statement = statement
-        self._signal = signal.Signals[name]
-        self._left = nth
+class Accident:
+    """A signal that this process sends to itself when its write connection is about to run some statement."""
 
-    def prepare(self) -> None:
+    def __init__(self) -> None:
+        self._left = 0
+        self._begins = ""
+        self._signal = signal.SIGKILL
+        self._last = ""
+
+    def prepare(self, begins: str, name: str, nth: int) -> None:
+        self._begins, self._signal, self._left = begins, signal.Signals[name], nth
+
+    def watch_connections(self) -> None:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
         def connect_and_watch(name: str, **options: Any) -> sqlite3.Connection:
             connection = connect(name, **options)
             if name.endswith("mode=rw"):
-                connection.set_trace_callback(self._about_to_run)
+                connection.set_trace_callback(self._is_about_to_run)
             return connection
 
         sqlite3.connect = connect_and_watch  # type: ignore[assignment]
 
-    def _about_to_run(self, statement: str) -> None:
-        if "shape_rows" in statement or statement.split()[0] in ("PRAGMA", "--"):
-            return
-        if not statement.lstrip().startswith(self._statement):
-            return
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), self._signal)
+    def _is_about_to_run(self, statement: str) -> None:
+        last, self._last = self._last, statement[:30]
+        if self._left and statement.strip().startswith(self._begins) and self._last != last:
+            self._left -= 1
+            if not self._left:
+                os.kill(os.getpid(), self._signal)
+
+
+accident = Accident()
 
 
 # --- creators
@@ -222,4 +229,5 @@ def say(what: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    accident.watch_connections()
     asyncio.run(Worker().obey())
