@@ -34,7 +34,7 @@ logger = logging.getLogger("shapestore")
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 # Who waits for a place is told when there is one; meanwhile it only sees whether another process was quicker.
-_LONGEST_PAUSE_FOR_A_PLACE = 1.0
+_PAUSES_FOR_A_PLACE = (0.05, 1.0)
 
 
 class Flight:
@@ -48,8 +48,8 @@ class Flight:
         self._creator = creator
         self.refreshing = refreshing
         self._older = older
-        self._sleeper = Sleeper()
-        self._waiters = Waiters(self._timed_out, self.wake)
+        self._sleeper = Sleeper(flights.deadlines)
+        self._waiters = Waiters(flights.deadlines, self._timed_out, self.wake)
         self._place: asyncio.Future[None] | None = None
         self._awaited: str | None = None
         self._attempt: Attempt | None = None
@@ -151,7 +151,7 @@ class Flight:
             self._place = self._flights.slots.ask()
             self._place.add_done_callback(lambda _: self.wake())
         if not self._place.done():
-            await self._pause(longest=_LONGEST_PAUSE_FOR_A_PLACE)
+            await self._pause(*_PAUSES_FOR_A_PLACE)
             return
         # From before its row is there until after it is gone, so that the row is never without its flight.
         self._attempt = Attempt(
@@ -168,9 +168,9 @@ class Flight:
             self._flights.slots.give_back(self._place)
             self._place = None
 
-    async def _pause(self, longest: float = _LONGEST_PAUSE) -> None:
+    async def _pause(self, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> None:
         waited = time.monotonic() - self._began
-        await self._sleeper.sleep(min(max(waited / 10, _SHORTEST_PAUSE), longest) * random.uniform(0.75, 1.25))
+        await self._sleeper.sleep(min(max(waited / 10, shortest), longest) * random.uniform(0.75, 1.25))
 
     def _timed_out(self, timeout: float) -> WaitTimeoutError:
         self._flights.telemetry.timed_out(self._shape.comparable)

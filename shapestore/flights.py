@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from shapestore.create_lock import Failure
 from shapestore.creation import Creator
+from shapestore.deadlines import Deadlines
 from shapestore.errors import StoreBusyError
 from shapestore.failures_seen import FailuresSeen
 from shapestore.flight import Flight
@@ -44,6 +45,7 @@ class Flights:
         self.create_timeout = create_timeout
         self.failure_grace = failure_grace
         self.slots = Slots(max_creating)
+        self.deadlines = Deadlines()
         self.failures_seen = FailuresSeen()
         self._owners_folder = owners_folder
         self._max_in_flight = max_in_flight
@@ -113,3 +115,4 @@ class Flights:
         for flight in flights:
             flight.close()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        self.deadlines.close()

@@ -127,10 +127,18 @@ def _time(column: str) -> str:
 
 
 def _age(column: str) -> str:
-    return f"max(0, unixepoch('now') - {column} / 1000) || ' s'"
+    return f"""(
+                   SELECT CASE
+                       WHEN s < 120 THEN s || ' s'
+                       WHEN s < 7200 THEN (s / 60) || ' min'
+                       WHEN s < 172800 THEN (s / 3600) || ' h'
+                       ELSE (s / 86400) || ' days'
+                   END
+                   FROM (SELECT max(0, unixepoch('now') - {column} / 1000) AS s))"""
 
 
-# Views for people; no statement of the library reads them.
+# Views for people, and for the sqlite3 shell; no statement of the library reads them. (SQLite before 3.41 refuses
+# ->> inside of a view where trusted_schema is off, as it is on the library's own connections.)
 VIEWS = {
     "shapes_in_words": f"""
         CREATE VIEW shapes_in_words AS
@@ -141,8 +149,9 @@ VIEWS = {
                coalesce(comparable ->> '$.columns', 'all') AS columns,
                row_count AS "rows",
                {_time("created_at_ms")} AS created_at,
+               {_age("created_at_ms")} AS age,
                {_time("last_read_at_ms")} AS last_read_at,
-               {_age("created_at_ms")} AS age
+               {_age("last_read_at_ms")} AS unread_for
         FROM shapes
     """,
     "create_locks_in_words": f"""
@@ -154,6 +163,10 @@ VIEWS = {
                    WHEN 'in_progress' THEN 'being created for ' || {_age("started_at_ms")}
                    ELSE 'failed ' || {_age("failed_at_ms")} || ' ago: ' || error_type || ': ' || error_message
                END AS what,
+               CASE state
+                   WHEN 'in_progress' THEN coalesce((
+                       SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle), 0)
+               END AS rows_so_far,
                coalesce('process ' || pid || ' (' || program || ') on ' || hostname, 'a store that is gone') AS who,
                {_time("started_at_ms")} AS started_at,
                handle,
@@ -163,6 +176,8 @@ VIEWS = {
     "owners_in_words": f"""
         CREATE VIEW owners_in_words AS
         SELECT 'process ' || pid || ' (' || program || ') on ' || hostname AS who,
+               (SELECT count(*) FROM create_locks
+                WHERE create_locks.owner = owners.owner AND state = 'in_progress') AS creating,
                {_time("opened_at_ms")} AS opened_at,
                {_age("opened_at_ms")} AS age,
                owner
@@ -171,6 +186,7 @@ VIEWS = {
     "creations_in_words": f"""
         CREATE VIEW creations_in_words AS
         SELECT {_time("finished_at_ms")} AS finished_at,
+               {_age("finished_at_ms")} || ' ago' AS "when",
                outcome,
                comparable ->> '$.table' AS "table",
                comparable ->> '$.where' AS "where",
@@ -181,5 +197,27 @@ VIEWS = {
                error_type || ': ' || error_message AS error,
                handle
         FROM creations ORDER BY number DESC
+    """,
+    # The handles of shape_rows are found by one seek each, however many rows there are.
+    "left_behind": """
+        CREATE VIEW left_behind AS
+        WITH RECURSIVE handles (handle) AS (
+            SELECT min(handle) FROM shape_rows
+            UNION ALL
+            SELECT (SELECT min(handle) FROM shape_rows WHERE shape_rows.handle > handles.handle)
+            FROM handles WHERE handles.handle IS NOT NULL
+        )
+        SELECT 'rows of a shape that was dropped, about to be deleted' AS what, handle
+        FROM discarded
+        UNION ALL
+        SELECT 'rows that belong to no shape', handle
+        FROM handles
+        WHERE handle IS NOT NULL
+            AND handle NOT IN (SELECT handle FROM shapes)
+            AND handle NOT IN (SELECT handle FROM discarded)
+            AND handle NOT IN (SELECT handle FROM create_locks WHERE state = 'in_progress')
+        UNION ALL
+        SELECT 'a lock of a store that is gone', handle
+        FROM create_locks WHERE owner NOT IN (SELECT owner FROM owners)
     """,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiosqlite
 
-from shapestore import migrations, queries
+from shapestore import forked, migrations, queries
 from shapestore import path as paths
 from shapestore.commands import end_owner
 from shapestore.connection import check_sqlite_version, open_writer
@@ -39,6 +39,7 @@ class Session:
         self, path: str, options: Options, *, gate: Gate, owner: Owner, connection: aiosqlite.Connection, reader: Reader
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self._file = file
         self._gate = gate
         self._owner = owner
         self._connection = connection

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 
+from shapestore.deadlines import Deadlines
+
 
 class Sleeper:
     """One coroutine sleeps; whoever has news for it wakes it. Waking one that is awake does nothing."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_deadlines", "_wakeup")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
         self._wakeup: asyncio.Future[None] | None = None
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for so long, or until woken."""
         loop = asyncio.get_running_loop()
         self._wakeup = loop.create_future()
-        timer = loop.call_later(seconds, self.wake)
+        deadline = self._deadlines.at(loop.time() + seconds, self.wake)
         try:
             await self._wakeup
         finally:
-            timer.cancel()
+            self._deadlines.cancel(deadline)
             self._wakeup = None
 
     def wake(self) -> None:

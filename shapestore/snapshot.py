@@ -38,7 +38,8 @@ _encode = msgspec.json.Encoder(decimal_format="string", enc_hook=_as_plain).enco
 
 # Types whose values JSON always holds as they are. Most rows are made of these alone, which one set comparison shows.
 _PLAIN = frozenset({str, int, bool, type(None)})
-_AS_TEXT = (datetime.timedelta, Decimal, UUID, bytes)
+_AS_TEXT = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, Decimal, UUID, bytes)
+_MINUTE = datetime.timedelta(minutes=1)
 
 
 class Chunk:
@@ -117,17 +118,13 @@ def decode_row(text: str) -> dict[str, Any]:
 
 def _check(value: Any, path: str, depth: int = 0) -> None:
     """Raise InvalidRowError for whatever would not come back as it went in, or as the text that stands for it."""
+    if isinstance(value, (datetime.datetime, datetime.time)) and (value.utcoffset() or _MINUTE) % _MINUTE:
+        raise InvalidRowError(f"{path} is not a whole number of minutes from UTC, as times in JSON are: {value}")
     if value is None or isinstance(value, (str, int, *_AS_TEXT)):
         return
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRowError(f"{path} is {value!r}, which JSON cannot hold")
-    elif isinstance(value, (datetime.datetime, datetime.time)):
-        offset = value.utcoffset()
-        if offset is not None and offset % datetime.timedelta(minutes=1):
-            raise InvalidRowError(f"{path} is {offset} ahead of UTC; a time in JSON knows whole minutes only: {value}")
-    elif isinstance(value, datetime.date):
-        return
     elif depth > 100:
         raise InvalidRowError(f"{path} is nested deeper than 100 levels")
     elif isinstance(value, Mapping):

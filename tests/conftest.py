@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from processes import Workers
+
+from shapestore import migrations
 
 # A shared machine may be slow at any time, and that is no failure.
 settings.register_profile("shapestore", deadline=None)
@@ -33,8 +38,27 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "shapes.db")
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file with nothing in it, to be copied: half a second saved, each time."""
+    file = tmp_path_factory.mktemp("empty") / "shapes.db"
+    migrations.upgrade(str(file))
+    return file
+
+
 @pytest.fixture
-def workers() -> Iterator[Workers]:
+def workers(empty_store: Path) -> Iterator[Workers]:
     """Worker processes; none outlives the test."""
-    with closing(Workers()) as workers:
+    with closing(Workers(empty_store)) as workers:
         yield workers
+
+
+@pytest.fixture
+async def untroubled() -> AsyncIterator[None]:
+    """A test that leaves no task behind, no error that nobody has seen, and nothing for the loop to complain about."""
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+    yield
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    gc.collect()  # an error that nobody has seen is told of when its future goes
+    assert (troubles, others) == ([], set())

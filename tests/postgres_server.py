@@ -41,12 +41,12 @@ def running_server(bin_folder: Path) -> Iterator[str]:
         if user is not None:
             shutil.chown(folder, user)
         data = f"{folder}/data"
-        initdb = [bin_folder / "initdb", "--pgdata", data, "--auth", "trust", "--username", "tester", "--no-sync"]
+        initdb = [f"{bin_folder}/initdb", "--pgdata", data, "--auth", "trust", "--username", "tester", "--no-sync"]
         initdb += ["--encoding", "UTF8", "--locale", "C"]
         subprocess.run(initdb, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         options = {"listen_addresses": "", "unix_socket_directories": folder, "fsync": "off"}
-        postgres = [bin_folder / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-        with Path(tempfile.gettempdir(), folder, "log").open("w") as log:
+        postgres = [f"{bin_folder}/postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
+        with Path(folder, "log").open("w") as log:
             server = subprocess.Popen(postgres, user=user, cwd=folder, stdout=log, stderr=log)
             try:
                 _wait_until_ready(bin_folder, folder, server)
@@ -57,7 +57,7 @@ def running_server(bin_folder: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(bin_folder: Path, folder: str, server: subprocess.Popen[bytes]) -> None:
-    ask = [bin_folder / "pg_isready", "--quiet", "--host", folder, "--timeout", "1"]
+    ask = [f"{bin_folder}/pg_isready", "--quiet", "--host", folder, "--timeout", "1"]
     while subprocess.run(ask, check=False).returncode != 0:
         if server.poll() is not None:
             raise RuntimeError(f"the server did not start:\n{Path(folder, 'log').read_text()}")

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -187,9 +188,10 @@ class Worker:
 
 
 class Workers:
-    """The workers of one test."""
+    """The workers of one test. The file of their store, where it is missing, is a copy of ``empty_store``."""
 
-    def __init__(self) -> None:
+    def __init__(self, empty_store: Path) -> None:
+        self._empty_store = empty_store
         self._started: list[Worker] = []
 
     def start(self, how_many: int = 1) -> list[Worker]:
@@ -201,6 +203,8 @@ class Workers:
     def open(self, path: str | Path, how_many: int = 1, **options: Any) -> list[Worker]:
         """So many, each with a store on the file at ``path``."""
         started = self.start(how_many)
+        if not os.path.exists(path):
+            shutil.copyfile(self._empty_store, path)
         together(started, "open", path=str(path), **options)
         return started
 

@@ -127,8 +127,8 @@ def test_a_refresh_that_dies_leaves_the_old_shape_as_it_is(workers: Workers, pat
 
 
 def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
-    """Eight statements: BEGIN, the lock row, the rows, the shape, the total, two for the record, and COMMIT."""
-    [other, *doomed] = workers.open(path, 9)
+    """Seven statements: BEGIN, the lock row, the rows, the shape, two for the record, and COMMIT."""
+    [other, *doomed] = workers.open(path, 8)
     for nth, leader in enumerate(doomed, 1):
         key = f"key {nth}"
         answer = leader.lead(key, until=f"{path}-{nth}")
@@ -167,15 +167,23 @@ def test_a_takeover_killed_at_any_statement_happened_wholly_or_not_at_all(worker
 
 
 def test_an_opening_killed_at_any_statement_is_finished_by_the_next(workers: Workers, path: str) -> None:
-    """What it does first is to clear away those who were killed at their opening before."""
-    for nth, opening in enumerate(workers.start(6), 1):
+    """Ten statements: BEGIN, the owners; of one who is dead five, and its row; the new owner's row, and COMMIT."""
+    [dead] = workers.open(path)
+    dead.lead("key")
+    attempt = attempt_of(path, "key")
+    dead.kill()
+    for nth, opening in enumerate(workers.start(10), 1):
         opening.call("signal_at", nth=nth)
         with pytest.raises(Gone):
             opening.call("open", path=path)
+        assert attempt_of(path, "key") == attempt
+        assert read(path, "SELECT pid FROM owners") == [dead.pid]
     [heir] = workers.open(path)
     assert set(read(path, "SELECT owner FROM owners")) == owner_files(path)
-    heir.call("get_or_create", key="key")
     assert len(owner_files(path)) == 1
+    handle = heir.call("get_or_create", key="key")
+    assert outcomes(path) == [(attempt, "died"), (handle, "created")]
+    assert heir.call("stats")["takeovers"] == 0
 
 
 def test_a_death_inside_a_transaction_leaves_the_gate_free_for_others(workers: Workers, path: str) -> None:

@@ -26,7 +26,8 @@ SCHEMA = r"""
         plays bigint, live boolean, tags text[], extra jsonb, mood mood, "50% :x" int
     );
     INSERT INTO sales."Album" VALUES
-        ('00000000-0000-0000-0000-000000000002', 'it''s :one', 12, NULL, NULL, NULL, NULL, false, NULL, NULL, 'calm', 5),
+        ('00000000-0000-0000-0000-000000000002', 'it''s :one', 12, NULL, NULL,
+         NULL, NULL, false, NULL, NULL, 'calm', 5),
         ('00000000-0000-0000-0000-000000000001', 'Ten: 50% \ "live"', 9.5, '\x00ff', '1991-08-27',
          '2024-01-02 03:04:05+00', 7, true, '{rock,grunge}', '{"a": [1]}', 'loud', 6);
     CREATE TABLE number AS SELECT n FROM generate_series(1, 100000) AS n;
@@ -54,7 +55,7 @@ def execute(url: str, script: str) -> list[Any]:
     """Run statements over a connection of their own; the rows of the last."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
-        result = connection.exec_driver_sql(script)
+        result = connection.exec_driver_sql(script, execution_options={"no_parameters": True})
         return list(result) if result.returns_rows else []
 
 
@@ -154,7 +155,7 @@ def test_a_source_that_goes_away_half_way_is_the_drivers_error(source: SQLSource
 
 def test_a_server_that_is_not_there_is_the_drivers_error(server_url: str) -> None:
     source = SQLSource(server_url.replace("pg-", "none-"))
-    with pytest.raises(psycopg.OperationalError, match="connection failed") as caught:
+    with pytest.raises(psycopg.OperationalError, match="No such file or directory") as caught:
         list(source(Shape("number")))
     assert "sqlalche.me" not in str(caught.value)
 

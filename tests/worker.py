@@ -120,7 +120,7 @@ class Worker:
     async def signal_at(self, statement: str = "", signal: str = "SIGKILL", nth: int = 1) -> None:  # noqa: A002
         """Send this process a signal when, for the nth time from now, its store is about to run a statement that begins so.
 
-        Only what is written counts; of the many that add a shape's rows, one a batch.
+        A statement that runs several times on end counts once: for all rows of a batch, and with the triggers it fires.
         """
         accident.prepare(statement, signal, nth)
 

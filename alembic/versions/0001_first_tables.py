@@ -124,8 +124,23 @@ VIEWS = [
            coalesce(comparable ->> '$.columns', 'all') AS columns,
            row_count AS "rows",
            strftime('%Y-%m-%dT%H:%M:%SZ', created_at_ms / 1000, 'unixepoch') AS created_at,
+           (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - created_at_ms / 1000) AS s)) AS age,
            strftime('%Y-%m-%dT%H:%M:%SZ', last_read_at_ms / 1000, 'unixepoch') AS last_read_at,
-           max(0, unixepoch('now') - created_at_ms / 1000) || ' s' AS age
+           (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - last_read_at_ms / 1000) AS s)) AS unread_for
     FROM shapes
     """,
     """
@@ -134,12 +149,27 @@ VIEWS = [
            comparable ->> '$.where' AS "where",
            comparable ->> '$.params' AS params,
            CASE state
-               WHEN 'in_progress' THEN 'being created for '
-                   || max(0, unixepoch('now') - started_at_ms / 1000) || ' s'
-               ELSE 'failed '
-                   || max(0, unixepoch('now') - failed_at_ms / 1000) || ' s'
-                   || ' ago: ' || error_type || ': ' || error_message
+               WHEN 'in_progress' THEN 'being created for ' || (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - started_at_ms / 1000) AS s))
+               ELSE 'failed ' || (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - failed_at_ms / 1000) AS s)) || ' ago: ' || error_type || ': ' || error_message
            END AS what,
+           CASE state
+               WHEN 'in_progress' THEN coalesce((
+                   SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle), 0)
+           END AS rows_so_far,
            coalesce('process ' || pid || ' (' || program || ') on ' || hostname, 'a store that is gone') AS who,
            strftime('%Y-%m-%dT%H:%M:%SZ', started_at_ms / 1000, 'unixepoch') AS started_at,
            handle,
@@ -149,14 +179,31 @@ VIEWS = [
     """
     CREATE VIEW owners_in_words AS
     SELECT 'process ' || pid || ' (' || program || ') on ' || hostname AS who,
+           (SELECT count(*) FROM create_locks
+            WHERE create_locks.owner = owners.owner AND state = 'in_progress') AS creating,
            strftime('%Y-%m-%dT%H:%M:%SZ', opened_at_ms / 1000, 'unixepoch') AS opened_at,
-           max(0, unixepoch('now') - opened_at_ms / 1000) || ' s' AS age,
+           (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - opened_at_ms / 1000) AS s)) AS age,
            owner
     FROM owners
     """,
     """
     CREATE VIEW creations_in_words AS
     SELECT strftime('%Y-%m-%dT%H:%M:%SZ', finished_at_ms / 1000, 'unixepoch') AS finished_at,
+           (
+               SELECT CASE
+                   WHEN s < 120 THEN s || ' s'
+                   WHEN s < 7200 THEN (s / 60) || ' min'
+                   WHEN s < 172800 THEN (s / 3600) || ' h'
+                   ELSE (s / 86400) || ' days'
+               END
+               FROM (SELECT max(0, unixepoch('now') - finished_at_ms / 1000) AS s)) || ' ago' AS "when",
            outcome,
            comparable ->> '$.table' AS "table",
            comparable ->> '$.where' AS "where",
@@ -168,6 +215,27 @@ VIEWS = [
            handle
     FROM creations ORDER BY number DESC
     """,
+    """
+    CREATE VIEW left_behind AS
+    WITH RECURSIVE handles (handle) AS (
+        SELECT min(handle) FROM shape_rows
+        UNION ALL
+        SELECT (SELECT min(handle) FROM shape_rows WHERE shape_rows.handle > handles.handle)
+        FROM handles WHERE handles.handle IS NOT NULL
+    )
+    SELECT 'rows of a shape that was dropped, about to be deleted' AS what, handle
+    FROM discarded
+    UNION ALL
+    SELECT 'rows that belong to no shape', handle
+    FROM handles
+    WHERE handle IS NOT NULL
+        AND handle NOT IN (SELECT handle FROM shapes)
+        AND handle NOT IN (SELECT handle FROM discarded)
+        AND handle NOT IN (SELECT handle FROM create_locks WHERE state = 'in_progress')
+    UNION ALL
+    SELECT 'a lock of a store that is gone', handle
+    FROM create_locks WHERE owner NOT IN (SELECT owner FROM owners)
+    """,
 ]
 
 
@@ -177,7 +245,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for view in ("creations_in_words", "owners_in_words", "create_locks_in_words", "shapes_in_words"):
+    for view in ("left_behind", "creations_in_words", "owners_in_words", "create_locks_in_words", "shapes_in_words"):
         op.execute(f"DROP VIEW {view}")
     for table in ("totals", "creations", "discarded", "owners", "create_locks", "shape_rows", "shapes"):
         op.execute(f"DROP TABLE {table}")  # its indexes and triggers go with it
