@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shapestore import events
 from shapestore.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.creation import Creation, Creator
-from shapestore.errors import CorruptStoreError, StorageError, StoreBusyError, SupersededError
+from shapestore.errors import CorruptStoreError, ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.failure import describe
 from shapestore.shape import Shape
 from shapestore.sleeper import Sleeper
@@ -77,6 +77,9 @@ class Attempt:
                 await self._publish(rest, creation.row_count)
         except SupersededError:
             self._flights.telemetry.was_superseded(self._shape.comparable, self.handle)
+        except ShapeStoreError:  # its outcome could not be written before the store closed: to others it will be dead
+            self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
+            raise
 
     async def _claimed(self, over: str | None, place: asyncio.Future[None]) -> bool:
         led = False
@@ -142,13 +145,16 @@ class Attempt:
         else:
             self._waiters.refuse(failure.as_error(error))
         self._flights.telemetry.has_failed(
-            events.Failed(comparable, self.handle, failure.error_type, failure.message, failure.retry_after_ms)
+            events.Failed(
+                comparable, self.handle, failure.error_type, failure.message, failure.retry_after_ms, duration_ms
+            )
         )
 
     async def _give_up(self) -> None:
         """End without an outcome: nobody is to take the closing of a store for the failure of a creator."""
         if not await self._land(lambda: Abandon(self.handle)):
             raise SupersededError(self.handle)
+        self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
 
     async def _land(self, make: Callable[[], Command[T]]) -> T:
         """Have an outcome committed, or found void, however long the disk is full or the gate is held by another.

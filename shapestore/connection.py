@@ -36,9 +36,12 @@ def check_sqlite_version(version: tuple[int, ...] = sqlite3.sqlite_version_info)
         raise StorageError(f"SQLite {found} is too old: shapestore needs {needed}; use a newer Python build")
 
 
-def open_look(path: str) -> sqlite3.Connection:
-    """A read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer."""
-    connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=0)
+def open_look(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
+    """A read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer.
+
+    Who looks from outside may wait, for ``busy_timeout_ms``.
+    """
+    connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=busy_timeout_ms / 1000)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA trusted_schema = 0")
     return connection

@@ -112,7 +112,10 @@ class CorruptStoreError(ShapeStoreError):
 
 
 class ForkedStoreError(ShapeStoreError):
-    """The store was opened before a fork and is used in the child. Open a store of its own in each process."""
+    """The store was opened before a fork and is used in the child; or the child opens the file that its parent has open.
+
+    Open a store in each process, after the fork.
+    """
 
 
 class StorageError(ShapeStoreError):

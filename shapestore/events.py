@@ -47,6 +47,8 @@ class Failed(Event):
     error_type: str
     message: str
     retry_after_ms: int
+    duration_ms: int
+    """From the claim to the failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class TimedOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class TakenOver(Event):
-    """An attempt of this store leads over another, whose owner is dead or whose failure is out of date."""
+    """The attempt that has just led leads over another, whose owner is dead or whose failure is out of date."""
 
     comparable: str
     handle: str
@@ -68,6 +70,14 @@ class TakenOver(Event):
 @dataclass(frozen=True, slots=True)
 class Superseded(Event):
     """An attempt of this store lost its fence; it changed nothing."""
+
+    comparable: str
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned(Event):
+    """An attempt of this store was given up, since the store closes."""
 
     comparable: str
     handle: str

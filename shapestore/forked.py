@@ -1,4 +1,4 @@
-"""Which files a child of fork must keep its hands off.
+"""Which files a child of fork must keep its hands off: those that its parent had open.
 
 SQLite notes in the memory of a process which locks that process holds on a file. A forked child inherits the notes,
 but not the locks. A connection that it opens to such a file takes no locks, so others take the file for closed: the
@@ -12,33 +12,27 @@ from collections import Counter
 
 from shapestore.errors import ForkedStoreError
 
-File = tuple[int, int]
-"""The device and inode of a file, which has them whatever its name is."""
-
-_open_here: Counter[File] = Counter()
-_inherited: set[File] = set()
+_open_here: Counter[str] = Counter()
+_inherited: set[str] = set()
 
 
-def opening(path: str) -> File:
-    """Note that this process is about to open the file. Raises ForkedStoreError if a parent had it open at the fork."""
-    found = os.stat(path)
-    file = (found.st_dev, found.st_ino)
-    if file in _inherited:
+def opening(path: str) -> None:
+    """Note that this process opens the file at the real ``path``. Raises ForkedStoreError if a parent has it open."""
+    if path in _inherited:
         raise ForkedStoreError(
-            f"{path!r} was open in the parent of this process when it forked, and SQLite cannot open it here again "
-            "without harm: fork before the store is opened, or start processes by spawn or forkserver"
+            f"{path!r} was open in the parent of this process at the fork, and SQLite cannot open it here again without "
+            "harm: fork before opening the store, or start processes by the methods spawn or forkserver"
         )
-    _open_here[file] += 1
-    return file
+    _open_here[path] += 1
 
 
-def closed(file: File) -> None:
-    """This process has one connection less to the file."""
-    _open_here[file] -= 1
+def closed(path: str) -> None:
+    """Note that one of those who had it open has closed it."""
+    _open_here[path] -= 1
 
 
 def _after_fork() -> None:
-    _inherited.update(file for file, opened in _open_here.items() if opened)
+    _inherited.update(path for path, times in _open_here.items() if times)
     _open_here.clear()
 
 

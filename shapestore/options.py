@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from shapestore.connection import Durability
 from shapestore.errors import InvalidCreatorError
-from shapestore.telemetry import OnEvent
 
 T = TypeVar("T")
 
@@ -23,7 +22,6 @@ class Options:
     max_shapes: int | None
     durability: Durability
     migrate: bool
-    on_event: OnEvent | None
 
 
 def check_creator(create: object) -> None:

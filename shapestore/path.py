@@ -49,6 +49,15 @@ def make_if_missing(path: str) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        pass
+        check_writable(path)
     except OSError as error:
         raise StorageError(f"{path!r} cannot be made: {error}") from error
+
+
+def check_writable(path: str) -> None:
+    """Raise StorageError for a file that may not be written.
+
+    SQLite would open it all the same, and leave a log beside it that may not be written either, even once the file may.
+    """
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise StorageError(f"{path!r} may not be read and written by this user; change its owner or its mode")

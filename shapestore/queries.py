@@ -58,6 +58,8 @@ LOCKS = """
     FROM create_locks ORDER BY started_at_ms, handle
 """
 
+HAS_LITESTREAM = "SELECT 1 FROM sqlite_schema WHERE name = '_litestream_seq'"
+
 # --- writes: an attempt's way, each bound to its fence ----------------------------------------------------------
 
 # (json {handle: comparable}, owner, now) -> handles of the attempts that lead

@@ -127,18 +127,15 @@ def _time(column: str) -> str:
 
 
 def _age(column: str) -> str:
+    """Seconds, minutes, hours or days, whichever says it in two or three digits."""
     return f"""(
-                   SELECT CASE
-                       WHEN s < 120 THEN s || ' s'
-                       WHEN s < 7200 THEN (s / 60) || ' min'
-                       WHEN s < 172800 THEN (s / 3600) || ' h'
-                       ELSE (s / 86400) || ' days'
-                   END
-                   FROM (SELECT max(0, unixepoch('now') - {column} / 1000) AS s))"""
+            SELECT CASE WHEN s < 120 THEN s || ' s' WHEN s < 7200 THEN (s / 60) || ' min'
+                        WHEN s < 172800 THEN (s / 3600) || ' h' ELSE (s / 86400) || ' days' END
+            FROM (SELECT max(0, unixepoch('now') - {column} / 1000) AS s))"""
 
 
-# Views for people, and for the sqlite3 shell; no statement of the library reads them. (SQLite before 3.41 refuses
-# ->> inside of a view where trusted_schema is off, as it is on the library's own connections.)
+# Views for people and the sqlite3 shell. No store reads them: SQLite before 3.41 refuses ->> inside of a view where
+# trusted_schema is off, as it is on a store's connections.
 VIEWS = {
     "shapes_in_words": f"""
         CREATE VIEW shapes_in_words AS

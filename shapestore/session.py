@@ -36,14 +36,22 @@ class Session:
     """An open store: one owner, its connections, its writer and its flights."""
 
     def __init__(
-        self, path: str, options: Options, *, gate: Gate, owner: Owner, connection: aiosqlite.Connection, reader: Reader
+        self,
+        path: str,
+        options: Options,
+        telemetry: Telemetry,
+        *,
+        gate: Gate,
+        owner: Owner,
+        connection: aiosqlite.Connection,
+        reader: Reader,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._file = file
+        self._path = path
         self._gate = gate
         self._owner = owner
         self._connection = connection
-        self.telemetry = Telemetry(options.on_event)
+        self.telemetry = telemetry
         self.reader = reader
         self.reads = Reads()
         self.writer = Writer(
@@ -74,14 +82,16 @@ class Session:
         self._keeping = asyncio.create_task(self.housekeeping.run(), name="shapestore housekeeping")
 
     @classmethod
-    async def open(cls, path: str, options: Options) -> Session:
+    async def open(cls, path: str, options: Options, telemetry: Telemetry) -> Session:
         """Open, make or migrate the file, clear away what the dead have left, and register as an owner.
 
         All of it under the gate, so that several processes may do it at the same moment.
         """
         check_sqlite_version()
+        forked.opening(path)
         gate = Gate(path)
         async with contextlib.AsyncExitStack() as undo:
+            undo.callback(forked.closed, path)
             undo.callback(gate.close)
             try:
                 await gate.enter()
@@ -100,7 +110,7 @@ class Session:
                 raise translated(error, path) from error
             except OSError as error:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
-            session = cls(path, options, gate=gate, owner=owner, connection=connection, reader=reader)
+            session = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
             undo.pop_all()
             gate.leave()
             return session
@@ -123,6 +133,7 @@ class Session:
             finally:
                 self._gate.leave()
         self._gate.close()
+        forked.closed(self._path)
 
     async def _leave_in_good_order(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -160,6 +171,7 @@ def _bring_to_head(path: str, migrate: bool) -> None:
     elif not os.path.exists(path):
         raise MigrationRequiredError(f"{path!r} does not exist, and migrate=False makes no store: `shapestore migrate`")
     else:
+        paths.check_writable(path)
         with migrations.opened(path) as connection:
             migrations.check(connection, path)
 

@@ -26,7 +26,7 @@ from shapestore.path import resolve
 from shapestore.session import Session
 from shapestore.shape import Shape
 from shapestore.stored_shape import StoredShape
-from shapestore.telemetry import OnEvent, Stats
+from shapestore.telemetry import OnEvent, Stats, Telemetry
 
 
 class ShapeStore:
@@ -76,12 +76,13 @@ class ShapeStore:
             max_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
             durability=one_of("durability", durability, ("normal", "full")),
             migrate=migrate,
-            on_event=on_event,
         )
+        self._telemetry = Telemetry(on_event)
         self._session: Session | None = None
         self._opening = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
         self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
+        _stores.add(self)
 
     # --- opening and closing
 
@@ -95,9 +96,8 @@ class ShapeStore:
             if self._closing is not None:
                 await asyncio.shield(self._closing)
             if self._session is None:
-                self._session = await Session.open(resolve(self._path), self._options)
+                self._session = await Session.open(resolve(self._path), self._options, self._telemetry)
                 self._why_not_open = StoreClosedError
-                _open_stores.add(self)
 
     async def close(self) -> None:
         """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
@@ -106,7 +106,6 @@ class ShapeStore:
         """
         if self._closing is None and self._session is not None:
             session, self._session = self._session, None
-            _open_stores.discard(self)
             self._closing = asyncio.create_task(session.close(), name="shapestore close")
             self._closing.add_done_callback(self._has_closed)
         if self._closing is not None:
@@ -257,7 +256,7 @@ class ShapeStore:
 
     @property
     def stats(self) -> Stats:
-        """What this store has done since it was opened, and what it is doing."""
+        """What this store has done since it was made, and what it is doing."""
         session = self._live()
         return session.telemetry.stats(
             in_flight=len(session.flights),
@@ -283,10 +282,12 @@ class ShapeStore:
 
     def _is_forked(self) -> None:
         """In a child of fork: leave everything that is the parent's as it is, and refuse to be used."""
-        if self._session is not None:
-            _parents_sessions.append(self._session)  # kept, for closing a connection here would disturb the parent's
-        self._session = None
-        self._why_not_open = ForkedStoreError
+        if self._session is not None or self._closing is not None or self._opening.locked():
+            self._why_not_open = ForkedStoreError
+            # Kept, for closing a connection here would disturb the parent's.
+            _parents.append((self._session, self._closing))
+        self._session = self._closing = None
+        self._opening = asyncio.Lock()
 
 
 _NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
@@ -294,12 +295,12 @@ _NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
     ForkedStoreError: "the store was opened before a fork and is used in the child: open a store in each process",
 }
 
-_open_stores: weakref.WeakSet[ShapeStore] = weakref.WeakSet()
-_parents_sessions: list[Session] = []
+_stores: weakref.WeakSet[ShapeStore] = weakref.WeakSet()
+_parents: list[object] = []
 
 
 def _after_fork() -> None:
-    for store in list(_open_stores):
+    for store in list(_stores):
         store._is_forked()
 
 

@@ -16,7 +16,7 @@ OnEvent = Callable[[Event], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What a store has done since it was opened, and what it is doing (the gauges, at the end)."""
+    """What a store has done since it was made, and what it is doing (the gauges, at the end)."""
 
     hits: int
     """Callers answered by a stored shape, at once."""
@@ -50,13 +50,17 @@ _GAUGES = frozenset({"in_flight", "queue_depth", "wal_bytes"})
 
 
 class Telemetry:
-    """The counts of one open store. ``hits`` and ``polls`` are counted in place: a call would cost more than they."""
+    """The counts of one store. ``hits`` and ``polls`` are counted in place: a call would cost more than they."""
 
     def __init__(self, on_event: OnEvent | None) -> None:
-        self._on_event = on_event
+        self._listeners: tuple[OnEvent, ...] = () if on_event is None else (on_event,)
         self.hits = self.polls = 0
         self.leaders = self.followers = self.created = self.failed = self.timeouts = 0
         self.takeovers = self.superseded = self.batches = self.commands = self.evicted = 0
+
+    def tell_also(self, on_event: OnEvent) -> None:
+        """From now on tell every event to this listener too."""
+        self._listeners = (*self._listeners, on_event)
 
     def stats(self, *, in_flight: int, queue_depth: int, wal_bytes: int) -> Stats:
         counts = {field.name: getattr(self, field.name) for field in fields(Stats) if field.name not in _GAUGES}
@@ -70,17 +74,16 @@ class Telemetry:
 
     def followed(self, comparable: str) -> None:
         self.followers += 1
-        if self._on_event:
+        if self._listeners:
             self._tell(events.Followed(comparable))
 
     def led(self, comparable: str, handle: str, over: str | None) -> None:
         self.leaders += 1
         if over is not None:
             self.takeovers += 1
-        if self._on_event:
-            if over is not None:
-                self._tell(events.TakenOver(comparable, handle, over))
-            self._tell(events.Led(comparable, handle))
+        self._tell(events.Led(comparable, handle))
+        if over is not None:
+            self._tell(events.TakenOver(comparable, handle, over))
 
     def was_created(self, event: events.Created) -> None:
         self.created += 1
@@ -98,6 +101,9 @@ class Telemetry:
         self.superseded += 1
         self._tell(events.Superseded(comparable, handle))
 
+    def was_abandoned(self, comparable: str, handle: str) -> None:
+        self._tell(events.Abandoned(comparable, handle))
+
     def swept(self, handles: list[str]) -> None:
         self._tell(events.Swept(tuple(handles)))
 
@@ -109,9 +115,8 @@ class Telemetry:
         self._tell(events.Checkpointed(wal_bytes))
 
     def _tell(self, event: Event) -> None:
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception:
-            logger.exception("on_event raised for %r; the store goes on", event)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("on_event raised for %r; the store goes on", event)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from shapestore import commands
+from shapestore import commands, queries
 from shapestore.commands import Command
 from shapestore.connection import BUSY_TIMEOUT_MS
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
@@ -37,6 +37,9 @@ QUICK_BYTES = 32 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 # The write-ahead log is checkpointed when it has grown by this much.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
+# Where Litestream replicates the file, checkpoints are its work. It never lets the log grow by as much as this; if the
+# log has, Litestream is not running any more.
+LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
 
 
 class Writer:
@@ -183,6 +186,10 @@ class Writer:
 
     async def checkpoint(self) -> None:
         """Copy the log into the database and cut it, as far as readers allow. The caller holds the gate."""
+        size = self.wal_bytes()
+        self._checkpoint_at = size + CHECKPOINT_BYTES
+        if size < LITESTREAM_IS_GONE_BYTES and await self._is_litestreams():
+            return
         with contextlib.suppress(sqlite3.Error):
             # Wait for no reader: what cannot be copied now will be next time.
             await self._connection.execute_fetchall("PRAGMA busy_timeout = 0")
@@ -191,6 +198,16 @@ class Writer:
         size = self.wal_bytes()
         self._checkpoint_at = size + CHECKPOINT_BYTES
         self._telemetry.checkpointed(size)
+
+    async def _is_litestreams(self) -> bool:
+        """Whether Litestream replicates the file, which it marks by a table.
+
+        It copies from the log, and reads the database while it thinks that nobody else writes there: a checkpoint by
+        another may spoil its replica. The read lock by which it keeps others off does not always hold.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
+        return False
 
 
 async def _apply(batch: list[Command[Any]], tx: Transaction) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -44,6 +45,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("empty") / "shapes.db"
     migrations.upgrade(str(file))
     return file
+
+
+@pytest.fixture
+def empty_path(empty_store: Path, tmp_path: Path) -> str:
+    """The path of a migrated file with nothing in it."""
+    return str(shutil.copy(empty_store, tmp_path))
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_who_waited_for_an_attempt_gets_its_failure_out_of_date_or_not(alive: bo
 # --- what must hold of every combination
 
 HANDLES = ["h1", "h2"]
-LOCKS = [None]
+LOCKS: list[LockSeen | None] = [None]
 LOCKS += [in_progress(owner, handle) for owner, handle in product([ME, OTHER], HANDLES)]
 LOCKS += [failed(owner, handle) for owner, handle in product([ME, OTHER], HANDLES)]
 

@@ -97,9 +97,11 @@ def _ask_for_time() -> None:
 
 def test_a_creators_word_reaches_it_from_a_pool_of_processes() -> None:
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        with pytest.raises(RetryLater, match="slow down") as caught:
-            pool.submit(_ask_for_time).result()
+    with (
+        concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool,
+        pytest.raises(RetryLater, match="slow down") as caught,
+    ):
+        pool.submit(_ask_for_time).result()
     assert caught.value.seconds == 30
 
 

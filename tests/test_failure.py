@@ -42,12 +42,12 @@ def test_retry_later_raised_while_another_error_was_handled_publishes_itself() -
 
 
 def test_an_error_whose_message_cannot_be_had_is_published_all_the_same() -> None:
-    class Broken(Exception):
+    class BrokenError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    failure = describe(Broken(), grace=1.0)
-    assert failure == Failure("Broken", "(its message cannot be had: RuntimeError)", 1000)
+    failure = describe(BrokenError(), grace=1.0)
+    assert failure == Failure("BrokenError", "(its message cannot be had: RuntimeError)", 1000)
 
 
 def test_a_long_message_is_cut_and_says_how_long_it_was() -> None:

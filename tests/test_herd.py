@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,10 @@ class Source:
         self.creations += 1
         await self.go.wait()
         return ROWS
+
+
+def rows_by(caller: int, shape: Shape) -> list[Row]:
+    return [{"caller": caller}]
 
 
 def album() -> Shape:
@@ -86,7 +91,7 @@ async def test_a_caller_joins_at_every_stage_of_a_creation(path: str) -> None:
 async def test_the_creator_is_the_one_that_the_first_caller_brought(path: str) -> None:
     async with ShapeStore(path) as store:
         answers = await asyncio.gather(
-            *(store.get_or_create(Shape("Track"), lambda _, n=n: [{"caller": n}]) for n in range(10))
+            *(store.get_or_create(Shape("Track"), partial(rows_by, caller)) for caller in range(10))
         )
         assert len(set(answers)) == 1
         assert await rows_of(store, answers[0]) == [{"caller": 0}]
@@ -151,8 +156,8 @@ async def test_callers_of_several_processes_cost_one_creation(workers: Workers, 
     keys = [f"table {number}" for number in range(5)]
     async with gate_held(path):  # so that all of them have seen nothing, and claim, when it begins
         asked = [worker.send("get_or_create", key=key, callers=250, seconds=0.02) for key in keys for worker in herd]
-        for worker in herd:
-            until(lambda worker=worker: worker.call("stats")["commands"] == len(keys), "it has claimed them all")
+        claims = len(keys) * processes
+        until(lambda: sum(each["commands"] for each in together(herd, "stats")) == claims, "all of them have claimed")
     answers = await asyncio.gather(*(asyncio.to_thread(answer.result, 60) for answer in asked))
     assert sum(worker.creations for worker in herd) == len(keys)
     assert len({handle for answer in answers for handle in answer}) == len(keys)

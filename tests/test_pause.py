@@ -200,9 +200,7 @@ def test_while_one_is_stopped_in_its_transaction_others_read_and_their_writes_ar
     assert_sound(path)
 
 
-def test_a_leader_whose_outcome_finds_the_gate_held_lands_it_when_the_gate_is_free(
-    workers: Workers, path: str
-) -> None:
+def test_a_leader_whose_outcome_finds_the_gate_held_lands_it_when_the_gate_is_free(workers: Workers, path: str) -> None:
     [stopped, leader] = workers.start(2)
     leader.call("open", path=path, gate_wait=0.2)
     stopped.call("open", path=path)

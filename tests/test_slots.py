@@ -48,6 +48,6 @@ async def test_asking_and_giving_back_at_random_does_as_a_plain_list_does() -> N
                 if len(granted) < count:
                     granted.add(place)
             assert {place for place in in_order if place.done()} == granted
-        for place in list(in_order):
+        for place in in_order:
             slots.give_back(place)
         assert [slots.ask().done() for _ in range(count + 1)] == [True] * count + [False]

@@ -170,6 +170,19 @@ def test_a_shape_is_read_as_of_one_moment(path: Path) -> None:
     assert [first, *rows] == [{"n": n} for n in range(1, 5001)]
 
 
+def test_columns_are_looked_up_in_the_moment_in_which_rows_are_read(path: Path) -> None:
+    execute(path, "PRAGMA journal_mode = wal")
+    engine = create_engine(url(path))
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "ORDER BY" in statement:
+            execute(path, "ALTER TABLE number RENAME COLUMN n TO m")
+
+    assert read(SQLSource(engine), "number", where="n = 7") == [{"n": 7}]
+    engine.dispose()
+
+
 def test_no_more_is_fetched_than_a_batch(path: Path) -> None:
     computed = count()
     engine = engine_with(path, lambda n: next(computed))

@@ -5,8 +5,9 @@ plainest words; tests/test_transitions.py does each of them to a real file too, 
 
 A step of the model is one atomic thing: a look with its judgement; one command committed; one thing that happens. So
 between a look and the command that it led to, anything may happen, and a process that is paused is one whose turn does
-not come. Names mean nothing: handles and owners are numbered anew at every step, and what nobody could refer to any
-more is forgotten. That makes the number of worlds finite, however many attempts, crashes and restarts there are.
+not come. Handles are random and never come back, so all that matters of one is its part in the story: what is stored,
+what the lock row bears, what is gone. Each step names them anew by these parts (``canonical``), and that makes the
+number of worlds finite, however many attempts, crashes and restarts there are.
 """
 
 from __future__ import annotations
@@ -116,8 +117,6 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
                 file = _unlocked(file, "died")
             if file.lock is not None or file.stored not in {None, older}:
                 return file, False
-            if file.outcome(handle) or handle in file.discarded | file.with_rows or handle == file.stored:
-                raise ViolationError(f"the handle {handle} is used again")
             return file._replace(lock=Lock(handle, State.IN_PROGRESS, owner)), True
         case AddRows(_, handle):
             if under_way is None or under_way.handle != handle:
@@ -214,8 +213,6 @@ class Flight(NamedTuple):
     older: str | None = None
     handle: str | None = None
     """What it leads under, claims over, or frees."""
-    heard: bool = True
-    """Whether any caller still waits."""
 
 
 class Process(NamedTuple):
@@ -223,7 +220,7 @@ class Process(NamedTuple):
     """None: dead."""
     flight: Flight | None = None
     timers: frozenset[str] = frozenset()
-    """Failures to be swept, some time or never."""
+    """Failures that are to be swept, some time or never; only that of the lock row makes a difference."""
     seen_long_ago: str | None = None
     """The failure that it has seen for longer than its window."""
 
@@ -247,6 +244,8 @@ class Happening:
     disk_errors: bool = True
     impatience: bool = True
     """Callers who go away."""
+    trimming: bool = True
+    """So many outcomes of other keys that the record of the one that was waited for is trimmed."""
 
 
 class Move(NamedTuple):
@@ -330,16 +329,18 @@ def _moves_of(world: World, i: int, process: Process, may: Happening) -> Iterato
         if may.refreshes:
             yield move("refreshes", process._replace(flight=Flight(Phase.LOOKING, older=file.stored)))
         return
-    if may.impatience and flight.heard:
-        # A flight that follows ends at once when nobody waits; one that has a command under way hears its answer first.
-        gone = None if flight.phase is Phase.LOOKING else flight._replace(heard=False)
-        yield move("is left by its callers", process._replace(flight=gone))
+    if may.impatience and flight.phase is Phase.LOOKING:
+        # One that has a command under way hears its answer first.
+        yield move("is left by its callers", process._replace(flight=None))
     for made in _flight_moves(world, process, me, flight, may):
         yield move(made.what, made.then, *made.did, into=made.file, forward=made.forward)
 
 
 def _leads(flight: Flight | None, handle: str) -> bool:
     return flight is not None and flight.phase >= Phase.LEADING and flight.handle == handle
+
+
+WAITS = "waits"
 
 
 class _Made(NamedTuple):
@@ -353,66 +354,65 @@ class _Made(NamedTuple):
 def _flight_moves(world: World, process: Process, me: str, flight: Flight, may: Happening) -> Iterator[_Made]:
     file = world.file
 
-    def ends() -> Process:
-        return process._replace(flight=None)
+    ends = process._replace(flight=None)
+    looks = process._replace(flight=flight._replace(phase=Phase.LOOKING, handle=None))
 
-    def goes_on(phase: Phase, **changes: str | None) -> Process:
-        if phase is Phase.LOOKING and not flight.heard:
-            return ends()
-        return process._replace(flight=flight._replace(phase=phase, **changes))  # type: ignore[arg-type]
+    def goes_on(phase: Phase) -> Process:
+        return process._replace(flight=flight._replace(phase=phase))
 
-    def tries(
-        what: str, command: Command, held: Process, void: Process, in_trouble: Process, if_landed: Process
-    ) -> Iterator[_Made]:
-        """A command is committed; or the disk reports an error, and nothing was committed, or all the same it was."""
+    def tries(what: str, command: Command, held: Process, in_trouble: Process) -> Iterator[_Made]:
+        """A command is committed; or the disk reports an error, and nothing was committed, or all the same it was.
+
+        Whoever is void looks again, if there still is a caller.
+        """
         then, answer = apply(file, command)
-        yield _Made(f"{what} ({'done' if answer else 'void'})", held if answer else void, then, ((command, answer),))
+        did = ((command, answer),)
+        if answer:
+            yield _Made(f"{what}: done", held, then, did)
+        else:
+            yield _Made(f"{what}: void", looks, then, did)
+            if may.impatience:
+                yield _Made(f"{what}: void, and nobody waits", ends, then, did, forward=False)
         if may.disk_errors:
-            yield _Made(f"{what}, refused", in_trouble, file, forward=False)
-            yield _Made(f"{what}, refused, but done", if_landed, then, ((command, answer),), forward=False)
+            yield _Made(f"{what}: refused", in_trouble, file, forward=False)
+            yield _Made(f"{what}: refused, but done", in_trouble, then, did, forward=False)
 
+    handle = flight.handle or ""
     match flight.phase:
         case Phase.LOOKING:
             yield _looked(world, process, me, flight)
+            if may.trimming and flight.awaited is not None:
+                yield _looked(world, process, me, flight, trimmed=True)
         case Phase.CLAIMING:
-            claim = Claim(me, NEW, flight.handle, flight.older)
-            led = goes_on(Phase.LEADING, handle=NEW)
-            yield from tries("claims", claim, led, goes_on(Phase.LOOKING, handle=None), ends(), ends())
+            leads = process._replace(flight=flight._replace(phase=Phase.LEADING, handle=NEW))
+            yield from tries("claims", Claim(me, NEW, flight.handle, flight.older), leads, ends)
         case Phase.FREEING:
-            assert flight.handle
-            looks = goes_on(Phase.LOOKING, handle=None)
-            yield from tries("frees", Abandon(me, flight.handle), looks, looks, ends(), ends())
+            yield from tries("frees", Abandon(me, handle), looks, ends)
         case Phase.LEADING:
-            assert flight.handle
             yield _Made("creates", goes_on(Phase.PUBLISHING), file)
             yield _Made("fails to create", goes_on(Phase.FAILING), file)
-            if flight.handle not in file.with_rows:
-                sent = AddRows(me, flight.handle)
+            if handle not in file.with_rows:
+                sent = AddRows(me, handle)
                 then, added = apply(file, sent)
                 yield _Made("adds rows", process if added else goes_on(Phase.GIVING_UP), then, ((sent, added),))
-            if file.lock is None or file.lock.handle != flight.handle:
+            if file.lock is None or file.lock.handle != handle:
                 yield _Made("is told that it is superseded", goes_on(Phase.GIVING_UP), file)
-        case Phase.PUBLISHING | Phase.FAILING | Phase.GIVING_UP:
-            # However it ends: whoever is void looks again. Those who meet trouble tell their callers, and try again.
-            assert flight.handle
-            looks = goes_on(Phase.LOOKING, handle=None)
-            again = process._replace(flight=flight._replace(heard=False))
-            if flight.phase is Phase.PUBLISHING:
-                publish = Publish(me, flight.handle, replaces=flight.older is not None)
-                yield from tries("publishes", publish, ends(), looks, again, again)
-            elif flight.phase is Phase.FAILING:
-                failed = ends()._replace(timers=process.timers | {flight.handle})
-                yield from tries("fails", Fail(me, flight.handle), failed, looks, again, again)
-            else:
-                yield from tries("gives up", Abandon(me, flight.handle), looks, looks, again, again)
+        # An outcome always lands: in trouble, it is tried again.
+        case Phase.PUBLISHING:
+            yield from tries("publishes", Publish(me, handle, flight.older is not None), ends, process)
+        case Phase.FAILING:
+            failed = ends._replace(timers=ends.timers | {handle})
+            yield from tries("fails", Fail(me, handle), failed, process)
+        case Phase.GIVING_UP:
+            yield from tries("gives up", Abandon(me, handle), looks, process)
 
 
-def _looked(world: World, process: Process, me: str, flight: Flight) -> _Made:
+def _looked(world: World, process: Process, me: str, flight: Flight, *, trimmed: bool = False) -> _Made:
     """A look, and the judgement of it."""
     file, lock = world.file, world.file.lock
     failed = lock is not None and lock.state is State.FAILED
     seen_ms = RETRY_AFTER_MS + 1.0 if lock is not None and failed and process.seen_long_ago == lock.handle else 0.0
-    seen = seen_in(file, flight.awaited)
+    seen = seen_in(file, None if trimmed else flight.awaited)
     step = next_step(
         seen,
         me=me,
@@ -421,12 +421,12 @@ def _looked(world: World, process: Process, me: str, flight: Flight) -> _Made:
         awaited=flight.awaited,
         older=flight.older,
     )
-    _check_step(world, me, flight, step, seen_ms)
+    _check_step(world, me, flight, step, seen_ms, trimmed)
     match step:
         case create_lock.Answer() | create_lock.Fail():
             return _Made(f"is answered: {step}", process._replace(flight=None), file)
         case create_lock.Wait(handle):
-            return _Made("waits", process._replace(flight=flight._replace(awaited=handle)), file)
+            return _Made(WAITS, process._replace(flight=flight._replace(awaited=handle)), file)
         case create_lock.Claim(over):
             then = flight._replace(phase=Phase.CLAIMING, handle=over)
         case create_lock.Abandon(handle):
@@ -434,10 +434,11 @@ def _looked(world: World, process: Process, me: str, flight: Flight) -> _Made:
     return _Made(f"judges: {step}", process._replace(flight=then), file)
 
 
-def _check_step(world: World, me: str, flight: Flight, step: create_lock.Step, seen_ms: float) -> None:
+def _check_step(world: World, me: str, flight: Flight, step: create_lock.Step, seen_ms: float, trimmed: bool) -> None:
     """What must be true of every judgement."""
     file, lock = world.file, world.file.lock
-    if flight.awaited and file.outcome(flight.awaited) == "failed":
+    has_row = lock is not None and lock.handle == flight.awaited
+    if flight.awaited and file.outcome(flight.awaited) == "failed" and (has_row or not trimmed):
         wanted = create_lock.Fail(failure_of(flight.awaited))
         if step != wanted and not isinstance(step, create_lock.Answer):
             raise ViolationError(f"the failure of {flight.awaited} was waited for, and is lost: {step}")
@@ -461,66 +462,74 @@ def _check_step(world: World, me: str, flight: Flight, step: create_lock.Step, s
 # --- exploring ----------------------------------------------------------------------------------------------------
 
 
+CURRENT, STORED, GONE, FAILED_BEFORE, DEAD = "current", "stored", "gone", "failed before", "dead"
+"""The parts that a handle, or an owner, can have in a world. A shape that is stored is called so before all else."""
+
+
 def canonical(world: World) -> World:
-    """The same world with its names numbered in order of mention, and without what nobody mentions."""
+    """The same world, told by parts instead of names, and without what makes no difference any more."""
     return _canonical(world)[0]
 
 
 def _canonical(world: World) -> tuple[World, list[int]]:
-    """And which process is at each place."""
+    """And which process is now at each place."""
     file, lock = world.file, world.file.lock
     check_file(file)
-    handles: dict[str, str] = {}
-    owners: dict[str, str] = {}
+    parts = {None: None} | {lock.handle: CURRENT for lock in [lock] if lock} | {file.stored: STORED}
+    parts[None] = None
 
-    def handle(name: str | None) -> str | None:
-        return None if name is None else handles.setdefault(name, f"h{len(handles) + 1}")
-
-    def owner(name: str | None) -> str | None:
-        return None if name is None else owners.setdefault(name, f"o{len(owners) + 1}")
-
-    def flight(old: Flight | None) -> Flight | None:
-        if old is None:
-            return None
-        return Flight(old.phase, handle(old.awaited), handle(old.older), handle(old.handle), old.heard)
-
-    new_lock = None if lock is None else Lock(handle(lock.handle) or "", lock.state, owner(lock.owner) or "")
-    stored = handle(file.stored)
-    # Which process is which means nothing either.
-    order = sorted(range(len(world.processes)), key=lambda i: _appearance(world.processes[i], file))
-    processes = [world.processes[i] for i in order]
-    named = [(owner(process.owner), flight(process.flight)) for process in processes]
-    renamed = World(
-        File(
-            stored,
-            new_lock,
-            frozenset((handles[name], outcome) for name, outcome in file.outcomes if name in handles),
-            frozenset(handles[name] for name in file.discarded if name in handles),
-            frozenset(handles[name] for name in file.with_rows if name in handles),
-        ),
-        tuple(
-            Process(
-                *who_and_where,
-                # A timer for what nobody mentions sweeps nothing, for a handle never comes back.
-                frozenset(handles[name] for name in process.timers if name in handles),
-                handles.get(process.seen_long_ago or ""),
+    def process(old: Process) -> Process:
+        flight = old.flight
+        if flight is not None:
+            awaited = parts.get(flight.awaited, FAILED_BEFORE if file.outcome(flight.awaited) == "failed" else None)
+            # What is gone, and was claimed over, makes no difference to a claim: it cannot come back.
+            no_handle = None if flight.phase is Phase.CLAIMING else GONE
+            flight = Flight(
+                flight.phase,
+                None if awaited == STORED else awaited,
+                parts.get(flight.older, GONE),
+                parts.get(flight.handle, no_handle),
             )
-            for who_and_where, process in zip(named, processes, strict=True)
-        ),
+        failed = lock is not None and lock.state is State.FAILED
+        timers = frozenset([CURRENT]) if lock is not None and failed and lock.handle in old.timers else frozenset()
+        seen = CURRENT if lock is not None and failed and lock.handle == old.seen_long_ago else None
+        return Process(old.owner and "me", flight, timers, seen)
+
+    def appearance(i: int) -> tuple[object, ...]:
+        _, flight, timers, seen = processes[i]
+        leads = lock is not None and lock.owner == world.processes[i].owner
+        return processes[i].owner or "", leads, bool(timers), seen or "", flight is not None, *map(_text, flight or ())
+
+    processes = [process(old) for old in world.processes]
+    order = sorted(range(len(processes)), key=appearance)
+    owners = {world.processes[i].owner: f"o{place}" for place, i in enumerate(order) if world.processes[i].owner}
+    named = tuple(processes[i]._replace(owner=owners.get(world.processes[i].owner)) for i in order)
+    outcomes, discarded, with_rows = set(), set(), set()
+    if lock is not None:
+        new_lock = Lock(CURRENT, lock.state, owners.get(lock.owner, DEAD))
+        if lock.state is State.FAILED:
+            outcomes.add((CURRENT, "failed"))
+            discarded.add(CURRENT)
+        elif lock.handle in file.with_rows:
+            with_rows.add(CURRENT)
+    if file.stored is not None:
+        outcomes.add((STORED, "created"))
+        with_rows.add(STORED)
+    if any(process.flight and process.flight.awaited == FAILED_BEFORE for process in named):
+        outcomes.add((FAILED_BEFORE, "failed"))
+        discarded.add(FAILED_BEFORE)
+    told = File(
+        file.stored and STORED,
+        lock and new_lock,
+        frozenset(outcomes),
+        frozenset(discarded),
+        frozenset(with_rows),
     )
-    return renamed, order
+    return World(told, named), order
 
 
-def _appearance(process: Process, file: File) -> tuple[object, ...]:
-    """What a process looks like to who does not know names: where this tells two apart, it gives them an order."""
-    flight = process.flight or Flight(Phase.LOOKING)
-    lock = file.lock and file.lock.handle
-    marks = [
-        tuple(name is not None and name == other for other in (lock, file.stored))
-        for name in (flight.awaited, flight.older, flight.handle)
-    ]
-    leads = file.lock is not None and process.owner == file.lock.owner
-    return process.owner is None, leads, process.flight is None, flight.phase, flight.heard, marks, len(process.timers)
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def check_file(file: File) -> None:
@@ -603,14 +612,14 @@ def way_alone(world: World, i: int, lengths: dict[tuple[World, int], int]) -> in
             processes = (*world.processes[:i], made.then, *world.processes[i + 1 :])
             then, order = _canonical(World(made.file, processes))
             j = order.index(i)
-            if (then, j) == (world, i) and made.what == "waits":
+            if (then, j) == (world, i) and made.what == WAITS:
                 continue
             longest = max(longest, way_alone(then, j, lengths))
     lengths[world, i] = longest + 1
     return longest + 1
 
 
-_ALL_WELL = Happening(disk_errors=False)
+_ALL_WELL = Happening(disk_errors=False, trimming=False)
 
 
 def _check_that_rows_go(explored: Explored, calmly_from: dict[World, list[World]]) -> None:

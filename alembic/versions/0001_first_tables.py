@@ -114,8 +114,20 @@ TRIGGERS = [
     """,
 ]
 
+
+def _time(column: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
+
+
+def _age(column: str) -> str:
+    return f"""(
+            SELECT CASE WHEN s < 120 THEN s || ' s' WHEN s < 7200 THEN (s / 60) || ' min'
+                        WHEN s < 172800 THEN (s / 3600) || ' h' ELSE (s / 86400) || ' days' END
+            FROM (SELECT max(0, unixepoch('now') - {column} / 1000) AS s))"""
+
+
 VIEWS = [
-    """
+    f"""
     CREATE VIEW shapes_in_words AS
     SELECT handle,
            table_name AS "table",
@@ -123,87 +135,45 @@ VIEWS = [
            comparable ->> '$.params' AS params,
            coalesce(comparable ->> '$.columns', 'all') AS columns,
            row_count AS "rows",
-           strftime('%Y-%m-%dT%H:%M:%SZ', created_at_ms / 1000, 'unixepoch') AS created_at,
-           (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - created_at_ms / 1000) AS s)) AS age,
-           strftime('%Y-%m-%dT%H:%M:%SZ', last_read_at_ms / 1000, 'unixepoch') AS last_read_at,
-           (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - last_read_at_ms / 1000) AS s)) AS unread_for
+           {_time("created_at_ms")} AS created_at,
+           {_age("created_at_ms")} AS age,
+           {_time("last_read_at_ms")} AS last_read_at,
+           {_age("last_read_at_ms")} AS unread_for
     FROM shapes
     """,
-    """
+    f"""
     CREATE VIEW create_locks_in_words AS
     SELECT create_locks.table_name AS "table",
            comparable ->> '$.where' AS "where",
            comparable ->> '$.params' AS params,
            CASE state
-               WHEN 'in_progress' THEN 'being created for ' || (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - started_at_ms / 1000) AS s))
-               ELSE 'failed ' || (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - failed_at_ms / 1000) AS s)) || ' ago: ' || error_type || ': ' || error_message
+               WHEN 'in_progress' THEN 'being created for ' || {_age("started_at_ms")}
+               ELSE 'failed ' || {_age("failed_at_ms")} || ' ago: ' || error_type || ': ' || error_message
            END AS what,
            CASE state
                WHEN 'in_progress' THEN coalesce((
                    SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle), 0)
            END AS rows_so_far,
            coalesce('process ' || pid || ' (' || program || ') on ' || hostname, 'a store that is gone') AS who,
-           strftime('%Y-%m-%dT%H:%M:%SZ', started_at_ms / 1000, 'unixepoch') AS started_at,
+           {_time("started_at_ms")} AS started_at,
            handle,
            create_locks.owner
     FROM create_locks LEFT JOIN owners ON owners.owner = create_locks.owner
     """,
-    """
+    f"""
     CREATE VIEW owners_in_words AS
     SELECT 'process ' || pid || ' (' || program || ') on ' || hostname AS who,
            (SELECT count(*) FROM create_locks
             WHERE create_locks.owner = owners.owner AND state = 'in_progress') AS creating,
-           strftime('%Y-%m-%dT%H:%M:%SZ', opened_at_ms / 1000, 'unixepoch') AS opened_at,
-           (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - opened_at_ms / 1000) AS s)) AS age,
+           {_time("opened_at_ms")} AS opened_at,
+           {_age("opened_at_ms")} AS age,
            owner
     FROM owners
     """,
-    """
+    f"""
     CREATE VIEW creations_in_words AS
-    SELECT strftime('%Y-%m-%dT%H:%M:%SZ', finished_at_ms / 1000, 'unixepoch') AS finished_at,
-           (
-               SELECT CASE
-                   WHEN s < 120 THEN s || ' s'
-                   WHEN s < 7200 THEN (s / 60) || ' min'
-                   WHEN s < 172800 THEN (s / 3600) || ' h'
-                   ELSE (s / 86400) || ' days'
-               END
-               FROM (SELECT max(0, unixepoch('now') - finished_at_ms / 1000) AS s)) || ' ago' AS "when",
+    SELECT {_time("finished_at_ms")} AS finished_at,
+           {_age("finished_at_ms")} || ' ago' AS "when",
            outcome,
            comparable ->> '$.table' AS "table",
            comparable ->> '$.where' AS "where",

@@ -1,0 +1,119 @@
+"""What the commands are given: a path, a handle, the options that describe a shape."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from shapestore.errors import InvalidShapeError
+from shapestore.onlooker import Onlooker
+from shapestore.records import ShapeRecord
+from shapestore.shape import Scalar, Shape
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+path_argument = click.argument("path", type=click.Path())
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+# As JSON has them; Python's own reader would take NaN and Infinity too.
+_NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
+
+
+def shape_options(*, required: bool = True) -> Callable[[F], F]:
+    """The options that describe a shape; the command is given the ``shape``, or None, if it is not ``required``."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def with_shape(
+            *arguments: Any,
+            table: str | None,
+            where: str | None,
+            params: tuple[str, ...],
+            columns: str | None,
+            **others: Any,
+        ) -> Any:
+            if table is None and (where or params or columns):
+                raise click.UsageError("a shape needs its --table")
+            shape = None if table is None else _shape_of(table, where, params, columns)
+            return command(*arguments, shape=shape, **others)
+
+        decorated: Any = with_shape
+        for option in (
+            click.option("--columns", metavar="A,B", help="The columns, in order; all, if not given."),
+            click.option(
+                "--param",
+                "params",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="A parameter of --where. VALUE is a number, true, false or null if it looks like one; anything "
+                "else is text, and so is whatever stands in double quotes: --param 'zip=\"01234\"'.",
+            ),
+            click.option("--where", metavar="WHERE", help="A predicate, as in: AlbumId = :album."),
+            click.option("--table", required=required, metavar="TABLE", help="The table."),
+        ):
+            decorated = option(decorated)
+        return cast(F, decorated)
+
+    return decorate
+
+
+def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:
+    try:
+        return Shape(table, where=where, params=_params(params) or None, columns=_columns(columns))
+    except InvalidShapeError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _params(given: tuple[str, ...]) -> dict[str, Scalar]:
+    params: dict[str, Scalar] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip().removeprefix(":")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--param")
+        if name in params:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--param")
+        params[name] = param_value(value)
+    return params
+
+
+def param_value(text: str) -> Scalar:
+    """The value that a person means.
+
+    >>> [param_value(text) for text in ("1", "1.5", "true", "null", "Rock", "01", '"1"')]
+    [1, 1.5, True, None, 'Rock', '01', '1']
+    """
+    if _NUMBER_OR_WORD.fullmatch(text) and len(text) < 400:
+        value: Scalar = json.loads(text)
+        return value
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text[1:-1]  # no JSON, such as a Windows path; that quotes make a text is clear all the same
+    return text
+
+
+def _columns(given: str | None) -> list[str] | None:
+    """Names parted by commas; one that has a comma in it is written in double quotes, as in CSV."""
+    if given is None:
+        return None
+    return [name.strip() for row in csv.reader([given], skipinitialspace=True) for name in row]
+
+
+def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
+    """The one shape whose handle is, or begins with, what was given."""
+    if not handle:
+        raise click.UsageError("the handle is empty")
+    found = seen.shapes_by_prefix(handle)
+    if not found:
+        raise click.ClickException(f"no shape has the handle {handle!r}; `shapestore ls` lists those that are stored")
+    if len(found) > 1 and found[0].handle != handle:
+        raise click.ClickException(f"several handles begin with {handle!r}: give more of it")
+    return found[0]

@@ -1,0 +1,227 @@
+"""The commands that look at what is stored, being created, and done: ls, show, rows, locks, history, explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from shapestore.cli.arguments import json_option, path_argument, shape_by_handle, shape_options
+from shapestore.cli.output import Column, age, ago, duration, now, plain, print_facts, print_json, print_table, short
+from shapestore.cli.row_output import form_options, print_rows
+from shapestore.create_lock import State
+from shapestore.onlooker import looking_at
+from shapestore.records import CreationRecord, LockRecord, Record, ShapeRecord
+from shapestore.shape import Shape
+
+limit_option = click.option(
+    "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, at most."
+)
+table_option = click.option("--table", metavar="TABLE", help="Only those of this table.")
+
+
+@click.command()
+@path_argument
+@table_option
+@json_option
+def ls(path: str, table: str | None, as_json: bool) -> None:
+    """List the stored shapes."""
+    with looking_at(path) as seen:
+        shapes = seen.shapes(table)
+    if as_json:
+        for shape in shapes:
+            print_json(shape)
+    else:
+        print_table(_SHAPES, shapes, nothing="no shapes")
+
+
+@click.command()
+@path_argument
+@click.argument("handle")
+@json_option
+def show(path: str, handle: str, as_json: bool) -> None:
+    """Show all about one stored shape."""
+    with looking_at(path) as seen:
+        shape = shape_by_handle(seen, handle)
+        creations = seen.creation_of(shape.handle)
+    if as_json:
+        print_json({"shape": shape, "creation": creations})
+        return
+    facts: list[tuple[str, Any]] = [
+        ("handle", shape.handle),
+        *_facts(shape),
+        ("rows", shape.row_count),
+        ("created", _moment(shape.created_at)),
+        ("last read", _moment(shape.last_read_at)),
+    ]
+    if creations is not None:
+        facts += [("took", _took(creations)), ("followers", creations.followers)]
+    print_facts([*facts, ("comparable", shape.comparable)])
+
+
+@click.command()
+@path_argument
+@click.argument("handle")
+@form_options
+def rows(path: str, handle: str, form: str | None) -> None:
+    """Print the rows of a stored shape: a table, JSON lines or CSV."""
+    with looking_at(path) as seen:
+        print_rows(seen, shape_by_handle(seen, handle), form)
+
+
+@click.command()
+@path_argument
+@json_option
+def locks(path: str, as_json: bool) -> None:
+    """List what is being created, by whom, and what has just failed.
+
+    An owner is alive if the operating system says so. Callers who wait cost the file nothing, and so are not to be
+    seen in it; `history` tells how many were served when a creation is done.
+    """
+    with looking_at(path) as seen:
+        found = seen.locks()
+    if as_json:
+        for lock in found:
+            print_json(lock)
+    else:
+        print_table(LOCKS, found, nothing="no locks")
+
+
+@click.command()
+@path_argument
+@table_option
+@limit_option
+@json_option
+def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
+    """List the latest creations and how they ended, the newest first. The last thousand are kept."""
+    with looking_at(path) as seen:
+        creations = seen.creations(limit, table)
+    if as_json:
+        for creation in creations:
+            print_json(creation)
+    else:
+        print_table(CREATIONS, creations, nothing="no creations yet")
+
+
+@click.command()
+@path_argument
+@shape_options()
+@json_option
+def explain(path: str, shape: Shape, as_json: bool) -> None:
+    """Say what a shape's identity is, whether it is stored, and how it differs from the nearest that is."""
+    with looking_at(path) as seen:
+        explanation = seen.explain(shape)
+        lock = next((lock for lock in seen.locks() if lock.comparable == shape.comparable), None)
+    nearest = explanation.nearest
+    stored = nearest is not None and not explanation.differences
+    if as_json:
+        print_json(
+            {
+                "comparable": explanation.comparable,
+                "stored": stored,
+                "nearest": None if nearest is None else nearest.handle,
+                "differences": explanation.differences,
+                "lock": lock,
+            }
+        )
+        return
+    facts: list[tuple[str, Any]] = [("comparable", explanation.comparable)]
+    if stored and nearest is not None:
+        facts.append(("stored", f"yes, as {nearest.handle}"))
+    elif nearest is not None:
+        facts += [("stored", "no"), ("nearest", nearest.handle)]
+        facts += [(each.field, f"asked {each.asked}, stored {each.stored}") for each in explanation.differences]
+    else:
+        facts.append(("stored", "no, nor is any other shape"))
+    if lock is not None:
+        facts.append(("lock", f"{_state(lock)}, by {lock.owner.process}{_life(lock)}"))
+    print_facts(facts)
+
+
+# --- in words
+
+
+def described(record: Record) -> str:
+    """A shape in a line: its table and predicate, with the parameters."""
+    text = record.table
+    if record.columns is not None:
+        text += f" ({', '.join(record.columns)})"
+    if record.where is not None:
+        text += f" where {record.where}"
+    if record.params:
+        text += f" with {', '.join(f'{name}={_param(value)}' for name, value in record.params.items())}"
+    return text
+
+
+def _param(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else "null" if value is None else plain(value)
+
+
+def _facts(record: Record) -> list[tuple[str, Any]]:
+    return [
+        ("table", record.table),
+        ("where", "every row" if record.where is None else record.where),
+        ("params", ", ".join(f"{name}={_param(value)}" for name, value in record.params.items())),
+        ("columns", "all" if record.columns is None else ", ".join(record.columns)),
+    ]
+
+
+def _moment(moment: Any) -> str:
+    return f"{plain(moment)}, {ago(moment)}"
+
+
+def _took(creation: CreationRecord) -> str | None:
+    return None if creation.duration_ms is None else f"{creation.duration_ms:,} ms"
+
+
+def _state(lock: LockRecord) -> str:
+    if lock.state is State.IN_PROGRESS or lock.failed_at is None:
+        return f"being created for {age(lock.started_at)}"
+    return f"failed {ago(lock.failed_at)}: {lock.error}"
+
+
+def _life(lock: LockRecord) -> str:
+    return "" if lock.owner.alive else " (dead)"
+
+
+def _waiting(lock: LockRecord) -> str:
+    """What callers get at this moment."""
+    if not lock.owner.alive:
+        return "the next caller claims over it"
+    if lock.failed_at is None:
+        return "callers wait"
+    left = lock.failed_at.timestamp() + (lock.retry_after_ms or 0) / 1000 - now()
+    return f"callers get this failure, for {duration(left)}" if left > 0 else "about to be swept"
+
+
+_SHAPES = [
+    Column[ShapeRecord]("handle", lambda shape: short(shape.handle), lambda shape: shape.handle),
+    Column[ShapeRecord]("shape", described, fold=True),
+    Column[ShapeRecord]("rows", lambda shape: f"{shape.row_count:,}", lambda shape: shape.row_count, right=True),
+    Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at),
+    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at),
+]
+
+LOCKS = [
+    Column[LockRecord]("handle", lambda lock: short(lock.handle), lambda lock: lock.handle),
+    Column[LockRecord]("shape", described, fold=True),
+    Column[LockRecord]("state", _state, lambda lock: lock.state.value, fold=True),
+    Column[LockRecord]("since", lambda lock: age(lock.started_at), lambda lock: lock.started_at),
+    Column[LockRecord]("rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True),
+    Column[LockRecord]("owner", lambda lock: lock.owner.process, fold=True),
+    Column[LockRecord]("alive", lambda lock: "alive" if lock.owner.alive else "dead"),
+    Column[LockRecord]("waiting", _waiting, fold=True),
+]
+
+CREATIONS = [
+    Column[CreationRecord]("finished", lambda done: ago(done.finished_at), lambda done: done.finished_at),
+    Column[CreationRecord]("outcome", lambda done: done.outcome),
+    Column[CreationRecord]("shape", described, fold=True),
+    Column[CreationRecord](
+        "rows", lambda done: "" if done.row_count is None else f"{done.row_count:,}", lambda done: done.row_count, True
+    ),
+    Column[CreationRecord]("took", _took, lambda done: done.duration_ms, right=True),
+    Column[CreationRecord]("followers", lambda done: f"{done.followers:,}", lambda done: done.followers, right=True),
+    Column[CreationRecord]("error", lambda done: done.error, fold=True),
+    Column[CreationRecord]("handle", lambda done: short(done.handle), lambda done: done.handle),
+]

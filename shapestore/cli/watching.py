@@ -1,0 +1,145 @@
+"""The command watch: a live view of who creates what, whom it served, and how the file is."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from shapestore.cli.arguments import json_option, path_argument
+from shapestore.cli.looking import CREATIONS, LOCKS
+from shapestore.cli.output import console, count, is_terminal, now, plain, print_json, size, table_of
+from shapestore.onlooker import looking_at, wal_bytes
+from shapestore.records import CreationRecord, LockRecord, OwnerRecord
+
+_LATEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What there is to be seen at one moment."""
+
+    at: datetime
+    shapes: int
+    stores_open: int
+    stores_dead: int
+    locks: list[LockRecord]
+    latest: list[CreationRecord]
+    creations: int
+    """How many are recorded; the last thousand are."""
+    created: int
+    failed: int
+    followers: int
+    """Callers whom those creations served, beside the first of each."""
+    largest_herd: int
+    discarded: int
+    """Snapshots whose rows are still to be deleted."""
+    file_bytes: int
+    wal_bytes: int
+
+
+@click.command()
+@path_argument
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(min=0.05, max=86_400),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait between two looks.",
+)
+@click.option("-n", "--count", "looks", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
+@json_option
+def watch(path: str, interval: float, looks: int | None, as_json: bool) -> None:
+    """Watch a store at work: locks, herds, what is left to be deleted, the write-ahead log. Ctrl-C ends it.
+
+    Where stdout is no terminal, it looks once.
+    """
+    live = is_terminal() and not as_json
+    if looks is None and not is_terminal():
+        looks = 1
+    try:
+        if live:
+            _watch(path, interval, looks)
+        else:
+            _print(path, interval, looks, as_json)
+    except KeyboardInterrupt:
+        pass  # it is how one ends it
+
+
+def take(path: str) -> Snapshot:
+    """Look once. The file is opened each time, so that one that was replaced is seen, and nothing stays open."""
+    with looking_at(path) as seen:
+        owners: list[OwnerRecord] = seen.owners()
+        locks = seen.locks()
+        with seen.one_moment():
+            ((creations, created, failed, followers, largest),) = seen.read(
+                "SELECT count(*), coalesce(sum(outcome = 'created'), 0), coalesce(sum(outcome = 'failed'), 0),"
+                " coalesce(sum(followers), 0), coalesce(max(followers), 0) FROM creations"
+            )
+            return Snapshot(
+                at=datetime.fromtimestamp(now(), UTC),
+                shapes=seen.number("SELECT count(*) FROM shapes"),
+                stores_open=sum(owner.alive for owner in owners),
+                stores_dead=sum(not owner.alive for owner in owners),
+                locks=locks,
+                latest=seen.creations(_LATEST),
+                creations=creations,
+                created=created,
+                failed=failed,
+                followers=followers,
+                largest_herd=largest,
+                discarded=seen.number("SELECT count(*) FROM discarded"),
+                file_bytes=os.stat(seen.path).st_size,
+                wal_bytes=wal_bytes(seen.path),
+            )
+
+
+def _watch(path: str, interval: float, looks: int | None) -> None:
+    looked = 1
+    with Live(_view(path, take(path)), console=console(), auto_refresh=False, vertical_overflow="crop") as live:
+        live.refresh()
+        while looks is None or looked < looks:
+            time.sleep(interval)
+            live.update(_view(path, take(path)), refresh=True)
+            looked += 1
+
+
+def _print(path: str, interval: float, looks: int | None, as_json: bool) -> None:
+    looked = 0
+    while looks is None or looked < looks:
+        if looked:
+            time.sleep(interval)
+        snapshot = take(path)
+        if as_json:
+            print_json(snapshot)
+        else:
+            console().print(_view(path, snapshot), soft_wrap=True)
+        looked += 1
+
+
+def _view(path: str, snapshot: Snapshot) -> RenderableType:
+    dead = f", {snapshot.stores_dead} dead" if snapshot.stores_dead else ""
+    parts: list[RenderableType] = [
+        Text(f"{path}   {plain(snapshot.at)}", style="bold"),
+        Text(
+            f"{count(snapshot.shapes, 'shape')} · {count(snapshot.stores_open, 'store')} open{dead} · "
+            f"{size(snapshot.file_bytes)}, log {size(snapshot.wal_bytes)} · {snapshot.discarded:,} to be deleted"
+        ),
+        Text(
+            f"last {count(snapshot.creations, 'creation')}: {snapshot.created:,} created, {snapshot.failed:,} failed, "
+            f"{count(snapshot.followers, 'follower')} served, {snapshot.largest_herd:,} by one"
+        ),
+        Text(),
+    ]
+    parts.append(table_of(LOCKS, snapshot.locks) if snapshot.locks else Text("nothing is being created"))
+    if snapshot.latest:
+        parts += [Text(), table_of(CREATIONS, snapshot.latest)]
+    return Group(*parts)

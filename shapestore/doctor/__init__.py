@@ -1,0 +1,43 @@
+"""Whether a store's file is sound, and what to do where it is not. Nothing is changed, and running stores go on.
+
+>>> for finding in examine("shapes.db"):
+...     print(finding.severity, finding.name, finding.what, finding.to_do)
+
+It reads the whole file, and blocks: from asyncio, call it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+from shapestore.doctor import contents, database, files
+from shapestore.doctor.finding import Finding, Severity
+from shapestore.errors import ShapeStoreError
+from shapestore.onlooker import existing, opened
+
+__all__ = ["Finding", "Severity", "examine", "is_sound"]
+
+
+def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Finding]:
+    """All that is found about the file at ``path``, the gravest first; notes are there on sound files too.
+
+    ``quick``: do not read every page. That finds what is left behind and what is set wrongly, but not all damage.
+    Raises StorageError if there is no such file, or none that can be opened.
+    """
+    real = os.path.realpath(path)
+    if not os.path.isfile(real):
+        real = existing(path)  # which says what is wrong with it
+    found = list(files.examine(real))
+    try:
+        with opened(real) as connection:
+            found += database.examine(real, connection, quick=quick)
+            if database.is_readable(found):
+                found += contents.examine(real, connection, quick=quick)
+    except ShapeStoreError as error:
+        found.append(database.unreadable(error))
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def is_sound(findings: list[Finding]) -> bool:
+    """Whether there is nothing to be done: notes do not count."""
+    return all(finding.severity is Severity.NOTE for finding in findings)

@@ -1,0 +1,90 @@
+"""Giving space back: what is left behind is deleted, and the file made as small as what it holds.
+
+For a person who asked for it. It blocks, and holds the write gate, so that nobody writes meanwhile; reading goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from shapestore import migrations, queries
+from shapestore.commands import DeleteDiscarded
+from shapestore.errors import StoreBusyError
+from shapestore.gate import Gate
+from shapestore.onlooker import Onlooker, existing, looking_at, wal_bytes
+
+# By the order of things there are none (see DESIGN: an attempt's end discards its rows in the same transaction).
+ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuumed:
+    """What it came to, in bytes: the file and its write-ahead log together."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacuumed:
+    """Delete what is left behind, and give the free space back to the file system.
+
+    It takes as much free space on the disk as the file has, once more, while it goes on. Raises StoreBusyError if other
+    stores have the file open, unless ``beside_others``: their writes wait, and after ten seconds they are refused.
+    """
+    real = existing(path)
+    with looking_at(real):
+        pass  # what is no store is refused before a gate is made beside it
+    with _alone(real, beside_others) as connection:
+        before = _size(real)
+        _delete_left_behind(connection)
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return Vacuumed(before, _size(real))
+
+
+def delete_left_behind(path: str | os.PathLike[str]) -> None:
+    """Delete the rows of shapes that were dropped, if no store has the file open: those that have do it themselves."""
+    try:
+        with _alone(existing(path), beside_others=False) as connection:
+            _delete_left_behind(connection)
+    except StoreBusyError:
+        pass
+
+
+@contextmanager
+def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
+    """A read-write connection, under the gate: nobody opens the file as a store meanwhile."""
+    with closing(Gate(real)) as gate, gate.hold_blocking(), migrations.opened(real) as connection:
+        migrations.check(connection, real)
+        living = [owner for owner in Onlooker(real, connection).owners() if owner.alive]
+        if living and not beside_others:
+            who = ", ".join(owner.process for owner in living)
+            raise StoreBusyError(f"{real!r} is open in {who}, whose writes would have to wait")
+        yield connection
+
+
+def _delete_left_behind(connection: sqlite3.Connection) -> None:
+    """A chunk at a time, so that the write-ahead log stays short."""
+    orphans = connection.execute(ORPHANS).fetchall()
+    more = True
+    while more:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(queries.DISCARD, orphans)
+            connection.execute(queries.DELETE_ROWS, (DeleteDiscarded.HANDLES, DeleteDiscarded.ROWS))
+            connection.execute(queries.FORGET_DISCARDED, (DeleteDiscarded.HANDLES,))
+            more = bool(connection.execute(queries.NEXT_DISCARDED).fetchall())
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        orphans = []
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _size(real: str) -> int:
+    return os.stat(real).st_size + wal_bytes(real)

@@ -1,0 +1,159 @@
+"""Whether a history of calls is linearizable: whether each call may have taken its effect at one moment of its own.
+
+The way of Wing and Gong, with Lowe's memory of what was tried already (as Porcupine does it), for one model: a key
+holds a handle or nothing, and
+
+    get_or_create   gives the handle that is held; or makes one that the key never held before, holds and gives it
+    get             gives the handle that is held, or None
+    delete(handle)  gives True and leaves nothing, if that handle is held; else it gives False and changes nothing
+
+Keys are independent of each other, so each is judged by itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Outcome(Enum):
+    UNKNOWN = "unknown"
+    """The call failed, or its process was killed: it may have taken its effect, or may never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the history. Times are those of one monotonic clock, whatever its unit."""
+
+    key: str
+    kind: Literal["get_or_create", "get", "delete"]
+    invoked: int
+    returned: int
+    """When it returned; for an unknown outcome, until when it may still take its effect."""
+    result: str | bool | Outcome | None
+    handle: str | None = None
+    """What was to be deleted."""
+
+
+# A handle that some call of unknown outcome has made, and that no call is known to have been given yet.
+_SOMETHING = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What the model knows of a key."""
+
+    held: str | None = None
+    gone: frozenset[str] = frozenset()
+    """What it held before."""
+
+    def emptied(self) -> _Key:
+        assert self.held is not None
+        return _Key(None, self.gone | {self.held})
+
+    def held_as(self, handle: str) -> _Key | None:
+        """This state, if ``handle`` is, or may be, what is held."""
+        if self.held == handle:
+            return self
+        if self.held == _SOMETHING and handle not in self.gone:
+            return _Key(handle, self.gone)
+        return None
+
+
+def _after(key: _Key, call: Call) -> Iterator[_Key]:
+    """The states in which ``call`` may leave a key, if it takes its effect now: none, if it cannot."""
+    match call.kind, call.result:
+        case "get_or_create", str(handle):
+            if key.held is None:
+                if handle not in key.gone:
+                    yield _Key(handle, key.gone)
+            elif found := key.held_as(handle):
+                yield found
+        case "get_or_create", Outcome.UNKNOWN:
+            if key.held is None:
+                yield _Key(_SOMETHING, key.gone)
+        case "get", None:
+            if key.held is None:
+                yield key
+        case "get", str(handle):
+            if found := key.held_as(handle):
+                yield found
+        case "delete", True | Outcome.UNKNOWN:
+            assert call.handle is not None
+            if found := key.held_as(call.handle):
+                yield found.emptied()
+        case "delete", False:
+            if key.held != call.handle:
+                yield key
+        case _:
+            raise AssertionError(f"no such call: {call}")
+
+
+def is_linearizable(history: Iterable[Call]) -> bool:
+    return not unexplained(history)
+
+
+def unexplained(history: Iterable[Call]) -> list[str]:
+    """The keys whose calls have no order that explains their results."""
+    by_key: defaultdict[str, list[Call]] = defaultdict(list)
+    for call in history:
+        if not (call.kind == "get" and call.result is Outcome.UNKNOWN):
+            by_key[call.key].append(call)
+    return [key for key, calls in by_key.items() if not _has_an_order(calls)]
+
+
+def _has_an_order(calls: list[Call]) -> bool:
+    """Search, depth first, for an order of the calls of one key.
+
+    A call may be next if no call that is still to come returned before it was invoked. One of unknown outcome may be
+    left out. Calls are numbered by the time of invocation; a set of numbers is the bits of an int.
+    """
+    calls = sorted(calls, key=lambda call: call.invoked)
+    needed = sum(1 << number for number, call in enumerate(calls) if call.result is not Outcome.UNKNOWN)
+    to_try = [(0, _Key())]
+    seen = set(to_try)
+    while to_try:
+        done, key = to_try.pop()
+        if done & needed == needed:
+            return True
+        for state in _steps(calls, done, key, needed):
+            if state not in seen:
+                seen.add(state)
+                to_try.append(state)
+    return False
+
+
+def _steps(calls: list[Call], done: int, key: _Key, needed: int) -> list[tuple[int, _Key]]:
+    """Where the search may go on; what is last is to be tried first.
+
+    A call that changes nothing may as well be next as later, so that nothing else need be tried. Calls of unknown
+    outcome come in only where the others do not explain everything.
+    """
+    steps = []
+    for number in sorted(_may_be_next(calls, done), key=lambda number: needed >> number & 1):
+        for after in _after(key, calls[number]):
+            step = (done | 1 << number, after)
+            if after == key:
+                return [step]
+            steps.append(step)
+    return steps
+
+
+def _may_be_next(calls: list[Call], done: int) -> Iterator[int]:
+    first = (~done & (done + 1)).bit_length() - 1  # the first that is not done
+    latest = calls[done.bit_length() - 1].invoked if done else -1  # the time of the latest that is
+    first_return: int | None = None
+    for number, call in enumerate(calls[first:], first):
+        if first_return is not None and call.invoked > first_return:
+            return
+        if done >> number & 1:
+            continue
+        if call.result is Outcome.UNKNOWN:
+            if call.returned >= latest:
+                yield number
+        else:
+            yield number
+            first_return = call.returned if first_return is None else min(first_return, call.returned)

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import child
+
+from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
+from shapestore.path import make_if_missing, resolve
+
+ALBUMS = Shape("albums")
+
+
+async def albums(_: Shape) -> list[dict[str, Any]]:
+    return [{"id": 1}]
+
+
+# --- the one true name
+
+
+def test_a_file_that_is_there_or_may_be_made_is_named_by_its_real_path(tmp_path: Path) -> None:
+    assert resolve(tmp_path / "new.db") == str(tmp_path / "new.db")
+    (tmp_path / "old.db").touch()
+    assert resolve(str(tmp_path / "sub" / ".." / "old.db")) == str(tmp_path / "old.db")
+    assert os.listdir(tmp_path) == ["old.db"]
+
+
+def test_a_relative_path_is_one_from_where_the_store_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve("shapes.db") == str(tmp_path / "shapes.db")
+    assert resolve("./a/../shapes.db") == str(tmp_path / "shapes.db")
+
+
+def test_links_to_the_file_or_to_its_folder_lead_to_the_same_name(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "to folder").symlink_to(folder)
+    (tmp_path / "to file").symlink_to("to folder/shapes.db")
+    names = [folder / "shapes.db", tmp_path / "to folder" / "shapes.db", tmp_path / "to file"]
+    for _ in range(2):
+        assert {resolve(name) for name in names} == {str(folder / "shapes.db")}
+        (folder / "shapes.db").touch()
+
+
+def place(tmp_path: Path, kind: str) -> str:
+    """Something that is no place for a store."""
+    path = tmp_path / "it"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "file for a folder":
+            path.touch()
+            return str(path / "shapes.db")
+        case "missing folder":
+            return str(path / "shapes.db")
+        case "link to nowhere":
+            path.symlink_to(tmp_path / "missing" / "shapes.db")
+        case "link to itself":
+            path.symlink_to(path)
+        case "hard link":
+            path.touch()
+            os.link(path, tmp_path / "another")
+        case "long name":
+            return str(tmp_path / ("a" * 300))
+        case "device":
+            return os.devnull
+        case _:
+            return kind
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("folder", "is a folder; name a file in it"),
+        ("pipe", "is no regular file"),
+        ("device", "is no regular file"),
+        ("file for a folder", "cannot be looked at"),
+        ("missing folder", "the folder .* does not exist; make it first"),
+        ("link to nowhere", "the folder .* does not exist; make it first"),
+        ("link to itself", "cannot be looked at"),
+        ("hard link", "is one of 2 hard links"),
+        ("long name", "cannot be looked at"),
+        (":memory:", "names no file"),
+        ("file:shapes.db?mode=memory", "names no file"),
+        ("", "names no file"),
+        ("shapes\0.db", "names no file"),
+    ],
+)
+async def test_what_is_no_place_for_a_store_is_refused_by_name_and_nothing_is_made(
+    tmp_path: Path, kind: str, what: str
+) -> None:
+    path = place(tmp_path, kind)
+    before = sorted(os.listdir(tmp_path))
+    store = ShapeStore(path)
+    for _ in range(2):  # at once, and the same the next time
+        with pytest.raises(StorageError, match=what) as caught:
+            await store.open()
+    assert repr(path)[1:-1] in str(caught.value)
+    await store.close()
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("path", [b"shapes.db", 7, None, ["shapes.db"]], ids=repr)
+async def test_a_path_is_a_str_or_a_path_of_str(path: Any) -> None:
+    with pytest.raises(TypeError):
+        await ShapeStore(path).open()
+
+
+def test_what_is_made_is_for_its_user_only_and_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        make_if_missing(str(tmp_path / "new.db"))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "new.db").stat().st_mode) == 0o600
+    (tmp_path / "old.db").write_text("old")
+    (tmp_path / "old.db").chmod(0o644)
+    make_if_missing(str(tmp_path / "old.db"))
+    assert (tmp_path / "old.db").read_text() == "old"
+    assert stat.S_IMODE((tmp_path / "old.db").stat().st_mode) == 0o644
+
+
+# --- stores at their places
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {file.name: oct(stat.S_IMODE(file.lstat().st_mode)) for file in folder.iterdir()}
+
+
+async def test_all_that_a_store_makes_is_for_its_user_only(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        async with ShapeStore(tmp_path / "shapes.db", create=albums) as store:
+            await store.get_or_create(ALBUMS)
+            assert modes(tmp_path) == {
+                "shapes.db": "0o600",
+                "shapes.db-wal": "0o600",
+                "shapes.db-shm": "0o600",
+                "shapes.db-gate": "0o600",
+                "shapes.db-owners": "0o700",
+            }
+            assert set(modes(tmp_path / "shapes.db-owners").values()) == {"0o600"}
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "100%.db",
+        "%41.db",
+        "a?mode=memory",
+        "a#b",
+        "my shapes",
+        'it\'s "it"',
+        "größe 形 🟦",
+        "a;b&c=d",
+        "a\\b",
+        "line\nbreak",
+        "-shm",
+        "file",
+        os.fsdecode(b"not utf-8 \xff\xfe"),
+    ],
+)
+async def test_any_name_will_do_for_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    async with ShapeStore(path, create=albums) as store:
+        stored = await store.get_or_create(ALBUMS)
+        assert [row async for row in store.rows(stored.handle)] == [{"id": 1}]
+        assert set(os.listdir(tmp_path)) == {f"{name}{suffix}" for suffix in ("", "-wal", "-shm", "-gate", "-owners")}
+    async with ShapeStore(path) as store:
+        assert await store.get(ALBUMS) == stored
+    assert set(os.listdir(tmp_path)) == {name, f"{name}-gate", f"{name}-owners"}
+
+
+async def test_two_names_of_one_file_are_one_store_with_one_gate_and_one_folder_of_owners(tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    folder.mkdir()
+    (tmp_path / "link.db").symlink_to(folder / "shapes.db")
+    async with (
+        ShapeStore(tmp_path / "link.db", create=albums) as one,
+        ShapeStore(folder / "shapes.db", create=albums) as another,
+    ):
+        stored = await one.get_or_create(ALBUMS)
+        assert await another.get_or_create(ALBUMS) == stored
+        assert len(os.listdir(folder / "shapes.db-owners")) == 2
+    assert set(os.listdir(tmp_path)) == {"real", "link.db"}
+    assert set(os.listdir(folder)) == {"shapes.db", "shapes.db-gate", "shapes.db-owners"}
+
+
+async def test_an_open_store_stays_with_its_file_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with ShapeStore("shapes.db", create=albums) as store:
+        monkeypatch.chdir(elsewhere)
+        stored = await store.get_or_create(ALBUMS)
+        assert [row async for row in store.rows(stored.handle)] == [{"id": 1}]
+        assert await store.delete(stored.handle)
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_file_that_got_another_hard_link_is_refused_at_the_next_opening(tmp_path: Path) -> None:
+    path = tmp_path / "shapes.db"
+    async with ShapeStore(path):
+        os.link(path, tmp_path / "another.db")
+    for name in (path, tmp_path / "another.db"):
+        with pytest.raises(StorageError, match="hard links"):
+            await ShapeStore(name).open()
+    (tmp_path / "another.db").unlink()
+    async with ShapeStore(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", [b"It was a dark and stormy night. " * 100, b"\0" * 5_000, b"SQLite format 3\0" + b"\xff" * 5_000]
+)
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "novel.txt"
+    path.write_bytes(content)
+    store = ShapeStore(path)
+    with pytest.raises(CorruptStoreError, match=r"novel\.txt' is no sound database"):
+        await store.open()
+    await store.close()
+    assert path.read_bytes() == content
+
+
+async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "empty.db"
+    path.touch(0o640)
+    async with ShapeStore(path, create=albums) as store:
+        await store.get_or_create(ALBUMS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+async def test_a_file_in_the_place_of_the_gate_or_of_the_owners_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.db-gate").mkdir()
+    with pytest.raises(StorageError, match=r"a\.db-gate"):
+        await ShapeStore(tmp_path / "a.db").open()
+    (tmp_path / "b.db-owners").touch()
+    with pytest.raises(StorageError, match=r"b\.db-owners"):
+        await ShapeStore(tmp_path / "b.db").open()
+    (tmp_path / "b.db-owners").unlink()
+    async with ShapeStore(tmp_path / "b.db"):
+        pass
+
+
+# --- permissions, as somebody who is not root meets them
+
+OPEN_AS_NOBODY = """
+import asyncio, os, sys
+from shapestore import ShapeStore
+
+async def open_and_close(path):
+    async with ShapeStore(path):
+        pass
+
+asyncio.run(open_and_close(sys.argv[2]))  # reads now all code that nobody may not be able to read later
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    asyncio.run(open_and_close(sys.argv[1]))
+    print("opened")
+except Exception as error:
+    print(type(error).__name__, str(error))
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that others than root can reach; pytest's own are closed to them. A store is in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(opened_and_closed(folder / "shapes.db"))
+        for path in (folder, *folder.iterdir()):
+            give(path, path.stat().st_mode)
+        yield folder
+        give(folder, 0o700)
+
+
+async def opened_and_closed(path: Path) -> None:
+    async with ShapeStore(path):
+        pass
+
+
+def give(path: Path, mode: int) -> None:
+    """To who will open it: nobody, if this is root, else ourselves."""
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    path.chmod(mode)
+
+
+def opened_as_nobody(path: Path, tmp_path: Path) -> str:
+    with child(OPEN_AS_NOBODY, str(path), str(tmp_path / "another.db")) as process:
+        said = process.hear()
+        assert process.ended() == 0
+        return said
+
+
+@pytest.mark.parametrize(
+    ("what", "mode"),
+    [(".", 0o500), (".", 0o000), ("shapes.db", 0o400), ("shapes.db", 0o200), ("shapes.db-gate", 0o400)],
+)
+def test_what_may_not_be_written_is_named_and_left_as_it_is(folder: Path, tmp_path: Path, what: str, mode: int) -> None:
+    path = folder / "shapes.db"
+    assert opened_as_nobody(path, tmp_path) == "opened"
+    before = path.read_bytes()
+    give(folder / what, mode)
+    said = opened_as_nobody(path, tmp_path)
+    assert said.startswith("StorageError ")
+    assert repr(str(path)) in said
+    give(folder / what, 0o700)
+    assert path.read_bytes() == before
+    assert opened_as_nobody(path, tmp_path) == "opened"
+
+
+def test_a_folder_that_may_not_be_written_takes_no_new_store(folder: Path, tmp_path: Path) -> None:
+    give(folder, 0o500)
+    said = opened_as_nobody(folder / "new.db", tmp_path)
+    assert said.startswith("StorageError ")
+    assert "Permission denied" in said
+    assert not list(folder.glob("new.db*"))
+
+
+async def test_a_store_opened_again_by_itself_after_a_refusal_works(tmp_path: Path) -> None:
+    """A refusal leaves no gate held, no owner, no connection."""
+    path = tmp_path / "folder" / "shapes.db"
+    store = ShapeStore(path, create=albums)
+    with pytest.raises(StorageError):
+        await store.open()
+    path.parent.mkdir()
+    path.write_text("not a database " * 1_000)
+    with pytest.raises(CorruptStoreError):
+        await store.open()
+    path.unlink()
+    async with store:
+        await store.get_or_create(ALBUMS)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM shapes").fetchone() == (1,)
+    connection.close()

@@ -1,0 +1,268 @@
+"""The table of transitions, explored to its end (transition_model.py), and held against the statements that do it."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import closing
+from itertools import groupby, permutations, product
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+import pytest_asyncio
+import transition_model as model
+from transition_model import CURRENT, FAILED_BEFORE, GONE, NEW, STORED, Answer, Explored, File, Happening, Lock
+
+from shapestore import Shape, commands, migrations
+from shapestore.connection import open_writer
+from shapestore.create_lock import State
+from shapestore.gate import Gate
+from shapestore.reader import Reader
+from shapestore.snapshot import Chunk
+from shapestore.telemetry import Telemetry
+from shapestore.transaction import transact
+from shapestore.writer import Writer
+
+SHAPE = Shape("Track")
+
+
+@pytest.fixture(scope="module")
+def of_two() -> Explored:
+    """All worlds of two processes, with everything that may happen."""
+    return model.explore(2, Happening())
+
+
+def test_one_process_alone_keeps_every_promise() -> None:
+    model.explore(1, Happening())
+
+
+def test_two_processes_keep_every_promise_whatever_happens_between_any_two_steps(of_two: Explored) -> None:
+    phases = {process.flight.phase for world in of_two.worlds for process in world.processes if process.flight}
+    assert phases == set(model.Phase), "the model goes everywhere"
+    assert {file.lock and file.lock.state for file, _ in of_two.did} == {None, *State}
+
+
+def test_three_processes_keep_every_promise_through_crashes_and_persons() -> None:
+    model.explore(3, Happening(refreshes=False, disk_errors=False, impatience=False, trimming=False))
+
+
+@pytest.mark.slow
+def test_three_processes_keep_every_promise_whatever_happens_between_any_two_steps() -> None:
+    model.explore(3, Happening())
+
+
+async def test_the_statements_do_what_the_model_says_with_every_command_in_every_file(
+    of_two: Explored, real: RealFile
+) -> None:
+    for file, command in _all_cases(of_two):
+        wanted, answer = model.apply(file, command)
+        before = real.write(file)
+        assert await real.do(file, command) == [answer], (file, command)
+        assert real.read() == wanted, (file, command)
+        if wanted == file:
+            assert real.dump() == before, f"{command} is void in {file}, and changed something"
+
+
+async def test_two_commands_of_one_batch_do_what_one_after_the_other_would(of_two: Explored, real: RealFile) -> None:
+    cases = list(_all_pairs(of_two))
+    for file, one, other in random.Random(3).sample(cases, 600):
+        await _check_a_batch(real, file, one, other)
+
+
+@pytest.mark.slow
+async def test_any_two_commands_of_one_batch_do_what_one_after_the_other_would(
+    of_two: Explored, real: RealFile
+) -> None:
+    for file, one, other in _all_pairs(of_two):
+        await _check_a_batch(real, file, one, other)
+
+
+async def test_a_look_sees_what_the_model_says_in_every_file(of_two: Explored, real: RealFile) -> None:
+    reader = await Reader.open(real.path)
+    try:
+        for file, awaited in product(_all_files(of_two), (None, CURRENT, STORED, FAILED_BEFORE, GONE)):
+            real.write(file)
+            look = reader.look(SHAPE, awaited)
+            assert look is not None
+            seen, stored = look
+            assert seen == model.seen_in(file, awaited)
+            assert (stored and stored.handle) == file.stored
+    finally:
+        await reader.close()
+
+
+def _all_files(explored: Explored) -> list[File]:
+    return sorted({world.file for world in explored.worlds}, key=repr)
+
+
+def _all_cases(explored: Explored) -> list[tuple[File, model.Command]]:
+    """All that was done, in every file in which it was; and what comes so late that its attempt is gone, in any file."""
+    late: list[model.Command] = [model.Delete(GONE)]
+    for owner in ("o0", "o1"):
+        late += [kind(owner, GONE) for kind in (model.AddRows, model.Fail, model.Abandon, model.Sweep)]
+        late += [model.Publish(owner, GONE, replaces) for replaces in (True, False)]
+        late += [model.Claim(owner, NEW, GONE, older) for older in (None, STORED, GONE)]
+    return sorted({*explored.did, *product(_all_files(explored), late)}, key=repr)
+
+
+def _all_pairs(explored: Explored) -> Iterator[tuple[File, model.Command, model.Command]]:
+    """What one process may have under way at once: it has one flight of the key, and one outcome at a time."""
+    for file, cases in groupby(_all_cases(explored), key=lambda case: case[0]):
+        for one, other in permutations((command for _, command in cases), 2):
+            queued = not isinstance(one, model.EndOwner) and not isinstance(other, model.EndOwner)
+            if queued and type(one) is not type(other) and len({one.owner, other.owner} - {"somebody"}) < 2:
+                yield file, one, other
+
+
+async def _check_a_batch(real: RealFile, file: File, one: model.Command, other: model.Command) -> None:
+    between, first = model.apply(file, one)
+    then, second = model.apply(between, other)
+    between_too, second_too = model.apply(file, other)
+    then_too, first_too = model.apply(between_too, one)
+    real.write(file)
+    answers = await real.do(file, one, other)
+    assert (real.read(), answers) in [(then, [first, second]), (then_too, [first_too, second_too])], (file, one, other)
+
+
+# --- a real file, written and read as the model's -----------------------------------------------------------------
+
+
+class RealFile:
+    def __init__(self, path: str, plain: sqlite3.Connection, connection: aiosqlite.Connection) -> None:
+        self.path = path
+        self._plain = plain
+        self._connection = connection
+        self._gate = Gate(path)
+
+    async def close(self) -> None:
+        self._gate.close()
+        await self._connection.close()
+
+    async def do(self, file: File, *wishes: model.Command) -> list[Answer]:
+        """Have commands done by a real writer, in one batch."""
+        owner = next((wish.owner for wish in wishes if wish.owner != "somebody"), "somebody")
+        if isinstance(wishes[0], model.EndOwner):
+            ended, outcome = wishes[0]
+            await transact(self._connection, "o9", lambda tx: commands.end_owner(tx, ended, outcome))
+            return [None]
+        telemetry = Telemetry(None)
+        writer = Writer(self.path, self._connection, self._gate, owner, max_queued=10, telemetry=telemetry)
+        answers = [writer.submit(_real_command(file, wish)) for wish in wishes]
+        writer.close()
+        await writer.run()
+        assert telemetry.batches == 1, "they were one batch"
+        return [_as_answer(wish, await answer) for wish, answer in zip(wishes, answers, strict=True)]
+
+    def write(self, file: File) -> list[Any]:
+        """Make it say what ``file`` says; give back all of its rows."""
+        run = self._plain.execute
+        run("BEGIN IMMEDIATE")
+        for table in ("shapes", "shape_rows", "create_locks", "discarded", "creations"):
+            run(f"DELETE FROM {table}")
+        for handle in file.with_rows:
+            run("INSERT INTO shape_rows VALUES (?, 1, '{}')", (handle,))
+        for handle in file.discarded:
+            run("INSERT INTO discarded VALUES (?)", (handle,))
+        for handle, outcome in sorted(file.outcomes):
+            failure = model.failure_of(handle) if outcome == "failed" else None
+            run(
+                "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,"
+                " finished_at_ms) VALUES (?, ?, ?, ?, ?, ?, 1)",
+                (handle, SHAPE.comparable, outcome, *_columns(failure)),
+            )
+        if file.stored:
+            run("INSERT INTO shapes VALUES (?, ?, 'Track', 1, 1, 1, 1)", (file.stored, SHAPE.comparable))
+        if file.lock:
+            handle, state, owner = file.lock
+            failure = model.failure_of(handle) if state is State.FAILED else None
+            run(
+                "INSERT INTO create_locks VALUES (?, 'Track', ?, ?, ?, 1, ?, ?, ?, ?)",
+                (SHAPE.comparable, state, owner, handle, failure and 1, *_columns(failure)),
+            )
+        run("COMMIT")
+        return self.dump()
+
+    def read(self) -> File:
+        """What it says, as the model's file; what the model leaves out is checked here."""
+        stored = self._all("SELECT handle, row_count FROM shapes")
+        locks = self._all("SELECT handle, state, owner, error_message FROM create_locks")
+        outcomes = self._all("SELECT handle, outcome, error_message FROM creations")
+        rows = self._all("SELECT handle, count(*), max(position) FROM shape_rows GROUP BY handle")
+        assert all(count == last for _, count, last in rows), "positions count from 1"
+        assert all((handle, count) in [(row[0], row[1]) for row in rows] for handle, count in stored)
+        for handle, what, message in (*[(h, state, m) for h, state, _, m in locks], *outcomes):
+            assert message == (model.failure_of(handle).message if what == "failed" else None)
+        lock = next((Lock(handle, State(state), owner) for handle, state, owner, _ in locks), None)
+        return File(
+            stored[0][0] if stored else None,
+            lock,
+            frozenset((handle, outcome) for handle, outcome, _ in outcomes),
+            frozenset(handle for (handle,) in self._all("SELECT handle FROM discarded")),
+            frozenset(handle for handle, _, _ in rows),
+        )
+
+    def dump(self) -> list[Any]:
+        tables = ("shapes", "shape_rows", "create_locks", "discarded", "creations", "totals")
+        return [sorted(self._all(f"SELECT * FROM {table}"), key=repr) for table in tables]
+
+    def _all(self, statement: str) -> list[tuple[Any, ...]]:
+        return self._plain.execute(statement).fetchall()
+
+
+@pytest_asyncio.fixture
+async def real(tmp_path: Path) -> AsyncIterator[RealFile]:
+    path = str(tmp_path / "shapes.db")
+    migrations.upgrade(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        file = RealFile(path, plain, await open_writer(path, "normal"))
+        yield file
+        await file.close()
+
+
+def _columns(failure: model.Failure | None) -> Iterable[str | int | None]:
+    return (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
+
+
+def _real_command(file: File, wish: model.Command) -> commands.Command[Any]:
+    key = SHAPE.comparable
+    match wish:
+        case model.Claim(_, handle, over, older):
+            return commands.Claim(key, handle, over=over, older=older)
+        case model.AddRows(_, handle):
+            return commands.AddRows(_one_row(file, handle))
+        case model.Publish(_, handle, replaces):
+            rest = _one_row(file, handle)
+            return commands.Publish(key, "Track", rest, rest.first, replaces=replaces, duration_ms=1, followers=0)
+        case model.Fail(_, handle):
+            return commands.Fail(key, handle, model.failure_of(handle), duration_ms=1, followers=0)
+        case model.Abandon(_, handle):
+            return commands.Abandon(handle)
+        case model.Sweep(_, handle):
+            return commands.Sweep([handle])
+        case model.Release():
+            return commands.Release(key)
+        case model.Invalidate():
+            return commands.Invalidate("Track")
+        case model.Delete(handle):
+            return commands.Delete(handle)
+        case model.EndOwner():
+            raise AssertionError("this is no command of the queue")
+
+
+def _one_row(file: File, handle: str) -> Chunk:
+    chunk = Chunk(handle, 2 if handle in file.with_rows else 1)
+    chunk.rows.append("{}")
+    return chunk
+
+
+def _as_answer(wish: model.Command, answer: Any) -> Answer:
+    match wish:
+        case model.Publish():
+            return answer is not None
+        case model.Invalidate():
+            return answer[1][0] if answer[1] else None
+        case _:
+            return answer  # type: ignore[no-any-return]
