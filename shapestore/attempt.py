@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shapestore import events
 from shapestore.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.creation import Creation, Creator
-from shapestore.errors import CorruptStoreError, ShapeStoreError, StorageError, StoreBusyError, SupersededError
+from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.failure import describe
 from shapestore.shape import Shape
 from shapestore.sleeper import Sleeper
@@ -72,7 +72,7 @@ class Attempt:
                 if self._closing or _is_superseded(error, self.handle):
                     await self._give_up()
                 else:
-                    await self._fail(error)
+                    await self._fail(error, by_creator=error is not creation.refusal)
             else:
                 await self._publish(rest, creation.row_count)
         except SupersededError:
@@ -97,6 +97,7 @@ class Attempt:
         The place is the creator's until it has really ended, which may be long after its attempt.
         """
         task = creation.start()
+        self._flights.creating(task)
         task.add_done_callback(lambda _: self._flights.slots.give_back(place))
         task.add_done_callback(lambda _: self._sleeper.wake())
         deadline = self._claimed_at + self._flights.create_timeout
@@ -111,7 +112,10 @@ class Attempt:
             await self._sleeper.sleep(left)
         if task.cancelled():
             raise RuntimeError("the creator was cancelled, by itself or by what it called")
-        return task.result()
+        outcome = task.result()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     async def _publish(self, rest: Chunk, row_count: int) -> None:
         comparable, followers, duration_ms = self._shape.comparable, self._followers(), self._duration_ms()
@@ -132,7 +136,7 @@ class Attempt:
         self._flights.after_publish()
         self._flights.telemetry.was_created(events.Created(comparable, self.handle, row_count, duration_ms, followers))
 
-    async def _fail(self, error: BaseException) -> None:
+    async def _fail(self, error: BaseException, *, by_creator: bool) -> None:
         comparable, followers, duration_ms = self._shape.comparable, self._followers(), self._duration_ms()
         failure = describe(error, grace=self._flights.failure_grace)
         if not await self._land(
@@ -140,7 +144,7 @@ class Attempt:
         ):
             raise SupersededError(self.handle)
         self._flights.failed(self.handle, failure)
-        if isinstance(error, (StorageError, StoreBusyError, CorruptStoreError)):
+        if isinstance(error, ShapeStoreError) and not by_creator:
             self._waiters.refuse(error)
         else:
             self._waiters.refuse(failure.as_error(error))
@@ -183,7 +187,7 @@ def _is_superseded(error: BaseException, handle: str) -> bool:
     return isinstance(error, SupersededError) and error.handle == handle
 
 
-def _ignore_outcome(task: asyncio.Task[Chunk]) -> None:
+def _ignore_outcome(task: asyncio.Task[Chunk | BaseException]) -> None:
     """Its attempt is over; asyncio is not to warn that nobody looked."""
     if not task.cancelled():
         task.exception()

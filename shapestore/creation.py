@@ -14,7 +14,7 @@ from typing import Any
 
 from shapestore.commands import AddRows
 from shapestore.creator_thread import run_in_thread
-from shapestore.errors import InvalidRowError, SupersededError
+from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape import Shape
 from shapestore.snapshot import Chunk, Encoder
 from shapestore.writer import Writer
@@ -39,15 +39,18 @@ class Creation:
         self._sent: asyncio.Future[bool] | None = None
         self._stopped = False
         self._in_thread = False
-        self._task: asyncio.Task[Chunk] | None = None
+        self._task: asyncio.Task[Chunk | BaseException] | None = None
+        self.refusal: ShapeStoreError | None = None
+        """Why the store did not take a chunk: an error that is none of the creator's."""
 
     @property
     def row_count(self) -> int:
         return self._encoder.row_count
 
-    def start(self) -> asyncio.Task[Chunk]:
+    def start(self) -> asyncio.Task[Chunk | BaseException]:
         """Begin, in the caller's context. The task ends with the rows that filled no chunk, or with what went wrong.
 
+        What would end the event loop if it left a task, a SystemExit, is its result instead of its exception.
         It ends when the creator does, and not before: until then the creator holds its place among ``max_creating``.
         """
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"shapestore creation {self._handle}")
@@ -59,7 +62,18 @@ class Creation:
         if self._task is not None and not self._in_thread:
             self._task.cancel()
 
-    async def _run(self) -> Chunk:
+    async def _run(self) -> Chunk | BaseException:
+        try:
+            await self._take_all()
+        except SystemExit as error:
+            return error
+        except KeyboardInterrupt as error:
+            if self._in_thread:  # where no key of a keyboard is ever heard: it is the creator's own
+                return error
+            raise
+        return self._encoder.rest()
+
+    async def _take_all(self) -> None:
         if _runs_on_the_loop(self._creator):
             await self._take_on_the_loop(self._creator(self._shape))
         else:
@@ -67,11 +81,12 @@ class Creation:
             loop = asyncio.get_running_loop()
             rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
             self._in_thread = False
+            if self._stopped and inspect.iscoroutine(rest):
+                rest.close()  # else it would complain of never having been awaited
             if rest is not None:
                 self._refuse_if_stopped()
                 await self._take_on_the_loop(rest)
         await self._all_sent()
-        return self._encoder.rest()
 
     # --- on the loop
 
@@ -97,8 +112,12 @@ class Creation:
         self._sent = self._writer.submit(AddRows(chunk))
 
     async def _all_sent(self) -> None:
-        if self._sent is not None and not await self._sent:
-            raise SupersededError(self._handle)
+        try:
+            if self._sent is not None and not await self._sent:
+                raise SupersededError(self._handle)
+        except ShapeStoreError as error:
+            self.refusal = error
+            raise
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:
@@ -115,10 +134,19 @@ class Creation:
             for row in _iterable(rows):
                 chunk = self._encoder.add(row)
                 if chunk is not None:
-                    asyncio.run_coroutine_threadsafe(self._send(chunk), loop).result()
+                    self._send_from_thread(chunk, loop)
                 if self._encoder.row_count % ROWS_PER_TURN == 0:
                     time.sleep(0)
         return None
+
+    def _send_from_thread(self, chunk: Chunk, loop: asyncio.AbstractEventLoop) -> None:
+        sending = self._send(chunk)
+        try:
+            sent = asyncio.run_coroutine_threadsafe(sending, loop)
+        except RuntimeError:  # the loop is closed
+            sending.close()
+            raise
+        sent.result()
 
 
 def _runs_on_the_loop(creator: Creator) -> bool:

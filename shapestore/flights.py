@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from shapestore.create_lock import Failure
 from shapestore.creation import Creator
 from shapestore.deadlines import Deadlines
-from shapestore.errors import StoreBusyError
+from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.failures_seen import FailuresSeen
 from shapestore.flight import Flight
 from shapestore.owner import is_alive
@@ -18,6 +19,9 @@ from shapestore.shape import Shape
 from shapestore.slots import Slots
 from shapestore.telemetry import Telemetry
 from shapestore.writer import Writer
+
+# How long the closing of a store waits for creators that were cancelled.
+_CLEAN_UP_SECONDS = 1.0
 
 
 class Flights:
@@ -54,6 +58,8 @@ class Flights:
         self.after_publish: Callable[[], None] = lambda: None
         """Set by the housekeeping, where the number of shapes is bounded."""
         self._by_key: dict[str, Flight] = {}
+        self._creations: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -66,6 +72,8 @@ class Flights:
 
         The first caller's creator and context are the flight's.
         """
+        if self._closed:
+            raise StoreClosedError("the store was closed during this call")
         flight = self._by_key.get(shape.comparable)
         if flight is not None:
             self.telemetry.followed(shape.comparable)
@@ -109,10 +117,23 @@ class Flights:
         self.failures_seen.age_ms(handle)
         self.sweep_later(handle, failure.retry_after_ms / 1000)
 
+    def creating(self, task: asyncio.Task[Any]) -> None:
+        """A creator of ours runs, it may be for longer than its attempt lasts."""
+        self._creations.add(task)
+        task.add_done_callback(self._creations.discard)
+
     async def close(self) -> None:
-        """End all flights: their callers get StoreClosedError, their attempts are given up."""
+        """End all flights: their callers get StoreClosedError, their attempts are given up.
+
+        Their creators are cancelled, and given a moment to clean up. One in a thread runs on, but nobody waits for it.
+        """
+        self._closed = True
         flights = list(self._by_key.values())
         for flight in flights:
             flight.close()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        for creation in self._creations:
+            creation.cancel()
+        if self._creations:
+            await asyncio.wait(self._creations, timeout=_CLEAN_UP_SECONDS)
         self.deadlines.close()

@@ -47,20 +47,22 @@ class Reader:
 
     # --- point reads
 
-    def find(self, shape: Shape) -> StoredShape | None:
-        """The stored shape, if it is there. A busy file (rare: recovery, the last close of others) answers None."""
-        try:
-            for row in self._point.execute(queries.FIND, (shape.comparable,)).fetchall():
-                return from_row(row[0], shape, row[1], row[2])
-        except sqlite3.Error as error:
-            self._raise_unless_busy(error)
+    async def find(self, shape: Shape) -> StoredShape | None:
+        """The stored shape, if it is there."""
+        for row in await self._point_or_page(queries.FIND, shape.comparable):
+            return from_row(row[0], shape, row[1], row[2])
         return None
 
-    def find_handle(self, handle: str) -> StoredShape | None:
+    async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""
-        for row in self._point_read(queries.FIND_BY_HANDLE, handle):
+        for row in await self._point_or_page(queries.FIND_BY_HANDLE, handle):
             return from_row(handle, Shape.from_comparable(row[0]), row[1], row[2])
         return None
+
+    async def count(self) -> int:
+        """How many shapes are stored."""
+        ((count,),) = await self._point_or_page(queries.COUNT)
+        return int(count)
 
     def look(self, shape: Shape, awaited: str | None) -> tuple[Seen, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
@@ -81,13 +83,21 @@ class Reader:
         return bool(self._point_read(queries.NEXT_DISCARDED))
 
     def stored_count(self) -> int:
-        """How many shapes are stored."""
+        """As ``count``, at once. Raises StoreBusyError if the file is busy."""
         ((count,),) = self._point_read(queries.COUNT)
         return int(count)
 
     def _raise_unless_busy(self, error: sqlite3.Error) -> None:
         if not is_busy(error):
             raise translated(error, self._path)
+
+    async def _point_or_page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """A point read; in the rare moments in which the file is busy (recovery), one that can wait."""
+        try:
+            return self._point.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+        return await self._page(statement, *parameters)
 
     def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         try:

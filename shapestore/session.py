@@ -117,6 +117,14 @@ class Session:
 
     async def close(self) -> None:
         """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
+        if self.loop.is_closed():  # and with it all that was under way
+            await self._leave_as_the_dead_do()
+        else:
+            await self._close()
+        self._gate.close()
+        forked.closed(self._path)
+
+    async def _close(self) -> None:
         await self.flights.close()
         self._keeping.cancel()
         with contextlib.suppress(ShapeStoreError):
@@ -132,8 +140,6 @@ class Session:
                 await self._leave_in_good_order()
             finally:
                 self._gate.leave()
-        self._gate.close()
-        forked.closed(self._path)
 
     async def _leave_in_good_order(self) -> None:
         with contextlib.suppress(sqlite3.Error):

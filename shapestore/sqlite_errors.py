@@ -43,7 +43,7 @@ def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
     answer: ShapeStoreError
     if code in _BUSY:
         answer = StoreBusyError(f"{path!r} is locked by another connection ({error}); nothing was changed, try again")
-    elif code in _CORRUPT:
+    elif code in _CORRUPT or code == sqlite3.SQLITE_ERROR:  # our statements are sound, so the file's schema is not ours
         answer = CorruptStoreError(
             f"{path!r} is no sound database ({error}); restore it, or move it away to start anew"
         )

@@ -95,6 +95,9 @@ class ShapeStore:
         async with self._opening:
             if self._closing is not None:
                 await asyncio.shield(self._closing)
+            if self._session is not None and self._session.loop.is_closed():
+                session, self._session = self._session, None
+                await session.close()
             if self._session is None:
                 self._session = await Session.open(resolve(self._path), self._options, self._telemetry)
                 self._why_not_open = StoreClosedError
@@ -104,12 +107,16 @@ class ShapeStore:
 
         Closing goes on if the caller is cancelled. A closed store can be opened again.
         """
-        if self._closing is None and self._session is not None:
-            session, self._session = self._session, None
-            self._closing = asyncio.create_task(session.close(), name="shapestore close")
-            self._closing.add_done_callback(self._has_closed)
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
+        async with self._opening:  # an opening that is under way comes first
+            if self._closing is None and self._session is not None:
+                if not self._session.loop.is_closed():
+                    self._live()
+                session, self._session = self._session, None
+                self._closing = asyncio.create_task(session.close(), name="shapestore close")
+                self._closing.add_done_callback(self._has_closed)
+            closing = self._closing
+        if closing is not None:
+            await asyncio.shield(closing)
 
     def _has_closed(self, _: asyncio.Task[None]) -> None:
         self._closing = None
@@ -141,7 +148,7 @@ class ShapeStore:
         except AttributeError:
             raise _no_shape(shape) from None
         if flight is None or flight.refreshing:
-            stored = session.reader.find(shape)
+            stored = await session.reader.find(shape)
             if stored is not None:
                 session.telemetry.hits += 1
                 session.reads.recent[stored.handle] = None
@@ -158,18 +165,18 @@ class ShapeStore:
         may have been read before the call. A failure leaves the old shape as it is. Raises as get_or_create does.
         """
         session = self._live()
-        stored = session.reader.find(_shape(shape))
+        stored = await session.reader.find(_shape(shape))
         older = None if stored is None else stored.handle
         flight = session.flights.join(shape, self._creator(create), refreshing=True, older=older)
         return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
 
     async def get(self, shape: Shape) -> StoredShape | None:
         """The stored shape, or None. Creates nothing and waits for nothing."""
-        return self._live().reader.find(_shape(shape))
+        return await self._live().reader.find(_shape(shape))
 
     async def get_by_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, or None if there is none (any more)."""
-        return self._live().reader.find_handle(text("handle", handle))
+        return await self._live().reader.find_handle(text("handle", handle))
 
     async def rows(self, handle: str, *, after: int = 0, batch_size: int = 1000) -> AsyncIterator[dict[str, Any]]:
         """The rows of a snapshot, in order, from behind position ``after`` (positions count from 1).
@@ -181,7 +188,7 @@ class ShapeStore:
             raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
         at_least_one("batch_size", batch_size)
         session = self._live()
-        stored = session.reader.find_handle(text("handle", handle))
+        stored = await session.reader.find_handle(text("handle", handle))
         if stored is None:
             raise ShapeGoneError(handle)
         session.reads.recent[handle] = None
@@ -198,7 +205,7 @@ class ShapeStore:
 
     async def count(self) -> int:
         """How many shapes are stored."""
-        return self._live().reader.stored_count()
+        return await self._live().reader.count()
 
     async def explain(self, shape: Shape) -> Explanation:
         """The shape's canonical text, and what sets it apart from the nearest stored shape, field by field.
@@ -207,7 +214,7 @@ class ShapeStore:
         or of all tables, if the table has none.
         """
         session = self._live()
-        stored = session.reader.find(_shape(shape))
+        stored = await session.reader.find(_shape(shape))
         if stored is not None:
             return explain(shape, [stored])
         candidates = await session.reader.some_shapes(shape.table) or await session.reader.some_shapes(None)
@@ -257,7 +264,7 @@ class ShapeStore:
     @property
     def stats(self) -> Stats:
         """What this store has done since it was made, and what it is doing."""
-        session = self._live()
+        session = self._opened()
         return session.telemetry.stats(
             in_flight=len(session.flights),
             queue_depth=session.writer.queued,
@@ -267,6 +274,15 @@ class ShapeStore:
     # --- what all of them need
 
     def _live(self) -> Session:
+        session = self._opened()
+        if session.loop is not asyncio.get_running_loop():
+            raise StoreClosedError(
+                "the store was opened on another event loop, and lives on that one: open a store on each, or, "
+                "if that loop has ended, await store.open() again"
+            )
+        return session
+
+    def _opened(self) -> Session:
         if self._session is None:
             raise self._why_not_open(_NOT_OPEN[self._why_not_open])
         return self._session

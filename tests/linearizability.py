@@ -129,17 +129,24 @@ def _has_an_order(calls: list[Call]) -> bool:
 def _steps(calls: list[Call], done: int, key: _Key, needed: int) -> list[tuple[int, _Key]]:
     """Where the search may go on; what is last is to be tried first.
 
-    A call that changes nothing may as well be next as later, so that nothing else need be tried. Calls of unknown
-    outcome come in only where the others do not explain everything.
+    A call that changes nothing may as well be next as later, so that nothing else need be tried. Of several that would
+    make the same, one may stand for all: the others then find it, and of unknown ones, what can last longest is kept.
+    Calls of unknown outcome come in only where the others do not explain everything.
     """
     steps = []
-    for number in sorted(_may_be_next(calls, done), key=lambda number: needed >> number & 1):
-        for after in _after(key, calls[number]):
+    made: set[tuple[bool, _Key]] = set()
+    for number in sorted(_may_be_next(calls, done), key=lambda number: calls[number].returned):
+        call, is_needed = calls[number], bool(needed >> number & 1)
+        for after in _after(key, call):
             step = (done | 1 << number, after)
             if after == key:
                 return [step]
-            steps.append(step)
-    return steps
+            if call.kind == "get_or_create":
+                if (is_needed, after) in made:
+                    continue
+                made.add((is_needed, after))
+            steps.append((is_needed, step))
+    return [step for _, step in sorted(steps, key=lambda entry: entry[0])]
 
 
 def _may_be_next(calls: list[Call], done: int) -> Iterator[int]:

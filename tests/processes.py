@@ -151,7 +151,9 @@ class Worker:
         os.kill(self.pid, signal.SIGCONT)
 
     def clear_away(self) -> None:
-        """Leave nothing of it, whatever has become of it."""
+        """Leave nothing of it, whatever has become of it. Once more does no harm."""
+        if self._complaints.closed:
+            return
         if self.process.returncode is None:
             self.kill()
         self._listener.join(PATIENCE)

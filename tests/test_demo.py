@@ -18,13 +18,13 @@ COUNTED = {
     "customer": "SELECT count(*) FROM customer WHERE country IN ('Norway', 'Latvia')",
     "invoice_line": "SELECT count(*) FROM invoice_line WHERE copies = 5",
     "track": "SELECT count(*) FROM track WHERE title LIKE '%love%'",
-    "sale": "SELECT count(*) FROM invoice_line JOIN invoice USING (invoice_id) WHERE day BETWEEN '2024-01-02' AND '2030'",
+    "sale": "SELECT count(*) FROM invoice_line JOIN invoice USING (invoice_id) WHERE day > '2024-01-01'",
 }
 
 
 @pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["with a sqlite3 shell, if any", "without"])
 def test_the_demo_creates_each_shape_once(tmp_path: Path, path: str) -> None:
-    command = [sys.executable, "-W", "error", SCRIPT, "--folder", tmp_path, "--lines", "3000"]
+    command = [sys.executable, "-W", "error", str(SCRIPT), "--folder", str(tmp_path), "--lines", "3000"]
     done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -46,53 +46,63 @@ class File(NamedTuple):
         return next((outcome for ended, outcome in self.outcomes if ended == handle), None)
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True)
+class Claim:
     owner: str
     handle: str
     over: str | None
     older: str | None
 
 
-class AddRows(NamedTuple):
+@dataclass(frozen=True)
+class AddRows:
     owner: str
     handle: str
 
 
-class Publish(NamedTuple):
+@dataclass(frozen=True)
+class Publish:
     owner: str
     handle: str
     replaces: bool
 
 
-class Fail(NamedTuple):
+@dataclass(frozen=True)
+class Fail:
     owner: str
     handle: str
 
 
-class Abandon(NamedTuple):
+@dataclass(frozen=True)
+class Abandon:
     owner: str
     handle: str
 
 
-class Sweep(NamedTuple):
+@dataclass(frozen=True)
+class Sweep:
     owner: str
     handle: str
 
 
-class Release(NamedTuple):
+@dataclass(frozen=True)
+class Release:
     owner: str = "somebody"
 
 
-class Invalidate(NamedTuple):
+@dataclass(frozen=True)
+class Invalidate:
     owner: str = "somebody"
 
 
-class Delete(NamedTuple):
+@dataclass(frozen=True)
+class Delete:
     handle: str
     owner: str = "somebody"
 
 
-class EndOwner(NamedTuple):
+@dataclass(frozen=True)
+class EndOwner:
     """What closing and opening do, not a command of the queue."""
 
     owner: str
@@ -107,7 +117,7 @@ class ViolationError(Exception):
     """A promise is broken."""
 
 
-def apply(file: File, command: Command) -> tuple[File, Answer]:
+def apply(file: File, command: Command) -> tuple[File, Answer]:  # noqa: PLR0912 - a table of cases
     """What a command makes of the file, and its answer."""
     lock = file.lock
     under_way = lock if lock is not None and lock.state is State.IN_PROGRESS else None
@@ -421,7 +431,7 @@ def _looked(world: World, process: Process, me: str, flight: Flight, *, trimmed:
         awaited=flight.awaited,
         older=flight.older,
     )
-    _check_step(world, me, flight, step, seen_ms, trimmed)
+    _check_step(world, me, flight, step, seen_ms, trimmed=trimmed)
     match step:
         case create_lock.Answer() | create_lock.Fail():
             return _Made(f"is answered: {step}", process._replace(flight=None), file)
@@ -434,7 +444,9 @@ def _looked(world: World, process: Process, me: str, flight: Flight, *, trimmed:
     return _Made(f"judges: {step}", process._replace(flight=then), file)
 
 
-def _check_step(world: World, me: str, flight: Flight, step: create_lock.Step, seen_ms: float, trimmed: bool) -> None:
+def _check_step(
+    world: World, me: str, flight: Flight, step: create_lock.Step, seen_ms: float, *, trimmed: bool
+) -> None:
     """What must be true of every judgement."""
     file, lock = world.file, world.file.lock
     has_row = lock is not None and lock.handle == flight.awaited
@@ -596,7 +608,7 @@ def explore(processes: int, may: Happening) -> Explored:
 def way_alone(world: World, i: int, lengths: dict[tuple[World, int], int]) -> int:
     """How many steps the flight of process ``i`` makes at most, if nobody else makes any, until it has its answer.
 
-    Or until it waits for an attempt of another who is alive, which is the only thing to wait for. ``lengths`` remembers.
+    Or until it waits for an attempt of another who is alive: the only thing to wait for. ``lengths`` remembers.
     """
     length = lengths.get((world, i))
     if length == 0:

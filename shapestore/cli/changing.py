@@ -39,7 +39,7 @@ def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]]) -> T:
 @click.option("--handle", metavar="HANDLE", help="The handle of the lock, in place of its shape, as `locks` shows it.")
 @shape_options(required=False)
 def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
-    """Free a shape's lock by hand, where its creator hangs.
+    """Free a lock whose creator hangs.
 
     Safe at any time: whoever was creating the shape cannot publish it any more, and the next caller creates it anew.
     """
@@ -65,7 +65,10 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
 @path_argument
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
 def rm(path: str, handles: tuple[str, ...]) -> None:
-    """Drop stored shapes. Whoever asks for one again has it created anew."""
+    """Drop stored shapes.
+
+    Whoever asks for one again has it created anew.
+    """
     with looking_at(path) as seen:
         shapes = [shape_by_handle(seen, handle) for handle in handles]
 
@@ -83,7 +86,10 @@ def rm(path: str, handles: tuple[str, ...]) -> None:
 @click.argument("table")
 @json_option
 def invalidate(path: str, table: str, as_json: bool) -> None:
-    """Drop all shapes of a table whose data has changed. What is being created of it begins again."""
+    """Drop all shapes of a table that has changed.
+
+    What is being created of it begins again.
+    """
     with looking_at(path):
         pass
     dropped = _with_store(path, lambda store: store.invalidate(table))
@@ -98,7 +104,7 @@ def invalidate(path: str, table: str, as_json: bool) -> None:
 @path_argument
 @click.option("--create", is_flag=True, help="Make the file, if there is none.")
 def migrate(path: str, create: bool) -> None:
-    """Bring a store to the schema that this version works with.
+    """Bring a store to this version's schema.
 
     A missing file is made only with --create, so that a mistyped path leaves nothing behind.
     """
@@ -124,10 +130,10 @@ def migrate(path: str, create: bool) -> None:
 @click.option("--force", is_flag=True, help="Even while the file is open elsewhere: writes there wait, or are refused.")
 @json_option
 def vacuum(path: str, force: bool, as_json: bool) -> None:
-    """Delete what is left behind, and give free space back to the file system.
+    """Give free space back to the file system.
 
-    It writes the whole file anew, and takes as much space again while it goes on. Reading goes on too, but writing
-    waits, so it is refused while other stores have the file open.
+    What is left behind is deleted first. The whole file is written anew, which takes as much space again. Reading goes
+    on meanwhile, but writing waits, so it is refused while other stores have the file open.
     """
     try:
         done = vacuum_file(path, beside_others=force)

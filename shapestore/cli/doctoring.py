@@ -17,7 +17,9 @@ _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE
 @click.option("--quick", is_flag=True, help="Do not read every page: finds less damage.")
 @json_option
 def doctor(path: str, quick: bool, as_json: bool) -> None:
-    """Examine a store's file, and say what to do about what is found. Nothing is changed.
+    """Examine a store's file, and say what to do.
+
+    Nothing is changed.
 
     Status: 0 if it is sound, 1 if there is an error or a warning. Notes do not count.
     """

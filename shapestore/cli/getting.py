@@ -38,9 +38,10 @@ from shapestore.stored_shape import StoredShape
 )
 @form_options
 def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) -> None:
-    """Print the rows of a shape: found in the store, or created from a source and kept.
+    """Print the rows of a shape, created if need be.
 
-    The store's file is made if there is none.
+    It is created from the source, unless it is in the store, and then kept there. The store's file is made if there
+    is none.
     """
     creator = CountedSource(source)
     stored = asyncio.run(_get_or_create(path, shape, creator, timeout))

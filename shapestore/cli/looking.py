@@ -7,7 +7,19 @@ from typing import Any
 import click
 
 from shapestore.cli.arguments import json_option, path_argument, shape_by_handle, shape_options
-from shapestore.cli.output import Column, age, ago, duration, now, plain, print_facts, print_json, print_table, short
+from shapestore.cli.output import (
+    Column,
+    age,
+    ago,
+    duration,
+    is_terminal,
+    now,
+    plain,
+    print_facts,
+    print_json,
+    print_table,
+    short,
+)
 from shapestore.cli.row_output import form_options, print_rows
 from shapestore.create_lock import State
 from shapestore.onlooker import looking_at
@@ -64,7 +76,10 @@ def show(path: str, handle: str, as_json: bool) -> None:
 @click.argument("handle")
 @form_options
 def rows(path: str, handle: str, form: str | None) -> None:
-    """Print the rows of a stored shape: a table, JSON lines or CSV."""
+    """Print the rows of a stored shape.
+
+    As a table, as JSON lines or as CSV; one after the other, however many there are.
+    """
     with looking_at(path) as seen:
         print_rows(seen, shape_by_handle(seen, handle), form)
 
@@ -73,7 +88,7 @@ def rows(path: str, handle: str, form: str | None) -> None:
 @path_argument
 @json_option
 def locks(path: str, as_json: bool) -> None:
-    """List what is being created, by whom, and what has just failed.
+    """List what is being created, or has just failed.
 
     An owner is alive if the operating system says so. Callers who wait cost the file nothing, and so are not to be
     seen in it; `history` tells how many were served when a creation is done.
@@ -93,7 +108,10 @@ def locks(path: str, as_json: bool) -> None:
 @limit_option
 @json_option
 def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
-    """List the latest creations and how they ended, the newest first. The last thousand are kept."""
+    """List how the latest creations ended.
+
+    The newest first. The last thousand are kept.
+    """
     with looking_at(path) as seen:
         creations = seen.creations(limit, table)
     if as_json:
@@ -108,7 +126,10 @@ def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
 @shape_options()
 @json_option
 def explain(path: str, shape: Shape, as_json: bool) -> None:
-    """Say what a shape's identity is, whether it is stored, and how it differs from the nearest that is."""
+    """Say why a shape is, or is not, one that is stored.
+
+    Its identity is its canonical text. Where it is not stored, the nearest that is, and how the two differ.
+    """
     with looking_at(path) as seen:
         explanation = seen.explain(shape)
         lock = next((lock for lock in seen.locks() if lock.comparable == shape.comparable), None)
@@ -167,7 +188,7 @@ def _facts(record: Record) -> list[tuple[str, Any]]:
 
 
 def _moment(moment: Any) -> str:
-    return f"{plain(moment)}, {ago(moment)}"
+    return f"{plain(moment)}, {ago(moment)}" if is_terminal() else plain(moment)
 
 
 def _took(creation: CreationRecord) -> str | None:

@@ -26,8 +26,8 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def console() -> Console:
-    return Console(markup=False, emoji=False, highlight=False)
+def console(width: int | None = None) -> Console:
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def say(message: str) -> None:

@@ -19,6 +19,7 @@ from shapestore.onlooker import looking_at, wal_bytes
 from shapestore.records import CreationRecord, LockRecord, OwnerRecord
 
 _LATEST = 10
+_WIDTH_OF_A_PIPE = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class Snapshot:
 @click.option("-n", "--count", "looks", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
 @json_option
 def watch(path: str, interval: float, looks: int | None, as_json: bool) -> None:
-    """Watch a store at work: locks, herds, what is left to be deleted, the write-ahead log. Ctrl-C ends it.
+    """Watch a store at work, until Ctrl-C.
 
-    Where stdout is no terminal, it looks once.
+    Locks, herds, what is left to be deleted, the write-ahead log. Where stdout is no terminal, it looks once.
     """
     live = is_terminal() and not as_json
     if looks is None and not is_terminal():
@@ -121,7 +122,7 @@ def _print(path: str, interval: float, looks: int | None, as_json: bool) -> None
         if as_json:
             print_json(snapshot)
         else:
-            console().print(_view(path, snapshot), soft_wrap=True)
+            console(_WIDTH_OF_A_PIPE).print(_view(path, snapshot))
         looked += 1
 
 

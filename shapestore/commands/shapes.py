@@ -22,7 +22,11 @@ class Delete(Command[bool]):
         gone = await tx.run(queries.DELETE_SHAPES, as_json([command.handle for command in group]))
         await discard(tx, gone)
         handles = {handle for (handle,) in gone}
-        return [command.handle in handles for command in group]
+        answers = []
+        for command in group:
+            answers.append(command.handle in handles)
+            handles.discard(command.handle)  # of two who drop a shape at once, one has dropped it
+        return answers
 
 
 class Invalidate(Command[tuple[int, list[str]]]):

@@ -1,0 +1,71 @@
+"""One creation by itself: what a caller pays beyond the creator's own time when nobody else is there."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from benchmark import peers
+from benchmark.files import another, at_once, new_file, one_row, plain
+from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
+from benchmark.rows import SHAPESTORE, Row, Target
+from benchmark.sizes import Sizes
+from shapestore import ShapeStore
+
+COMMIT = "plain sqlite3, one commit"
+# 1.5 ms where the plain commit takes 26 µs.
+COMMITS = 1_500 / 26
+
+
+async def measure(sizes: Sizes, folder: Path) -> list[Row]:
+    count = sizes.creations
+    async with ShapeStore(new_file(folder)) as store:
+        with closing(plain(str(folder / "plain.db"))) as database:
+            database.execute("CREATE TABLE shapes (key TEXT PRIMARY KEY, value TEXT) STRICT")
+
+            async def shapestore() -> Sample:
+                shapes = [another() for _ in range(count)]
+                with stopwatch() as watch:
+                    for shape in shapes:
+                        await store.get_or_create(shape, at_once)
+                return watch.each(count)
+
+            async def in_a_thread() -> Sample:
+                shapes = [another() for _ in range(count)]
+                with stopwatch() as watch:
+                    for shape in shapes:
+                        await store.get_or_create(shape, one_row)
+                return watch.each(count)
+
+            async def commit() -> Sample:
+                keys = [another().comparable for _ in range(count)]
+                with stopwatch() as watch:
+                    for key in keys:
+                        database.execute("INSERT INTO shapes VALUES (?, ?)", (key, "{}"))
+                return watch.each(count)
+
+            row = await in_turns(
+                "one creation by itself, over the creator's time",
+                "µs",
+                {
+                    SHAPESTORE: shapestore,
+                    "shapestore, creator in a thread": in_a_thread,
+                    COMMIT: commit,
+                    "diskcache.Lock + set": _called(peers.diskcache(folder / "diskcache"), count),
+                    "dogpile dbm": _called(peers.dogpile(folder / "dogpile"), max(5, count // 20)),
+                },
+                repeats=sizes.repeats,
+                targets=[Target(peer=COMMIT, bound=COMMITS)],
+            )
+    return [row]
+
+
+def _called(get: peers.ThreadGet, count: int) -> Sampler:
+    async def sample() -> Sample:
+        keys = [another().comparable for _ in range(count)]
+        with stopwatch() as watch:
+            for key in keys:
+                get(key, dict)
+        return watch.each(count)
+
+    return sample

@@ -1,0 +1,116 @@
+"""Distinct shapes, all created at once: what a creation costs when creators cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from benchmark import peers
+from benchmark.files import another, at_once, new_file, one_row, plain
+from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
+from benchmark.rows import SHAPESTORE, Row, Target
+from benchmark.sizes import Sizes
+from shapestore import ShapeStore
+from shapestore.commands import Claim, Publish
+from shapestore.connection import open_writer
+from shapestore.snapshot import Encoder
+from shapestore.transaction import transact
+from shapestore.writer import MAX_BATCH
+
+STATEMENTS = "the bulk statements alone"
+DISKCACHE = "diskcache.Lock + set"
+DOGPILE = "dogpile dbm"
+
+
+async def measure(sizes: Sizes, folder: Path) -> list[Row]:
+    count = sizes.distinct
+    bulk = await open_writer(new_file(folder), "normal")
+    async with ShapeStore(new_file(folder), create=at_once, max_creating=count) as store:
+        with closing(plain(str(folder / "plain.db"))) as database:
+            database.execute("CREATE TABLE shapes (key TEXT PRIMARY KEY, value TEXT) STRICT")
+
+            async def shapestore() -> Sample:
+                shapes = [another() for _ in range(count)]
+                with stopwatch() as watch:
+                    await asyncio.gather(*map(store.get_or_create, shapes))
+                return watch.a_second(count)
+
+            async def statements() -> Sample:
+                """What the writer does for as many, with nothing around it."""
+                pairs = iter([_claim_and_publish() for _ in range(count)])
+                batches = list(iter(lambda: list(islice(pairs, MAX_BATCH)), []))
+                with stopwatch() as watch:
+                    for batch in batches:
+                        await transact(bulk, "bulk", partial(Claim.apply, [claim for claim, _ in batch]))
+                        await transact(bulk, "bulk", partial(Publish.apply, [publish for _, publish in batch]))
+                return watch.a_second(count)
+
+            async def transactions() -> Sample:
+                keys = [another().comparable for _ in range(count)]
+                with stopwatch() as watch:
+                    for key in keys:
+                        database.execute("INSERT INTO shapes VALUES (?, ?)", (key, "{}"))
+                return watch.a_second(count)
+
+            row = await in_turns(
+                f"{count:,} distinct shapes created at once",
+                "a second",
+                {
+                    SHAPESTORE: shapestore,
+                    STATEMENTS: statements,
+                    DISKCACHE: _called(peers.diskcache(folder / "diskcache"), count // 5),
+                    DOGPILE: _called(peers.dogpile(folder / "dogpile"), max(10, count // 100)),
+                    "cashews disk": _awaited(f"disk://?directory={folder}/cashews", count // 10),
+                    "plain sqlite3, an INSERT a transaction": transactions,
+                },
+                repeats=sizes.repeats,
+                targets=[
+                    Target(peer=DISKCACHE, bound=5, at_least=True),
+                    Target(peer=DOGPILE, bound=100, at_least=True),
+                    Target(peer=STATEMENTS, bound=0.5, at_least=True),
+                ],
+            )
+    await bulk.close()
+    return [row]
+
+
+def _claim_and_publish() -> tuple[Claim, Publish]:
+    shape, handle = another(), secrets.token_hex(16)
+    encoder = Encoder(handle)
+    for row in one_row(shape):
+        encoder.add(row)
+    claim = Claim(shape.comparable, handle, over=None, older=None)
+    return claim, Publish(shape.comparable, shape.table, encoder.rest(), 1, replaces=False, duration_ms=0, followers=0)
+
+
+def _called(get: peers.ThreadGet, count: int) -> Sampler:
+    """In one thread: more of them would only wait for each other."""
+
+    async def sample() -> Sample:
+        keys = [another().comparable for _ in range(count)]
+        with stopwatch() as watch:
+            for key in keys:
+                get(key, dict)
+        return watch.a_second(count)
+
+    return sample
+
+
+def _awaited(url: str, count: int) -> Sampler:
+    async def create(key: str) -> str:
+        return key
+
+    get = peers.cashews(create, url)
+    keys = map("key {}".format, itertools.count())
+
+    async def sample() -> Sample:
+        with stopwatch() as watch:
+            await asyncio.gather(*(get(key) for key in islice(keys, count)))
+        return watch.a_second(count)
+
+    return sample

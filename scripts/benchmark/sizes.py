@@ -1,0 +1,59 @@
+"""How much of everything: enough for figures, or only enough to see that the benchmark works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    repeats: int
+    """Of each contender; of works that take seconds, fewer are made."""
+    long_repeats: int
+    hits: int
+    herds: tuple[int, ...]
+    processes: int
+    callers_a_process: int
+    distinct: int
+    creations: int
+    snapshot_rows: int
+    few_shapes: int
+    many_shapes: int
+    waiters: int
+    followers: tuple[int, ...]
+    growing_herd: tuple[int, ...]
+
+
+FULL = Sizes(
+    repeats=15,
+    long_repeats=5,
+    hits=20_000,
+    herds=(1_000, 10_000),
+    processes=4,
+    callers_a_process=250,
+    distinct=5_000,
+    creations=300,
+    snapshot_rows=1_000_000,
+    few_shapes=1_000,
+    many_shapes=1_000_000,
+    waiters=10_000,
+    followers=(10, 1_000),
+    growing_herd=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000),
+)
+
+QUICK = Sizes(
+    repeats=2,
+    long_repeats=1,
+    hits=1_000,
+    herds=(100, 200),
+    processes=2,
+    callers_a_process=20,
+    distinct=300,
+    creations=50,
+    snapshot_rows=10_000,
+    few_shapes=100,
+    many_shapes=5_000,
+    waiters=2_000,
+    followers=(10, 100),
+    growing_herd=(10, 30, 100),
+)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from example_store import NOW, example_store
+
+
+@pytest.fixture(autouse=True)
+def terminal_of_100_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color", "NO_COLOR": ""}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def example(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The path of the example store, from its folder; the clock stands still."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.time", lambda: NOW)
+    with example_store(empty_store, "shapes.db"):
+        yield "shapes.db"

@@ -1,0 +1,309 @@
+"""OpenTelemetry's metrics and spans of a store, collected by the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onlooker import eventually
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric, NumberDataPoint
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError
+from shapestore.otel import instrument
+
+Point = HistogramDataPoint | NumberDataPoint
+
+ROWS = [{"TrackId": 1}, {"TrackId": 2}]
+
+TRACKS = Shape("Track")
+
+
+class Collector:
+    """The SDK with its exporters in memory."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self._reader])
+        self._exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def instrument(self, store: ShapeStore) -> ShapeStore:
+        return instrument(store, meter_provider=self.meters, tracer_provider=self.tracers)
+
+    def close(self) -> None:
+        self.meters.shutdown()
+        self.tracers.shutdown()
+
+    def metrics(self) -> dict[str, Metric]:
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {metric.name: metric for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics}
+
+    def points(self, name: str) -> list[Any]:
+        metric = self.metrics().get(f"shapestore.{name}")
+        return [] if metric is None else list(metric.data.data_points)
+
+    def value(self, name: str) -> Any:
+        [point] = self.points(name)
+        return point.value
+
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+    def span(self) -> ReadableSpan:
+        [span] = self.spans()
+        return span
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture
+async def store(empty_path: str, collector: Collector) -> AsyncIterator[ShapeStore]:
+    async with collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS)) as store:
+        yield store
+
+
+def facts(thing: ReadableSpan | Point) -> dict[str, Any]:
+    """The attributes, but for the path, which is the same for all."""
+    attributes = dict(thing.attributes or {})
+    assert str(attributes.pop("shapestore.path")).endswith("shapes.db")
+    return attributes
+
+
+def fail(_: Shape) -> list[dict[str, Any]]:
+    raise ValueError("no such album")
+
+
+# Metrics
+
+
+async def test_everything_that_stats_tells_is_a_metric_of_the_same_value(
+    store: ShapeStore, collector: Collector
+) -> None:
+    await asyncio.gather(*(store.get_or_create(TRACKS) for _ in range(5)))
+    await store.get_or_create(TRACKS)
+    told = dataclasses.asdict(store.stats)
+    assert (told["hits"], told["followers"], told["created"]) == (1, 4, 1)
+    assert {name: collector.value(name) for name in told} == told
+
+
+async def test_counts_only_grow_and_gauges_come_and_go_with_the_open_store(
+    empty_path: str, collector: Collector
+) -> None:
+    store = collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS))
+    for opened in (1, 2):
+        async with store:
+            await store.get_or_create(Shape(f"table {opened}"))
+            await store.get_or_create(Shape(f"table {opened}"))
+            assert collector.value("in_flight") == 0
+        assert (collector.value("hits"), collector.value("created")) == (opened, opened)
+        assert collector.points("in_flight") == collector.points("wal_bytes") == []
+
+
+async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_told(
+    empty_path: str, collector: Collector
+) -> None:
+    for _ in range(2):  # a store object for each life of an app, as a lifespan makes it
+        async with collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS)) as store:
+            await store.get_or_create(TRACKS)
+            await store.get_or_create(TRACKS)
+        del store
+    assert (collector.value("hits"), collector.value("created")) == (3, 1)
+
+
+async def test_stores_of_several_files_are_told_apart(tmp_path: Path, collector: Collector) -> None:
+    for name in ("a", "b"):
+        async with collector.instrument(ShapeStore(tmp_path / name, create=lambda _: ROWS)) as store:
+            await store.get_or_create(TRACKS)
+    paths = [point.attributes["shapestore.path"] for point in collector.points("created")]
+    assert paths == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+async def test_a_store_that_is_instrumented_twice_is_counted_once(store: ShapeStore, collector: Collector) -> None:
+    assert collector.instrument(store) is store
+    await store.get_or_create(TRACKS)
+    assert collector.value("created") == collector.points("creation.duration")[0].count == len(collector.spans()) == 1
+
+
+async def test_how_long_a_creation_took_and_its_rows_are_told_by_table(store: ShapeStore, collector: Collector) -> None:
+    await store.get_or_create(TRACKS)
+    [duration], [rows] = collector.points("creation.duration"), collector.points("creation.rows")
+    assert facts(duration) == facts(rows) == {"shapestore.table": "Track"}
+    assert (duration.count, rows.count, rows.sum) == (1, 1, 2)
+    assert 0 <= duration.sum < 30
+
+
+async def test_a_failure_is_measured_by_the_type_of_its_error(store: ShapeStore, collector: Collector) -> None:
+    with pytest.raises(CreateFailedError):
+        await store.get_or_create(TRACKS, fail)
+    [duration] = collector.points("creation.duration")
+    assert facts(duration) == {"shapestore.table": "Track", "error.type": "ValueError"}
+    assert (duration.count, collector.value("failed"), collector.points("creation.rows")) == (1, 1, [])
+
+
+async def test_checkpoints_are_counted(store: ShapeStore, collector: Collector) -> None:
+    await store.get_or_create(TRACKS)
+    await store.close()
+    assert collector.value("checkpoints") == 1
+
+
+def test_every_metric_has_a_unit_and_a_description(collector: Collector, tmp_path: Path) -> None:
+    names = {field.name for field in dataclasses.fields(Stats)}
+    collector.instrument(ShapeStore(tmp_path / "never opened"))
+    metrics = collector.metrics()
+    assert {name.removeprefix("shapestore.") for name in metrics} == names - {"in_flight", "queue_depth", "wal_bytes"}
+    assert all(metric.unit and metric.description for metric in metrics.values())
+
+
+# Spans
+
+
+async def test_an_attempt_is_one_span_from_its_claim_to_its_publication(
+    store: ShapeStore, collector: Collector
+) -> None:
+    answers = await asyncio.gather(*(store.get_or_create(TRACKS) for _ in range(5)))
+    span = collector.span()
+    assert span.name == "create Track"
+    assert facts(span) == {
+        "shapestore.table": "Track",
+        "shapestore.handle": answers[0].handle,
+        "shapestore.row_count": 2,
+        "shapestore.followers": 4,
+        "shapestore.outcome": "created",
+    }
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.start_time < span.end_time
+
+
+async def test_the_span_is_the_first_callers_child_and_the_creators_parent(
+    store: ShapeStore, collector: Collector
+) -> None:
+    tracer = trace.get_tracer("an app", tracer_provider=collector.tracers)
+
+    async def on_the_loop(_: Shape) -> list[dict[str, Any]]:
+        return in_a_thread(_)
+
+    def in_a_thread(_: Shape) -> list[dict[str, Any]]:
+        with tracer.start_as_current_span("query"):
+            return ROWS
+
+    for create in (on_the_loop, in_a_thread):
+        with tracer.start_as_current_span("request"):
+            await store.get_or_create(Shape(create.__name__), create)
+            here = trace.get_current_span()
+            assert isinstance(here, ReadableSpan)
+            assert here.name == "request"
+        query, attempt, request = collector.spans()[-3:]
+        assert query.parent == attempt.get_span_context()
+        assert attempt.parent == request.get_span_context()
+        assert request.parent is None
+
+
+async def test_a_span_of_a_failure_says_what_failed(store: ShapeStore, collector: Collector) -> None:
+    with pytest.raises(CreateFailedError):
+        await store.get_or_create(TRACKS, fail)
+    span = collector.span()
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no such album")
+    assert span.attributes is not None
+    assert (span.attributes["shapestore.outcome"], span.attributes["error.type"]) == ("failed", "ValueError")
+
+
+async def test_a_superseded_attempt_has_its_span_and_the_next_one_is_not_its_child(
+    store: ShapeStore, collector: Collector
+) -> None:
+    running: list[asyncio.Event] = []
+
+    async def create(_: Shape) -> list[dict[str, Any]]:
+        running.append(asyncio.Event())
+        await running[-1].wait()
+        return ROWS
+
+    caller = asyncio.create_task(store.get_or_create(TRACKS, create))
+    await eventually(lambda: len(running) == 1)
+    await store.release_lock(TRACKS)
+    await eventually(lambda: len(running) == 2)
+    running[1].set()
+    await caller
+    first, second = collector.spans()
+    assert [facts(span)["shapestore.outcome"] for span in (first, second)] == ["superseded", "created"]
+    assert (first.parent, second.parent) == (None, None)
+
+
+async def test_an_attempt_that_takes_over_says_over_which(
+    store: ShapeStore, empty_path: str, collector: Collector
+) -> None:
+    with closing(sqlite3.connect(empty_path, isolation_level=None)) as connection:
+        connection.execute(
+            "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
+            " VALUES (?, 'Track', 'in_progress', 'who is dead', 'left behind', 0)",
+            (TRACKS.comparable,),
+        )
+    await store.get_or_create(TRACKS)
+    assert facts(collector.span())["shapestore.over"] == "left behind"
+    assert collector.value("takeovers") == 1
+
+
+async def test_an_attempt_that_the_closing_of_the_store_ends_has_its_span(
+    store: ShapeStore, collector: Collector
+) -> None:
+    running = asyncio.Event()
+
+    async def create(_: Shape) -> list[dict[str, Any]]:
+        running.set()
+        await asyncio.Event().wait()
+        return ROWS
+
+    caller = asyncio.create_task(store.get_or_create(TRACKS, create))
+    await running.wait()
+    await store.close()
+    with pytest.raises(StoreClosedError):
+        await caller
+    assert facts(collector.span())["shapestore.outcome"] == "abandoned"
+
+
+# What it costs, and what it needs
+
+
+async def test_a_hit_tells_nothing(store: ShapeStore) -> None:
+    await store.get_or_create(TRACKS)
+    told: list[object] = []
+    store._telemetry.tell_also(told.append)
+    for _ in range(100):
+        await store.get_or_create(TRACKS)
+    assert (told, store.stats.hits) == ([], 100)
+
+
+def test_without_opentelemetry_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['opentelemetry'] = None; import shapestore, shapestore.otel"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    said = "ImportError: shapestore.otel needs OpenTelemetry's API: pip install 'shapestore[otel]'"
+    assert ran.stderr.splitlines()[-1] == said
+
+
+def test_a_store_that_is_not_instrumented_does_not_import_opentelemetry() -> None:
+    program = "import sys, shapestore.store; print('opentelemetry' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
