@@ -112,7 +112,7 @@ class CorruptStoreError(ShapeStoreError):
 
 
 class ForkedStoreError(ShapeStoreError):
-    """The store was opened before a fork and is used in the child; or the child opens the file that its parent has open.
+    """The store was opened before a fork and is used in the child; or the child opens the file its parent has open.
 
     Open a store in each process, after the fork.
     """

@@ -20,8 +20,8 @@ def opening(path: str) -> None:
     """Note that this process opens the file at the real ``path``. Raises ForkedStoreError if a parent has it open."""
     if path in _inherited:
         raise ForkedStoreError(
-            f"{path!r} was open in the parent of this process at the fork, and SQLite cannot open it here again without "
-            "harm: fork before opening the store, or start processes by the methods spawn or forkserver"
+            f"{path!r} was open in the parent of this process at the fork, and SQLite cannot open it here again "
+            "without harm: fork before opening the store, or start processes by the methods spawn or forkserver"
         )
     _open_here[path] += 1
 

@@ -47,7 +47,7 @@ class _Caller:
         """The handle last seen of each churned key."""
 
     async def call_until_stopped(self) -> None:
-        while not os.path.exists(self._stop):  # noqa: ASYNC240 - a look at a file blocks for microseconds
+        while not os.path.exists(self._stop):
             await self._call()
         os.close(self._history)
 

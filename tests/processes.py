@@ -32,11 +32,11 @@ PATIENCE = 60.0
 NEVER = "/nonexistent/file"
 
 
-class Refused(Exception):  # noqa: N818 - the worker's error, by name
+class Refused(Exception):
     """A worker's command raised; ``str`` of it is "Type: message"."""
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """The worker ended before it answered."""
 
 
@@ -172,7 +172,7 @@ class Worker:
     # --- what many tests do
 
     def lead(self, key: str, rows: int = 0, **options: Any) -> Future[Any]:
-        """Have it lead, write so many rows, and then wait for ever, unless ``until`` names a file that will be there."""
+        """Have it lead, write so many rows, and then wait for ever, unless ``until`` names a file to come."""
         begun = self.creations
         answer = self.send("get_or_create", **{"key": key, "rows": rows + 3, "before": rows, "until": NEVER} | options)
         self.wait_for_creations(begun + 1)
@@ -293,8 +293,8 @@ def assert_sound(path: str | Path) -> None:
     with _connected(path, "rw") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         short = connection.execute(
-            "SELECT handle, row_count, (SELECT count(*) FROM shape_rows WHERE shape_rows.handle = shapes.handle) AS found"
-            " FROM shapes WHERE found <> row_count"
+            "SELECT handle, row_count, (SELECT count(*) FROM shape_rows WHERE shape_rows.handle = shapes.handle)"
+            " AS found FROM shapes WHERE found <> row_count"
         )
         assert short.fetchall() == []
         [(total, stored)] = connection.execute("SELECT value, (SELECT count(*) FROM shapes) FROM totals")

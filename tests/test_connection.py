@@ -103,10 +103,10 @@ async def test_readers_read_on_while_another_writes_and_see_what_is_committed(fi
     await writer.execute_fetchall("BEGIN IMMEDIATE")
     await writer.execute_fetchall("INSERT INTO numbers VALUES (1)")
     assert look.execute("SELECT n FROM numbers").fetchall() == []
-    assert await pages.execute_fetchall("SELECT n FROM numbers") == []
+    assert list(await pages.execute_fetchall("SELECT n FROM numbers")) == []
     await writer.execute_fetchall("COMMIT")
     assert look.execute("SELECT n FROM numbers").fetchall() == [(1,)]
-    assert await pages.execute_fetchall("SELECT n FROM numbers") == [(1,)]
+    assert list(await pages.execute_fetchall("SELECT n FROM numbers")) == [(1,)]
     look.close()
     await pages.close()
     await writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_leaders_that_die_one_after_another_leave_the_key_to_the_last(workers: W
     alive = workers.open(path, 4)
     waiting = {worker: worker.send("get_or_create", key="key", until=f"{path}-go", callers=20) for worker in alive}
     while len(alive) > 1:
-        leader = until(lambda: next((worker for worker in alive if worker.creations), None), "one of them leads")
+        [leader] = until(lambda: [worker for worker in alive if worker.creations], "one of them leads")
         assert [worker.creations for worker in alive].count(1) == 1
         leader.kill()
         alive.remove(leader)
@@ -222,6 +223,10 @@ def test_a_failure_whose_owner_closed_is_no_more(workers: Workers, path: str) ->
     other.call("get_or_create", key="key")
 
 
+def half_written(path: str, key: str) -> bool:
+    return rows_of(path, attempt_of(path, key)) == CHUNK_ROWS
+
+
 def test_the_next_open_clears_away_the_dead_with_all_they_left(workers: Workers, path: str) -> None:
     dead = workers.open(path, 3, failure_grace=3600)
     kept = dead[0].call("get_or_create", key="kept")
@@ -230,7 +235,7 @@ def test_the_next_open_clears_away_the_dead_with_all_they_left(workers: Workers,
     with pytest.raises(Refused, match="no such luck"):
         dead[2].call("get_or_create", key="failed", fails="no such luck")
     for key in ("kept", "new"):
-        until(lambda key=key: rows_of(path, attempt_of(path, key)) == CHUNK_ROWS, "half of the rows are in the file")
+        until(partial(half_written, path, key), "half of the rows are in the file")
     for worker in dead:
         worker.kill()
     assert len(owner_files(path)) == read(path, "SELECT count(*) FROM owners")[0] == 3

@@ -1,4 +1,4 @@
-"""Processes killed at random points under load: nothing acknowledged is lost, nothing half-made is seen, no key is stuck."""
+"""Processes killed at random points under load: nothing acknowledged is lost, nothing half-made seen, no key stuck."""
 
 from __future__ import annotations
 

@@ -66,7 +66,12 @@ BAD = {
     "made by nobody": [get(1, 2, "a")],
     "made by one who was dead by then": [create(1, 2, UNKNOWN), get(3, 4, None), get(5, 6, "a")],
     "one unknown creation, two handles": [create(1, 9, UNKNOWN), get(2, 3, "a"), get(4, 5, "b")],
-    "an unknown deletion after its time": [create(1, 2, "a"), delete(3, 4, "a", UNKNOWN), get(5, 6, "a"), get(7, 8, None)],
+    "an unknown deletion after its time": [
+        create(1, 2, "a"),
+        delete(3, 4, "a", UNKNOWN),
+        get(5, 6, "a"),
+        get(7, 8, None),
+    ],
     "one good key and a bad one": [create(1, 2, "a", "one"), create(1, 2, "b", "two"), get(3, 4, None, "two")],
 }
 
@@ -142,7 +147,7 @@ def test_the_search_says_what_trying_every_order_says() -> None:
 
 
 def long_history(calls: int) -> list[Call]:
-    """One that is linearizable: each call takes its effect at a moment of its own, and lasts for a while around that."""
+    """One that is linearizable: each call takes its effect at a moment of its own, and lasts a while around that."""
     random = Random(1)
     history: list[Call] = []
     held = None

@@ -1,4 +1,4 @@
-"""A process that is stopped is alive, for however long: nobody takes over from it, and it does no harm when it goes on."""
+"""A process that is stopped is alive, however long: nobody takes over from it, and it does no harm when it goes on."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from processes import (
     until,
 )
 
+from shapestore.gate import Gate
 from shapestore.snapshot import CHUNK_ROWS
 
 MANY = CHUNK_ROWS + 500
@@ -243,7 +244,8 @@ def test_closing_ends_though_the_gate_is_held_by_one_who_is_stopped(workers: Wor
 def failure_of_a_stopped_owner(owner: Worker, path: str, window_ms: int) -> str:
     with pytest.raises(Refused, match="no such luck"):
         owner.call("get_or_create", key="key", fails="no such luck")
-    owner.stop()
+    with Gate(str(Path(path).resolve())).hold_blocking():  # so that it is not stopped inside a transaction
+        owner.stop()
     edit(path, "UPDATE create_locks SET retry_after_ms = ?", window_ms)
     return attempt_of(path, "key")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the database that the examples read."""
     monkeypatch.chdir(tmp_path)
     connection = sqlite3.connect("chinook.db")
@@ -29,7 +29,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     )
     connection.commit()
     connection.close()
-    yield tmp_path
+    return tmp_path
 
 
 def test_the_examples_run(reader_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,8 +43,6 @@ def test_the_examples_run(reader_folder: Path, capsys: pytest.CaptureFixture[str
 
 def run(block: str, namespace: dict[str, Any]) -> None:
     """Run a block; one with ``await`` outside a function runs in an event loop of its own."""
-    import asyncio
-
     code = compile(block, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(code, namespace)
     if result is not None:

@@ -117,7 +117,7 @@ class ViolationError(Exception):
     """A promise is broken."""
 
 
-def apply(file: File, command: Command) -> tuple[File, Answer]:  # noqa: PLR0912 - a table of cases
+def apply(file: File, command: Command) -> tuple[File, Answer]:
     """What a command makes of the file, and its answer."""
     lock = file.lock
     under_way = lock if lock is not None and lock.state is State.IN_PROGRESS else None

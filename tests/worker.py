@@ -1,4 +1,4 @@
-"""A process with a store of its own, told what to do by JSON lines on its stdin; it answers by JSON lines on its stdout.
+"""A process with a store of its own, told what to do by JSON lines on its stdin; it answers by such on its stdout.
 
     {"id": 1, "do": "open", "path": "shapes.db"}         ->  {"id": 1, "ok": null}
     {"id": 2, "do": "get", "key": "a"}                   ->  {"id": 2, "ok": "7a0f..."}
@@ -117,8 +117,8 @@ class Worker:
 
     # --- accidents
 
-    async def signal_at(self, statement: str = "", signal: str = "SIGKILL", nth: int = 1) -> None:  # noqa: A002
-        """Send this process a signal when, for the nth time from now, its store is about to run a statement that begins so.
+    async def signal_at(self, statement: str = "", signal: str = "SIGKILL", nth: int = 1) -> None:
+        """Send this process a signal when its store is, for the nth time from now, about to run a statement so begun.
 
         A statement that runs several times on end counts once: for all rows of a batch, and with the triggers it fires.
         """
