@@ -98,8 +98,7 @@ class Attempt:
         """
         task = creation.start()
         self._flights.creating(task)
-        task.add_done_callback(lambda _: self._flights.slots.give_back(place))
-        task.add_done_callback(lambda _: self._sleeper.wake())
+        task.add_done_callback(lambda _: self._has_ended(place))
         deadline = self._claimed_at + self._flights.create_timeout
         while not task.done():
             left = deadline - time.monotonic()
@@ -116,6 +115,10 @@ class Attempt:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+    def _has_ended(self, place: asyncio.Future[None]) -> None:
+        self._flights.slots.give_back(place)
+        self._sleeper.wake()
 
     async def _publish(self, rest: Chunk, row_count: int) -> None:
         comparable, followers, duration_ms = self._shape.comparable, self._followers(), self._duration_ms()

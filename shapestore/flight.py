@@ -149,7 +149,8 @@ class Flight:
         """Lead, if one of the ``max_creating`` places is free; else wait for one, and look again before claiming."""
         if self._place is None:
             self._place = self._flights.slots.ask()
-            self._place.add_done_callback(lambda _: self.wake())
+            if not self._place.done():
+                self._place.add_done_callback(lambda _: self.wake())
         if not self._place.done():
             await self._pause(*_PAUSES_FOR_A_PLACE)
             return

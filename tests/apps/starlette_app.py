@@ -1,0 +1,41 @@
+"""The tracks of an album over HTTP, read from a slow database once, however many ask, in however many processes.
+
+Run it by ``uvicorn starlette_app:app --workers 3``.
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from shapestore import Shape, ShapeStore, ShapeStoreError, SQLSource
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[dict[str, ShapeStore]]:
+    async with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+        yield {"store": store}
+
+
+async def tracks(request: Request) -> JSONResponse:
+    store: ShapeStore = request.state.store
+    album = request.path_params["album"]
+    stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
+    return JSONResponse([row async for row in store.rows(stored.handle)])
+
+
+async def unavailable(request: Request, error: Exception) -> JSONResponse:
+    """The database is down or too slow: say so, and when it is worth while to ask again."""
+    retry_after = math.ceil(getattr(error, "retry_after", 1.0))
+    return JSONResponse({"error": str(error)}, 503, {"Retry-After": str(retry_after)})
+
+
+app = Starlette(
+    routes=[Route("/albums/{album:int}/tracks", tracks)],
+    exception_handlers={ShapeStoreError: unavailable},
+    lifespan=lifespan,
+)

@@ -1,0 +1,149 @@
+"""The example apps as people run them: several uvicorn workers over one file, and a herd over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+APPS = Path(__file__).resolve().parent / "apps"
+
+NAMES = ["starlette_app", "fastapi_app"]
+
+WORKERS = 3
+CALLERS = 200
+
+# Nothing takes nearly as long; it only keeps a test that hangs from hanging for ever.
+PATIENCE = 60.0
+
+
+class Server:
+    """``uvicorn --workers``, on a port that the system chose."""
+
+    # A worker on a slow machine is not to be taken for one that hangs.
+    PATIENT = (f"--timeout-worker-healthcheck={PATIENCE:.0f}",)
+
+    def __init__(self, app: str, folder: Path) -> None:
+        self.path = folder / "shapes.db"
+        self._said: list[str] = []
+        self._heard = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", f"{app}:app", f"--workers={WORKERS}", "--port=0", *self.PATIENT],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": f"{APPS}{os.pathsep}{APPS.parent.parent}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._heard:
+                self._said.append(line)
+                self._heard.notify_all()
+
+    @property
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def wait_until_ready(self) -> None:
+        with self._heard:
+            self._heard.wait_for(lambda: self.said.count("Application startup complete") == WORKERS, PATIENCE)
+        assert self.said.count("Application startup complete") == WORKERS, self.said
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.said)
+        assert found, self.said
+        return found[0]
+
+    def stop(self) -> None:
+        """Stop it as a service manager does."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+        self._listener.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+
+@pytest.fixture(params=NAMES)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    make_slow_database(tmp_path / "chinook.db")
+    server = Server(request.param, tmp_path)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def make_slow_database(path: Path) -> None:
+    """A ``Track`` that takes a while to read, and reads differently each time."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE VIEW "Track" AS
+            WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count LIMIT 2000000)
+            SELECT n AS "TrackId", 1 AS "AlbumId", hex(randomblob(8)) AS "Name" FROM count WHERE n % 200000 = 0;
+        """)
+
+
+def read(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+async def test_a_herd_over_http_on_several_workers_is_one_creation(server: Server) -> None:
+    pids = read(server.path, "SELECT DISTINCT pid FROM owners")
+    assert len(pids) == WORKERS
+    limits = httpx.Limits(max_connections=CALLERS)
+    async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=PATIENCE, trust_env=False) as client:
+        answers = await asyncio.gather(*(client.get("/albums/1/tracks") for _ in range(CALLERS)))
+        missing = await client.get("/albums/2/tracks")
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    rows = answers[0].json()
+    assert [row["TrackId"] for row in rows] == [200_000 * number for number in range(1, 11)]
+    assert missing.json() == []
+
+    server.stop()
+    assert read(server.path, "SELECT outcome, row_count FROM creations ORDER BY number") == [
+        ("created", 10),
+        ("created", 0),
+    ]
+    assert read(server.path, "SELECT * FROM owners UNION ALL SELECT handle, 0, '', '', 0 FROM create_locks") == []
+    assert os.listdir(f"{server.path}-owners") == []
+    assert "Traceback" not in server.said
+    assert server.said.count("Application shutdown complete") == WORKERS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_when_the_database_is_down_callers_are_told_when_to_come_back(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(APPS)
+    sqlite3.connect("chinook.db").close()
+    with TestClient(importlib.import_module(name).app) as client:
+        answer = client.get("/albums/1/tracks")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "no such table: Track" in answer.json()["error"]
