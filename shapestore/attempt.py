@@ -131,11 +131,12 @@ class Attempt:
                 replaces=self._older is not None,
                 duration_ms=duration_ms,
                 followers=followers,
+                tell=lambda at_ms: self._waiters.answer(from_row(self.handle, self._shape, row_count, at_ms)),
             )
         )
         if created_at_ms is None:
             raise SupersededError(self.handle)
-        self._waiters.answer(from_row(self.handle, self._shape, row_count, created_at_ms))
+        self._flights.reads.read(self.handle)
         self._flights.after_publish()
         self._flights.telemetry.was_created(events.Created(comparable, self.handle, row_count, duration_ms, followers))
 

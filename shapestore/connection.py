@@ -7,6 +7,7 @@ implicit transactions (``isolation_level=None``), and no trust in functions that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -74,7 +75,14 @@ def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
 async def _connect(uri: str) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
     _stop_when_the_main_thread_ends(connection)
-    return await connection
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # Its thread opens the file all the same, and whoever was cancelled will not close it.
+        with contextlib.suppress(sqlite3.Error):
+            await (await opening).close()
+        raise
 
 
 def _connector(uri: str) -> Callable[[], sqlite3.Connection]:

@@ -121,6 +121,7 @@ class Flight:
                 assert stored is not None
                 if stored.handle == self._awaited:
                     flights.reads.followed(stored.handle, len(self._waiters))
+                flights.reads.read(stored.handle)
                 self._waiters.answer(stored)
             case create_lock.Fail(failure):
                 self._waiters.refuse(failure.as_error())

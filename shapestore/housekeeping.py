@@ -109,15 +109,13 @@ class Housekeeping:
         """Drop what was least recently read, beyond ``max_shapes``, in batches."""
         if self._max_shapes is None:
             return
-        over = self._reader.stored_count() - self._max_shapes
-        if over <= 0:
-            return
-        await self.note()
-        evicted = ["not yet known"]
-        while over > 0 and evicted:
-            evicted = await self._writer.submit(Evict(min(over, EVICTED_AT_ONCE), self._reads.spared()))
+        if self._reader.stored_count() > self._max_shapes:
+            await self.note()
+        while self._reader.stored_count() > self._max_shapes:
+            evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._reads.spared))
+            if not evicted:
+                break
             self._telemetry.has_evicted(evicted)
-            over = self._reader.stored_count() - self._max_shapes
 
     async def _free_orphans(self) -> None:
         """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed."""

@@ -31,11 +31,12 @@ NEXT_DISCARDED = "SELECT handle FROM discarded LIMIT 1"
 
 # --- reads: pages, on the reader's thread -----------------------------------------------------------------------
 
-# (handle, after, limit): no rows once the shape is gone, though its rows are not all deleted yet.
+# (handle, after, count): no rows once the shape is gone, though its rows are not all deleted yet.
 ROWS = """
     SELECT value FROM shape_rows
-    WHERE handle = ?1 AND position > ?2 AND EXISTS (SELECT 1 FROM shapes WHERE shapes.handle = ?1)
-    ORDER BY position LIMIT ?3
+    WHERE handle = ?1 AND position > ?2 AND position <= ?2 + ?3
+      AND EXISTS (SELECT 1 FROM shapes WHERE shapes.handle = ?1)
+    ORDER BY position
 """
 
 # (after this handle, limit)

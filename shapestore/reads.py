@@ -15,9 +15,14 @@ class Reads:
 
     def __init__(self) -> None:
         self.recent: dict[str, None] = {}
-        """Handles in the order of their first reading."""
+        """Handles in the order of their last reading."""
         self._followers: Counter[str] = Counter()
         self._going_on: Counter[str] = Counter()
+
+    def read(self, handle: str) -> None:
+        """A shape was given to a caller, or its rows are."""
+        self.recent.pop(handle, None)
+        self.recent[handle] = None
 
     def followed(self, handle: str, callers: int) -> None:
         """So many callers of ours were served by another store's attempt."""

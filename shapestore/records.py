@@ -37,10 +37,19 @@ class OwnerRecord:
     """An open store, or one that died."""
 
     owner: str
-    process: str
-    """In words: "process 42 (app.py) on host"."""
+    pid: int | None
+    """None, as all that follows, if the owner is in no list of owners any more."""
+    program: str | None
+    hostname: str | None
     alive: bool
     opened_at: datetime | None
+
+    @property
+    def process(self) -> str:
+        """In words."""
+        if self.pid is None:
+            return "a store that is gone"
+        return f"process {self.pid} ({self.program}) on {self.hostname}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,7 @@ def shape_record(row: Sequence[Any]) -> ShapeRecord:
 def owner_record(row: Sequence[Any], *, alive: bool) -> OwnerRecord:
     """From the columns of ``OWNER_COLUMNS``."""
     owner, pid, program, hostname, opened_at_ms = row
-    process = "a store that is gone" if pid is None else f"process {pid} ({program}) on {hostname}"
-    return OwnerRecord(owner, process, alive, _at(opened_at_ms))
+    return OwnerRecord(owner, pid, program, hostname, alive, _at(opened_at_ms))
 
 
 def lock_record(row: Sequence[Any], owner: OwnerRecord) -> LockRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -65,6 +66,8 @@ class ShapeStore:
     ) -> None:
         if create is not None:
             check_creator(create)
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event is a callable that takes an Event, not {type(on_event).__name__}")
         self._path = path
         self._create = create
         self._wait_timeout = seconds("wait_timeout", wait_timeout)
@@ -151,7 +154,7 @@ class ShapeStore:
             stored = await session.reader.find(shape)
             if stored is not None:
                 session.telemetry.hits += 1
-                session.reads.recent[stored.handle] = None
+                session.reads.read(stored.handle)
                 return stored
         flight = session.flights.join(shape, self._creator(create))
         return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
@@ -165,10 +168,16 @@ class ShapeStore:
         may have been read before the call. A failure leaves the old shape as it is. Raises as get_or_create does.
         """
         session = self._live()
+        until = time.monotonic() + (self._wait_timeout if timeout is None else seconds("timeout", timeout))
         stored = await session.reader.find(_shape(shape))
         older = None if stored is None else stored.handle
-        flight = session.flights.join(shape, self._creator(create), refreshing=True, older=older)
-        return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
+        creator = self._creator(create)
+        while True:
+            flight = session.flights.join(shape, creator, refreshing=True, older=older)
+            fresh = await flight.wait(max(0.0, until - time.monotonic()))
+            # One that was under way may only now have seen the very shape that is to be replaced.
+            if fresh.handle != older:
+                return fresh
 
     async def get(self, shape: Shape) -> StoredShape | None:
         """The stored shape, or None. Creates nothing and waits for nothing."""
@@ -191,7 +200,7 @@ class ShapeStore:
         stored = await session.reader.find_handle(text("handle", handle))
         if stored is None:
             raise ShapeGoneError(handle)
-        session.reads.recent[handle] = None
+        session.reads.read(handle)
         with session.reads.going_on(handle):
             while after < stored.row_count:
                 for row in await self._live().reader.rows(stored, after, batch_size):
@@ -253,8 +262,11 @@ class ShapeStore:
 
         Safe at any time: whoever was creating it cannot publish it any more; the next caller creates it anew.
         """
-        session = self._live()
-        released = await session.writer.submit(Release(_shape(shape).comparable), refusable=True)
+        return await asyncio.shield(asyncio.create_task(self._release(self._live(), _shape(shape))))
+
+    @staticmethod
+    async def _release(session: Session, shape: Shape) -> bool:
+        released = await session.writer.submit(Release(shape.comparable), refusable=True)
         if released is None:
             return False
         session.flights.supersede([released])

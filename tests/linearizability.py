@@ -12,10 +12,13 @@ Keys are independent of each other, so each is judged by itself.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
+from operator import or_
 from typing import Literal
 
 
@@ -106,61 +109,74 @@ def unexplained(history: Iterable[Call]) -> list[str]:
 
 
 def _has_an_order(calls: list[Call]) -> bool:
-    """Search, depth first, for an order of the calls of one key.
-
-    A call may be next if no call that is still to come returned before it was invoked. One of unknown outcome may be
-    left out. Calls are numbered by the time of invocation; a set of numbers is the bits of an int.
-    """
-    calls = sorted(calls, key=lambda call: call.invoked)
-    needed = sum(1 << number for number, call in enumerate(calls) if call.result is not Outcome.UNKNOWN)
+    """Search, depth first, for an order of the calls of one key."""
+    search = _Search(calls)
     to_try = [(0, _Key())]
     seen = set(to_try)
     while to_try:
         done, key = to_try.pop()
-        if done & needed == needed:
+        if search.is_complete(done):
             return True
-        for state in _steps(calls, done, key, needed):
-            if state not in seen:
-                seen.add(state)
-                to_try.append(state)
+        for step in search.steps(done, key):
+            if step not in seen:
+                seen.add(step)
+                to_try.append(step)
     return False
 
 
-def _steps(calls: list[Call], done: int, key: _Key, needed: int) -> list[tuple[int, _Key]]:
-    """Where the search may go on; what is last is to be tried first.
+class _Search:
+    """The calls of one key, numbered by the time of their invocation; a set of them is the bits of an int.
 
-    A call that changes nothing may as well be next as later, so that nothing else need be tried. Of several that would
-    make the same, one may stand for all: the others then find it, and of unknown ones, what can last longest is kept.
-    Calls of unknown outcome come in only where the others do not explain everything.
+    A call may be next if none that is still to come returned before it was invoked. One of unknown outcome may be left
+    out; it counts as done as soon as its time is over, so that it makes no difference any more whether it was.
     """
-    steps = []
-    made: set[tuple[bool, _Key]] = set()
-    for number in sorted(_may_be_next(calls, done), key=lambda number: calls[number].returned):
-        call, is_needed = calls[number], bool(needed >> number & 1)
-        for after in _after(key, call):
-            step = (done | 1 << number, after)
-            if after == key:
-                return [step]
-            if call.kind == "get_or_create":
-                if (is_needed, after) in made:
-                    continue
-                made.add((is_needed, after))
-            steps.append((is_needed, step))
-    return [step for _, step in sorted(steps, key=lambda entry: entry[0])]
 
+    def __init__(self, calls: list[Call]) -> None:
+        self._calls = sorted(calls, key=lambda call: call.invoked)
+        self._needed = sum(1 << n for n, call in enumerate(self._calls) if call.result is not Outcome.UNKNOWN)
+        unknown = sorted((call.returned, n) for n, call in enumerate(self._calls) if call.result is Outcome.UNKNOWN)
+        self._times = [time for time, _ in unknown]
+        self._over = list(accumulate((1 << n for _, n in unknown), or_, initial=0))
+        """By how many unknown calls' times are over: which these are."""
 
-def _may_be_next(calls: list[Call], done: int) -> Iterator[int]:
-    first = (~done & (done + 1)).bit_length() - 1  # the first that is not done
-    latest = calls[done.bit_length() - 1].invoked if done else -1  # the time of the latest that is
-    first_return: int | None = None
-    for number, call in enumerate(calls[first:], first):
-        if first_return is not None and call.invoked > first_return:
-            return
-        if done >> number & 1:
-            continue
-        if call.result is Outcome.UNKNOWN:
-            if call.returned >= latest:
+    def is_complete(self, done: int) -> bool:
+        return done & self._needed == self._needed
+
+    def steps(self, done: int, key: _Key) -> list[tuple[int, _Key]]:
+        """Where the search may go on; what is last is to be tried first.
+
+        A call that changes nothing may as well be next as later, so that nothing else need be tried. Of several that
+        would make the same, one may stand for all: the others then find it, and of unknown ones, what can last longest
+        is kept. Calls of unknown outcome come in only where the others do not explain everything.
+        """
+        steps = []
+        made: set[tuple[bool, _Key]] = set()
+        for number in sorted(self._may_be_next(done), key=lambda number: self._calls[number].returned):
+            call, is_needed = self._calls[number], bool(self._needed >> number & 1)
+            for after in _after(key, call):
+                step = (self._done(done | 1 << number), after)
+                if after == key:
+                    return [step]
+                if call.kind == "get_or_create":
+                    if (is_needed, after) in made:
+                        continue
+                    made.add((is_needed, after))
+                steps.append((is_needed, step))
+        return [step for _, step in sorted(steps, key=lambda entry: entry[0])]
+
+    def _may_be_next(self, done: int) -> Iterator[int]:
+        number = (~done & (done + 1)).bit_length() - 1  # the first that is not done
+        first_return: int | None = None
+        while number < len(self._calls):
+            call = self._calls[number]
+            if first_return is not None and call.invoked > first_return:
+                return
+            if not done >> number & 1:
                 yield number
-        else:
-            yield number
-            first_return = call.returned if first_return is None else min(first_return, call.returned)
+                if call.result is not Outcome.UNKNOWN:
+                    first_return = call.returned if first_return is None else min(first_return, call.returned)
+            number += 1
+
+    def _done(self, done: int) -> int:
+        now = self._calls[done.bit_length() - 1].invoked  # that of the latest
+        return done | self._over[bisect_left(self._times, now)]

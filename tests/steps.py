@@ -13,12 +13,22 @@ from typing import Any
 
 
 class Steps:
-    """Counts the steps of the tasks that are made while it is entered, and calls ``then`` before the one asked for."""
+    """Counts the steps of the tasks that are made while it is entered."""
 
-    def __init__(self, at: int, then: Callable[[], object]) -> None:
-        self.taken = 0
-        self._at = at
-        self._then = then
+    def __init__(self) -> None:
+        self._taken = 0
+        self._at = 0
+        self._then: Callable[[], object] = lambda: None
+        self._again = False
+
+    def do_at(self, step: int, then: Callable[[], object], *, again: bool = False) -> None:
+        """Begin to count anew, and call ``then`` before that step; ``again``, before all that follow too."""
+        self._taken, self._at, self._then, self._again = 0, step, then, again
+
+    def done(self) -> bool:
+        """Count no more. Whether there were as many steps as it was to be done at."""
+        reached, self._at = self._taken >= self._at, 0
+        return reached
 
     def __enter__(self) -> Steps:
         loop = asyncio.get_running_loop()
@@ -30,20 +40,27 @@ class Steps:
         asyncio.get_running_loop().set_task_factory(self._others)
 
     def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
     ) -> asyncio.Task[Any]:
-        return asyncio.Task(self._counted(coroutine), loop=loop, **options)
+        task = asyncio.Task(self._counted(coroutine), loop=loop, **options)
+        task.add_done_callback(
+            lambda _: coroutine.close()
+        )  # one that was cancelled before it began complains otherwise
+        return task
 
-    async def _counted(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def _counted(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> Any:
         return await self._step_by_step(coroutine)
 
     @types.coroutine
-    def _step_by_step(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    def _step_by_step(
+        self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+    ) -> Generator[Any, Any, Any]:
         thrown: BaseException | None = None
         while True:
-            self.taken += 1
-            if self.taken == self._at:
-                self._then()
+            self._count()
             try:
                 awaited = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
             except StopIteration as end:
@@ -53,3 +70,8 @@ class Steps:
                 thrown = None
             except BaseException as error:
                 thrown = error
+
+    def _count(self) -> None:
+        self._taken += 1
+        if self._at and (self._taken == self._at or (self._again and self._taken > self._at)):
+            self._then()

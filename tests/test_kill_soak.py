@@ -29,7 +29,6 @@ class Soak:
         self._random = Random(seed)
         self._history = f"{path}-history"
         self._stop = f"{path}-stop"
-        self._deaths: dict[int, int] = {}
         self._working: dict[Worker, Future[Any]] = {}
         [self._spare] = workers.start()
 
@@ -71,21 +70,23 @@ class Soak:
 
     def _kill(self, worker: Worker) -> None:
         worker.kill()
-        self._deaths[worker.pid] = time.monotonic_ns()
+        with open(self._history, "a") as history:
+            history.write(json.dumps({"died": worker.pid, "at": time.monotonic_ns()}) + "\n")
         worker.clear_away()
 
     def calls(self) -> Iterator[tuple[Call, str | None]]:
         """Every call, and the checksum of the rows that it saw."""
-        lines = Path(self._history).read_bytes().splitlines()
         begun: dict[str, dict[str, Any]] = {}
-        for line in map(json.loads, lines):
-            if "kind" in line:
+        died: dict[str, int] = {}
+        for line in map(json.loads, Path(self._history).read_bytes().splitlines()):
+            if "died" in line:
+                died[str(line["died"])] = line["at"]
+            elif "kind" in line:
                 begun[line["call"]] = line
-                continue
-            first = begun.pop(line["call"])
-            yield self._call(first, line["at"], line["result"]), line.get("rows")
+            else:
+                yield self._call(begun.pop(line["call"]), line["at"], line["result"]), line.get("rows")
         for first in begun.values():
-            yield self._call(first, self._deaths[int(first["call"].split()[0])], Outcome.UNKNOWN), None
+            yield self._call(first, died[first["call"].split()[0]], Outcome.UNKNOWN), None
 
     @staticmethod
     def _call(first: dict[str, Any], returned: int, result: Any) -> Call:

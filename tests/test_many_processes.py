@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from processes import (
     until,
 )
 
-from shapestore import migrations
+from shapestore import Shape, ShapeStore, migrations
+from shapestore.kernel_lock import is_locked
 
 
 def sums(workers: list[Worker], *names: str) -> list[int]:
@@ -120,6 +122,25 @@ def test_many_keys_in_four_processes_are_created_once_each(workers: Workers, pat
     assert handles == [handles[0]] * 4
     assert sums(four, "created") == [100]
     assert_sound(path)
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_who_asks_after_another_process_dropped_a_shape_is_not_given_it(
+    workers: Workers, path: str, number: int
+) -> None:
+    """Not even in the moment between the commit of its publication and the return of the call that had it made."""
+    [other] = workers.open(path)
+    shape = Shape(f"key {number}")
+    async with ShapeStore(path, create=lambda shape: []) as store:
+        first = asyncio.create_task(store.get_or_create(shape))
+        while not read(path, "SELECT handle FROM shapes") or is_locked(f"{path}-gate"):
+            await asyncio.sleep(0)
+        [handle] = read(path, "SELECT handle FROM shapes")
+        assert other.call("delete", handle=handle)  # the loop stands still meanwhile, as a busy application's does
+        second = await store.get_or_create(shape)
+        assert (await first).handle == handle
+        assert second.handle != handle
+        assert await store.get(shape) == second
 
 
 # One file by several names

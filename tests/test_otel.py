@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError
+from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, StoredShape
 from shapestore.otel import instrument
 
 Point = HistogramDataPoint | NumberDataPoint
@@ -91,6 +91,13 @@ def facts(thing: ReadableSpan | Point) -> dict[str, Any]:
     return attributes
 
 
+async def get(store: ShapeStore, shape: Shape = TRACKS) -> StoredShape:
+    """The shape, when its flight is over too: callers are answered a moment before."""
+    stored = await store.get_or_create(shape)
+    await eventually(lambda: store.stats.in_flight == 0)
+    return stored
+
+
 def fail(_: Shape) -> list[dict[str, Any]]:
     raise ValueError("no such album")
 
@@ -101,8 +108,8 @@ def fail(_: Shape) -> list[dict[str, Any]]:
 async def test_everything_that_stats_tells_is_a_metric_of_the_same_value(
     store: ShapeStore, collector: Collector
 ) -> None:
-    await asyncio.gather(*(store.get_or_create(TRACKS) for _ in range(5)))
-    await store.get_or_create(TRACKS)
+    await asyncio.gather(*(get(store) for _ in range(5)))
+    await get(store)
     told = dataclasses.asdict(store.stats)
     assert (told["hits"], told["followers"], told["created"]) == (1, 4, 1)
     assert {name: collector.value(name) for name in told} == told
@@ -114,8 +121,8 @@ async def test_counts_only_grow_and_gauges_come_and_go_with_the_open_store(
     store = collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS))
     for opened in (1, 2):
         async with store:
-            await store.get_or_create(Shape(f"table {opened}"))
-            await store.get_or_create(Shape(f"table {opened}"))
+            await get(store, Shape(f"table {opened}"))
+            await get(store, Shape(f"table {opened}"))
             assert collector.value("in_flight") == 0
         assert (collector.value("hits"), collector.value("created")) == (opened, opened)
         assert collector.points("in_flight") == collector.points("wal_bytes") == []
@@ -126,8 +133,8 @@ async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_told(
 ) -> None:
     for _ in range(2):  # a store object for each life of an app, as a lifespan makes it
         async with collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS)) as store:
-            await store.get_or_create(TRACKS)
-            await store.get_or_create(TRACKS)
+            await get(store)
+            await get(store)
         del store
     assert (collector.value("hits"), collector.value("created")) == (3, 1)
 
@@ -135,19 +142,19 @@ async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_told(
 async def test_stores_of_several_files_are_told_apart(tmp_path: Path, collector: Collector) -> None:
     for name in ("a", "b"):
         async with collector.instrument(ShapeStore(tmp_path / name, create=lambda _: ROWS)) as store:
-            await store.get_or_create(TRACKS)
+            await get(store)
     paths = [point.attributes["shapestore.path"] for point in collector.points("created")]
     assert paths == [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
 async def test_a_store_that_is_instrumented_twice_is_counted_once(store: ShapeStore, collector: Collector) -> None:
     assert collector.instrument(store) is store
-    await store.get_or_create(TRACKS)
+    await get(store)
     assert collector.value("created") == collector.points("creation.duration")[0].count == len(collector.spans()) == 1
 
 
 async def test_how_long_a_creation_took_and_its_rows_are_told_by_table(store: ShapeStore, collector: Collector) -> None:
-    await store.get_or_create(TRACKS)
+    await get(store)
     [duration], [rows] = collector.points("creation.duration"), collector.points("creation.rows")
     assert facts(duration) == facts(rows) == {"shapestore.table": "Track"}
     assert (duration.count, rows.count, rows.sum) == (1, 1, 2)
@@ -157,13 +164,14 @@ async def test_how_long_a_creation_took_and_its_rows_are_told_by_table(store: Sh
 async def test_a_failure_is_measured_by_the_type_of_its_error(store: ShapeStore, collector: Collector) -> None:
     with pytest.raises(CreateFailedError):
         await store.get_or_create(TRACKS, fail)
+    await eventually(lambda: store.stats.in_flight == 0)
     [duration] = collector.points("creation.duration")
     assert facts(duration) == {"shapestore.table": "Track", "error.type": "ValueError"}
     assert (duration.count, collector.value("failed"), collector.points("creation.rows")) == (1, 1, [])
 
 
 async def test_checkpoints_are_counted(store: ShapeStore, collector: Collector) -> None:
-    await store.get_or_create(TRACKS)
+    await get(store)
     await store.close()
     assert collector.value("checkpoints") == 1
 
@@ -182,7 +190,7 @@ def test_every_metric_has_a_unit_and_a_description(collector: Collector, tmp_pat
 async def test_an_attempt_is_one_span_from_its_claim_to_its_publication(
     store: ShapeStore, collector: Collector
 ) -> None:
-    answers = await asyncio.gather(*(store.get_or_create(TRACKS) for _ in range(5)))
+    answers = await asyncio.gather(*(get(store) for _ in range(5)))
     span = collector.span()
     assert span.name == "create Track"
     assert facts(span) == {
@@ -213,6 +221,7 @@ async def test_the_span_is_the_first_callers_child_and_the_creators_parent(
     for create in (on_the_loop, in_a_thread):
         with tracer.start_as_current_span("request"):
             await store.get_or_create(Shape(create.__name__), create)
+            await eventually(lambda: store.stats.in_flight == 0)
             here = trace.get_current_span()
             assert isinstance(here, ReadableSpan)
             assert here.name == "request"
@@ -225,6 +234,7 @@ async def test_the_span_is_the_first_callers_child_and_the_creators_parent(
 async def test_a_span_of_a_failure_says_what_failed(store: ShapeStore, collector: Collector) -> None:
     with pytest.raises(CreateFailedError):
         await store.get_or_create(TRACKS, fail)
+    await eventually(lambda: store.stats.in_flight == 0)
     span = collector.span()
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no such album")
     assert span.attributes is not None
@@ -247,6 +257,7 @@ async def test_a_superseded_attempt_has_its_span_and_the_next_one_is_not_its_chi
     await eventually(lambda: len(running) == 2)
     running[1].set()
     await caller
+    await eventually(lambda: store.stats.in_flight == 0)
     first, second = collector.spans()
     assert [facts(span)["shapestore.outcome"] for span in (first, second)] == ["superseded", "created"]
     assert (first.parent, second.parent) == (None, None)
@@ -261,7 +272,7 @@ async def test_an_attempt_that_takes_over_says_over_which(
             " VALUES (?, 'Track', 'in_progress', 'who is dead', 'left behind', 0)",
             (TRACKS.comparable,),
         )
-    await store.get_or_create(TRACKS)
+    await get(store)
     assert facts(collector.span())["shapestore.over"] == "left behind"
     assert collector.value("takeovers") == 1
 
@@ -288,11 +299,11 @@ async def test_an_attempt_that_the_closing_of_the_store_ends_has_its_span(
 
 
 async def test_a_hit_tells_nothing(store: ShapeStore) -> None:
-    await store.get_or_create(TRACKS)
+    await get(store)
     told: list[object] = []
     store._telemetry.tell_also(told.append)
     for _ in range(100):
-        await store.get_or_create(TRACKS)
+        await get(store)
     assert (told, store.stats.hits) == ([], 100)
 
 

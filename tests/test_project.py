@@ -96,6 +96,15 @@ def test_the_wheel_holds_the_package_its_migrations_and_its_types_and_nothing_el
     assert names - metadata == package | scripts | {"shapestore/py.typed"}
 
 
+def test_the_wheel_brings_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [entry_points] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert archive.read(entry_points).decode().split("\n")[:2] == [
+            "[console_scripts]",
+            "shapestore = shapestore.cli:main",
+        ]
+
+
 def test_an_installed_wheel_migrates_by_itself(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "50% site"
     zipfile.ZipFile(wheel).extractall(site)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from onlooker import eventually, rows_of
 from processes import edit, read
 
+import shapestore
 from shapestore import CreateFailedError, Shape, ShapeStore, WaitTimeoutError
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -63,6 +66,16 @@ class Source:
 @pytest.fixture
 def source() -> Source:
     return Source()
+
+
+def test_the_wall_clock_is_read_in_one_place_and_for_people_to_read_in_others() -> None:
+    package = Path(shapestore.__file__).parent
+    readers = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\btime\.time(_ns)?\b|\bnow\(|\butcnow\(|\bgmtime\(|\blocaltime\(", file.read_text())
+    }
+    assert {name for name in readers if not name.startswith(("cli/", "doctor/"))} == {"transaction.py"}
 
 
 @either_way

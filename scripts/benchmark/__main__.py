@@ -55,23 +55,26 @@ def _measure(output: Path, works: list[str] | tuple[str, ...], *, quick: bool) -
     with tempfile.TemporaryDirectory(dir=output) as folder:
         described = machine.describe(Path(folder))
     rows: list[Row] = []
+    failed: list[str] = []
     for work in works:
         print(work, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=output) as folder:
-            rows += _run(work, "quick" if quick else "full", os.path.abspath(folder))
+            measured = _run(work, "quick" if quick else "full", os.path.abspath(folder))
+        rows += measured
+        if not measured or any(row.has_no_figure() for row in measured):
+            failed.append(work)
     results = report.Results(machine=described, quick=quick, rows=rows)
-    if missing := results.missing():
-        sys.exit(f"These are no figures: {'; '.join(missing)}")
     report.write(results, output)
     print((output / "results.md").read_text())
+    if failed:
+        sys.exit(f"There are no figures, or not all, of: {', '.join(failed)}")
 
 
 def _run(work: str, sizes: str, folder: str) -> list[Row]:
+    """The rows of one work; none, if it failed, which it will have said why."""
     command = [sys.executable, "-m", "benchmark.run", work, sizes, folder]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        sys.exit(f"The benchmark failed at {work!r}: {' '.join(command)} ended with status {done.returncode}.")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=list[Row])
+    return [] if done.returncode else msgspec.json.decode(done.stdout.splitlines()[-1], type=list[Row])
 
 
 if __name__ == "__main__":

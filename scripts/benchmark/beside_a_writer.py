@@ -51,7 +51,7 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
 
 async def commit_when_told(path: str) -> None:
     """The other process: from "go" to "stop" it creates shapes, one after another. It says how many."""
-    async with ShapeStore(path, create=at_once, max_shapes=SHAPES * 2) as store:
+    async with ShapeStore(path, create=at_once) as store:
         while await asyncio.to_thread(sys.stdin.readline):
             print("going", flush=True)
             told = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))

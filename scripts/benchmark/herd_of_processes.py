@@ -42,7 +42,7 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
             f"latest caller over the creator's {CREATOR_SECONDS * 1000:.0f} ms",
             "ms",
             contenders,
-            repeats=sizes.repeats,
+            repeats=sizes.long_repeats,
             targets=[Target(peer=DOGPILE, bound=1), Target(peer=DISKCACHE, bound=0.2)],
         )
     return [

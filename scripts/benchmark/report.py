@@ -17,15 +17,6 @@ class Results(msgspec.Struct, kw_only=True):
     rows: list[Row]
     """Those that have targets, and those of what is only shown."""
 
-    def missing(self) -> list[str]:
-        """What ought not to be: figures that are no figures."""
-        return [
-            f"{row.work}, {contender}: {taken}"
-            for row in self.rows
-            for contender, taken in row.samples.items()
-            if not taken or min(taken) <= 0
-        ]
-
 
 def write(results: Results, folder: Path) -> None:
     encoded = msgspec.json.format(msgspec.json.encode(results), indent=1)

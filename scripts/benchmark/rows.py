@@ -33,6 +33,10 @@ class Row(msgspec.Struct, kw_only=True):
     callers: int | None = None
     """On the horizontal axis of a plot, where the work is one that grows."""
 
+    def has_no_figure(self) -> bool:
+        """Whether anything is missing, or nothing was measured where it ought to have been."""
+        return not self.samples or any(not taken or min(taken) <= 0 for taken in self.samples.values())
+
     def median(self, contender: str) -> float:
         return median(self.samples[contender])
 

@@ -25,7 +25,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    repeats=15,
+    repeats=11,
     long_repeats=5,
     hits=20_000,
     herds=(1_000, 10_000),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -23,6 +24,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 # As JSON has them; Python's own reader would take NaN and Infinity too.
 _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
+
+
+class Seconds(click.FloatRange):
+    """So many seconds, and not "nan", which is in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
 
 
 def shape_options(*, required: bool = True) -> Callable[[F], F]:

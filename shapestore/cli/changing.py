@@ -45,6 +45,8 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
     """
     if (handle is None) == (shape is None):
         raise click.UsageError("name the lock by the options of its shape, or by --handle")
+    if handle == "":
+        raise click.UsageError("the handle is empty")
     with looking_at(path) as seen:
         held = [
             lock

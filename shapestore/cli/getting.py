@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from shapestore.cli.arguments import path_argument, shape_by_handle, shape_options
+from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import count, say, short
 from shapestore.cli.row_output import form_options, print_rows
 from shapestore.errors import ShapeStoreError
@@ -30,7 +30,7 @@ from shapestore.stored_shape import StoredShape
 @shape_options()
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, max=10 * 365 * 86_400, min_open=True),
+    type=Seconds(min=0, max=10 * 365 * 86_400, min_open=True),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

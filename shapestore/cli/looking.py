@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -155,7 +156,9 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
     else:
         facts.append(("stored", "no, nor is any other shape"))
     if lock is not None:
-        facts.append(("lock", f"{_state(lock)}, by {lock.owner.process}{_life(lock)}"))
+        facts.append(
+            ("lock", f"{_state(lock)}, since {_moment(_since(lock))}, by {lock.owner.process} ({_alive(lock)})")
+        )
     print_facts(facts)
 
 
@@ -196,23 +199,29 @@ def _took(creation: CreationRecord) -> str | None:
 
 
 def _state(lock: LockRecord) -> str:
-    if lock.state is State.IN_PROGRESS or lock.failed_at is None:
-        return f"being created for {age(lock.started_at)}"
-    return f"failed {ago(lock.failed_at)}: {lock.error}"
+    return "creating" if lock.state is State.IN_PROGRESS else f"failed: {lock.error}"
 
 
-def _life(lock: LockRecord) -> str:
-    return "" if lock.owner.alive else " (dead)"
+def _since(lock: LockRecord) -> datetime:
+    return lock.failed_at or lock.started_at
 
 
-def _waiting(lock: LockRecord) -> str:
-    """What callers get at this moment."""
+def _owner(lock: LockRecord) -> str:
+    return "gone" if lock.owner.pid is None else f"{lock.owner.pid} {lock.owner.program}"
+
+
+def _alive(lock: LockRecord) -> str:
+    return "alive" if lock.owner.alive else "dead"
+
+
+def _callers(lock: LockRecord) -> str:
+    """What callers do, or get, at this moment."""
     if not lock.owner.alive:
-        return "the next caller claims over it"
+        return "claim over it"
     if lock.failed_at is None:
-        return "callers wait"
+        return "wait"
     left = lock.failed_at.timestamp() + (lock.retry_after_ms or 0) / 1000 - now()
-    return f"callers get this failure, for {duration(left)}" if left > 0 else "about to be swept"
+    return f"get this error, {duration(left)} more" if left > 0 else "claim over it"
 
 
 _SHAPES = [
@@ -227,11 +236,11 @@ LOCKS = [
     Column[LockRecord]("handle", lambda lock: short(lock.handle), lambda lock: lock.handle),
     Column[LockRecord]("shape", described, fold=True),
     Column[LockRecord]("state", _state, lambda lock: lock.state.value, fold=True),
-    Column[LockRecord]("since", lambda lock: age(lock.started_at), lambda lock: lock.started_at),
+    Column[LockRecord]("since", lambda lock: age(_since(lock)), _since),
     Column[LockRecord]("rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True),
-    Column[LockRecord]("owner", lambda lock: lock.owner.process, fold=True),
-    Column[LockRecord]("alive", lambda lock: "alive" if lock.owner.alive else "dead"),
-    Column[LockRecord]("waiting", _waiting, fold=True),
+    Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process),
+    Column[LockRecord]("is", _alive),
+    Column[LockRecord]("callers", _callers, fold=True),
 ]
 
 CREATIONS = [

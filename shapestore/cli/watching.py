@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from shapestore.cli.arguments import json_option, path_argument
+from shapestore.cli.arguments import Seconds, json_option, path_argument
 from shapestore.cli.looking import CREATIONS, LOCKS
 from shapestore.cli.output import console, count, is_terminal, now, plain, print_json, size, table_of
 from shapestore.onlooker import looking_at, wal_bytes
@@ -50,7 +51,7 @@ class Snapshot:
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(min=0.05, max=86_400),
+    type=Seconds(min=0.05, max=86_400),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -106,7 +107,6 @@ def take(path: str) -> Snapshot:
 def _watch(path: str, interval: float, looks: int | None) -> None:
     looked = 1
     with Live(_view(path, take(path)), console=console(), auto_refresh=False, vertical_overflow="crop") as live:
-        live.refresh()
         while looks is None or looked < looks:
             time.sleep(interval)
             live.update(_view(path, take(path)), refresh=True)
@@ -123,6 +123,7 @@ def _print(path: str, interval: float, looks: int | None, as_json: bool) -> None
             print_json(snapshot)
         else:
             console(_WIDTH_OF_A_PIPE).print(_view(path, snapshot))
+        sys.stdout.flush()
         looked += 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from shapestore import queries
@@ -73,6 +74,7 @@ class Publish(Command[int | None]):
         replaces: bool,
         duration_ms: int,
         followers: int,
+        tell: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
         self.comparable = comparable
@@ -83,6 +85,17 @@ class Publish(Command[int | None]):
         self.replaces = replaces
         self.duration_ms = duration_ms
         self.followers = followers
+        self._tell = tell
+
+    def answer(self, answer: int | None) -> None:
+        """Have the callers told at once, while the gate is still held.
+
+        A moment later another process may drop the shape; and who asks after that is not to be given it any more.
+        The flight is told first, so that it has ended, and has counted, by the time the callers go on.
+        """
+        super().answer(answer)
+        if answer is not None and self._tell is not None:
+            self._tell(answer)
 
     @classmethod
     async def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 from shapestore import queries
@@ -54,18 +55,24 @@ class Invalidate(Command[tuple[int, list[str]]]):
 
 
 class Evict(Command[list[str]]):
-    """Drop the shapes that were least recently read, ``count`` at most, but none of ``spared``. Answered with them."""
+    """Drop what was least recently read of the shapes beyond ``max_shapes``: ``at_once`` at most. Answered with them.
 
-    def __init__(self, count: int, spared: list[str]) -> None:
+    How many there are, and which are ``spared``, is asked only now: another store may have evicted some meanwhile.
+    """
+
+    def __init__(self, max_shapes: int, at_once: int, spared: Callable[[], list[str]]) -> None:
         super().__init__()
-        self.count = count
+        self.max_shapes = max_shapes
+        self.at_once = at_once
         self.spared = spared
 
     @classmethod
     async def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
         answers = []
         for command in group:
-            gone = await tx.run(queries.DELETE_LEAST_READ, command.count, as_json(command.spared))
+            ((count,),) = await tx.run(queries.COUNT)
+            over = max(0, min(count - command.max_shapes, command.at_once))
+            gone = await tx.run(queries.DELETE_LEAST_READ, over, as_json(command.spared()))
             await discard(tx, gone)
             answers.append([handle for (handle,) in gone])
         return answers

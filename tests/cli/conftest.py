@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from example_store import NOW, example_store
 def terminal_of_100_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color", "NO_COLOR": ""}.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def empty_path(empty_path: str) -> str:
+    """As every test has it, but private to its user, as a store makes it."""
+    os.chmod(empty_path, 0o600)
+    return empty_path
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from shapestore import Shape
 from shapestore.kernel_lock import KernelLock
@@ -29,7 +30,7 @@ INVOICES_HANDLE = "c4" * 16
 MEDIA_HANDLE = "d5" * 16
 PLAYLISTS_HANDLE = "e6" * 16
 
-ROWS = {
+ROWS: dict[str, list[dict[str, Any]]] = {
     ALBUM_HANDLE: [
         {"TrackId": 1, "Name": "For Those About To Rock"},
         {"TrackId": 6, "Name": "Größe 形"},
@@ -46,7 +47,8 @@ ROWS = {
 @contextmanager
 def example_store(empty_store: Path, path: str) -> Iterator[None]:
     """Make the store at ``path``. While it lasts, the owner "alive" lives, and the owner "dead" does not."""
-    shutil.copy(empty_store, path)
+    shutil.copyfile(empty_store, path)
+    os.chmod(path, 0o600)
     with closing(sqlite3.connect(path)) as connection, connection:
         _fill(connection)
     os.mkdir(f"{path}-owners", 0o700)

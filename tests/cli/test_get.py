@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import in_a_pipe, on_a_terminal, without_styles
+
+from shapestore.cli.arguments import param_value
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """The URL of a database with a table of tracks."""
+    file = tmp_path / "chinook.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE Track (TrackId INTEGER PRIMARY KEY, Name TEXT, AlbumId INTEGER, Zip TEXT)")
+        connection.executemany(
+            "INSERT INTO Track VALUES (?, ?, ?, ?)",
+            [(1, "Rock", 1, "01234"), (2, "Balls", 2, "1"), (3, None, 1, "true"), (4, "Wall", 3, "null")],
+        )
+    return f"sqlite:///{file}"
+
+
+def test_a_shape_is_created_and_printed_and_the_second_time_found(path: str, source: str) -> None:
+    command = ("get", path, "--source", source, "--table", "Track", "--where", "AlbumId = :a", "--param", "a=1")
+    first = in_a_pipe(*command)
+    assert first == (0, "TrackId\tName\tAlbumId\tZip\n1\tRock\t1\t01234\n3\t\t1\ttrue\n", "")
+    assert in_a_pipe(*command) == first
+    [stored] = in_a_pipe("ls", path, "--json").out.splitlines()
+    assert json.loads(stored)["row_count"] == 2
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_columns_json_and_csv(path: str, source: str) -> None:
+    command = ("get", path, "--source", source, "--table", "Track", "--where", "AlbumId > 1", "--columns", "Name, Zip")
+    assert in_a_pipe(*command, "--json").out == '{"Name":"Balls","Zip":"1"}\n{"Name":"Wall","Zip":"null"}\n'
+    assert in_a_pipe(*command, "--csv").out == "Name,Zip\nBalls,1\nWall,null\n"
+
+
+def test_on_a_terminal_a_person_is_told_what_happened(path: str, source: str) -> None:
+    command = ("get", path, "--source", source, "--table", "Track")
+    screen = without_styles(on_a_terminal(*command).out)
+    assert ": 4 rows, created in " in screen
+    assert "      1  Rock         1  01234\n" in screen
+    screen = without_styles(on_a_terminal(*command).out)
+    assert ": 4 rows, stored already\n" in screen
+    assert "reading" not in screen
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("-1", -1),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("True", "True"),
+        ("01234", "01234"),
+        ("+1", "+1"),
+        ("1.", "1."),
+        ("NaN", "NaN"),
+        ("Infinity", "Infinity"),
+        ("0x10", "0x10"),
+        ("", ""),
+        (" 1", " 1"),
+        ("1_000", "1_000"),
+        ("a=b", "a=b"),
+        ('"1"', "1"),
+        ('""', ""),
+        ('"', '"'),
+        (r'"a\nb"', "a\nb"),
+        (r'"C:\dir"', r"C:\dir"),
+        ("[1]", "[1]"),
+        ("{}", "{}"),
+        ("'1'", "'1'"),
+    ],
+)
+def test_a_parameter_is_what_a_person_means_by_it(text: str, value: object) -> None:
+    found = param_value(text)
+    assert (type(found), found) == (type(value), value)
+
+
+def test_text_that_looks_like_a_number_is_found_by_text_in_quotes(path: str, source: str) -> None:
+    command = ("get", path, "--source", source, "--table", "Track", "--where", "Zip = :zip", "--columns", "TrackId")
+    assert in_a_pipe(*command, "--param", "zip=01234").out == "TrackId\n1\n"
+    assert in_a_pipe(*command, "--param", 'zip="1"').out == "TrackId\n2\n"
+    assert in_a_pipe(*command, "--param", ':zip="null"').out == "TrackId\n4\n"
+
+
+def test_what_the_source_refuses_is_the_message_and_the_next_try_tries_again(path: str, source: str) -> None:
+    for _ in range(2):
+        ran = in_a_pipe("get", path, "--source", source, "--table", "Trakc")
+        assert (ran.status, ran.out) == (1, "")
+        assert 'UnknownTableError: the source has no table or view "Trakc"; did you mean "Track"?' in ran.err
+        assert "Traceback" not in ran.err
+    outcomes = [json.loads(line)["outcome"] for line in in_a_pipe("history", path, "--json").out.splitlines()]
+    assert outcomes == ["failed", "failed"]
+
+
+def test_a_source_file_that_is_missing_is_told_and_not_made(path: str, tmp_path: Path) -> None:
+    ran = in_a_pipe("get", path, "--source", f"sqlite:///{tmp_path}/chinok.db", "--table", "Track")
+    assert ran.status == 1
+    assert "the source is not there" in ran.err
+    assert not (tmp_path / "chinok.db").exists()
+
+
+def test_a_creation_that_takes_too_long_is_given_up(path: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "endless.db")) as connection:
+        connection.execute(
+            "CREATE VIEW endless AS WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)"
+            " SELECT n FROM n WHERE n % 100000 = 0"
+        )
+    ran = in_a_pipe(
+        "get", path, "--source", f"sqlite:///{tmp_path}/endless.db", "--table", "endless", "--timeout", "0.2"
+    )
+    assert ran.status == 1
+    assert "TimeoutError: the creator was not done within 0.2 s" in ran.err

@@ -1,0 +1,204 @@
+"""Whatever is wrong with what it is given, the command line says so in a line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import ROOT, in_a_pipe
+from example_store import ALBUM_HANDLE
+
+FAILED, MISUSED = 1, 2
+
+ON_A_MISSING_FILE = [
+    "ls",
+    "show FILE a1",
+    "rows FILE a1",
+    "locks",
+    "unlock FILE --table t",
+    "rm FILE a1",
+    "invalidate FILE t",
+    "history",
+    "explain FILE --table t",
+    "watch",
+    "doctor",
+    "vacuum",
+    "migrate",
+]
+
+
+def on(file: str, command: str) -> list[str]:
+    words = command.replace("FILE", file).split()
+    return words if file in words else [*words, file]
+
+
+@pytest.mark.parametrize("command", ON_A_MISSING_FILE)
+def test_a_mistyped_path_is_said_to_be_missing_and_is_not_made(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = in_a_pipe(*on("shpaes.db", command))
+    assert (status, out) == (FAILED, "")
+    assert "there is no file 'shpaes.db'" in err
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("command", ON_A_MISSING_FILE)
+@pytest.mark.parametrize("what", ["another program's database", "a text file", "an empty file"])
+def test_what_is_no_store_is_refused_and_left_as_it_is(
+    what: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (what, command) == ("an empty file", "migrate"):
+        pytest.skip("which makes it a store")
+    monkeypatch.chdir(tmp_path)
+    file = Path("other.db")
+    if what == "another program's database":
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE albums (title)")
+    else:
+        file.write_text("It was a dark and stormy night. " * 100 if what == "a text file" else "")
+    before = file.read_bytes()
+    status, _, err = in_a_pipe(*on("other.db", command))
+    assert status == FAILED
+    assert err
+    assert "Traceback" not in err
+    assert file.read_bytes() == before
+    assert os.listdir() == ["other.db"]
+
+
+def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(example: str) -> None:
+    with closing(sqlite3.connect(example)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for command in ON_A_MISSING_FILE:
+        ran = in_a_pipe(*on(example, command))
+        assert ran.status == FAILED
+        assert "newer shapestore" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "complaint"),
+    [
+        ("", MISUSED, "Usage"),
+        ("lss FILE", MISUSED, "No such command"),
+        ("ls", MISUSED, "Missing argument 'PATH'"),
+        ("ls FILE --yaml", MISUSED, "No such option"),
+        ("ls FILE more", MISUSED, "unexpected extra argument"),
+        ("ls .", FAILED, "is a folder"),
+        ("ls /dev/null", FAILED, "no regular file"),
+        ("ls :memory:", FAILED, "names no file"),
+        ("ls no/such/folder/x.db", FAILED, "does not exist"),
+        ("ls FILE/x.db", FAILED, "cannot be looked at"),
+        ("show FILE", MISUSED, "Missing argument 'HANDLE'"),
+        ("show FILE zz", FAILED, "no shape has the handle 'zz'"),
+        ("show FILE a", FAILED, "several handles begin with 'a'"),
+        ("show FILE %", FAILED, "no shape has the handle '%'"),
+        ("rows FILE zz --csv", FAILED, "no shape has the handle"),
+        ("rm FILE", MISUSED, "Missing argument"),
+        ("rm FILE a", FAILED, "several handles"),
+        ("history FILE -n 0", MISUSED, "not in the range"),
+        ("history FILE -n many", MISUSED, "not a valid integer"),
+        ("watch FILE -i 0", MISUSED, "not in the range"),
+        ("watch FILE -i nan", MISUSED, "no number of seconds"),
+        ("watch FILE -n -1", MISUSED, "not in the range"),
+        ("explain FILE", MISUSED, "Missing option '--table'"),
+        ("explain FILE --table t --where", MISUSED, "requires an argument"),
+        ("explain FILE --table t --where a=", MISUSED, "where"),
+        ("explain FILE --table t --where a=:b", MISUSED, "parameters that params does not give"),
+        ("explain FILE --table t --param b=1", MISUSED, "params are given but no where"),
+        ("explain FILE --table t --where a=:b --param b", MISUSED, "not of the form NAME=VALUE"),
+        ("explain FILE --table t --where a=:b --param =1", MISUSED, "not of the form NAME=VALUE"),
+        ("explain FILE --table t --where a=:b --param b=1 --param b=2", MISUSED, "'b' is given twice"),
+        ("explain FILE --table t --where a=:b --param b=99999999999999999999", MISUSED, "int of 64 bits"),
+        ("explain FILE --table t --where a=:b --param b=1e999", MISUSED, "finite float"),
+        ("explain FILE --table t --columns a,,b", MISUSED, "a name is a str of 1 to 256 characters"),
+        ("explain FILE --table t --columns a,a", MISUSED, "more than once"),
+        ("unlock FILE", MISUSED, "name the lock"),
+        ("unlock FILE --where a=1", MISUSED, "a shape needs its --table"),
+        ("unlock FILE --table t --handle a", MISUSED, "name the lock"),
+        ("unlock FILE --table t", FAILED, "there is no such lock"),
+        ("unlock FILE --handle zz", FAILED, "there is no such lock"),
+        ("get FILE --table t", MISUSED, "Missing option '--source'"),
+        ("get FILE --source sqlite:///x.db", MISUSED, "Missing option '--table'"),
+        ("get FILE --source nonsense --table t", MISUSED, "SQLAlchemy URL"),
+        ("get FILE --source oracle+no://x --table t", MISUSED, "no dialect"),
+        ("get FILE --source sqlite:// --table t", MISUSED, "in-memory"),
+        ("get FILE --source sqlite:///x.db --table t --timeout 0", MISUSED, "not in the range"),
+        ("get FILE --source sqlite:///x.db --table t --timeout nan", MISUSED, "no number of seconds"),
+    ],
+)
+def test_misuse_is_told_in_a_line_with_the_status_that_scripts_expect(
+    example: str, command: str, status: int, complaint: str
+) -> None:
+    ran = in_a_pipe(*command.replace("FILE", example).split())
+    assert (ran.status, ran.out) == (status, "")
+    assert complaint in ran.err
+    assert "Traceback" not in ran.err
+    assert not os.path.exists("x.db")
+
+
+def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:
+    assert in_a_pipe("rm", example, "").status == MISUSED
+    assert in_a_pipe("unlock", example, "--handle", "").status == MISUSED
+    assert len(in_a_pipe("ls", example, "--json").out.splitlines()) == 3
+
+
+def test_a_whole_handle_is_meant_though_others_begin_with_it(example: str) -> None:
+    with closing(sqlite3.connect(example)) as connection, connection:
+        connection.execute(
+            "INSERT INTO shapes SELECT handle || '00', comparable || ' ', table_name, 0, 0, 0, 9 FROM shapes"
+            " WHERE handle = ?",
+            (ALBUM_HANDLE,),
+        )
+    assert in_a_pipe("show", example, ALBUM_HANDLE).status == 0
+    assert in_a_pipe("show", example, ALBUM_HANDLE[:-1]).status == FAILED
+
+
+def test_nothing_is_dropped_if_one_of_the_handles_is_unknown(example: str) -> None:
+    assert in_a_pipe("rm", example, "b2", "zz").status == FAILED
+    assert in_a_pipe("show", example, "b2").status == 0
+
+
+def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert in_a_pipe("migrate", "new.db").status == FAILED
+    assert os.listdir() == []
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was brought to 0001\n")
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is at 0001 already\n")
+    assert in_a_pipe("doctor", "new.db").status == 0
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from shapestore.cli import main\n"
+        "sys.exit(main(['ls', 'shapes.db']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "pip install 'shapestore[cli]'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None and os.getuid() == 0, reason="cannot become another user")
+def test_a_closed_store_in_a_folder_that_may_not_be_written_is_explained(empty_store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    shutil.copyfile(empty_store, folder / "shapes.db")
+    folder.chmod(0o555)
+    command = [sys.executable, "-m", "shapestore", "ls", str(folder / "shapes.db")]
+    if os.getuid() == 0:  # whom no permission stops, unless it gives that up
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
+    try:
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    finally:
+        folder.chmod(0o755)
+    assert (ran.returncode, ran.stdout) == (FAILED, "")
+    assert "in a folder that this user may not write" in ran.stderr
+    assert "copy the file elsewhere" in ran.stderr

@@ -1,0 +1,377 @@
+"""The doctor names what is wrong with a file, and nothing else; of a sound one it finds nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Workers, read, until
+
+from shapestore import Shape, ShapeStore, StorageError
+from shapestore.doctor import Finding, Severity, examine, is_sound
+from shapestore.doctor.database import has_wal_reset_bug, sqlite_version
+from shapestore.gate import Gate
+
+
+@pytest.fixture(scope="session")
+def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of some shapes, closed in good order, to be copied."""
+    path = tmp_path_factory.mktemp("filled") / "shapes.db"
+
+    def rows(shape: Shape) -> Iterator[dict[str, Any]]:
+        return ({"n": n} for n in range(int(shape.table)))
+
+    async def fill() -> None:
+        async with ShapeStore(path, create=rows) as store:
+            for count in range(40):
+                await store.get_or_create(Shape(str(count)))
+
+    asyncio.run(fill())
+    return path
+
+
+@pytest.fixture
+def store(filled_store: Path, tmp_path: Path) -> str:
+    """The path of a copy of the filled store."""
+    path = tmp_path / "shapes.db"
+    shutil.copy(filled_store, path)
+    shutil.copy(f"{filled_store}-gate", f"{path}-gate")
+    os.mkdir(f"{path}-owners", 0o700)
+    return str(path)
+
+
+def sql(path: str, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def names(findings: list[Finding], *severities: Severity) -> list[str]:
+    return [finding.name for finding in findings if finding.severity in (severities or (Severity.ERROR, "warning"))]
+
+
+def handle_of(path: str, table: str) -> str:
+    [handle] = read(path, "SELECT handle FROM shapes WHERE table_name = ?", table)
+    return str(handle)
+
+
+# --- sound stores
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_sound_store_is_sound(store: str, quick: bool) -> None:
+    findings = examine(store, quick=quick)
+    assert (names(findings), is_sound(findings)) == ([], True)
+
+
+def test_a_store_at_work_is_sound(workers: Workers, store: str) -> None:
+    leading, idle = workers.open(store, 2)
+    leading.lead("key", rows=5_000)
+    until(lambda: read(store, "SELECT count(*) FROM shape_rows WHERE handle NOT IN (SELECT handle FROM shapes)")[0], "")
+    idle.call("invalidate", table="39")
+    assert names(examine(store)) == []
+
+
+def test_examining_changes_nothing_and_waits_for_no_writer(store: str) -> None:
+    before = Path(store).read_bytes()
+    with Gate(store).hold_blocking():
+        assert is_sound(examine(store))
+    assert Path(store).read_bytes() == before
+
+
+def test_a_file_that_is_missing_is_no_finding(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no file"):
+        examine(tmp_path / "shapes.db")
+    assert os.listdir(tmp_path) == []
+
+
+# --- damaged ones, each named right
+
+
+def flip_a_bit_of_an_index(path: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        [(page_size,)] = connection.execute("PRAGMA page_size")
+        [(page,)] = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'shapes_by_table' AND type = 'index'"
+        )
+    content = bytearray(Path(path).read_bytes())
+    content[page * page_size - 1] ^= 1  # of the cell at the page's end: the last character of a handle
+    Path(path).write_bytes(content)
+
+
+def overwrite_a_page(path: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        [(page_size,)] = connection.execute("PRAGMA page_size")
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'shape_rows'")
+    content = bytearray(Path(path).read_bytes())
+    content[(page - 1) * page_size : page * page_size] = b"\x7f" * page_size
+    Path(path).write_bytes(content)
+
+
+def write_a_novel(path: str) -> None:
+    Path(path).write_text("It was a dark and stormy night. " * 1000)
+
+
+def lose_a_row(path: str) -> None:
+    sql(path, f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}' AND position = 7")
+
+
+def lose_a_row_from_the_middle(path: str) -> None:
+    sql(
+        path,
+        f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}' AND position = 3",
+        f"UPDATE shapes SET row_count = 6 WHERE handle = '{handle_of(path, '7')}'",
+    )
+
+
+def spoil_a_row(path: str) -> None:
+    sql(path, f"UPDATE shape_rows SET value = '{{' WHERE handle = '{handle_of(path, '7')}' AND position = 3")
+
+
+def lose_all_rows_of_a_shape(path: str) -> None:
+    sql(path, f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}'")
+
+
+def miscount(path: str) -> None:
+    sql(path, "UPDATE totals SET value = value + 1")
+
+
+def lose_the_counter(path: str) -> None:
+    sql(path, "DELETE FROM totals")
+
+
+def leave_rows_of_no_shape(path: str) -> None:
+    sql(path, "INSERT INTO shape_rows VALUES ('nobody', 1, '{}')")
+
+
+def leave_rows_to_be_deleted(path: str) -> None:
+    handle = handle_of(path, "7")
+    sql(path, f"DELETE FROM shapes WHERE handle = '{handle}'", f"INSERT INTO discarded VALUES ('{handle}')")
+
+
+def rename_the_table_of_a_shape(path: str) -> None:
+    sql(path, "UPDATE shapes SET table_name = 'other' WHERE table_name = '7'")
+
+
+def spoil_the_key_of_a_shape(path: str) -> None:
+    sql(path, "UPDATE shapes SET comparable = 'nonsense' WHERE table_name = '7'")
+
+
+def leave_wal_mode(path: str) -> None:
+    sql(path, "PRAGMA journal_mode = DELETE")
+
+
+def drop_an_index(path: str) -> None:
+    sql(path, "DROP INDEX shapes_by_table")
+
+
+def drop_a_trigger(path: str) -> None:
+    sql(path, "DROP TRIGGER shapes_counted_in")
+
+
+def drop_all_tables(path: str) -> None:
+    sql(path, "DROP TABLE shapes", "DROP TABLE create_locks")
+
+
+def make_it_newer(path: str) -> None:
+    sql(path, "UPDATE alembic_version SET version_num = '9999'")
+
+
+def let_all_read(path: str) -> None:
+    os.chmod(path, 0o644)
+
+
+def let_all_read_the_owners(path: str) -> None:
+    os.chmod(f"{path}-owners", 0o755)
+
+
+def link_it_hard(path: str) -> None:
+    os.link(path, f"{path}-copy")
+
+
+def make_the_gate_a_link(path: str) -> None:
+    os.replace(f"{path}-gate", f"{path}-gate2")
+    os.symlink(f"{path}-gate2", f"{path}-gate")
+
+
+def make_the_log_large(path: str) -> None:
+    with open(f"{path}-wal", "wb") as log:
+        log.truncate(65 * 1024 * 1024)  # nothing is in it, so SQLite takes nothing from it
+    os.chmod(f"{path}-wal", 0o600)
+
+
+def leave_an_owner_file(path: str) -> None:
+    Path(f"{path}-owners", "0123456789abcdef").touch(0o600)
+
+
+def leave_an_old_failure(path: str) -> None:
+    key = Shape("failed").comparable
+    sql(path, f"INSERT INTO create_locks VALUES ('{key}', 'failed', 'failed', 'o', 'h', 0, 0, 'OSError', 'no', 1000)")
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "severity"),
+    [
+        (flip_a_bit_of_an_index, "integrity", Severity.ERROR),
+        (overwrite_a_page, "integrity", Severity.ERROR),
+        (write_a_novel, "integrity", Severity.ERROR),
+        (lose_a_row, "row-count", Severity.ERROR),
+        (lose_a_row_from_the_middle, "row-count", Severity.ERROR),
+        (spoil_a_row, "row-count", Severity.ERROR),
+        (lose_all_rows_of_a_shape, "row-count", Severity.ERROR),
+        (miscount, "totals", Severity.ERROR),
+        (lose_the_counter, "totals", Severity.ERROR),
+        (leave_rows_of_no_shape, "orphaned-rows", Severity.WARNING),
+        (leave_rows_to_be_deleted, "discarded", Severity.WARNING),
+        (rename_the_table_of_a_shape, "shape", Severity.ERROR),
+        (spoil_the_key_of_a_shape, "shape", Severity.ERROR),
+        (leave_wal_mode, "journal-mode", Severity.WARNING),
+        (drop_an_index, "schema", Severity.ERROR),
+        (drop_a_trigger, "schema", Severity.ERROR),
+        (drop_all_tables, "schema", Severity.ERROR),
+        (make_it_newer, "schema", Severity.ERROR),
+        (let_all_read, "permissions", Severity.WARNING),
+        (let_all_read_the_owners, "permissions", Severity.WARNING),
+        (link_it_hard, "hard-link", Severity.ERROR),
+        (make_the_gate_a_link, "gate", Severity.ERROR),
+        (make_the_log_large, "wal-size", Severity.WARNING),
+        (leave_an_owner_file, "dead-owner", Severity.WARNING),
+        (leave_an_old_failure, "stale-lock", Severity.WARNING),
+    ],
+)
+def test_damage_is_named_and_nothing_else_is(
+    store: str, damage: Callable[[str], None], name: str, severity: Severity
+) -> None:
+    damage(store)
+    findings = examine(store)
+    assert names(findings) == [name]
+    assert not is_sound(findings)
+    assert findings[0].severity is severity
+    assert len(findings[0].what) > 20
+    assert findings[0].to_do
+
+
+@pytest.mark.parametrize("damage", [lose_a_row, miscount, leave_rows_of_no_shape, write_a_novel, drop_an_index])
+def test_a_quick_look_finds_what_needs_no_reading_of_every_page(store: str, damage: Callable[[str], None]) -> None:
+    damage(store)
+    assert not is_sound(examine(store, quick=True))
+
+
+def test_all_that_is_wrong_is_named_the_gravest_first(store: str) -> None:
+    for damage in (let_all_read, leave_rows_of_no_shape, lose_a_row, miscount):
+        damage(store)
+    assert names(examine(store)) == ["row-count", "totals", "permissions", "orphaned-rows"]
+
+
+def test_a_gate_that_was_lost_is_only_noted(store: str) -> None:
+    os.unlink(f"{store}-gate")
+    findings = examine(store)
+    assert is_sound(findings)
+    assert "gate" in names(findings, Severity.NOTE)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_gate_of_another_user_is_named(store: str) -> None:
+    os.chown(f"{store}-gate", 12345, 12345)
+    assert names(examine(store)) == ["file-owner"]
+
+
+# --- what the dead, the stopped and the living leave
+
+
+def test_a_killed_process_is_named_with_its_lock_and_the_next_store_clears_both_away(
+    workers: Workers, store: str
+) -> None:
+    [worker] = workers.open(store)
+    worker.lead("key", rows=5_000)
+    worker.kill()
+    findings = {finding.name: finding for finding in examine(store) if finding.severity is not Severity.NOTE}
+    assert set(findings) == {"dead-owner", "stale-lock"}
+    assert f"process {worker.pid} " in findings["dead-owner"].what
+    [handle] = read(store, "SELECT handle FROM create_locks")
+    assert f"shapestore unlock {shlex.quote(store)} --handle {handle}" in findings["stale-lock"].to_do
+    workers.open(store)[0].end()
+    assert set(names(examine(store))) <= {"discarded"}  # its rows, if there was no time for all
+
+
+def test_a_creation_of_a_stopped_process_is_named_when_it_has_taken_an_hour(workers: Workers, store: str) -> None:
+    [worker] = workers.open(store)
+    worker.lead("key")
+    worker.stop()
+    assert names(examine(store)) == []
+    with Gate(store).hold_blocking():
+        sql(store, "UPDATE create_locks SET started_at_ms = started_at_ms - 2 * 3600 * 1000")
+    [finding] = [finding for finding in examine(store) if finding.severity is not Severity.NOTE]
+    assert finding.name == "long-creation"
+    assert f"process {worker.pid} " in finding.what
+    worker.go_on()
+
+
+def test_a_store_that_closes_during_the_examination_is_not_taken_for_dead(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row was read, then it closed: its file is gone, and so is its row."""
+    key = Shape("key").comparable
+    sql(
+        store,
+        "INSERT INTO owners VALUES ('o', 1, 'host', 'app.py', 0)",
+        f"INSERT INTO create_locks VALUES ('{key}', 'key', 'in_progress', 'o', 'h', 0, NULL, NULL, NULL, NULL)",
+    )
+
+    def closes_and_is_probed(_folder: str, _owner: str) -> bool:
+        sql(store, "DELETE FROM owners", "DELETE FROM create_locks")
+        return False
+
+    assert names(examine(store)) == ["dead-owner", "stale-lock"]
+    monkeypatch.setattr("shapestore.onlooker.is_alive", closes_and_is_probed)
+    assert names(examine(store)) == []
+
+
+def test_rows_that_a_living_store_is_about_to_delete_are_only_noted(workers: Workers, store: str) -> None:
+    [worker] = workers.open(store)
+    worker.stop()
+    leave_rows_to_be_deleted(store)
+    findings = examine(store)
+    assert names(findings) == []
+    assert "discarded" in names(findings, Severity.NOTE)
+    worker.go_on()
+
+
+# --- SQLite's own bug
+
+
+@pytest.mark.parametrize(
+    ("version", "has_it"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 0), True),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+    ],
+)
+def test_the_versions_with_the_wal_reset_bug_are_these(version: tuple[int, int, int], has_it: bool) -> None:
+    assert has_wal_reset_bug(version) is has_it
+
+
+def test_an_affected_sqlite_is_a_note_since_the_gate_protects_stores_and_too_old_a_one_is_an_error() -> None:
+    [note] = sqlite_version((3, 40, 1))
+    assert (note.severity, "3.40.1" in note.what, "gate" in note.what) == (Severity.NOTE, True, True)
+    [error] = sqlite_version((3, 37, 2))
+    assert error.severity is Severity.ERROR
+    assert list(sqlite_version((3, 52, 0))) == []

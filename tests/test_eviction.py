@@ -1,0 +1,335 @@
+"""A store that keeps no more than ``max_shapes``: what goes, what is spared, and who has to wait for it (nobody)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from onlooker import eventually, gate_held, lost_rows, rows_of, shapes
+
+from shapestore import Shape, ShapeStore, StoredShape, events, housekeeping
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+A, B, C, D, E, F = (Shape(name) for name in "ABCDEF")
+
+
+@pytest.fixture(autouse=True)
+def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks every few milliseconds, so that no test waits for a second to pass."""
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.005)
+
+
+async def three_rows(shape: Shape) -> AsyncIterator[dict[str, Any]]:
+    for number in range(3):
+        yield {"number": number}
+
+
+def a_store(path: str, max_shapes: int | None = None, **options: Any) -> ShapeStore:
+    return ShapeStore(path, create=three_rows, max_shapes=max_shapes, **options)
+
+
+async def create(store: ShapeStore, *wanted: Shape) -> list[StoredShape]:
+    return [await store.get_or_create(shape) for shape in wanted]
+
+
+async def tables(store: ShapeStore) -> str:
+    return "".join(sorted([stored.shape.table async for stored in store.shapes()]))
+
+
+async def evicted_down_to(store: ShapeStore, count: int) -> str:
+    """The tables of what is left."""
+    async with asyncio.timeout(30):
+        while await store.count() > count:
+            await asyncio.sleep(0.001)
+    return await tables(store)
+
+
+def read_orders(path: str) -> str:
+    """The tables of all shapes, the least recently read first, as far as that is written down."""
+    with closing(sqlite3.connect(path)) as connection:
+        return "".join(table for (table,) in connection.execute("SELECT table_name FROM shapes ORDER BY read_order"))
+
+
+def add_shapes(path: str, *wanted: Shape) -> None:
+    """Shapes without rows, as if another process had just made them."""
+    with closing(sqlite3.connect(path)) as connection:
+        for shape in wanted:
+            connection.execute(
+                "INSERT INTO shapes SELECT ?, ?, ?, 0, 0, 0, coalesce(max(read_order), 0) + 1 FROM shapes",
+                (f"handle of {shape.table}", shape.comparable, shape.table),
+            )
+        connection.commit()
+
+
+async def ticks(store: ShapeStore, count: int = 3) -> None:
+    """Let housekeeping have that many turns, as far as time can tell."""
+    await asyncio.sleep(0.005 * count)
+
+
+# --- what goes
+
+
+async def test_without_a_bound_nothing_goes(empty_path: str) -> None:
+    async with a_store(empty_path) as store:
+        await create(store, *shapes(50))
+        await ticks(store)
+        assert (await store.count(), store.stats.evicted) == (50, 0)
+
+
+async def test_a_store_at_its_bound_evicts_nothing(empty_path: str) -> None:
+    async with a_store(empty_path, 3) as store:
+        await create(store, A, B, C, A, B, C)
+        await ticks(store)
+        assert (await tables(store), store.stats.evicted) == ("ABC", 0)
+
+
+@pytest.mark.parametrize(
+    ("read", "left"), [([], "BCD"), ([A], "ACD"), ([A, B], "ABD"), ([B, A, B], "ABD"), ([A, B, C, A], "ACD")]
+)
+async def test_the_least_recently_read_goes_first(empty_path: str, read: list[Shape], left: str) -> None:
+    async with a_store(empty_path, 3) as store:
+        await create(store, A, B, C)
+        await create(store, *read)
+        await create(store, D)
+        assert await evicted_down_to(store, 3) == left
+
+
+async def test_of_many_reads_of_one_shape_the_last_counts(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        await create(store, A, B)
+        await create(store, A, B, A)
+        await create(store, C)
+        assert await evicted_down_to(store, 2) == "AC"
+
+
+async def test_making_a_shape_counts_as_reading_it_and_older_reads_stay_older(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        await create(store, A, B)
+        await create(store, A)
+        await create(store, C)
+        assert await evicted_down_to(store, 2) == "AC"
+        await create(store, D)
+        assert await evicted_down_to(store, 2) == "CD"
+
+
+async def test_reading_rows_counts_as_reading(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        [a, _] = await create(store, A, B)
+        await rows_of(store, a)
+        await create(store, C)
+        assert await evicted_down_to(store, 2) == "AC"
+
+
+async def test_a_look_that_is_for_nobody_does_not_count_as_reading(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        [a, _] = await create(store, A, B)
+        await store.get(A)
+        await store.get_by_handle(a.handle)
+        await tables(store)
+        await create(store, C)
+        assert await evicted_down_to(store, 2) == "BC"
+
+
+async def test_a_refreshed_shape_is_as_new(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        await create(store, A, B)
+        await store.refresh(A)
+        await create(store, C)
+        assert await evicted_down_to(store, 2) == "AC"
+
+
+async def test_a_bound_of_one_keeps_the_newest(empty_path: str) -> None:
+    async with a_store(empty_path, 1) as store:
+        for shape in (A, B, C, A):
+            await create(store, shape)
+            assert await evicted_down_to(store, 1) == shape.table
+
+
+async def test_what_was_evicted_is_made_anew_when_it_is_wanted_and_its_rows_are_deleted(empty_path: str) -> None:
+    async with a_store(empty_path, 1) as store:
+        [a] = await create(store, A)
+        await create(store, B)
+        await evicted_down_to(store, 1)
+        assert await store.get_by_handle(a.handle) is None
+        assert (await store.get_or_create(A)).handle != a.handle
+        await evicted_down_to(store, 1)
+        await eventually(lambda: lost_rows(empty_path) == 0)
+
+
+async def test_evictions_are_counted_and_told_in_batches(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "EVICTED_AT_ONCE", 4)
+    async with a_store(empty_path) as store:
+        stored = await create(store, *shapes(13))
+    told: list[events.Event] = []
+    async with a_store(empty_path, 3, on_event=told.append) as store:
+        await evicted_down_to(store, 3)
+        await eventually(lambda: store.stats.evicted == 10)
+        batches = [event.handles for event in told if isinstance(event, events.Evicted)]
+        assert [len(handles) for handles in batches] == [4, 4, 2]
+        assert [handle for handles in batches for handle in sorted(handles)] == [
+            handle
+            for first in (0, 4, 8)
+            for handle in sorted(shape.handle for shape in stored[first : min(first + 4, 10)])
+        ]
+
+
+async def test_nobody_waits_for_an_eviction(empty_path: str) -> None:
+    """The caller has the shape while the one that is too many is still there; reads need the writer for nothing."""
+    async with a_store(empty_path, 3) as store:
+        await create(store, A, B, C, D)
+        assert await store.count() == 4
+        async with gate_held(empty_path):
+            await eventually(lambda: store.stats.in_flight == 0)
+            commands = store.stats.commands
+            assert await create(store, C, D) == [await store.get(C), await store.get(D)]
+            assert store.stats.commands - commands <= 2  # a note, and the eviction that waits for the gate
+        assert await evicted_down_to(store, 3) == "BCD"
+
+
+# --- what is spared
+
+
+async def test_a_shape_that_is_being_read_here_is_spared_until_it_has_been_read(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as store:
+        [a, _] = await create(store, A, B)
+        reading = store.rows(a.handle, batch_size=1)
+        assert await anext(reading) == {"number": 0}
+        for shape in (C, D, E):
+            await create(store, shape)
+            assert await evicted_down_to(store, 2) == f"A{shape.table}"
+        assert [row async for row in reading] == [{"number": 1}, {"number": 2}]
+        await create(store, F)
+        assert await evicted_down_to(store, 2) == "EF"
+
+
+async def test_a_shape_is_spared_until_the_last_of_its_readers_has_gone(empty_path: str) -> None:
+    async with a_store(empty_path, 1) as store:
+        [a] = await create(store, A)
+        one, other = store.rows(a.handle, batch_size=1), store.rows(a.handle, batch_size=1)
+        await anext(one)
+        await anext(other)
+        await create(store, B)
+        assert await evicted_down_to(store, 1) == "A"
+        await one.aclose()  # type: ignore[attr-defined]
+        await create(store, C)
+        assert await evicted_down_to(store, 1) == "A"
+        assert len([row async for row in other]) == 2
+        await create(store, D)
+        assert await evicted_down_to(store, 1) == "D"
+
+
+async def test_a_reading_that_begins_while_an_eviction_is_queued_is_spared(empty_path: str) -> None:
+    async with a_store(empty_path) as store:
+        [a] = await create(store, A)
+    async with a_store(empty_path, 1) as store:
+        async with gate_held(empty_path):
+            add_shapes(empty_path, B)
+            await eventually(lambda: store.stats.commands == 1)  # the eviction, which waits for the gate
+            reading = store.rows(a.handle, batch_size=1)
+            await anext(reading)
+        assert await evicted_down_to(store, 1) == "A"
+        assert len([row async for row in reading]) == 2
+
+
+async def test_where_everything_is_being_read_nothing_goes_and_nothing_is_told(empty_path: str) -> None:
+    async with a_store(empty_path) as store:
+        stored = await create(store, A, B, C)
+    told: list[events.Event] = []
+    readings = []
+    async with a_store(empty_path, 3, on_event=told.append) as store:
+        for shape in stored:
+            readings.append(store.rows(shape.handle, batch_size=1))
+            await anext(readings[-1])
+        [d] = await create(store, D)
+        assert await evicted_down_to(store, 3) == "ABC"  # all the others are being read
+        assert [event for event in told if isinstance(event, events.Evicted)] == [events.Evicted((d.handle,))]
+        for reading in readings:
+            assert len([row async for row in reading]) == 2
+
+
+# --- how reading is remembered
+
+
+async def test_reads_are_remembered_in_memory_and_written_down_at_once_in_the_end(empty_path: str) -> None:
+    async with a_store(empty_path, 100) as store:
+        await create(store, A, B, C)
+        await eventually(lambda: store.stats.in_flight == 0)
+        commands, batches = store.stats.commands, store.stats.batches
+        for _ in range(50):
+            await create(store, C, A, B)
+        assert (store.stats.commands, store.stats.batches) == (commands, batches)
+        assert read_orders(empty_path) == "ABC"
+    assert read_orders(empty_path) == "CAB", "the close has written it down"
+
+
+async def test_reads_are_written_down_now_and_then(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "NOTE_SECONDS", 0.01)
+    async with a_store(empty_path) as store:
+        await create(store, A, B)
+        await eventually(lambda: store.stats.commands == 5)  # two claims, two outcomes, and one note
+        await create(store, A, A, A)
+        await eventually(lambda: read_orders(empty_path) == "BA")
+        commands = store.stats.commands
+        await ticks(store, 10)
+        assert store.stats.commands == commands, "where nothing was read there is nothing to write"
+
+
+async def test_reads_of_a_shape_that_is_gone_are_no_trouble(empty_path: str) -> None:
+    async with a_store(empty_path, 10) as store:
+        [a, _] = await create(store, A, B)
+        await create(store, A)
+        await store.delete(a.handle)
+    assert read_orders(empty_path) == "B"
+
+
+async def test_the_time_of_the_last_read_is_there_for_people(empty_path: str) -> None:
+    async with a_store(empty_path) as store:
+        await create(store, A)
+        with closing(sqlite3.connect(empty_path)) as connection:
+            connection.execute("UPDATE shapes SET last_read_at_ms = 1, created_at_ms = 1")
+            connection.commit()
+        await create(store, A)
+    with closing(sqlite3.connect(empty_path)) as connection:
+        [(created, read)] = connection.execute("SELECT created_at_ms, last_read_at_ms FROM shapes")
+    assert created == 1
+    assert read > 1_600_000_000_000
+
+
+# --- two stores
+
+
+async def test_what_one_store_evicts_is_missing_in_the_other(empty_path: str) -> None:
+    async with a_store(empty_path, 2) as one, a_store(empty_path) as other:
+        stored = await create(other, A, B, C, D)
+        assert await evicted_down_to(one, 2) == "CD"
+        assert [await other.get(shape.shape) for shape in stored] == [None, None, *stored[2:]]
+        assert other.stats.evicted == 0
+        assert (await other.get_or_create(A)).handle != stored[0].handle
+        assert await evicted_down_to(other, 2) == "AD"
+
+
+async def test_what_another_store_has_read_counts_once_it_is_written_down(empty_path: str) -> None:
+    async with a_store(empty_path) as one:
+        await create(one, A, B, C)
+    async with a_store(empty_path, 3) as one:
+        async with a_store(empty_path) as other:
+            await create(other, A)
+        await create(one, D)
+        assert await evicted_down_to(one, 3) == "ACD"
+
+
+async def test_two_stores_that_evict_at_once_evict_no_more_than_one_would(empty_path: str) -> None:
+    async with a_store(empty_path, 20) as one, a_store(empty_path, 20) as other:
+        async with gate_held(empty_path):
+            add_shapes(empty_path, *shapes(30))
+            await eventually(lambda: (one.stats.commands, other.stats.commands) == (1, 1))  # both have seen it
+        await evicted_down_to(one, 20)
+        await one.delete("no such handle")  # each has done what it had in mind by then
+        await other.delete("no such handle")
+        assert await one.count() == 20
+        assert one.stats.evicted + other.stats.evicted == 10
