@@ -48,9 +48,14 @@ class Reader:
     # --- point reads
 
     async def find(self, shape: Shape) -> StoredShape | None:
-        """The stored shape, if it is there."""
-        for row in await self._point_or_page(queries.FIND, shape.comparable):
-            return from_row(row[0], shape, row[1], row[2])
+        """The stored shape, if it is there. The hottest of all: it is written out, for a call more would be felt."""
+        try:
+            rows = self._point.execute(queries.FIND, (shape.comparable,)).fetchall()
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            rows = await self._page(queries.FIND, shape.comparable)
+        for handle, row_count, created_at_ms in rows:
+            return StoredShape(handle, shape, row_count, at(created_at_ms))
         return None
 
     async def find_handle(self, handle: str) -> StoredShape | None:

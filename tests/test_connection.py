@@ -7,6 +7,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 from children import child
+from onlooker import eventually, left_open
 
 from shapestore import ShapeStore, StorageError
 from shapestore.connection import (
@@ -121,6 +122,7 @@ async def test_no_connection_makes_a_file_that_is_missing(tmp_path: Path) -> Non
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         await open_writer(path, "normal")
     assert os.listdir(tmp_path) == []
+    await eventually(lambda: not left_open(path))
 
 
 # --- the durability a store was asked for reaches its connection
