@@ -13,12 +13,13 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import aiosqlite
 
 from shapestore.errors import StorageError
+from shapestore.to_its_end import to_its_end
 
 Durability = Literal["normal", "full"]
 
@@ -75,13 +76,12 @@ def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
 async def _connect(uri: str) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
     _stop_when_the_main_thread_ends(connection)
-    opening = asyncio.ensure_future(connection)
     try:
-        return await asyncio.shield(opening)
+        return await to_its_end(connection)
     except asyncio.CancelledError:
-        # Its thread opens the file all the same, and whoever was cancelled will not close it.
+        # Its thread has opened the file all the same, and whoever was cancelled will not close it.
         with contextlib.suppress(sqlite3.Error):
-            await (await opening).close()
+            await to_its_end(connection.close())
         raise
 
 
@@ -94,7 +94,7 @@ async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
         for pragma in (*pragmas, "trusted_schema = 0"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")
     except BaseException:
-        await asyncio.shield(connection.close())
+        await to_its_end(connection.close())
         raise
 
 
@@ -126,8 +126,3 @@ def _stop_connections() -> None:
     threading.main_thread().join()
     for connection in list(_connections):
         connection.stop()
-
-
-def fetch_all(connection: sqlite3.Connection, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a statement, so that no cursor stays half read: one would pin its snapshot and the WAL."""
-    return connection.execute(statement, parameters).fetchall()

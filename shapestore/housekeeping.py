@@ -46,6 +46,7 @@ class Housekeeping:
         self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
+        self._trouble = ""
         flights.sweep_later = self.sweep_later
         if max_shapes is not None:
             flights.after_publish = self._wakeup.set
@@ -58,17 +59,22 @@ class Housekeeping:
     async def run(self) -> None:
         while True:
             try:
+                self._writer.check_file()
                 await self._sweep()
                 await self._evict()
                 if self._loop.time() >= self._noted_at + NOTE_SECONDS:
                     await self.note()
                 await self._free_orphans()
                 await self._delete_discarded()
+                self._trouble = ""
             except StoreClosedError:
                 return
             except ShapeStoreError as error:
-                # The disk is full, or the gate is held: what is due stays due, and the next tick tries again.
-                logger.debug("housekeeping was put off: %s", error)
+                # The disk is full, the gate is held, the file is gone: what is due stays due, and the next tick tries
+                # again. It is said once, for where all callers are served from what is stored, nobody else is told.
+                if self._trouble != str(error):
+                    logger.warning("nothing can be written, which is tried again: %s", error)
+                self._trouble = str(error)
             await self._sleep()
 
     async def _sleep(self) -> None:

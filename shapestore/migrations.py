@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shapestore.errors import MigrationRequiredError
-from shapestore.sqlite_errors import translated
+from shapestore.sqlite_errors import damaged, translated
 
 REVISIONS = ("0001",)
 """Every revision that this code knows, oldest first."""
@@ -99,6 +99,8 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.Error as error:
         raise translated(error, path) from error
+    except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
+        raise damaged(error, path) from error
 
 
 def _known_revision(connection: sqlite3.Connection, path: str) -> str | None:

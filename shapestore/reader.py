@@ -6,11 +6,13 @@ and any hop to another thread would cost ten times as much. Whatever may take lo
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiosqlite
+import msgspec
 
 from shapestore import queries
 from shapestore.connection import open_look, open_reader
@@ -18,10 +20,12 @@ from shapestore.create_lock import CreateLock, Failure, LockSeen, Seen, State
 from shapestore.errors import ShapeGoneError, StoreClosedError
 from shapestore.shape import Shape
 from shapestore.snapshot import decode_row
-from shapestore.sqlite_errors import is_busy, translated
+from shapestore.sqlite_errors import damaged, is_busy, translated
 from shapestore.stored_shape import StoredShape, at, from_row
 
 _PAGE = 1_000
+
+_NONSENSE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, OSError)
 
 
 class Reader:
@@ -55,19 +59,25 @@ class Reader:
             self._raise_unless_busy(error)
             rows = await self._page(queries.FIND, shape.comparable)
         for handle, row_count, created_at_ms in rows:
-            return StoredShape(handle, shape, row_count, at(created_at_ms))
+            try:
+                return StoredShape(handle, shape, row_count, at(created_at_ms))
+            except _NONSENSE as error:
+                raise damaged(error, self._path) from error
         return None
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""
         for row in await self._point_or_page(queries.FIND_BY_HANDLE, handle):
-            return from_row(handle, Shape.from_comparable(row[0]), row[1], row[2])
+            with self._making_sense():
+                return from_row(handle, Shape.from_comparable(row[0]), row[1], row[2])
         return None
 
     async def count(self) -> int:
         """How many shapes are stored."""
-        ((count,),) = await self._point_or_page(queries.COUNT)
-        return int(count)
+        rows = await self._point_or_page(queries.COUNT)
+        with self._making_sense():
+            ((count,),) = rows
+            return int(count)
 
     def look(self, shape: Shape, awaited: str | None) -> tuple[Seen, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
@@ -79,8 +89,11 @@ class Reader:
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
-        stored = None if row[0] is None else from_row(row[0], shape, row[1], row[2])
-        lock = None if row[3] is None else LockSeen(row[3], State(row[4]), row[5], _failure(*row[6:9]))
+        try:
+            stored = None if row[0] is None else from_row(row[0], shape, row[1], row[2])
+            lock = None if row[3] is None else LockSeen(row[3], State(row[4]), row[5], _failure(*row[6:9]))
+        except _NONSENSE as error:
+            raise damaged(error, self._path) from error
         return Seen(row[0], lock, _failure(*row[9:12])), stored
 
     def has_discarded(self) -> bool:
@@ -89,8 +102,10 @@ class Reader:
 
     def stored_count(self) -> int:
         """As ``count``, at once. Raises StoreBusyError if the file is busy."""
-        ((count,),) = self._point_read(queries.COUNT)
-        return int(count)
+        rows = self._point_read(queries.COUNT)
+        with self._making_sense():
+            ((count,),) = rows
+            return int(count)
 
     def _raise_unless_busy(self, error: sqlite3.Error) -> None:
         if not is_busy(error):
@@ -115,13 +130,17 @@ class Reader:
     async def rows(self, stored: StoredShape, after: int, limit: int) -> list[dict[str, Any]]:
         """The next rows behind position ``after``, ``limit`` at most, in one short read.
 
-        A shape has all its rows or is gone: a batch that is short of what the shape row promised means gone.
+        A shape has all its rows or is gone: a batch that is short of what the shape row promised means gone, or, if
+        the shape is still there, that rows of it were lost.
         """
         expected = max(0, min(limit, stored.row_count - after))
         found = await self._page(queries.ROWS, stored.handle, after, expected)
         if len(found) < expected:
+            if await self.find_handle(stored.handle) is not None:
+                raise damaged(f"the shape {stored.handle!r} lacks rows", self._path)
             raise ShapeGoneError(stored.handle)
-        return [decode_row(text) for (text,) in found]
+        with self._making_sense():
+            return [decode_row(text) for (text,) in found]
 
     async def shapes(self, table: str | None) -> AsyncIterator[StoredShape]:
         """Every stored shape, a page at a time, in the order of the handles (which is none)."""
@@ -137,36 +156,47 @@ class Reader:
             page = await self._page(queries.SHAPES, after, limit)
         else:
             page = await self._page(queries.SHAPES_OF_TABLE, after, limit, table)
-        return [from_row(handle, Shape.from_comparable(key), count, at_ms) for handle, key, count, at_ms in page]
+        with self._making_sense():
+            return [from_row(handle, Shape.from_comparable(key), count, at_ms) for handle, key, count, at_ms in page]
 
     async def in_progress(self, owner: str) -> list[str]:
         """The handles under which this owner's lock rows are in progress."""
         return [handle for (handle,) in await self._page(queries.IN_PROGRESS_OF_OWNER, owner)]
 
     async def locks(self) -> list[CreateLock]:
-        return [
-            CreateLock(
-                comparable=comparable,
-                table=table,
-                state=State(state),
-                owner=owner,
-                handle=handle,
-                started_at=at(started_at_ms),
-                failed_at=None if failed_at_ms is None else at(failed_at_ms),
-                failure=_failure(*failure),
-            )
-            for comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure in await self._page(
-                queries.LOCKS
-            )
-        ]
+        page = await self._page(queries.LOCKS)
+        with self._making_sense():
+            return [
+                CreateLock(
+                    comparable=comparable,
+                    table=table,
+                    state=State(state),
+                    owner=owner,
+                    handle=handle,
+                    started_at=at(started_at_ms),
+                    failed_at=None if failed_at_ms is None else at(failed_at_ms),
+                    failure=_failure(*failure),
+                )
+                for comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure in page
+            ]
 
     async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         try:
             return list(await self._pages.execute_fetchall(statement, parameters))  # type: ignore[arg-type]
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
+        except UnicodeDecodeError as error:
+            raise damaged(error, self._path) from error
         except ValueError as error:  # aiosqlite's word for a connection that is closed
             raise StoreClosedError("the store was closed during this read") from error
+
+    @contextlib.contextmanager
+    def _making_sense(self) -> Iterator[None]:
+        """What is read was written by this library: where it makes no sense, the file is damaged."""
+        try:
+            yield
+        except _NONSENSE as error:
+            raise damaged(error, self._path) from error
 
 
 def _failure(error_type: str | None, message: str | None, retry_after_ms: int | None) -> Failure | None:

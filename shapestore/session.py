@@ -8,8 +8,6 @@ import os
 import socket
 import sqlite3
 import sys
-from collections.abc import Coroutine
-from typing import Any
 
 import aiosqlite
 
@@ -28,6 +26,7 @@ from shapestore.reader import Reader
 from shapestore.reads import Reads
 from shapestore.sqlite_errors import translated
 from shapestore.telemetry import Telemetry
+from shapestore.to_its_end import to_its_end
 from shapestore.transaction import Transaction, transact
 from shapestore.writer import Writer
 
@@ -96,7 +95,8 @@ class Session:
             try:
                 await gate.enter()
                 undo.callback(gate.leave)
-                await _to_its_end(
+                # The gate is not left before the thread has ended, which cannot be stopped.
+                await to_its_end(
                     run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                 )
                 connection = await open_writer(path, options.durability)
@@ -158,16 +158,6 @@ class Session:
         for closing in (self.reader, self._connection):
             with contextlib.suppress(sqlite3.Error):
                 await closing.close()
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await work that cannot be stopped, even if cancelled meanwhile: the gate is not left while it goes on."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _bring_to_head(path: str, migrate: bool) -> None:

@@ -26,6 +26,12 @@ def _primary_code(error: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF
 
 
+def _is_nonsense(error: sqlite3.Error) -> bool:
+    """Our statements are sound, so it is the file whose schema is not ours, or whose text is none (to Python)."""
+    code = _primary_code(error)
+    return code == sqlite3.SQLITE_ERROR or (code is None and "decode to UTF-8" in str(error))
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection was in the way, so that the same may be tried again."""
     return _primary_code(error) in _BUSY
@@ -43,13 +49,16 @@ def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
     answer: ShapeStoreError
     if code in _BUSY:
         answer = StoreBusyError(f"{path!r} is locked by another connection ({error}); nothing was changed, try again")
-    elif code in _CORRUPT or code == sqlite3.SQLITE_ERROR:  # our statements are sound, so the file's schema is not ours
-        answer = CorruptStoreError(
-            f"{path!r} is no sound database ({error}); restore it, or move it away to start anew"
-        )
+    elif code in _CORRUPT or _is_nonsense(error):
+        answer = damaged(error, path)
     elif code in _REFUSED:
         answer = StorageError(f"{path!r}: {_REFUSED[code]} ({error}); the store goes on when the cause is gone")
     else:
         answer = StorageError(f"{path!r}: SQLite refused: {type(error).__name__}: {error}")
     answer.__cause__ = error
     return answer
+
+
+def damaged(how: object, path: str) -> CorruptStoreError:
+    """The error that says that the file at ``path`` holds what nobody has written."""
+    return CorruptStoreError(f"{path!r} is no sound database ({how}); restore it, or move it away to start anew")

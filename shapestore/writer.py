@@ -164,6 +164,8 @@ class Writer:
             same = os.path.samestat(os.stat(self._path), self._file)
         except FileNotFoundError:
             same = False
+        except OSError as error:
+            raise StorageError(f"{self._path!r} cannot be looked at: {error}") from error
         if not same:
             raise StorageError(
                 f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it anew"

@@ -346,10 +346,7 @@ async def test_a_cancelled_opening_leaves_nothing_open(path: str, tmp_path: Any,
             steps.do_at(step, lambda opening=opening: opening.cancel(), again=again)  # type: ignore[misc]
             await asyncio.wait([opening])
             reached = steps.done()
-            if opening.cancelled():
-                with pytest.raises(StoreClosedError):
-                    await store.count()
-            await store.close()
+            await store.close()  # if it was open before it was cancelled
             await eventually(lambda: not left_open(name))  # noqa: B023
             assert not os.path.exists(f"{name}-owners") or os.listdir(f"{name}-owners") == []
             if os.path.exists(name):

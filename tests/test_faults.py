@@ -422,6 +422,24 @@ async def test_a_file_that_was_taken_away_is_noticed_by_every_write(
         assert source.asked == 2
 
 
+async def test_a_file_that_was_taken_away_is_told_of_once_though_nobody_writes(
+    empty_path: str,
+    empty_store: Path,
+    taken_away: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.01)
+    async with ShapeStore(empty_path) as store:
+        take_away(empty_path, taken_away, empty_store)
+        await eventually(lambda: caplog.messages)
+        await asyncio.sleep(0.1)
+        assert await store.get(STORED) is None, "reads go on, in the file that is open"
+        assert store.stats.commands == 0
+    [message] = caplog.messages
+    assert "was moved, removed or replaced while it was open" in message
+
+
 async def test_an_outcome_waits_for_a_file_that_was_moved_and_lands_when_it_is_back(
     empty_path: str, empty_store: Path, source: Source
 ) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +20,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from onlooker import assert_no_transaction_is_open, eventually, lost_rows
 
 from shapestore import (
@@ -335,7 +342,7 @@ class World:
     def _open_stores(self) -> list[ShapeStore]:
         return [store for store, is_open in zip(self.stores, self.open, strict=True) if is_open]
 
-    def _ask(self, store: int, refresh: bool) -> Callable[..., Awaitable[StoredShape]]:
+    def _ask(self, store: int, refresh: bool) -> Callable[..., Coroutine[Any, Any, StoredShape]]:
         return self.stores[store].refresh if refresh else self.stores[store].get_or_create
 
     async def _begun(self, shape: Shape, before: int) -> Attempt:
@@ -368,7 +375,7 @@ class World:
         async with asyncio.timeout(30):
             return await caller.task
 
-    async def _refused(self, key: Key, callers: list[Caller], error: type[Exception], match: str = "") -> None:
+    async def _refused(self, key: Key, callers: list[Caller], error: type[Exception], match: str | None = None) -> None:
         for caller in callers:
             key.waiting.remove(caller)
             with pytest.raises(error, match=match):
@@ -517,16 +524,18 @@ class LifeMachine(RuleBasedStateMachine):
         self.run(self.world.check())
 
 
+# Without shrinking, which would take minutes: the steps of a failure are few enough to be read as they are.
 _SETTINGS = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 
 
-class TestLife(LifeMachine.TestCase):  # type: ignore[misc]
-    settings = settings(_SETTINGS, max_examples=20, stateful_step_count=25)
+def test_two_stores_answer_as_the_model_does_whatever_is_asked_of_them() -> None:
+    run_state_machine_as_test(LifeMachine, settings=settings(_SETTINGS, max_examples=20, stateful_step_count=25))
 
 
 @pytest.mark.slow
-class TestLongLife(LifeMachine.TestCase):  # type: ignore[misc]
-    settings = settings(_SETTINGS, max_examples=400, stateful_step_count=60)
+def test_two_stores_answer_as_the_model_does_for_long() -> None:
+    run_state_machine_as_test(LifeMachine, settings=settings(_SETTINGS, max_examples=400, stateful_step_count=60))

@@ -17,7 +17,8 @@ from pathlib import Path
 import damaged_files
 import pytest
 from damaged_files import Left
-from processes import assert_sound, read
+from onlooker import rows_of
+from processes import assert_sound, edit, read
 
 from shapestore import CorruptStoreError, MigrationRequiredError, Shape, ShapeGoneError, ShapeStore, StorageError
 
@@ -109,7 +110,26 @@ async def test_a_database_with_wrong_bits_gives_an_answer_or_a_typed_error(
         first = range(60 * 4096) if image % 2 else None
         damaged_files.flip(path, chance, bits=chance.choice((1, 3, 30)), of=first)
         ends.update(await ends_of_everything(path, closed.history[-1]))
-    assert ends["served"] > ends["refused"] > 0
+    assert ends["served"] > ends["refused"] > ends["wrong"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE shape_rows SET value = '{\"table' WHERE position = 17",
+        "UPDATE shape_rows SET value = CAST(x'7b22ff227d' AS TEXT) WHERE position = 17",
+        "DELETE FROM shape_rows WHERE position > 17",
+        "UPDATE shapes SET created_at_ms = 9223372036854775807",
+    ],
+)
+async def test_what_cannot_have_been_written_is_refused_by_who_reads_it(empty_path: str, damage: str) -> None:
+    shape = Shape("Track")
+    async with ShapeStore(empty_path) as store:
+        stored = await store.get_or_create(shape, lambda _: [{"number": number} for number in range(20)])
+        edit(empty_path, damage)
+        with pytest.raises(CorruptStoreError, match="is no sound database"):
+            await rows_of(store, stored)
+        await store.delete(stored.handle)
 
 
 async def ends_of_everything(path: Path, contents: damaged_files.Contents) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from shapestore import RetryLater, Shape, ShapeStore, gate
 from shapestore.creation import Creator
+from shapestore.events import Event, Swept
 
 Row = dict[str, Any]
 
@@ -35,6 +36,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._store: ShapeStore | None = None
+        self._swept: list[str] = []
         self._orders: set[asyncio.Task[None]] = set()
 
     async def obey(self) -> None:
@@ -65,7 +67,7 @@ class Worker:
     async def open(self, path: str, gate_wait: float | None = None, **options: Any) -> None:
         if gate_wait is not None:
             gate.WAIT_SECONDS = gate_wait
-        self._store = ShapeStore(path, **options)
+        self._store = ShapeStore(path, on_event=self._note, **options)
         await self._store.open()
 
     async def close(self) -> None:
@@ -114,6 +116,14 @@ class Worker:
 
     async def stats(self) -> dict[str, int]:
         return asdict(self.store.stats)
+
+    async def swept(self) -> list[str]:
+        """The handles of the failures that this store has swept, or would have, had they been there."""
+        return self._swept
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Swept):
+            self._swept += event.handles
 
     # --- accidents
 

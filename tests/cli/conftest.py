@@ -10,8 +10,9 @@ from example_store import NOW, example_store
 
 @pytest.fixture(autouse=True)
 def terminal_of_100_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color", "NO_COLOR": ""}.items():
+    for name, value in {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
 
 
 @pytest.fixture

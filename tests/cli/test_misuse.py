@@ -84,7 +84,6 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
 @pytest.mark.parametrize(
     ("command", "status", "complaint"),
     [
-        ("", MISUSED, "Usage"),
         ("lss FILE", MISUSED, "No such command"),
         ("ls", MISUSED, "Missing argument 'PATH'"),
         ("ls FILE --yaml", MISUSED, "No such option"),

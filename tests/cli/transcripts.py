@@ -54,7 +54,7 @@ def _record(where: str, empty_store: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color", "NO_COLOR": ""}
+    os.environ |= {"COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
     with tempfile.TemporaryDirectory() as folder:
         empty_store = Path(folder, "empty.db")
         migrations.upgrade(str(empty_store))
