@@ -66,15 +66,13 @@ class Attempt:
         self._claimed_at = time.monotonic()
         creation = Creation(self._shape, self.handle, self._creator, self._flights.writer)
         try:
-            try:
-                rest = await self._created(creation, place)
-            except BaseException as error:
-                if self._closing or _is_superseded(error, self.handle):
-                    await self._give_up()
-                else:
-                    await self._fail(error, by_creator=error is not creation.refusal)
+            outcome = await self._created(creation, place)
+            if isinstance(outcome, Chunk):
+                await self._publish(outcome, creation.row_count)
+            elif self._closing or _is_superseded(outcome, self.handle):
+                await self._give_up()
             else:
-                await self._publish(rest, creation.row_count)
+                await self._fail(outcome, by_creator=outcome is not creation.refusal)
         except SupersededError:
             self._flights.telemetry.was_superseded(self._shape.comparable, self.handle)
         except ShapeStoreError:  # its outcome could not be written before the store closed: to others it will be dead
@@ -91,9 +89,10 @@ class Attempt:
                 self._flights.slots.give_back(place)
         return led
 
-    async def _created(self, creation: Creation, place: asyncio.Future[None]) -> Chunk:
-        """Run the creation until it ends, its time is up, or its attempt is over. What is left to be published.
+    async def _created(self, creation: Creation, place: asyncio.Future[None]) -> Chunk | BaseException:
+        """Run the creation until it ends, its time is up, or its attempt is over: what is left to be published, or why not.
 
+        An error of the creator is given back, not raised: what is raised here is about the flight, as its cancellation.
         The place is the creator's until it has really ended, which may be long after its attempt.
         """
         task = creation.start()
@@ -106,15 +105,12 @@ class Attempt:
                 creation.stop()
                 task.add_done_callback(_ignore_outcome)
                 if self._over:
-                    raise SupersededError(self.handle)
-                raise TimeoutError(f"the creator was not done within {self._flights.create_timeout:g} s")
+                    return SupersededError(self.handle)
+                return TimeoutError(f"the creator was not done within {self._flights.create_timeout:g} s")
             await self._sleeper.sleep(left)
         if task.cancelled():
-            raise RuntimeError("the creator was cancelled, by itself or by what it called")
-        outcome = task.result()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+            return RuntimeError("the creator was cancelled, by itself or by what it called")
+        return task.exception() or task.result()
 
     def _has_ended(self, place: asyncio.Future[None]) -> None:
         self._flights.slots.give_back(place)

@@ -22,7 +22,7 @@ from shapestore.commands import Command
 from shapestore.connection import BUSY_TIMEOUT_MS
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.gate import Gate
-from shapestore.sqlite_errors import is_environmental, translated
+from shapestore.sqlite_errors import damaged, is_environmental, translated
 from shapestore.telemetry import Telemetry
 from shapestore.transaction import Transaction, transact
 
@@ -134,6 +134,8 @@ class Writer:
             self._refuse(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
         except ShapeStoreError as error:
             self._refuse(batch, error)
+        except UnicodeDecodeError as error:  # in SQLite's own message, which quotes what is in the file
+            self._refuse(batch, damaged(error, self._path))
         except Exception as error:
             if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
                 self._refuse(batch, translated(error, self._path))

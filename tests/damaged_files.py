@@ -112,13 +112,21 @@ async def fill(path: str, *, in_good_order: bool) -> None:
         await set_version(store, "bb", 2)
     say(stored)
     async with ShapeStore(path) as store:
-        for _ in range(24):
-            table = chance.choice(("a", "bb", "ccc", "dddd", "eeeee"))
-            if table in stored and chance.random() < 0.3:
+        said = [dict(stored)]
+        while len(said) < 24:
+            table, version = chance.choice(("a", "bb", "ccc", "dddd", "eeeee")), chance.randrange(5)
+            then = {name: stored[name] for name in stored if name != table}
+            if table not in stored or chance.random() < 0.7:
+                then[table] = version
+            if then in said:
+                continue  # each is to be known by what it holds
+            if table in then:
+                await set_version(store, table, version)
+            else:
                 assert await store.invalidate(table) == 1
                 del stored[table]
-            else:
-                await set_version(store, table, chance.randrange(5))
+            assert stored == then
+            said.append(then)
             say(stored)
         if not in_good_order:
             await be_killed(store)

@@ -431,11 +431,16 @@ async def test_a_file_that_was_taken_away_is_told_of_once_though_nobody_writes(
 ) -> None:
     monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.01)
     async with ShapeStore(empty_path) as store:
+        stored = await store.get_or_create(STORED, lambda _: [{"number": 1}])
+        assert await rows_of(store, stored) == [{"number": 1}]
+        commands = store.stats.commands
         take_away(empty_path, taken_away, empty_store)
         await eventually(lambda: caplog.messages)
         await asyncio.sleep(0.1)
-        assert await store.get(STORED) is None, "reads go on, in the file that is open"
-        assert store.stats.commands == 0
+        # Reads go on, in the file that is open.
+        assert await store.get_or_create(STORED) == stored
+        assert await rows_of(store, stored) == [{"number": 1}]
+        assert store.stats.commands == commands
     [message] = caplog.messages
     assert "was moved, removed or replaced while it was open" in message
 

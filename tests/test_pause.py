@@ -229,6 +229,16 @@ def test_one_that_is_killed_after_it_was_stopped_in_its_transaction_has_changed_
     assert_sound(path)
 
 
+def test_opening_is_refused_while_another_is_stopped_in_its_transaction(workers: Workers, path: str) -> None:
+    stopped, _ = stopped_in_a_transaction(workers, path)
+    [late] = workers.start()
+    with pytest.raises(Refused, match=r"StoreBusyError: the write gate"):
+        late.call("open", path=path, gate_wait=0.2)
+    stopped.go_on()
+    late.call("open", path=path, gate_wait=10.0)
+    assert late.call("get_or_create", key="key") == stopped.call("get_or_create", key="key")
+
+
 def test_closing_ends_though_the_gate_is_held_by_one_who_is_stopped(workers: Workers, path: str) -> None:
     stopped, other = stopped_in_a_transaction(workers, path)
     other.end()

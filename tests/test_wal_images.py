@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ async def opens_to(path: Path, history: list[damaged_files.Contents]) -> int:
         stored = await store.refresh(Shape("written afterwards"), lambda _: [{"number": 1}])
         assert [row async for row in store.rows(stored.handle)] == [{"number": 1}]
     assert_sound(path)
-    return max(index for index, contents in enumerate(history) if contents == found)
+    shutil.rmtree(path.parent)  # thousands of them would fill a disk
+    return history.index(found)
 
 
 async def test_a_log_that_is_whole_opens_to_the_last_that_was_committed(killed: Left, tmp_path: Path) -> None:
@@ -110,6 +112,7 @@ async def test_a_database_with_wrong_bits_gives_an_answer_or_a_typed_error(
         first = range(60 * 4096) if image % 2 else None
         damaged_files.flip(path, chance, bits=chance.choice((1, 3, 30)), of=first)
         ends.update(await ends_of_everything(path, closed.history[-1]))
+        shutil.rmtree(path.parent)
     assert ends["served"] > ends["refused"] > ends["wrong"]
 
 
