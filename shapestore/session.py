@@ -178,5 +178,10 @@ async def _register(tx: Transaction, folder: str) -> None:
         if not is_alive(folder, owner):
             await end_owner(tx, owner, "died")
     clear_the_dead(folder)
-    program = os.path.basename(sys.argv[0]) or "python"
-    await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), program, tx.now_ms)
+    await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), _program(), tx.now_ms)
+
+
+def _program() -> str:
+    """What people call this process: its script, or what follows ``python -m``."""
+    folder, script = os.path.split(sys.argv[0])
+    return os.path.basename(folder) if script == "__main__.py" and folder else script or "python"

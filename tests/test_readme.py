@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
+APPS = Path(__file__).parent / "apps"
 
 
 def blocks(language: str) -> list[str]:
@@ -47,3 +48,9 @@ def run(block: str, namespace: dict[str, Any]) -> None:
     result = eval(code, namespace)
     if result is not None:
         asyncio.run(result)
+
+
+@pytest.mark.parametrize("name", ["fastapi_app.py", "test_with_a_store.py", "litestream.yml", "datasette.yml"])
+def test_the_files_of_the_apps_are_shown_as_they_are_tested(name: str) -> None:
+    language = "python" if name.endswith(".py") else "yaml"
+    assert (APPS / name).read_text() in blocks(language)
