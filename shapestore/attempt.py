@@ -90,7 +90,7 @@ class Attempt:
         return led
 
     async def _created(self, creation: Creation, place: asyncio.Future[None]) -> Chunk | BaseException:
-        """Run the creation until it ends, its time is up, or its attempt is over: what is left to be published, or why not.
+        """Run the creation until it ends, its time is up, or its attempt is over: what is left to publish, or why not.
 
         An error of the creator is given back, not raised: what is raised here is about the flight, as its cancellation.
         The place is the creator's until it has really ended, which may be long after its attempt.

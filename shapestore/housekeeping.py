@@ -75,6 +75,8 @@ class Housekeeping:
                 if self._trouble != str(error):
                     logger.warning("nothing can be written, which is tried again: %s", error)
                 self._trouble = str(error)
+            except Exception:
+                logger.exception("housekeeping failed in a way that was not foreseen; it goes on at the next tick")
             await self._sleep()
 
     async def _sleep(self) -> None:

@@ -143,7 +143,8 @@ def filled(path: Path, count: int) -> Iterator[sqlite3.Connection]:
         numbers = range(1, count + 1)
         connection.execute("BEGIN")
         connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, 'albums', 10, 0, 0, ?)", [(handle(n), key(n), n) for n in numbers]
+            "INSERT INTO shapes VALUES (?, ?, ?, 10, 0, 0, ?)",
+            [(handle(n), key(n), "albums" if n <= 4 or n > count - 4 else "between", n) for n in numbers],
         )
         connection.executemany(
             "INSERT INTO shape_rows VALUES (?, ?, '{}')", [(handle(n), p) for n in numbers for p in range(1, 11)]
