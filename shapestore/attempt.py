@@ -45,6 +45,11 @@ class Attempt:
         self._closing = False
         self._over = False
 
+    @property
+    def claimed(self) -> bool:
+        """Whether its lock row was committed."""
+        return self._claimed_at > 0
+
     def close(self) -> None:
         """The store closes: end without an outcome."""
         self._closing = True

@@ -89,6 +89,14 @@ def _connector(uri: str) -> Callable[[], sqlite3.Connection]:
     return lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
 
 
+async def abandon(connection: aiosqlite.Connection) -> None:
+    """Close a connection of a loop that is closed. Its thread may have died of having nobody to tell a result to."""
+    stopped = connection.stop()
+    if stopped is not None:
+        await asyncio.wait([stopped], timeout=1)
+    connection._connection = None  # which closes it, if the thread did not
+
+
 async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
     try:
         for pragma in (*pragmas, "trusted_schema = 0"):

@@ -75,6 +75,11 @@ class Flight:
         """The handle under which this flight leads, or is about to."""
         return None if self._attempt is None else self._attempt.handle
 
+    @property
+    def claimed(self) -> str | None:
+        """The handle under which this flight leads by a lock row that was committed."""
+        return self._attempt.handle if self._attempt is not None and self._attempt.claimed else None
+
     def wake(self) -> None:
         """Look again now."""
         self._sleeper.wake()

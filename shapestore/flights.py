@@ -95,6 +95,10 @@ class Flights:
         """The handles under which flights of ours lead, or are about to."""
         return {flight.leading for flight in self._by_key.values() if flight.leading is not None}
 
+    def claimed(self) -> set[str]:
+        """The handles of those whose lock rows were committed."""
+        return {flight.claimed for flight in self._by_key.values() if flight.claimed is not None}
+
     def wake(self, comparable: str) -> None:
         """Something has changed about a key: its flight, if there is one, looks again at once."""
         flight = self._by_key.get(comparable)
@@ -102,7 +106,7 @@ class Flights:
             flight.wake()
 
     def supersede(self, handles: Iterable[str]) -> None:
-        """These attempts were ended by this store's own writer: their flights give them up at once."""
+        """These attempts have lost their fence: their flights give them up at once."""
         ended = set(handles)
         for flight in self._by_key.values():
             if flight.leading in ended:

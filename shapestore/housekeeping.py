@@ -126,9 +126,15 @@ class Housekeeping:
             self._telemetry.has_evicted(evicted)
 
     async def _free_orphans(self) -> None:
-        """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed."""
-        in_progress = await self._reader.in_progress(self._flights.owner)
-        for handle in set(in_progress) - self._flights.leading():
+        """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed.
+
+        And a flight that leads by a row that is gone, since another process has ended the attempt, is told so. Else its
+        callers would wait for a creator that hangs, though the shape may be stored by now.
+        """
+        claimed = self._flights.claimed()
+        in_progress = set(await self._reader.in_progress(self._flights.owner))
+        self._flights.supersede(claimed - in_progress)
+        for handle in in_progress - self._flights.leading():
             await self._writer.submit(Abandon(handle))
 
     async def _delete_discarded(self) -> None:

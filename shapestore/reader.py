@@ -15,7 +15,7 @@ import aiosqlite
 import msgspec
 
 from shapestore import queries
-from shapestore.connection import open_look, open_reader
+from shapestore.connection import abandon, open_look, open_reader
 from shapestore.create_lock import CreateLock, Failure, LockSeen, Seen, State
 from shapestore.errors import ShapeGoneError, StoreClosedError
 from shapestore.shape import Shape
@@ -48,6 +48,12 @@ class Reader:
     async def close(self) -> None:
         self._point.close()
         await self._pages.close()
+
+    async def abandon(self) -> None:
+        """Close in another loop, and it may be in another thread, than that of the opening."""
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self._point.close()
+        await abandon(self._pages)
 
     # --- point reads
 

@@ -14,7 +14,7 @@ import aiosqlite
 from shapestore import forked, migrations, queries
 from shapestore import path as paths
 from shapestore.commands import end_owner
-from shapestore.connection import check_sqlite_version, open_writer
+from shapestore.connection import abandon, check_sqlite_version, open_writer
 from shapestore.creator_thread import run_in_thread
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.flights import Flights
@@ -118,7 +118,9 @@ class Session:
     async def close(self) -> None:
         """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
         if self.loop.is_closed():  # and with it all that was under way
-            await self._leave_as_the_dead_do()
+            await self.reader.abandon()
+            await abandon(self._connection)
+            self._owner.abandon()
         else:
             await self._close()
         self._gate.close()

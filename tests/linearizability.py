@@ -52,6 +52,8 @@ class _Key:
     held: str | None = None
     gone: frozenset[str] = frozenset()
     """What it held before."""
+    other_than: frozenset[str] = frozenset()
+    """What the something that is held is known not to be."""
 
     def emptied(self) -> _Key:
         assert self.held is not None
@@ -61,7 +63,7 @@ class _Key:
         """This state, if ``handle`` is, or may be, what is held."""
         if self.held == handle:
             return self
-        if self.held == _SOMETHING and handle not in self.gone:
+        if self.held == _SOMETHING and handle not in self.gone | self.other_than:
             return _Key(handle, self.gone)
         return None
 
@@ -89,7 +91,10 @@ def _after(key: _Key, call: Call) -> Iterator[_Key]:
             if found := key.held_as(call.handle):
                 yield found.emptied()
         case "delete", False:
-            if key.held != call.handle:
+            assert call.handle is not None
+            if key.held == _SOMETHING:
+                yield _Key(key.held, key.gone, key.other_than | {call.handle})
+            elif key.held != call.handle:
                 yield key
         case _:
             raise AssertionError(f"no such call: {call}")
@@ -145,23 +150,23 @@ class _Search:
     def steps(self, done: int, key: _Key) -> list[tuple[int, _Key]]:
         """Where the search may go on; what is last is to be tried first.
 
-        A call that changes nothing may as well be next as later, so that nothing else need be tried. Of several that
-        would make the same, one may stand for all: the others then find it, and of unknown ones, what can last longest
-        is kept. Calls of unknown outcome come in only where the others do not explain everything.
+        A call that changes nothing, and lets nobody's time run out, may as well be next as later, so that nothing else
+        need be tried. Of several that would make the same handle, the first may stand for all: the others then find it.
+        Calls of unknown outcome come in only where the others do not explain everything.
         """
         steps = []
-        made: set[tuple[bool, _Key]] = set()
-        for number in sorted(self._may_be_next(done), key=lambda number: self._calls[number].returned):
+        made: set[_Key] = set()
+        for number in self._may_be_next(done):
             call, is_needed = self._calls[number], bool(self._needed >> number & 1)
             for after in _after(key, call):
-                step = (self._done(done | 1 << number), after)
-                if after == key:
-                    return [step]
-                if call.kind == "get_or_create":
-                    if (is_needed, after) in made:
+                done_then = self._with_those_over(done | 1 << number)
+                if after == key and done_then == done | 1 << number:
+                    return [(done_then, after)]
+                if call.kind == "get_or_create" and is_needed:
+                    if after in made:
                         continue
-                    made.add((is_needed, after))
-                steps.append((is_needed, step))
+                    made.add(after)
+                steps.append((is_needed, (done_then, after)))
         return [step for _, step in sorted(steps, key=lambda entry: entry[0])]
 
     def _may_be_next(self, done: int) -> Iterator[int]:
@@ -177,6 +182,6 @@ class _Search:
                     first_return = call.returned if first_return is None else min(first_return, call.returned)
             number += 1
 
-    def _done(self, done: int) -> int:
+    def _with_those_over(self, done: int) -> int:
         now = self._calls[done.bit_length() - 1].invoked  # that of the latest
         return done | self._over[bisect_left(self._times, now)]

@@ -392,6 +392,35 @@ async def test_nothing_that_was_read_before_an_invalidation_is_found_after_it(
         await asyncio.gather(*asking)
 
 
+async def test_an_attempt_that_another_store_has_ended_is_given_up_though_its_creator_hangs(
+    empty_path: str, source: Source
+) -> None:
+    async def at_once(shape: Shape) -> list[dict[str, Any]]:
+        return []
+
+    async with ShapeStore(empty_path, create=source.create) as one, ShapeStore(empty_path) as other:
+        source.go.clear()
+        asking = asyncio.create_task(one.get_or_create(TRACK))
+        await eventually(lambda: source.readings == 1)
+        assert await other.release_lock(TRACK)
+        stored = await other.get_or_create(TRACK, at_once)
+        assert await asking == await one.get_or_create(TRACK) == stored
+        assert (source.readings, one.stats.superseded) == (1, 1)
+
+
+async def test_a_creator_that_hangs_is_begun_anew_when_another_store_invalidates_its_table(
+    empty_path: str, source: Source
+) -> None:
+    async with ShapeStore(empty_path, create=source.create) as one, ShapeStore(empty_path) as other:
+        source.go.clear()
+        asking = asyncio.create_task(one.get_or_create(TRACK))
+        await eventually(lambda: source.readings == 1)
+        await other.invalidate("Track")
+        await eventually(lambda: source.readings == 2)
+        source.go.set()
+        assert await rows_of(one, await asking) == [{"reading": 2, "number": 0}]
+
+
 # --- the rows of what is gone
 
 

@@ -363,11 +363,11 @@ class World:
         await self._rests()
 
     async def _superseded(self, key: Key, *, by: int) -> None:
-        """An attempt has lost its fence. A creator of the other store only learns it at its end; so let it end."""
+        """An attempt has lost its fence. A creator of the other store would not learn it at once; so let it end."""
         attempt, key.under_way = key.under_way, None
         if attempt is None:
             return
-        if attempt.store != by and not attempt.ended:
+        if attempt.store != by and not attempt.ending.done():
             attempt.ending.set_result(7)
         await eventually(lambda: attempt.ended)
 
