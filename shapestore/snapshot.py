@@ -38,7 +38,17 @@ _encode = msgspec.json.Encoder(decimal_format="string", enc_hook=_as_plain).enco
 
 # Types whose values JSON always holds as they are. Most rows are made of these alone, which one set comparison shows.
 _PLAIN = frozenset({str, int, bool, type(None)})
-_AS_TEXT = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, Decimal, UUID, bytes)
+_AS_TEXT = (
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    Decimal,
+    UUID,
+    bytes,
+    bytearray,
+    memoryview,
+)
 _MINUTE = datetime.timedelta(minutes=1)
 
 
