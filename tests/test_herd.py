@@ -237,6 +237,25 @@ async def test_a_place_is_given_up_by_who_finds_the_shape_created_elsewhere(path
         assert source.creations == 2
 
 
+async def test_who_begins_to_follow_another_store_stands_in_nobodys_way_to_a_place(path: str) -> None:
+    here, there = Source(), Source()
+    async with ShapeStore(path, create=here.create, max_creating=1) as store, ShapeStore(path) as other:
+        first = asyncio.create_task(store.get_or_create(Shape("first")))
+        await eventually(lambda: here.creations)
+        second = asyncio.create_task(store.get_or_create(Shape("second")))
+        await eventually(lambda: store.stats.in_flight == 2)
+        leading = asyncio.create_task(other.get_or_create(Shape("second"), there.create))
+        await eventually(lambda: there.creations)
+        polls = store.stats.polls
+        await eventually(lambda: store.stats.polls > polls + 1)  # the second has seen that another creates it
+        third = asyncio.create_task(store.get_or_create(Shape("third")))
+        here.go.set()
+        await asyncio.gather(first, third)
+        assert not second.done()
+        there.go.set()
+        assert await second == await leading
+
+
 # Bounds
 
 

@@ -130,7 +130,7 @@ def states_after(held: str | None, gone: frozenset[str], call: Call) -> Iterator
             if call.result in (handle, UNKNOWN):
                 yield handle, gone
     elif call.result in (held == call.handle, UNKNOWN):
-        yield (None, gone | {held}) if held == call.handle else (held, gone)
+        yield (None, gone | {held}) if held and held == call.handle else (held, gone)
 
 
 def random_history(random: Random) -> list[Call]:
