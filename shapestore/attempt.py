@@ -115,7 +115,8 @@ class Attempt:
             await self._sleeper.sleep(left)
         if task.cancelled():
             return RuntimeError("the creator was cancelled, by itself or by what it called")
-        return task.exception() or task.result()
+        error = task.exception()
+        return task.result() if error is None else error  # an exception may be false: it may have a __len__
 
     def _has_ended(self, place: asyncio.Future[None]) -> None:
         self._flights.slots.give_back(place)

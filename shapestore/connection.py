@@ -108,12 +108,12 @@ async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
 
 # aiosqlite's threads are not daemons, so the interpreter joins them when the main thread ends; a connection whose
 # close was forgotten would hang it. One daemon thread waits for that end, and then stops what is still open.
-_connections: weakref.WeakSet[aiosqlite.Connection] = weakref.WeakSet()
+_connections: weakref.WeakKeyDictionary[aiosqlite.Connection, threading.Thread] = weakref.WeakKeyDictionary()
 _watchers: dict[int, threading.Thread] = {}
 
 
 def _stop_when_the_main_thread_ends(connection: aiosqlite.Connection) -> None:
-    _connections.add(connection)
+    _connections[connection] = threading.current_thread()
     main_thread = threading.main_thread()
     if main_thread.ident not in _watchers and main_thread.is_alive():
         watcher = threading.Thread(target=_stop_connections, name="shapestore-at-exit", daemon=True)
@@ -132,5 +132,7 @@ os.register_at_fork(after_in_child=_forget_the_parents)
 
 def _stop_connections() -> None:
     threading.main_thread().join()
-    for connection in list(_connections):
+    for connection, opener in list(_connections.items()):
+        if not opener.daemon:  # the interpreter waits for it, and until then its store is in use
+            opener.join()
         connection.stop()

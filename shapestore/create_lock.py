@@ -12,7 +12,7 @@
     in_progress   (none)                invalidate   its table is the one invalidated
 
 The handle is the attempt's fence: random, never used twice, so "still bears the handle" means "the same attempt".
-Every change is a transaction of a writer (commands.py). Here is only the judging, without I/O.
+Every change is a transaction of a writer (commands/). Here is only the judging, without I/O.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class RetryLater(Exception):  # noqa: N818 - a creator's word to the store, not 
 
 
 class WaitTimeoutError(ShapeStoreError, TimeoutError):
-    """The caller's time is up. The creation goes on; ``__cause__`` tells what held it up, if that is known."""
+    """The caller's time is up; the message tells what held it up. A creation under way goes on."""
 
 
 class StoreBusyError(ShapeStoreError):

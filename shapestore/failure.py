@@ -18,7 +18,7 @@ def describe(error: BaseException, *, grace: float) -> Failure:
     shown = error
     if isinstance(error, RetryLater):
         seconds = max(grace, error.seconds)
-        shown = error.__cause__ or error
+        shown = error if error.__cause__ is None else error.__cause__
     return Failure(_text(type(shown).__name__), _message(shown), round(min(seconds, MAX_SECONDS) * 1000))
 
 

@@ -187,7 +187,7 @@ class Flight:
             what = "another store is still creating it"
         else:
             what = "it waits for one of the max_creating places"
-        return WaitTimeoutError(f"no answer within {timeout:g} s for {self._shape!r}: {what}")
+        return WaitTimeoutError(f"no answer within {timeout:g} s for {self._shape.comparable:.500}: {what}")
 
 
 def _store_closed() -> StoreClosedError:

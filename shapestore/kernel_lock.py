@@ -19,6 +19,8 @@ class KernelLock:
     child that lives on would make its dead parent look alive. Closing does not unlock for the parent.
     """
 
+    _fd = -1
+
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -51,6 +53,9 @@ class KernelLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()  # a store that was dropped unclosed, its loop with it, is dead
 
 
 def is_locked(path: str) -> bool:

@@ -33,7 +33,7 @@ class Owner:
 
     def withdraw(self) -> None:
         """Die in good order: the file goes while its lock is still held, so that it is never seen unlocked."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # what cannot be removed is left, as by the dead
             os.unlink(self._lock.path)
         self.abandon()
 

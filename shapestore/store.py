@@ -83,6 +83,7 @@ class ShapeStore:
         self._telemetry = Telemetry(on_event)
         self._session: Session | None = None
         self._opening = asyncio.Lock()
+        self._opening_on: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
         _stores.add(self)
@@ -95,7 +96,7 @@ class ShapeStore:
         Raises StorageError (no place for a store), CorruptStoreError (not a database), MigrationRequiredError (a newer
         schema, another program's file, or an older schema with ``migrate=False``), StoreBusyError (the gate is held).
         """
-        async with self._opening:
+        async with self._turn():
             if self._closing is not None:
                 await asyncio.shield(self._closing)
             if self._session is not None and self._session.loop.is_closed():
@@ -110,7 +111,7 @@ class ShapeStore:
 
         Closing goes on if the caller is cancelled. A closed store can be opened again.
         """
-        async with self._opening:  # an opening that is under way comes first
+        async with self._turn():  # an opening that is under way comes first
             if self._closing is None and self._session is not None:
                 if not self._session.loop.is_closed():
                     self._live()
@@ -120,6 +121,13 @@ class ShapeStore:
             closing = self._closing
         if closing is not None:
             await asyncio.shield(closing)
+
+    def _turn(self) -> asyncio.Lock:
+        """The lock of opening and closing. One that was waited for keeps to its loop: another loop gets a new one."""
+        loop = asyncio.get_running_loop()
+        if self._opening_on is not loop and not self._opening.locked():
+            self._opening, self._opening_on = asyncio.Lock(), loop
+        return self._opening
 
     def _has_closed(self, _: asyncio.Task[None]) -> None:
         self._closing = None

@@ -17,7 +17,7 @@ from shapestore.errors import StoreBusyError
 from shapestore.gate import Gate
 from shapestore.onlooker import Onlooker, existing, looking_at, wal_bytes
 
-# By the order of things there are none (see DESIGN: an attempt's end discards its rows in the same transaction).
+# By the order of things there are none (an attempt's end discards its rows in the same transaction).
 ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,10 @@ from shapestore import migrations
 # A shared machine may be slow at any time, and that is no failure.
 settings.register_profile("shapestore", deadline=None)
 settings.load_profile("shapestore")
+
+
+# Where the tests are run in the background, Ctrl-C is ignored, and so it would be by the processes they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
