@@ -116,6 +116,7 @@ async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> 
             updating.cancel()
             with contextlib.suppress(asyncio.CancelledError, ShapeStoreError):
                 await updating
+            progress.update(line, completed=creator.rows)
 
 
 class _Rows(ProgressColumn):
