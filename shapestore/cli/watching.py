@@ -106,10 +106,10 @@ def take(path: str) -> Snapshot:
 
 def _watch(path: str, interval: float, looks: int | None) -> None:
     looked = 1
-    with Live(_view(path, take(path)), console=console(), auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(view(path, take(path)), console=console(), auto_refresh=False, vertical_overflow="crop") as live:
         while looks is None or looked < looks:
             time.sleep(interval)
-            live.update(_view(path, take(path)), refresh=True)
+            live.update(view(path, take(path)), refresh=True)
             looked += 1
 
 
@@ -122,12 +122,12 @@ def _print(path: str, interval: float, looks: int | None, as_json: bool) -> None
         if as_json:
             print_json(snapshot)
         else:
-            console(_WIDTH_OF_A_PIPE).print(_view(path, snapshot))
+            console(_WIDTH_OF_A_PIPE).print(view(path, snapshot))
         sys.stdout.flush()
         looked += 1
 
 
-def _view(path: str, snapshot: Snapshot) -> RenderableType:
+def view(path: str, snapshot: Snapshot) -> RenderableType:
     dead = f", {snapshot.stores_dead} dead" if snapshot.stores_dead else ""
     parts: list[RenderableType] = [
         Text(f"{path}   {plain(snapshot.at)}", style="bold"),
