@@ -5,7 +5,7 @@ import enum
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -318,3 +318,8 @@ def test_a_refused_row_is_not_counted() -> None:
 def test_a_chunk_as_an_array_holds_the_very_texts_of_its_rows(some: list[dict[str, Any]]) -> None:
     (chunk,) = chunks_of(some)
     assert chunk.as_array() == "[" + ",".join(chunk.rows) + "]"
+
+
+@pytest.mark.parametrize("wrapping", [bytes, bytearray, memoryview])
+def test_bytes_come_back_as_base64_however_a_driver_gives_them(wrapping: Callable[[bytes], object]) -> None:
+    assert decode_row(encode_row({"a": wrapping(b"ab")}, 1)) == {"a": "YWI="}
