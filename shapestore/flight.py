@@ -33,8 +33,10 @@ logger = logging.getLogger("shapestore")
 # creation's own time, and a long one costs few looks.
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
-# Who waits for a place is told when there is one; meanwhile it only sees whether another process was quicker.
+# Who waits for a place is told when there is one; meanwhile it only sees whether another process was quicker. The more
+# there are who wait, the longer each pauses: all of them together make 10,000 looks a second at most.
 _PAUSES_FOR_A_PLACE = (0.05, 1.0)
+_PAUSE_FOR_EACH_WHO_WAITS = 0.0001
 
 
 class Flight:
@@ -158,7 +160,8 @@ class Flight:
             if not self._place.done():
                 self._place.add_done_callback(lambda _: self.wake())
         if not self._place.done():
-            await self._pause(*_PAUSES_FOR_A_PLACE)
+            shortest, longest = _PAUSES_FOR_A_PLACE
+            await self._pause(max(shortest, len(self._flights.slots) * _PAUSE_FOR_EACH_WHO_WAITS), longest)
             return
         # From before its row is there until after it is gone, so that the row is never without its flight.
         self._attempt = Attempt(

@@ -12,6 +12,10 @@ class Slots:
         self._free = count
         self._asked: dict[asyncio.Future[None], None] = {}
 
+    def __len__(self) -> int:
+        """How many wait for a place."""
+        return len(self._asked)
+
     def ask(self) -> asyncio.Future[None]:
         """A future that is done when the place is granted: at once, if one is free."""
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()

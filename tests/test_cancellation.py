@@ -443,7 +443,8 @@ async def test_each_caller_has_a_time_of_its_own(path: str) -> None:
     async with ShapeStore(path, create=create, wait_timeout=0.01) as store:
         timeouts = [30, 0, 0.02, None, 0.01, 30, 0.03, 30]
         callers = [asyncio.create_task(store.get_or_create(TRACK, timeout=timeout)) for timeout in timeouts]
-        await eventually(lambda: store.stats.timeouts == 5)
+        await eventually(lambda: sum(caller.done() for caller in callers) == 5)
+        assert store.stats.timeouts == 5
         assert [caller.done() for caller in callers] == [timeout != 30 for timeout in timeouts]
         go.set()
         answers = await asyncio.gather(*callers, return_exceptions=True)

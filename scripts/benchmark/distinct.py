@@ -28,17 +28,26 @@ DOGPILE = "dogpile dbm"
 
 
 async def measure(sizes: Sizes, folder: Path) -> list[Row]:
-    count = sizes.distinct
+    return [await _created(sizes, folder, count) for count in sizes.distinct]
+
+
+async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
     bulk = await open_writer(new_file(folder), "normal")
-    async with ShapeStore(new_file(folder), create=at_once, max_creating=count) as store:
-        with closing(plain(str(folder / "plain.db"))) as database:
+    async with (
+        ShapeStore(new_file(folder), create=at_once, max_creating=count) as store,
+        ShapeStore(new_file(folder), create=at_once) as bounded,
+    ):
+        with closing(plain(f"{new_file(folder)}-plain")) as database:
             database.execute("CREATE TABLE shapes (key TEXT PRIMARY KEY, value TEXT) STRICT")
 
-            async def shapestore() -> Sample:
-                shapes = [another() for _ in range(count)]
-                with stopwatch() as watch:
-                    await asyncio.gather(*map(store.get_or_create, shapes))
-                return watch.a_second(count)
+            def shapestore(store: ShapeStore) -> Sampler:
+                async def sample() -> Sample:
+                    shapes = [another() for _ in range(count)]
+                    with stopwatch() as watch:
+                        await asyncio.gather(*map(store.get_or_create, shapes))
+                    return watch.a_second(count)
+
+                return sample
 
             async def statements() -> Sample:
                 """What the writer does for as many, with nothing around it."""
@@ -61,7 +70,8 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
                 f"{count:,} distinct shapes created at once",
                 "a second",
                 {
-                    SHAPESTORE: shapestore,
+                    SHAPESTORE: shapestore(store),
+                    "shapestore, max_creating=64": shapestore(bounded),
                     STATEMENTS: statements,
                     DISKCACHE: _called(peers.diskcache(folder / "diskcache"), count // 5),
                     DOGPILE: _called(peers.dogpile(folder / "dogpile"), max(10, count // 100)),
@@ -76,7 +86,7 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
                 ],
             )
     await bulk.close()
-    return [row]
+    return row
 
 
 def _claim_and_publish() -> tuple[Claim, Publish]:

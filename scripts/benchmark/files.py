@@ -6,6 +6,8 @@ import itertools
 import secrets
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import closing
@@ -13,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from shapestore import Shape, migrations
+from shapestore import Shape
 
 Row = dict[str, Any]
 
@@ -41,8 +43,10 @@ async def at_once(shape: Shape) -> list[Row]:
 
 @cache
 def _empty(folder: Path) -> Path:
+    """Migrated by another process: what alembic loads would be a burden on the garbage collector of this one."""
     path = folder / "empty.db"
-    migrations.upgrade(str(path))
+    upgrade = "import sys; from shapestore import migrations; migrations.upgrade(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", upgrade, path], check=True)
     return path
 
 

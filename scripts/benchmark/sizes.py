@@ -14,7 +14,7 @@ class Sizes:
     herds: tuple[int, ...]
     processes: int
     callers_a_process: int
-    distinct: int
+    distinct: tuple[int, ...]
     creations: int
     snapshot_rows: int
     few_shapes: int
@@ -31,7 +31,7 @@ FULL = Sizes(
     herds=(1_000, 10_000),
     processes=4,
     callers_a_process=250,
-    distinct=5_000,
+    distinct=(1_000, 5_000),
     creations=300,
     snapshot_rows=1_000_000,
     few_shapes=1_000,
@@ -48,7 +48,7 @@ QUICK = Sizes(
     herds=(100, 200),
     processes=2,
     callers_a_process=20,
-    distinct=300,
+    distinct=(100, 300),
     creations=50,
     snapshot_rows=10_000,
     few_shapes=100,
