@@ -175,7 +175,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def shell(path: Path, query: str) -> None:
     """What ``sqlite3`` shows; the like of it, if there is no such program here or it is too old for the views."""
-    say(f"$ sqlite3 -box {path} '{query}'")
+    say(f"$ sqlite3 -readonly -box {path} '{query}'")
     command = ["sqlite3", "-readonly", "-box", str(path), query]
     try:
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout, flush=True)
@@ -217,7 +217,7 @@ def run(folder: Path, lines: int) -> None:
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir()
         asyncio.run(demo(source, store / "shapes.db"))
-        say(f"Look for yourself: sqlite3 {store / 'shapes.db'}, then .tables")
+        say(f"Look for yourself: sqlite3 -readonly -box {store / 'shapes.db'}, then .tables")
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ class Flight:
     def _timed_out(self, timeout: float) -> WaitTimeoutError:
         self._flights.telemetry.timed_out(self._shape.comparable)
         if self._attempt:
-            what = "its creator is still running, and goes on"
+            what = "its creator is still running, until its own deadline"
         elif self._awaited:
             what = "another store is still creating it"
         else:
