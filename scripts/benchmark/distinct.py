@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -25,6 +26,8 @@ from shapestore.writer import MAX_BATCH
 STATEMENTS = "the bulk statements alone"
 DISKCACHE = "diskcache.Lock + set"
 DOGPILE = "dogpile dbm"
+# It slows down with every key: the fewer, the better for it.
+DOGPILE_KEYS = 50
 
 
 async def measure(sizes: Sizes, folder: Path) -> list[Row]:
@@ -73,8 +76,8 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
                     SHAPESTORE: shapestore(store),
                     "shapestore, max_creating=64": shapestore(bounded),
                     STATEMENTS: statements,
-                    DISKCACHE: _called(peers.diskcache(folder / "diskcache"), count // 5),
-                    DOGPILE: _called(peers.dogpile(folder / "dogpile"), max(10, count // 100)),
+                    DISKCACHE: _called(lambda: peers.diskcache(folder / "diskcache"), count // 5),
+                    DOGPILE: _called(lambda: peers.new_dogpile_dbm(folder), DOGPILE_KEYS),
                     "cashews disk": _awaited(f"disk://?directory={folder}/cashews", count // 10),
                     "plain sqlite3, an INSERT a transaction": transactions,
                 },
@@ -98,11 +101,11 @@ def _claim_and_publish() -> tuple[Claim, Publish]:
     return claim, Publish(shape.comparable, shape.table, encoder.rest(), 1, replaces=False, duration_ms=0, followers=0)
 
 
-def _called(get: peers.ThreadGet, count: int) -> Sampler:
+def _called(make: Callable[[], peers.ThreadGet], count: int) -> Sampler:
     """In one thread: more of them would only wait for each other."""
 
     async def sample() -> Sample:
-        keys = [another().comparable for _ in range(count)]
+        get, keys = make(), [another().comparable for _ in range(count)]
         with stopwatch() as watch:
             for key in keys:
                 get(key, dict)

@@ -52,9 +52,9 @@ async def _herd(sizes: Sizes, folder: Path, store: ShapeStore, callers: int, bou
 
         return sample
 
-    def in_threads(get: peers.ThreadGet) -> Sampler:
+    def in_threads(make: Callable[[], peers.ThreadGet]) -> Sampler:
         async def sample() -> Sample:
-            return await asyncio.to_thread(herd_of_threads, callers, get, next(keys))
+            return await asyncio.to_thread(herd_of_threads, callers, make(), next(keys))
 
         return sample
 
@@ -68,9 +68,9 @@ async def _herd(sizes: Sizes, folder: Path, store: ShapeStore, callers: int, bou
         contenders |= {
             "cashews disk": awaited(peers.cashews(create, f"disk://?directory={folder}/cashews")),
             "aiocache": awaited(peers.aiocache(create)),
-            "dogpile memory, threads": in_threads(peers.dogpile()),
-            "dogpile dbm, threads": in_threads(peers.dogpile(folder / "dogpile")),
-            "diskcache.Lock, threads": in_threads(peers.diskcache(folder / "diskcache")),
+            "dogpile memory, threads": in_threads(peers.dogpile),
+            "dogpile dbm, threads": in_threads(lambda: peers.new_dogpile_dbm(folder)),
+            "diskcache.Lock, threads": in_threads(lambda: peers.diskcache(folder / "diskcache")),
         }
     return await in_turns(
         f"herd in one process, {callers:,} callers, time over the creator's {CREATOR_SECONDS * 1000:.0f} ms",
@@ -83,7 +83,8 @@ async def _herd(sizes: Sizes, folder: Path, store: ShapeStore, callers: int, bou
 
 async def herd(callers: int, call: Callable[[], Awaitable[Any]]) -> Sample:
     with stopwatch() as watch:
-        await asyncio.gather(*(call() for _ in range(callers)))
+        answers = await asyncio.gather(*(call() for _ in range(callers)))
+    assert answers == [answers[0]] * callers
     return watch.over(CREATOR_SECONDS, callers)
 
 
@@ -109,13 +110,15 @@ def herd_of_threads(callers: int, get: peers.ThreadGet, key: str) -> Sample:
     """The threads are there before the clock starts."""
     begin = threading.Event()
 
+    answers: list[str] = []
+
     def create() -> str:
         threading.Event().wait(CREATOR_SECONDS)
         return key
 
     def call() -> None:
         begin.wait()
-        get(key, create)
+        answers.append(get(key, create))
 
     threads = [threading.Thread(target=call, daemon=True) for _ in range(callers)]
     for thread in threads:
@@ -124,4 +127,5 @@ def herd_of_threads(callers: int, get: peers.ThreadGet, key: str) -> Sample:
         begin.set()
         for thread in threads:
             thread.join()
+    assert answers == [key] * callers, "a caller that died is not to be taken for one that was quick"
     return watch.over(CREATOR_SECONDS, callers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dbm
 import importlib.metadata
 import os
 import platform
@@ -29,6 +30,8 @@ class Machine(msgspec.Struct, kw_only=True):
     system: str
     python: str
     sqlite: str
+    dbm: str
+    """Which kind dogpile.cache's dbm is: dbm.dumb, where Python has no better, is far slower than dbm.gnu."""
     plain_commit_us: float
     """One INSERT in a transaction of its own, plain sqlite3, WAL, synchronous = NORMAL."""
     load: float
@@ -43,6 +46,7 @@ def describe(folder: Path) -> Machine:
         system=platform.platform(terse=True),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         sqlite=sqlite3.sqlite_version,
+        dbm=_kind_of_dbm(folder),
         plain_commit_us=_plain_commit_us(folder),
         load=round(os.getloadavg()[0], 1),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
@@ -52,7 +56,8 @@ def describe(folder: Path) -> Machine:
 def in_words(machine: Machine) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return (
-        f"{machine.cores} cores of {machine.processor}, {machine.system}; {machine.python}, SQLite {machine.sqlite}; "
+        f"{machine.cores} cores of {machine.processor}, {machine.system}; {machine.python}, SQLite {machine.sqlite}, "
+        f"{machine.dbm}; "
         f"a plain commit takes {machine.plain_commit_us:.0f} µs. Load at the beginning: {machine.load}. {packages}."
     )
 
@@ -67,6 +72,12 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _kind_of_dbm(folder: Path) -> str:
+    path = str(folder / "kind")
+    dbm.open(path, "c").close()
+    return dbm.whichdb(path) or "dbm of some kind"
 
 
 def _plain_commit_us(folder: Path) -> float:
