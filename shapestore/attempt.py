@@ -1,4 +1,10 @@
-"""What a flight does while it leads: the claim, the creator, and an outcome that lands."""
+"""What a flight does while it leads: the claim, the creator, and an outcome that lands.
+
+    claim -> _claimed -> the creator runs -> _creator_ended | _time_is_up | give_up
+                                          -> _publish | _fail | _abandon -> _land -> _published | _failed | _abandoned
+
+Each step is called when the one before has come to its end, and none of them waits.
+"""
 
 from __future__ import annotations
 
@@ -6,194 +12,268 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from shapestore import events
 from shapestore.commands import Abandon, Claim, Command, Fail, Publish
-from shapestore.creation import Creation, Creator
+from shapestore.creation import Creation
+from shapestore.deadlines import Deadline
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.failure import describe
-from shapestore.shape import Shape
-from shapestore.sleeper import Sleeper
+from shapestore.guarded import guarded
 from shapestore.snapshot import Chunk
 from shapestore.stored_shape import from_row
-from shapestore.waiters import Waiters
 
 if TYPE_CHECKING:
-    from shapestore.flights import Flights
+    from shapestore.flight import Flight
 
 T = TypeVar("T")
 
+_SHORTEST_PAUSE = 0.01
+_LONGEST_PAUSE = 1.0
+
 
 class Attempt:
-    """One attempt to create a shape, under a handle of its own, which is its fence.
+    """One attempt to create a shape, under a handle of its own, which is its fence; one of ``max_creating`` places is
+    its own from the beginning.
 
-    It answers ``waiters`` with what was committed. Where its outcome was void, it answers nobody.
+    Its flight is answered with what was committed. Where its outcome was void, the flight begins again.
     """
 
-    def __init__(
-        self, flights: Flights, shape: Shape, creator: Creator, waiters: Waiters, sleeper: Sleeper, *, older: str | None
-    ) -> None:
-        self.handle = secrets.token_hex(16)
-        self._flights = flights
-        self._shape = shape
-        self._creator = creator
-        self._waiters = waiters
-        self._sleeper = sleeper
-        self._older = older
+    def __init__(self, flight: Flight) -> None:
+        self.handle = new_handle()
+        self._flight = flight
+        self._flights = flight.flights
+        self._shape = flight.shape
+        self._over: str | None = None
         self._claimed_at = 0.0
+        self._creation: Creation | None = None
+        self._deadline: Deadline | None = None
+        self._given_up = False
+        """Its fence is lost, or its store closes."""
         self._closing = False
-        self._over = False
+        self._settled = False
+        """Its outcome is decided, though the creator may not have ended, nor the outcome landed."""
+        self._next_try: Deadline | None = None
+        self._pause = _SHORTEST_PAUSE
+
+    # --- for the flight
 
     @property
     def claimed(self) -> bool:
         """Whether its lock row was committed."""
         return self._claimed_at > 0
 
+    def claim(self, over: str | None) -> None:
+        """Claim the key: over the attempt ``over``, if that was judged out of date."""
+        self._over = over
+        claim = Claim(self._shape.comparable, self.handle, over=over, older=self._flight.older)
+        self._send(claim, self._claim_answered, self._claim_refused, refusable=True)
+
+    def give_up(self) -> None:
+        """Its fence is lost: end without an outcome, unless one is under way, which will be found void."""
+        self._given_up = True
+        if self._next_try is not None:
+            self._flights.deadlines.call_now(self._next_try)
+        elif self._creation is not None and not self._settled:
+            self._stop_creator()
+            self._abandon()
+
     def close(self) -> None:
-        """The store closes: end without an outcome."""
+        """The store closes: the same, and whatever cannot be written now never will be."""
         self._closing = True
-        self.end()
+        self.give_up()
 
-    def end(self) -> None:
-        """The attempt is over: its fence is lost."""
-        self._over = True
-        self._sleeper.wake()
+    def end_by(self, error: ShapeStoreError) -> None:
+        """Something went wrong that is nobody's answer."""
+        self._flight.end_by(error)
 
-    async def lead(self, over: str | None, place: asyncio.Future[None]) -> None:
-        """Claim the key (over the attempt ``over``, if that was judged out of date), create the shape, end the attempt.
+    # --- the claim
 
-        Does nothing if somebody else was first. Gives back the ``place`` among the creators in any case.
-        """
-        if not await self._claimed(over, place):
+    @guarded
+    def _claim_answered(self, led: bool) -> None:
+        if not led:
+            self._flights.slots.give_back()
+            self._flight.begin_again()
             return
-        self._flights.telemetry.led(self._shape.comparable, self.handle, over)
         self._claimed_at = time.monotonic()
-        creation = Creation(self._shape, self.handle, self._creator, self._flights.writer)
-        try:
-            outcome = await self._created(creation, place)
-            if isinstance(outcome, Chunk):
-                await self._publish(outcome, creation.row_count)
-            elif self._closing or _is_superseded(outcome, self.handle):
-                await self._give_up()
-            else:
-                await self._fail(outcome, by_creator=outcome is not creation.refusal)
-        except SupersededError:
-            self._flights.telemetry.was_superseded(self._shape.comparable, self.handle)
-        except ShapeStoreError:  # its outcome could not be written before the store closed: to others it will be dead
-            self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
-            raise
-
-    async def _claimed(self, over: str | None, place: asyncio.Future[None]) -> bool:
-        led = False
-        try:
-            claim = Claim(self._shape.comparable, self.handle, over=over, older=self._older)
-            led = await self._flights.writer.submit(claim, refusable=True)
-        finally:
-            if not led:
-                self._flights.slots.give_back(place)
-        return led
-
-    async def _created(self, creation: Creation, place: asyncio.Future[None]) -> Chunk | BaseException:
-        """Run the creation until it ends, its time is up, or its attempt is over: what is left to publish, or why not.
-
-        An error of the creator is given back, not raised: what is raised here is about the flight, as its cancellation.
-        The place is the creator's until it has really ended, which may be long after its attempt.
-        """
-        task = creation.start()
-        self._flights.creating(task)
-        task.add_done_callback(lambda _: self._has_ended(place))
-        deadline = self._claimed_at + self._flights.create_timeout
-        while not task.done():
-            left = deadline - time.monotonic()
-            if self._over or left <= 0:
-                creation.stop()
-                task.add_done_callback(_ignore_outcome)
-                if self._over:
-                    return SupersededError(self.handle)
-                return TimeoutError(f"the creator was not done within {self._flights.create_timeout:g} s")
-            await self._sleeper.sleep(left)
-        if task.cancelled():
-            return RuntimeError("the creator was cancelled, by itself or by what it called")
-        error = task.exception()
-        return task.result() if error is None else error  # an exception may be false: it may have a __len__
-
-    def _has_ended(self, place: asyncio.Future[None]) -> None:
-        self._flights.slots.give_back(place)
-        self._sleeper.wake()
-
-    async def _publish(self, rest: Chunk, row_count: int) -> None:
-        comparable, followers, duration_ms = self._shape.comparable, self._followers(), self._duration_ms()
-        created_at_ms = await self._land(
-            lambda: Publish(
-                comparable,
-                self._shape.table,
-                rest,
-                row_count,
-                replaces=self._older is not None,
-                duration_ms=duration_ms,
-                followers=followers,
-                tell=lambda at_ms: self._waiters.answer(from_row(self.handle, self._shape, row_count, at_ms)),
-            )
-        )
-        if created_at_ms is None:
-            raise SupersededError(self.handle)
-        self._flights.reads.read(self.handle)
-        self._flights.after_publish()
-        self._flights.telemetry.was_created(events.Created(comparable, self.handle, row_count, duration_ms, followers))
-
-    async def _fail(self, error: BaseException, *, by_creator: bool) -> None:
-        comparable, followers, duration_ms = self._shape.comparable, self._followers(), self._duration_ms()
-        failure = describe(error, grace=self._flights.failure_grace)
-        if not await self._land(
-            lambda: Fail(comparable, self.handle, failure, duration_ms=duration_ms, followers=followers)
-        ):
-            raise SupersededError(self.handle)
-        self._flights.failed(self.handle, failure)
-        if isinstance(error, ShapeStoreError) and not by_creator:
-            self._waiters.refuse(error)
+        context = self._flight.context.copy()
+        context.run(self._flights.telemetry.led, self._shape.comparable, self.handle, self._over)
+        if self._given_up:
+            self._flights.slots.give_back()
+            self._settled = True
+            self._abandon()
         else:
-            self._waiters.refuse(failure.as_error(error))
-        self._flights.telemetry.has_failed(
-            events.Failed(
-                comparable, self.handle, failure.error_type, failure.message, failure.retry_after_ms, duration_ms
-            )
+            self._run_creator(context)
+
+    @guarded
+    def _claim_refused(self, error: ShapeStoreError) -> None:
+        self._flights.slots.give_back()
+        self._flight.end_by(error)
+
+    # --- the creator
+
+    def _run_creator(self, context: Context) -> None:
+        flights = self._flights
+        self._creation = Creation(self._shape, self.handle, self._flight.creator, flights.writer)
+        task = self._creation.start(context)
+        task.add_done_callback(self._creator_ended)
+        flights.creating(task)
+        self._deadline = flights.deadlines.at(flights.loop.time() + flights.create_timeout, self._time_is_up)
+
+    @guarded
+    def _creator_ended(self, task: asyncio.Task[Chunk | BaseException]) -> None:
+        """The place was the creator's until now, which may be long after its outcome was decided."""
+        self._flights.slots.give_back()
+        outcome = _outcome(task)
+        if self._settled:
+            return
+        self._settle()
+        if isinstance(outcome, Chunk):
+            self._publish(outcome)
+        elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
+            self._abandon()
+        else:
+            self._fail(outcome)
+
+    @guarded
+    def _time_is_up(self) -> None:
+        self._stop_creator()
+        self._fail(TimeoutError(f"the creator was not done within {self._flights.create_timeout:g} s"))
+
+    def _stop_creator(self) -> None:
+        assert self._creation is not None
+        self._settle()
+        self._creation.stop()
+
+    def _settle(self) -> None:
+        assert self._deadline is not None
+        self._settled = True
+        self._flights.deadlines.cancel(self._deadline)
+
+    # --- the outcome
+
+    def _publish(self, rest: Chunk) -> None:
+        assert self._creation is not None
+        publish = Publish(
+            self._shape.comparable,
+            self._shape.table,
+            rest,
+            self._creation.row_count,
+            replaces=self._flight.older is not None,
+            duration_ms=self._duration_ms(),
+            followers=self._followers(),
         )
+        self._land(publish, partial(self._published, publish))
 
-    async def _give_up(self) -> None:
+    @guarded
+    def _published(self, publish: Publish, created_at_ms: int | None) -> None:
+        """Called while the gate is still held: a moment later another process may drop the shape, and who asks after
+        that is not to be given it any more."""
+        if created_at_ms is None:
+            self._was_superseded()
+            return
+        flights = self._flights
+        flights.reads.read(self.handle)
+        flights.after_publish()
+        flights.telemetry.was_created(
+            publish.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
+        )
+        self._flight.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
+
+    def _fail(self, error: BaseException) -> None:
+        failure = describe(error, grace=self._flights.failure_grace)
+        fail = Fail(
+            self._shape.comparable,
+            self.handle,
+            failure,
+            duration_ms=self._duration_ms(),
+            followers=self._followers(),
+        )
+        self._land(fail, partial(self._failed, fail, error))
+
+    @guarded
+    def _failed(self, fail: Fail, error: BaseException, held: bool) -> None:
+        if not held:
+            self._was_superseded()
+            return
+        assert self._creation is not None
+        self._flights.failed(fail)
+        self._flights.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
+        if isinstance(error, ShapeStoreError) and error is self._creation.refusal:
+            self._flight.end_by(error)
+        else:
+            self._flight.end_by(fail.failure.as_error(error))
+
+    def _abandon(self) -> None:
         """End without an outcome: nobody is to take the closing of a store for the failure of a creator."""
-        if not await self._land(lambda: Abandon(self.handle)):
-            raise SupersededError(self.handle)
+        self._land(Abandon(self.handle), self._abandoned)
+
+    @guarded
+    def _abandoned(self, held: bool) -> None:
+        if not held:
+            self._was_superseded()
+            return
         self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
+        self._flight.begin_again()
 
-    async def _land(self, make: Callable[[], Command[T]]) -> T:
-        """Have an outcome committed, or found void, however long the disk is full or the gate is held by another.
+    def _was_superseded(self) -> None:
+        self._flights.telemetry.was_superseded(self._shape.comparable, self.handle)
+        self._flight.begin_again()
 
-        The callers of the moment are told at once what is in the way; the next may find it gone.
-        """
-        pause = 0.01
-        while True:
-            try:
-                return await self._flights.writer.submit(make())
-            except (StorageError, StoreBusyError) as error:
-                if self._closing:
-                    raise
-                self._waiters.refuse(error)
-            await self._sleeper.sleep(pause)
-            pause = min(2 * pause, 1.0)
+    # --- its way to the file
+
+    def _land(self, outcome: Command[T], answered: Callable[[T], None]) -> None:
+        """Have an outcome committed, or found void, however long the disk is full or the gate is held by another."""
+        self._next_try = None
+        self._send(outcome, answered, partial(self._not_landed, outcome, answered))
+
+    @guarded
+    def _not_landed(self, outcome: Command[T], answered: Callable[[T], None], error: ShapeStoreError) -> None:
+        """The callers of the moment are told at once what is in the way; the next may find it gone."""
+        if self._closing or not isinstance(error, (StorageError, StoreBusyError)):
+            # It could not be written before the store closed: to others it will be the attempt of a dead owner.
+            self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
+            self._flight.end_by(error)
+            return
+        self._flight.waiters.refuse(error)
+        when = self._flights.loop.time() + self._pause
+        self._next_try = self._flights.deadlines.at(when, partial(self._land, outcome, answered))
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _send(
+        self,
+        command: Command[T],
+        answered: Callable[[T], None],
+        refused: Callable[[ShapeStoreError], None],
+        *,
+        refusable: bool = False,
+    ) -> None:
+        try:
+            self._flights.writer.send(command, answered, refused, refusable=refusable)
+        except ShapeStoreError as error:
+            refused(error)
 
     def _followers(self) -> int:
-        return max(0, len(self._waiters) - 1)
+        return max(0, len(self._flight.waiters) - 1)
 
     def _duration_ms(self) -> int:
         return round((time.monotonic() - self._claimed_at) * 1000)
 
 
-def _is_superseded(error: BaseException, handle: str) -> bool:
-    return isinstance(error, SupersededError) and error.handle == handle
+def new_handle() -> str:
+    """Never used before: its 80 random bits see to that.
+
+    It begins with the milliseconds since the machine started, for the sake of locality: what is made together lies
+    together in every index, so that a batch changes a few pages instead of one for each handle.
+    """
+    return f"{time.monotonic_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
-def _ignore_outcome(task: asyncio.Task[Chunk | BaseException]) -> None:
-    """Its attempt is over; asyncio is not to warn that nobody looked."""
-    if not task.cancelled():
-        task.exception()
+def _outcome(task: asyncio.Task[Chunk | BaseException]) -> Chunk | BaseException:
+    """What the creator has given, or what it raised."""
+    if task.cancelled():
+        return RuntimeError("the creator was cancelled, by itself or by what it called")
+    error = task.exception()
+    return task.result() if error is None else error  # an exception may be false: it may have a __len__

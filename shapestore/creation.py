@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from shapestore.commands import AddRows
@@ -47,13 +48,14 @@ class Creation:
     def row_count(self) -> int:
         return self._encoder.row_count
 
-    def start(self) -> asyncio.Task[Chunk | BaseException]:
-        """Begin, in the caller's context. The task ends with the rows that filled no chunk, or with what went wrong.
+    def start(self, context: contextvars.Context) -> asyncio.Task[Chunk | BaseException]:
+        """Begin, in that context. The task ends with the rows that filled no chunk, or with what went wrong.
 
         What would end the event loop if it left a task, a SystemExit, is its result instead of its exception.
         It ends when the creator does, and not before: until then the creator holds its place among ``max_creating``.
         """
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"shapestore creation {self._handle}")
+        name = f"shapestore creation {self._handle}"
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=name, context=context)
         return self._task
 
     def stop(self) -> None:
@@ -64,7 +66,12 @@ class Creation:
 
     async def _run(self) -> Chunk | BaseException:
         try:
-            await self._take_all()
+            if _runs_on_the_loop(self._creator):
+                await self._take_on_the_loop(self._creator(self._shape))
+            else:
+                await self._take_by_a_thread()
+            if self._sent is not None:
+                await self._all_sent()
         except SystemExit as error:
             return error
         except KeyboardInterrupt as error:
@@ -73,21 +80,6 @@ class Creation:
             raise
         return self._encoder.rest()
 
-    async def _take_all(self) -> None:
-        if _runs_on_the_loop(self._creator):
-            await self._take_on_the_loop(self._creator(self._shape))
-        else:
-            self._in_thread = True
-            loop = asyncio.get_running_loop()
-            rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
-            self._in_thread = False
-            if self._stopped and inspect.iscoroutine(rest):
-                rest.close()  # else it would complain of never having been awaited
-            if rest is not None:
-                self._refuse_if_stopped()
-                await self._take_on_the_loop(rest)
-        await self._all_sent()
-
     # --- on the loop
 
     async def _take_on_the_loop(self, given: Any) -> None:
@@ -95,16 +87,15 @@ class Creation:
         if isinstance(rows, AsyncIterable):
             async with _async_closing(rows):
                 async for row in rows:
-                    await self._take(row)
+                    if (chunk := self._encoder.add(row)) is not None:
+                        await self._send(chunk)
         else:
-            with _closing(rows):
+            try:
                 for row in _iterable(rows):
-                    await self._take(row)
-
-    async def _take(self, row: Any) -> None:
-        chunk = self._encoder.add(row)
-        if chunk is not None:
-            await self._send(chunk)
+                    if (chunk := self._encoder.add(row)) is not None:
+                        await self._send(chunk)
+            finally:
+                _close(rows)
 
     async def _send(self, chunk: Chunk) -> None:
         await self._all_sent()
@@ -125,18 +116,30 @@ class Creation:
 
     # --- in the creator's thread
 
+    async def _take_by_a_thread(self) -> None:
+        self._in_thread = True
+        loop = asyncio.get_running_loop()
+        rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
+        self._in_thread = False
+        if self._stopped and inspect.iscoroutine(rest):
+            rest.close()  # else it would complain of never having been awaited
+        if rest is not None:
+            self._refuse_if_stopped()
+            await self._take_on_the_loop(rest)
+
     def _take_in_thread(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Call the creator and iterate what it gives. What only the loop can iterate is given back."""
         rows = self._creator(self._shape)
         if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
             return rows
-        with _closing(rows):
+        try:
             for row in _iterable(rows):
-                chunk = self._encoder.add(row)
-                if chunk is not None:
+                if (chunk := self._encoder.add(row)) is not None:
                     self._send_from_thread(chunk, loop)
                 if self._encoder.row_count % ROWS_PER_TURN == 0:
                     time.sleep(0)
+        finally:
+            _close(rows)
         return None
 
     def _send_from_thread(self, chunk: Chunk, loop: asyncio.AbstractEventLoop) -> None:
@@ -163,14 +166,10 @@ def _iterable(rows: Any) -> Iterable[Any]:
     return rows
 
 
-@contextlib.contextmanager
-def _closing(rows: Any) -> Iterator[None]:
+def _close(rows: Any) -> None:
     """A generator left half way is closed at once, by whom it ran in, so that what it holds open is closed too."""
-    try:
-        yield
-    finally:
-        if inspect.isgenerator(rows):
-            rows.close()
+    if inspect.isgenerator(rows):
+        rows.close()
 
 
 @contextlib.asynccontextmanager

@@ -56,6 +56,13 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
+    def call_now(self, deadline: Deadline) -> None:
+        """Do not wait until then."""
+        callback = deadline.callback
+        self.cancel(deadline)
+        if callback is not None:
+            callback()
+
     def close(self) -> None:
         """Call nothing any more."""
         self._heap.clear()

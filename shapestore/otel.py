@@ -10,8 +10,6 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from contextvars import Token
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from shapestore import events
@@ -22,7 +20,6 @@ from shapestore.store import ShapeStore
 
 try:
     from opentelemetry import context, metrics, trace
-    from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider
 except ImportError as error:
@@ -141,26 +138,18 @@ def _instruments_of(provider: MeterProvider) -> _Instruments:
     return instruments
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """An attempt under way: its span, and what leads back out of it."""
-
-    span: Span
-    token: Token[Context]
-
-
 class _Attempts:
     """What is told to ``on_event``, made into spans and measurements.
 
-    All events of an attempt are told in the task of its flight, whose context is that of the first caller. So its span
-    is a child of that caller's, and what the creator does becomes a part of it.
+    That an attempt leads is told in the context in which its creator then runs, a copy of the first caller's. So its
+    span is a child of that caller's, and what the creator does becomes a part of it.
     """
 
     def __init__(self, path: str, instruments: _Instruments, tracer: Tracer) -> None:
         self._path = path
         self._instruments = instruments
         self._tracer = tracer
-        self._under_way: dict[str, _Attempt] = {}
+        self._under_way: dict[str, Span] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -187,24 +176,24 @@ class _Attempts:
         table = _table_of(event.comparable)
         attributes = {"shapestore.path": self._path, "shapestore.table": table, "shapestore.handle": event.handle}
         span = self._tracer.start_span(f"create {table}", attributes=attributes)
-        self._under_way[event.handle] = _Attempt(span, context.attach(trace.set_span_in_context(span)))
+        self._under_way[event.handle] = span
+        context.attach(trace.set_span_in_context(span))  # for good: the context is the attempt's own
 
     def _annotate(self, handle: str, **facts: str | int) -> None:
         if handle in self._under_way:
-            self._under_way[handle].span.set_attributes({f"shapestore.{name}": fact for name, fact in facts.items()})
+            self._under_way[handle].set_attributes({f"shapestore.{name}": fact for name, fact in facts.items()})
 
     def _fail(self, event: events.Failed) -> None:
         if event.handle in self._under_way:
-            span = self._under_way[event.handle].span
+            span = self._under_way[event.handle]
             span.set_attribute("error.type", event.error_type)
             span.set_status(StatusCode.ERROR, event.message)
 
     def _end(self, handle: str, outcome: str) -> None:
         self._annotate(handle, outcome=outcome)
-        attempt = self._under_way.pop(handle, None)
-        if attempt is not None:
-            attempt.span.end()
-            context.detach(attempt.token)
+        span = self._under_way.pop(handle, None)
+        if span is not None:
+            span.end()
 
     def _measure(self, event: events.Created | events.Failed) -> None:
         attributes = {"shapestore.path": self._path, "shapestore.table": _table_of(event.comparable)}

@@ -1,7 +1,8 @@
 """Every hot statement by name: first those that read, then those that write.
 
 Each is proved by its query plan, in tests/test_queries.py, to use an index.
-Many at once go through ``json_each``: one statement for a whole batch.
+Many at once go through ``json_each``: one statement for a whole batch, and one step of SQLite's, for which Python's
+lock is let go of. A statement for each would ask for that lock again as often, from an event loop that is busy.
 """
 
 from __future__ import annotations
@@ -88,12 +89,17 @@ STILL_LEADING = """
     WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress'
 """
 
-ADD_ROW = "INSERT INTO shape_rows (handle, position, value) VALUES (?, ?, ?)"
-
-# (handle, position of the first, json [row]): in one step of SQLite's, for which Python's lock is let go of
+# (handle, position of the first, json [row]): one chunk
 ADD_ROWS = """
     INSERT INTO shape_rows (handle, position, value)
     SELECT ?1, ?2 + rows.key, rows.value FROM json_each(?3) AS rows
+"""
+
+# (json [[handle, position of the first, [row]]]): many chunks of a few rows each
+ADD_SMALL_CHUNKS = """
+    INSERT INTO shape_rows (handle, position, value)
+    SELECT chunk.value ->> 0, (chunk.value ->> 1) + rows.key, rows.value
+    FROM json_each(?1) AS chunk, json_each(chunk.value, '$[2]') AS rows
 """
 
 # (json [handle]) -> those whose fence still held
@@ -103,9 +109,12 @@ UNLOCK = """
     RETURNING handle
 """
 
-ADD_SHAPE = """
+# (json [[handle, comparable, table, row count]], now)
+ADD_SHAPES = """
     INSERT INTO shapes (handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms, read_order)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?5, (SELECT coalesce(max(read_order), 0) + 1 FROM shapes))
+    SELECT added.value ->> 0, added.value ->> 1, added.value ->> 2, added.value ->> 3, ?2, ?2,
+           newest.read_order + 1 + added.key
+    FROM json_each(?1) AS added, (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
 """
 
 # (json {handle: [error type, message, retry after]}, now) -> those whose fence still held
@@ -174,7 +183,8 @@ NOTE_READS = """
     WHERE shapes.handle = read.value
 """
 
-DISCARD = "INSERT INTO discarded (handle) VALUES (?) ON CONFLICT DO NOTHING"
+# (json [handle])
+DISCARD = "INSERT INTO discarded (handle) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING"
 
 # (handles, rows): of the first so many discarded handles, so many rows
 DELETE_ROWS = """
@@ -194,10 +204,13 @@ FORGET_DISCARDED = """
 
 # --- writes: the record of outcomes -----------------------------------------------------------------------------
 
-ADD_CREATION = """
+# (json [[handle, comparable, outcome, error type, message, retry after, duration, row count, followers]], now)
+ADD_CREATIONS = """
     INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,
                            duration_ms, row_count, followers, finished_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    SELECT ended.value ->> 0, ended.value ->> 1, ended.value ->> 2, ended.value ->> 3, ended.value ->> 4,
+           ended.value ->> 5, ended.value ->> 6, ended.value ->> 7, ended.value ->> 8, ?2
+    FROM json_each(?1) AS ended
 """
 
 # (json {handle: callers})

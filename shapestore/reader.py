@@ -102,6 +102,18 @@ class Reader:
             raise damaged(error, self._path) from error
         return Seen(row[0], lock, _failure(*row[9:12])), stored
 
+    @contextlib.contextmanager
+    def one_moment(self, looks: int) -> Iterator[None]:
+        """So many point reads, made in here without a pause, see the file as it is at the first of them."""
+        if looks < 2:  # a single statement is of one moment anyway
+            yield
+            return
+        self._point.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._point.execute("COMMIT")
+
     def has_discarded(self) -> bool:
         """Whether rows are left to be deleted."""
         return bool(self._point_read(queries.NEXT_DISCARDED))

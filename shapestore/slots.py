@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 
 
 class Slots:
@@ -10,30 +10,29 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._asked: dict[asyncio.Future[None], None] = {}
+        self._asked: dict[Callable[[], None], None] = {}
 
     def __len__(self) -> int:
         """How many wait for a place."""
         return len(self._asked)
 
-    def ask(self) -> asyncio.Future[None]:
-        """A future that is done when the place is granted: at once, if one is free."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked[place] = None
-        self._grant()
-        return place
-
-    def give_back(self, place: asyncio.Future[None]) -> None:
-        """Give a granted place back, or take the question back."""
-        if place.done():
-            self._free += 1
-            self._grant()
-        else:
-            del self._asked[place]
-
-    def _grant(self) -> None:
-        while self._free and self._asked:
-            place = next(iter(self._asked))
-            del self._asked[place]
+    def ask(self, granted: Callable[[], None]) -> bool:
+        """Take a place, if one is free. Else ``granted`` is called when one is, and the place is taken by then."""
+        if self._free:
             self._free -= 1
-            place.set_result(None)
+            return True
+        self._asked[granted] = None
+        return False
+
+    def take_back(self, granted: Callable[[], None]) -> None:
+        """Ask no more."""
+        self._asked.pop(granted, None)
+
+    def give_back(self) -> None:
+        """Give up a place that was taken: to who has waited longest, if anybody does."""
+        if self._asked:
+            granted = next(iter(self._asked))
+            del self._asked[granted]
+            granted()
+        else:
+            self._free += 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from shapestore import events
+from shapestore.create_lock import Failure
 from shapestore.events import Event
 
 logger = logging.getLogger("shapestore")
@@ -81,17 +82,20 @@ class Telemetry:
         self.leaders += 1
         if over is not None:
             self.takeovers += 1
-        self._tell(events.Led(comparable, handle))
+        if self._listeners:
+            self._tell(events.Led(comparable, handle))
         if over is not None:
             self._tell(events.TakenOver(comparable, handle, over))
 
-    def was_created(self, event: events.Created) -> None:
+    def was_created(self, comparable: str, handle: str, row_count: int, duration_ms: int, followers: int) -> None:
         self.created += 1
-        self._tell(event)
+        if self._listeners:
+            self._tell(events.Created(comparable, handle, row_count, duration_ms, followers))
 
-    def has_failed(self, event: events.Failed) -> None:
+    def has_failed(self, comparable: str, handle: str, failure: Failure, duration_ms: int) -> None:
         self.failed += 1
-        self._tell(event)
+        error = failure.error_type, failure.message, failure.retry_after_ms
+        self._tell(events.Failed(comparable, handle, *error, duration_ms))
 
     def timed_out(self, comparable: str) -> None:
         self.timeouts += 1

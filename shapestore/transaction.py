@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -27,10 +27,6 @@ class Transaction:
         """All rows that a statement gives."""
         rows: list[tuple[Any, ...]] = await self._connection.execute_fetchall(statement, parameters)  # type: ignore[assignment]
         return rows
-
-    async def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement once for each row of parameters, in one go."""
-        await self._connection.executemany(statement, rows)
 
 
 async def transact(connection: aiosqlite.Connection, owner: str, work: Callable[[Transaction], Awaitable[T]]) -> T:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from shapestore import migrations, queries
 from shapestore.commands import DeleteDiscarded
+from shapestore.commands.outcomes import as_json
 from shapestore.errors import StoreBusyError
 from shapestore.gate import Gate
 from shapestore.onlooker import Onlooker, existing, looking_at, wal_bytes
@@ -74,7 +75,7 @@ def _delete_left_behind(connection: sqlite3.Connection) -> None:
     while more:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(queries.DISCARD, orphans)
+            connection.execute(queries.DISCARD, (as_json([handle for (handle,) in orphans]),))
             connection.execute(queries.DELETE_ROWS, (DeleteDiscarded.HANDLES, DeleteDiscarded.ROWS))
             connection.execute(queries.FORGET_DISCARDED, (DeleteDiscarded.HANDLES,))
             more = bool(connection.execute(queries.NEXT_DISCARDED).fetchall())

@@ -12,7 +12,8 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -74,7 +75,20 @@ class Writer:
         return len(self._quick) + len(self._bulky)
 
     def submit(self, command: Command[T], *, refusable: bool = False) -> asyncio.Future[T]:
-        """Queue a command; the future is of its answer.
+        """As ``send``; the future is of the answer. If it is cancelled, the command is done all the same."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.send(command, partial(_answer, answer), partial(_refuse, answer), refusable=refusable)
+        return answer
+
+    def send(
+        self,
+        command: Command[T],
+        answered: Callable[[T], object],
+        refused: Callable[[ShapeStoreError], object],
+        *,
+        refusable: bool = False,
+    ) -> None:
+        """Queue a command. One of the two is called: after the commit, while the gate is still held.
 
         A ``refusable`` one is refused by StoreBusyError when the queue is full. Outcomes are not: they must land, and
         their number is bounded by that of the flights. Raises StoreClosedError once the writer closes.
@@ -83,14 +97,13 @@ class Writer:
             raise StoreClosedError("the store is closed; nothing more is written")
         if refusable and self.queued >= self._max_queued:
             raise StoreBusyError(f"{self.queued} commands wait for the writer, which is the bound; try again", 0.1)
+        command.answered, command.refused = answered, refused
         (self._bulky if command.size > QUICK_BYTES else self._quick).append(command)
         self._telemetry.queued()
         self._wakeup.set()
-        return command.done
 
     async def run(self) -> None:
         """Commit batch after batch until ``close``, and what is queued by then."""
-        batch: list[Command[Any]] = []
         try:
             while self.queued or not self._closing:
                 await self._wakeup.wait()
@@ -99,18 +112,17 @@ class Writer:
                     await self._write(batch)
         finally:
             self._closing = True
-            self._refuse(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
-            waiting = [*self._quick, *self._bulky]
-            self._refuse(waiting, StoreClosedError("the store was closed before this was written"))
+            for waiting in (self._quick, self._bulky):
+                _refuse_all(waiting, StoreClosedError("the store was closed before this was written"))
 
     def close(self) -> None:
         """Take no more commands; ``run`` ends when those that are queued are done."""
         self._closing = True
         self._wakeup.set()
 
-    def _next_batch(self) -> list[Command[Any]]:
+    def _next_batch(self) -> deque[Command[Any]]:
         """What is quick first, then as much of the bulky as keeps the transaction short, but one at least."""
-        batch: list[Command[Any]] = []
+        batch: deque[Command[Any]] = deque()
         size = 0
         while self._quick and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
             batch.append(self._quick.popleft())
@@ -121,35 +133,33 @@ class Writer:
             size += batch[-1].size
         return batch
 
-    async def _write(self, batch: list[Command[Any]]) -> None:
-        """Commit a batch and answer it. Whatever goes wrong, every command of it is answered."""
+    async def _write(self, batch: deque[Command[Any]]) -> None:
+        """Commit a batch and answer it. Whatever goes wrong, every command of it is answered, and none of them twice:
+        who has been told is no longer in the batch."""
         try:
             async with self._gate_held():
                 answers = await transact(self._connection, self._owner, lambda tx: _apply(batch, tx))
                 self._telemetry.committed()
-                for command, answer in zip(batch, answers, strict=True):
-                    command.answer(answer)
+                for answer in answers:
+                    batch.popleft().answered(answer)
                 await self._checkpoint_if_grown()
         except OSError as error:
-            self._refuse(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
+            _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
         except ShapeStoreError as error:
-            self._refuse(batch, error)
+            _refuse_all(batch, error)
         except UnicodeDecodeError as error:  # in SQLite's own message, which quotes what is in the file
-            self._refuse(batch, damaged(error, self._path))
+            _refuse_all(batch, damaged(error, self._path))
         except Exception as error:
             if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
-                self._refuse(batch, translated(error, self._path))
+                _refuse_all(batch, translated(error, self._path))
             elif len(batch) == 1:
                 logger.exception("a command failed in a way that was not foreseen; whoever gave it is told")
-                self._refuse(batch, ShapeStoreError(f"unforeseen {type(error).__name__}: {error}; please report it"))
+                _refuse_all(batch, ShapeStoreError(f"unforeseen {type(error).__name__}: {error}; please report it"))
             else:
-                for command in batch:  # one of them is at fault: the others need not suffer for it
-                    await self._write([command])
-
-    @staticmethod
-    def _refuse(batch: list[Command[Any]], error: ShapeStoreError) -> None:
-        for command in batch:
-            command.refuse(fresh(error))
+                while batch:  # one of them is at fault: the others need not suffer for it
+                    await self._write(deque([batch.popleft()]))
+        finally:
+            _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
 
     @contextlib.asynccontextmanager
     async def _gate_held(self) -> AsyncIterator[None]:
@@ -214,7 +224,23 @@ class Writer:
         return False
 
 
-async def _apply(batch: list[Command[Any]], tx: Transaction) -> list[Any]:
+def _refuse_all(batch: deque[Command[Any]], error: ShapeStoreError) -> None:
+    while batch:
+        batch.popleft().refused(fresh(error))
+
+
+def _answer(waiting: asyncio.Future[T], answer: T) -> None:
+    if not waiting.done():
+        waiting.set_result(answer)
+
+
+def _refuse(waiting: asyncio.Future[T], error: ShapeStoreError) -> None:
+    if not waiting.done():
+        waiting.set_exception(error)
+        waiting.exception()  # whoever waits is told; where nobody does, nobody is to be warned
+
+
+async def _apply(batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
     answers: dict[int, Any] = {}
     for kind in commands.KINDS:
         group = [command for command in batch if type(command) is kind]

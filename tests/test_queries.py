@@ -57,7 +57,7 @@ def scanned(steps: list[str]) -> set[str]:
 
 
 def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> None:
-    assert {"FIND", "LOOK", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "ADD_SHAPE", "SWEEP"} <= STATEMENTS.keys()
+    assert {"FIND", "LOOK", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "ADD_SHAPES", "SWEEP"} <= STATEMENTS.keys()
     assert SCANS.keys() <= STATEMENTS.keys()
 
 
@@ -122,7 +122,10 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "RELEASE": (json.dumps([handle(-ANY)]),),
     "RELEASE_KEY": (key(-ANY),),
     "ADD_ROWS": ("new", 1, "[{}]"),
-    "ADD_SHAPE": ("new", key(-1), "albums", 1, 0),
+    "ADD_SHAPES": (json.dumps([["new", key(-1), "albums", 1]]), 0),
+    "ADD_SMALL_CHUNKS": (json.dumps([["new", 1, [{}]]]),),
+    "ADD_CREATIONS": (json.dumps([["new", key(-1), "created", None, None, None, 1, 1, 0]]), 0),
+    "DISCARD": (json.dumps(["new"]),),
     "DELETE_SHAPES": (json.dumps([handle(ANY)]),),
     "DELETE_SHAPES_OF_KEYS": (json.dumps([key(ANY)]),),
     "DELETE_SHAPES_OF_TABLE": ("albums", 2),

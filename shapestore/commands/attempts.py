@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 from shapestore import queries
@@ -19,7 +18,6 @@ class Claim(Command[bool]):
     """Lead the creation of ``comparable`` under ``handle``. Answered False if somebody else was first."""
 
     def __init__(self, comparable: str, handle: str, *, over: str | None, older: str | None) -> None:
-        super().__init__()
         self.comparable = comparable
         self.handle = handle
         self.over = over
@@ -46,7 +44,6 @@ class AddRows(Command[bool]):
     """Add a chunk of rows to an attempt. Answered False, and nothing added, if its fence no longer holds."""
 
     def __init__(self, chunk: Chunk) -> None:
-        super().__init__()
         self.chunk = chunk
         self.size = chunk.size
 
@@ -74,9 +71,7 @@ class Publish(Command[int | None]):
         replaces: bool,
         duration_ms: int,
         followers: int,
-        tell: Callable[[int], None] | None = None,
     ) -> None:
-        super().__init__()
         self.comparable = comparable
         self.table = table
         self.rest = rest
@@ -85,17 +80,6 @@ class Publish(Command[int | None]):
         self.replaces = replaces
         self.duration_ms = duration_ms
         self.followers = followers
-        self._tell = tell
-
-    def answer(self, answer: int | None) -> None:
-        """Have the callers told at once, while the gate is still held.
-
-        A moment later another process may drop the shape; and who asks after that is not to be given it any more.
-        The flight is told first, so that it has ended, and has counted, by the time the callers go on.
-        """
-        super().answer(answer)
-        if answer is not None and self._tell is not None:
-            self._tell(answer)
 
     @classmethod
     async def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
@@ -107,10 +91,8 @@ class Publish(Command[int | None]):
             await discard(tx, await tx.run(queries.DELETE_SHAPES_OF_KEYS, as_json(replaced)))
         await _add_rows(tx, [winner.rest for winner in winners])
         if winners:
-            await tx.run_many(
-                queries.ADD_SHAPE,
-                [(w.rest.handle, w.comparable, w.table, w.row_count, tx.now_ms) for w in winners],
-            )
+            shapes = [(w.rest.handle, w.comparable, w.table, w.row_count) for w in winners]
+            await tx.run(queries.ADD_SHAPES, as_json(shapes), tx.now_ms)
             await record(
                 tx,
                 [
@@ -125,7 +107,6 @@ class Fail(Command[bool]):
     """End an attempt with its failure. Answered False, and nothing changed, if its fence no longer holds."""
 
     def __init__(self, comparable: str, handle: str, failure: Failure, *, duration_ms: int, followers: int) -> None:
-        super().__init__()
         self.comparable = comparable
         self.handle = handle
         self.failure = failure
@@ -151,7 +132,6 @@ class Abandon(Command[bool]):
     """End an attempt of our own that has no flight (any more), without an outcome that others take for an answer."""
 
     def __init__(self, handle: str) -> None:
-        super().__init__()
         self.handle = handle
 
     @classmethod
@@ -166,7 +146,6 @@ class Sweep(Command[None]):
     """Remove failures whose window is over: these very ones, never a newer row of the same key."""
 
     def __init__(self, handles: list[str]) -> None:
-        super().__init__()
         self.handles = handles
 
     @classmethod
@@ -179,7 +158,6 @@ class Release(Command[str | None]):
     """Free a key because a person asked. Answered with the handle of the attempt or failure that was there."""
 
     def __init__(self, comparable: str) -> None:
-        super().__init__()
         self.comparable = comparable
 
     @classmethod
@@ -203,11 +181,11 @@ async def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
 
 async def _add_rows(tx: Transaction, chunks: list[Chunk]) -> None:
     """The rows of many small chunks together, those of a large one by themselves."""
-    few: list[tuple[str, int, str]] = []
+    small = []
     for chunk in chunks:
         if len(chunk.rows) <= FEW_ROWS:
-            few += [(chunk.handle, position, row) for position, row in enumerate(chunk.rows, chunk.first)]
+            small.append(f'["{chunk.handle}",{chunk.first},{chunk.as_array()}]')
         else:
             await tx.run(queries.ADD_ROWS, chunk.handle, chunk.first, chunk.as_array())
-    if few:
-        await tx.run_many(queries.ADD_ROW, few)
+    if small:
+        await tx.run(queries.ADD_SMALL_CHUNKS, f"[{','.join(small)}]")

@@ -20,9 +20,9 @@ async def end_attempts(tx: Transaction, ended: list[tuple[Any, ...]], outcome: s
 
 
 async def discard(tx: Transaction, rows: Iterable[Sequence[Any]]) -> None:
-    handles = [(row[0],) for row in rows]
+    handles = [row[0] for row in rows]
     if handles:
-        await tx.run_many(queries.DISCARD, handles)
+        await tx.run(queries.DISCARD, as_json(handles))
 
 
 Outcome = tuple[str, str, str, Failure | None, int | None, int | None, int]
@@ -34,8 +34,8 @@ async def record(tx: Transaction, outcomes: list[Outcome]) -> None:
     rows = []
     for handle, comparable, outcome, failure, duration_ms, row_count, followers in outcomes[-queries.KEPT_CREATIONS :]:
         error = (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
-        rows.append((handle, comparable, outcome, *error, duration_ms, row_count, followers, tx.now_ms))
-    await tx.run_many(queries.ADD_CREATION, rows)
+        rows.append((handle, comparable, outcome, *error, duration_ms, row_count, followers))
+    await tx.run(queries.ADD_CREATIONS, as_json(rows), tx.now_ms)
     await tx.run(queries.TRIM_CREATIONS)
 
 

@@ -15,7 +15,6 @@ class Delete(Command[bool]):
     """Drop one shape. Answered False if there is none with this handle."""
 
     def __init__(self, handle: str) -> None:
-        super().__init__()
         self.handle = handle
 
     @classmethod
@@ -39,7 +38,6 @@ class Invalidate(Command[tuple[int, list[str]]]):
     SHAPES: ClassVar[int] = 1_000
 
     def __init__(self, table: str) -> None:
-        super().__init__()
         self.table = table
 
     @classmethod
@@ -61,7 +59,6 @@ class Evict(Command[list[str]]):
     """
 
     def __init__(self, max_shapes: int, at_once: int, spared: Callable[[], list[str]]) -> None:
-        super().__init__()
         self.max_shapes = max_shapes
         self.at_once = at_once
         self.spared = spared
@@ -82,7 +79,6 @@ class Note(Command[None]):
     """Note what has happened since the last time: which shapes were read, and which creations served how many more."""
 
     def __init__(self, read: list[str], followers: dict[str, int]) -> None:
-        super().__init__()
         self.read = read
         self.followers = followers
 
