@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 # Who waits for a place is told when there is one; meanwhile it only sees whether another process was quicker. The more
-# there are who wait, the longer each pauses: all of them together make 10,000 looks a second at most.
-_PAUSES_FOR_A_PLACE = (0.05, 1.0)
-_PAUSE_FOR_EACH_WHO_WAITS = 0.0001
+# there are who wait, the longer each pauses: all of them together make 2,000 looks a second at most.
+_PAUSES_FOR_A_PLACE = (0.05, 5.0)
+_PAUSE_FOR_EACH_WHO_WAITS = 0.0005
 
 
 class Flight:
@@ -58,7 +58,7 @@ class Flight:
         self._closing = False
         self._has_ended = False
         self._began = flights.loop.time()
-        flights.looking(self)
+        flights.look_soon(self)
 
     # --- for callers
 
@@ -170,7 +170,7 @@ class Flight:
 
     def _place_granted(self) -> None:
         self._has_place = True
-        self.flights.loop.call_soon(self.look)  # not at once: it may give the place back, and grant it to the next
+        self.flights.look_soon(self)  # not at once: it may give the place back, and so grant it to the next
 
     def _leave_place(self) -> None:
         if self._has_place:

@@ -59,7 +59,7 @@ class Flights:
         self.after_publish: Callable[[], None] = lambda: None
         """Set by the housekeeping, where the number of shapes is bounded."""
         self._by_key: dict[str, Flight] = {}
-        self._new: list[Flight] = []
+        self._looking: list[Flight] = []
         self._creations: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._last_ended: asyncio.Future[None] | None = None
@@ -90,17 +90,17 @@ class Flights:
         self._by_key[shape.comparable] = flight
         return flight
 
-    def looking(self, flight: Flight) -> None:
-        """Have a new flight look for the first time, soon."""
-        if not self._new:
+    def look_soon(self, flight: Flight) -> None:
+        """Have a flight look in the next turn of the loop."""
+        if not self._looking:
             self.loop.call_soon(self._look_together)
-        self._new.append(flight)
+        self._looking.append(flight)
 
     def _look_together(self) -> None:
-        """Those that were begun in one turn of the loop look in one read transaction, which costs half as much."""
-        new, self._new = self._new, []
-        with self.reader.one_moment(len(new)):
-            for flight in new:
+        """Who looks in one turn of the loop does so in one read transaction, which costs half as much."""
+        looking, self._looking = self._looking, []
+        with self.reader.one_moment(len(looking)):
+            for flight in looking:
                 flight.look()
 
     def remove(self, comparable: str) -> None:

@@ -49,6 +49,13 @@ def stopwatch() -> Iterator[Stopwatch]:
     watch.cpu = time.process_time() - cpu
 
 
+def _set_aside_what_others_have_left() -> None:
+    """So that no contender is held up by the garbage collector looking through all that its rivals have loaded."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 async def in_turns(
     work: str,
     unit: str,
@@ -63,7 +70,7 @@ async def in_turns(
     for repeat in range(repeats + 1):
         print(f"  {work}: {repeat} of {repeats}", file=sys.stderr, flush=True)
         for name, sample in contenders.items():
-            gc.collect()  # what others have left is not for this one to clear away
+            _set_aside_what_others_have_left()
             taken = await sample()
             if repeat:
                 row.samples.setdefault(name, []).append(taken.value)
