@@ -90,20 +90,27 @@ def _params(given: tuple[str, ...]) -> dict[str, Scalar]:
             raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--param")
         if name in params:
             raise click.BadParameter(f"{name!r} is given twice", param_hint="--param")
-        params[name] = param_value(value)
+        try:
+            params[name] = param_value(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{name}: {error}", param_hint="--param") from error
     return params
 
 
 def param_value(text: str) -> Scalar:
-    """The value that a person means.
+    """The value that a person means. Raises ValueError where that is not to be had.
 
     >>> [param_value(text) for text in ("1", "1.5", "true", "null", "Rock", "01", '"1"')]
     [1, 1.5, True, None, 'Rock', '01', '1']
     """
     if _NUMBER_OR_WORD.fullmatch(text) and len(text) < 400:
         value: Scalar = json.loads(text)
+        if _is_too_large(value):
+            raise ValueError(f"{text} is too large for a number; in double quotes it is text")
         return value
-    if len(text) > 1 and text[0] == text[-1] == '"':
+    if text.startswith('"'):
+        if len(text) == 1 or not text.endswith('"'):
+            raise ValueError(f"the double quote is not closed: {text}")
         try:
             return str(json.loads(text))
         except ValueError:
@@ -111,11 +118,20 @@ def param_value(text: str) -> Scalar:
     return text
 
 
+def _is_too_large(value: Scalar) -> bool:
+    return value in (math.inf, -math.inf) or (type(value) is int and not -(2**63) <= value < 2**63)
+
+
 def _columns(given: str | None) -> list[str] | None:
     """Names parted by commas; one that has a comma in it is written in double quotes, as in CSV."""
     if given is None:
         return None
-    return [name.strip() for row in csv.reader([given], skipinitialspace=True) for name in row]
+    try:
+        return [name.strip() for row in csv.reader([given], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise click.BadParameter(
+            f"{given!r} is no list of names parted by commas, each as it is or in double quotes", param_hint="--columns"
+        ) from error
 
 
 def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
