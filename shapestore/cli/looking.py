@@ -229,17 +229,19 @@ _SHAPES = [
     Column[ShapeRecord]("shape", described, fold=True),
     Column[ShapeRecord]("rows", lambda shape: f"{shape.row_count:,}", lambda shape: shape.row_count, right=True),
     Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at),
-    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at),
+    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at, spare=1),
 ]
 
 LOCKS = [
     Column[LockRecord]("handle", lambda lock: short(lock.handle), lambda lock: lock.handle),
     Column[LockRecord]("shape", described, fold=True),
     Column[LockRecord]("state", _state, lambda lock: lock.state.value, fold=True),
-    Column[LockRecord]("since", lambda lock: age(_since(lock)), _since),
-    Column[LockRecord]("rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True),
-    Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process),
-    Column[LockRecord]("is", _alive),
+    Column[LockRecord]("since", lambda lock: age(_since(lock)), _since, spare=2),
+    Column[LockRecord](
+        "rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True, spare=4
+    ),
+    Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process, spare=3),
+    Column[LockRecord]("is", _alive, spare=1),
     Column[LockRecord]("callers", _callers, fold=True),
 ]
 
@@ -248,10 +250,16 @@ CREATIONS = [
     Column[CreationRecord]("outcome", lambda done: done.outcome),
     Column[CreationRecord]("shape", described, fold=True),
     Column[CreationRecord](
-        "rows", lambda done: "" if done.row_count is None else f"{done.row_count:,}", lambda done: done.row_count, True
+        "rows",
+        lambda done: "" if done.row_count is None else f"{done.row_count:,}",
+        lambda done: done.row_count,
+        right=True,
+        spare=2,
     ),
-    Column[CreationRecord]("took", _took, lambda done: done.duration_ms, right=True),
-    Column[CreationRecord]("followers", lambda done: f"{done.followers:,}", lambda done: done.followers, right=True),
+    Column[CreationRecord]("took", _took, lambda done: done.duration_ms, right=True, spare=1),
+    Column[CreationRecord](
+        "followers", lambda done: f"{done.followers:,}", lambda done: done.followers, right=True, spare=3
+    ),
     Column[CreationRecord]("error", lambda done: done.error, fold=True),
-    Column[CreationRecord]("handle", lambda done: short(done.handle), lambda done: done.handle),
+    Column[CreationRecord]("handle", lambda done: short(done.handle), lambda done: done.handle, spare=4),
 ]
