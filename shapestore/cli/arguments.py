@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from shapestore.errors import InvalidShapeError
+from shapestore.near_names import near
 from shapestore.onlooker import Onlooker
 from shapestore.records import ShapeRecord
 from shapestore.shape import Scalar, Shape
@@ -21,6 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 path_argument = click.argument("path", type=click.Path())
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+_MOST_TABLES = 10
 
 # As JSON has them; Python's own reader would take NaN and Infinity too.
 _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
@@ -144,3 +147,13 @@ def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
     if len(found) > 1 and found[0].handle != handle:
         raise click.ClickException(f"several handles begin with {handle!r}: give more of it")
     return found[0]
+
+
+def other_tables(seen: Onlooker, table: str) -> str:
+    """What to add where nothing is found of a table: which others have shapes, if that one has none."""
+    there = [name for (name,) in seen.read("SELECT DISTINCT table_name FROM shapes ORDER BY table_name")]
+    if table in there or not there:
+        return ""
+    if meant := near(table, there):
+        return f"; did you mean {' or '.join(meant)}?"
+    return f"; there are shapes of {', '.join(there[:_MOST_TABLES])}{', ...' if len(there) > _MOST_TABLES else ''}"

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, in_a_pipe
+from command_line import ROOT, in_a_pipe, on_a_terminal
 from example_store import ALBUM_HANDLE
 
 FAILED, MISUSED = 1, 2
@@ -144,6 +144,28 @@ def test_misuse_is_told_in_a_line_with_the_status_that_scripts_expect(
     assert complaint in ran.err
     assert "Traceback" not in ran.err
     assert not os.path.exists("x.db")
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ("track", "; did you mean Track?\n"),
+        ("Notes", "; did you mean Note?\n"),
+        ("zzz", "; there are shapes of Genre, Note, Track\n"),
+    ],
+)
+def test_a_table_of_which_nothing_is_stored_is_told_with_those_that_are_meant(
+    example: str, table: str, hint: str
+) -> None:
+    assert in_a_pipe("invalidate", example, table) == (0, "", f"dropped 0 shapes of the table {table!r}{hint}")
+    explained = in_a_pipe("explain", example, "--table", table)
+    assert explained.out.endswith(f"\nstored\tno, nor is any other shape of that table{hint}")
+    assert on_a_terminal("ls", example, "--table", table).out == f"no shapes{hint}"
+
+
+def test_where_nothing_is_stored_no_table_is_named(empty_path: str) -> None:
+    assert in_a_pipe("invalidate", empty_path, "Track") == (0, "", "dropped 0 shapes of the table 'Track'\n")
+    assert in_a_pipe("explain", empty_path, "--table", "Track").out.endswith("\nstored\tno, nor is any other shape\n")
 
 
 def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:
