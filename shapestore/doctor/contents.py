@@ -127,7 +127,7 @@ def _owners(seen: Onlooker, discarded: int) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE,
             "discarded",
-            f"the rows of {_count(discarded, 'snapshot')} are of no use any more (dropped, replaced, or never finished), "
+            f"the rows of {_count(discarded, 'snapshot')} are not needed any more (dropped, replaced or unfinished), "
             "and still to be deleted",
             "Nothing: a store is at work on it."
             if at_work
