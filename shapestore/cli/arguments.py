@@ -17,6 +17,7 @@ from shapestore.near_names import near
 from shapestore.onlooker import Onlooker
 from shapestore.records import ShapeRecord
 from shapestore.shape import Scalar, Shape
+from shapestore.where import parse_where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +32,8 @@ _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|f
 
 class Seconds(click.FloatRange):
     """So many seconds, and not "nan", which is in every range."""
+
+    name = "number of seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
@@ -79,7 +82,13 @@ def shape_options(*, required: bool = True) -> Callable[[F], F]:
 
 def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:
     try:
-        return Shape(table, where=where, params=_params(params) or None, columns=_columns(columns))
+        values = _params(params)
+        used = parse_where(where).params if where is not None else frozenset()
+        for name in sorted(used - values.keys()):
+            raise click.UsageError(f"--where has :{name}, and there is no --param {name}=VALUE")
+        for name in sorted(values.keys() - used):
+            raise click.UsageError(f"--param {name} is nowhere in --where")
+        return Shape(table, where=where, params=values or None, columns=_columns(columns))
     except InvalidShapeError as error:
         raise click.UsageError(str(error)) from error
 

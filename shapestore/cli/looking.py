@@ -120,7 +120,7 @@ def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
         for creation in creations:
             print_json(creation)
     else:
-        print_table(CREATIONS, creations, nothing="no creations yet")
+        print_table(CREATIONS, creations, nothing="no creations yet" if table is None else f"no creations of {table}")
 
 
 @click.command()

@@ -30,8 +30,13 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - it is called where it is caught; rich would exit with 1
+
+
 def console(width: int | None = None) -> Console:
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    return _Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def say(message: str) -> None:

@@ -109,8 +109,9 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("explain FILE", MISUSED, "Missing option '--table'"),
         ("explain FILE --table t --where", MISUSED, "requires an argument"),
         ("explain FILE --table t --where a=", MISUSED, "where"),
-        ("explain FILE --table t --where a=:b", MISUSED, "parameters that params does not give"),
-        ("explain FILE --table t --param b=1", MISUSED, "params are given but no where"),
+        ("explain FILE --table t --where a=:b", MISUSED, "--where has :b, and there is no --param b=VALUE"),
+        ("explain FILE --table t --param b=1", MISUSED, "--param b is nowhere in --where"),
+        ("explain FILE --table t --where a=:b --param b=1 --param c=2", MISUSED, "--param c is nowhere in --where"),
         ("explain FILE --table t --where a=:b --param b", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param =1", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param b=1 --param b=2", MISUSED, "'b' is given twice"),
@@ -133,6 +134,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("get FILE --source sqlite:// --table t", MISUSED, "in-memory"),
         ("get FILE --source sqlite:///x.db --table t --json --csv", MISUSED, "--json or --csv, not both"),
         ("get FILE --source sqlite:///x.db --table t --timeout 0", MISUSED, "not in the range"),
+        ("get FILE --source sqlite:///x.db --table t --timeout x", MISUSED, "'x' is not a valid number of seconds"),
         ("get FILE --source sqlite:///x.db --table t --timeout nan", MISUSED, "no number of seconds"),
     ],
 )
@@ -161,6 +163,7 @@ def test_a_table_of_which_nothing_is_stored_is_told_with_those_that_are_meant(
     explained = in_a_pipe("explain", example, "--table", table)
     assert explained.out.endswith(f"\nstored\tno, nor is any other shape of that table{hint}")
     assert on_a_terminal("ls", example, "--table", table).out == f"no shapes{hint}"
+    assert on_a_terminal("history", example, "--table", table).out == f"no creations of {table}\n"
 
 
 def test_where_nothing_is_stored_no_table_is_named(empty_path: str) -> None:
