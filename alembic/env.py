@@ -39,6 +39,7 @@ def main() -> None:
 
 def from_the_command_line() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("alembic.util.messaging").disabled = True  # what it says of an error, alembic prints as well
     try:
         path = resolve(path_from_the_command_line())
         gate = Gate(path)

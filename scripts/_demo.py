@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 from _music_shop import COUNTRIES, GENRES, music_shop
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.events import Created, Event, Led
+from shapestore.events import Created, Event, Followed, Led
 
 CALLERS = 1_000
 PROCESSES = 2
@@ -120,9 +121,17 @@ async def a_herd_of_processes(source: Path, path: Path) -> None:
         await process.stdout.readline()  # it has opened the store, and waits for the others
     outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
     answers = [json.loads(output) for output, _ in outputs]
-    figures = ("callers", "created", "followers", "hits", "polls")
+    figures = ("callers", "created", "waited_here", "waited_for_the_other", "hits", "polls")
     table(
-        ("process", "callers", "created", "followed", "found it there", "looks at lock rows"),
+        (
+            "process",
+            "callers",
+            "created",
+            "waited for its own",
+            "waited for the other",
+            "found it",
+            "looks at lock rows",
+        ),
         [[str(answer["pid"]), *(f"{answer[figure]:,}" for figure in figures)] for answer in answers],
     )
     creations = sum(answer["created"] for answer in answers)
@@ -131,15 +140,31 @@ async def a_herd_of_processes(source: Path, path: Path) -> None:
 
 
 async def one_of_the_processes(source: str, path: str) -> None:
-    async with ShapeStore(path, create=SQLSource(f"sqlite:///{source}")) as store:
+    led: set[str] = set()
+    followed: Counter[str] = Counter()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Led):
+            led.add(event.comparable)
+        elif isinstance(event, Followed):
+            followed[event.comparable] += 1
+
+    async with ShapeStore(path, create=SQLSource(f"sqlite:///{source}"), on_event=on_event) as store:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         shapes = HERD_OF_PROCESSES
         answers = await asyncio.gather(*(store.get_or_create(shapes[n % len(shapes)]) for n in range(CALLERS)))
         stats = store.stats
-        counts = {name: getattr(stats, name) for name in ("created", "followers", "hits", "polls")}
-        handles = sorted({stored.handle for stored in answers})
-        print(json.dumps({"pid": os.getpid(), "callers": CALLERS, "handles": handles, **counts}))
+        waited_here = sum(followed[key] for key in led)
+        counts = {
+            "callers": CALLERS,
+            "created": stats.created,
+            "waited_here": waited_here,
+            "waited_for_the_other": CALLERS - stats.created - waited_here - stats.hits,
+            "hits": stats.hits,
+            "polls": stats.polls,
+        }
+        print(json.dumps({"pid": os.getpid(), "handles": sorted({stored.handle for stored in answers}), **counts}))
 
 
 async def a_mistake(store: ShapeStore) -> None:

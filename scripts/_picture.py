@@ -18,6 +18,7 @@ from shapestore import Shape, ShapeStore
 from shapestore.cli.watching import take, view
 
 PICTURE = Path(__file__).parent / "watch.svg"
+WIDTH = 118
 
 
 async def slow(shape: Shape) -> AsyncIterator[dict[str, int]]:
@@ -39,8 +40,8 @@ async def draw() -> None:
             await asyncio.gather(*(store.get_or_create(Shape("Customer")) for _ in range(10)), return_exceptions=True)
             herd = [asyncio.create_task(store.get_or_create(Shape("InvoiceLine"))) for _ in range(1000)]
             await asyncio.sleep(1.5)
-            console = Console(record=True, width=118, file=io.StringIO())
-            console.print(view("shapes.db", take("shapes.db")))
+            console = Console(record=True, width=WIDTH, file=io.StringIO())
+            console.print(view("shapes.db", take("shapes.db"), WIDTH))
             PICTURE.write_text(console.export_svg(title="shapestore watch shapes.db"))
             for caller in herd:
                 caller.cancel()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -25,10 +24,11 @@ from sqlalchemy import (
     table,
     text,
 )
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError, StatementError
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from shapestore.errors import ShapeStoreError
+from shapestore.near_names import near
 from shapestore.shape import Scalar, Shape
 from shapestore.source_engine import InvalidSourceError, engine_of
 from shapestore.where import render_where, where_columns
@@ -94,6 +94,10 @@ def _query(connection: Connection, shape: Shape) -> tuple[Executable, dict[str, 
     """
     inspector = inspect(connection)
     found = _table(inspector, shape.table)
+    try:
+        key = _primary_key(inspector, found)
+    except NoSuchTableError:  # SQLite reads a table in any case of letters, but has it listed in one
+        raise _unknown_table(inspector, shape.table) from None
     there = list(connection.execute(select(literal_column("*")).select_from(found).limit(0)).keys())
     names = shape.columns or there
     for name in (*names, *sorted(where_columns(shape.where) if shape.where else ())):
@@ -102,7 +106,7 @@ def _query(connection: Connection, shape: Shape) -> tuple[Executable, dict[str, 
     # Bare columns, and not the types that reflection finds: these would refuse what SQLite lets stand in a column,
     # such as a malformed date.
     columns: list[Any] = [column(name) for name in names]
-    statement = select(*columns).select_from(found).order_by(*map(column, _primary_key(inspector, found)))
+    statement = select(*columns).select_from(found).order_by(*map(column, key))
     if shape.where is None:
         return statement, {}, names
     predicate, values = _predicate(connection.dialect.identifier_preparer, shape.where, shape.params)
@@ -115,10 +119,15 @@ def _table(inspector: Inspector, name: str) -> TableClause:
     schema, _, bare = name.rpartition(".")
     if schema and inspector.has_table(bare, schema):
         return table(bare, schema=schema)
+    raise _unknown_table(inspector, name)
+
+
+def _unknown_table(inspector: Inspector, name: str) -> UnknownTableError:
+    schema = name.rpartition(".")[0]
     there = _tables(inspector, None)
     if schema in inspector.get_schema_names():
         there += [f"{schema}.{table}" for table in _tables(inspector, schema)]
-    raise UnknownTableError(f'the source has no table or view "{name}"{_instead(name, there)}')
+    return UnknownTableError(f'the source has no table or view "{name}"{_instead(name, there)}')
 
 
 def _tables(inspector: Inspector, schema: str | None) -> list[str]:
@@ -150,10 +159,9 @@ def _predicate(preparer: IdentifierPreparer, where: str, params: Mapping[str, Sc
 
 def _instead(name: str, there: Collection[str]) -> str:
     """What to write instead, and what there is."""
-    folded = {known.casefold(): known for known in there}
-    near = [folded[match] for match in get_close_matches(name.casefold(), folded)]
     has = f"t has {_listed(there) if there else 'none at all'}"
-    return f"; did you mean {_listed(near, ' or ')}? I{has}" if near else f"; i{has}"
+    meant = near(name, there)
+    return f"; did you mean {_listed(meant, ' or ')}? I{has}" if meant else f"; i{has}"
 
 
 def _listed(names: Collection[str], comma: str = ", ", most: int = 40) -> str:

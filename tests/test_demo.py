@@ -52,6 +52,13 @@ def test_the_demo_creates_each_shape_once(tmp_path: Path, path: str) -> None:
     ):
         assert said in done.stdout
 
+    processes = done.stdout.partition("waited for the other")[2].splitlines()[1:3]
+    figures = [[int(figure.replace(",", "")) for figure in line.split()[1:]] for line in processes]
+    assert sum(created for _, created, *_ in figures) == 4
+    for callers, created, waited_here, waited_for_the_other, found, _ in figures:
+        assert callers == created + waited_here + waited_for_the_other + found == 1_000
+        assert waited_here == created * 249
+
 
 def test_a_shop_of_one_size_is_always_the_same(tmp_path: Path) -> None:
     make = (

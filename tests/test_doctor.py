@@ -152,8 +152,8 @@ def leave_rows_of_no_shape(path: str) -> None:
     sql(path, "INSERT INTO shape_rows VALUES ('nobody', 1, '{}')")
 
 
-def leave_rows_to_be_deleted(path: str) -> None:
-    handle = handle_of(path, "7")
+def leave_rows_to_be_deleted(path: str, table: str = "7") -> None:
+    handle = handle_of(path, table)
     sql(path, f"DELETE FROM shapes WHERE handle = '{handle}'", f"INSERT INTO discarded VALUES ('{handle}')")
 
 
@@ -222,7 +222,7 @@ def leave_an_old_failure(path: str) -> None:
     [
         (flip_a_bit_of_an_index, "integrity", Severity.ERROR),
         (overwrite_a_page, "integrity", Severity.ERROR),
-        (write_a_novel, "integrity", Severity.ERROR),
+        (write_a_novel, "no-store", Severity.ERROR),
         (lose_a_row, "row-count", Severity.ERROR),
         (lose_a_row_from_the_middle, "row-count", Severity.ERROR),
         (spoil_a_row, "row-count", Severity.ERROR),
@@ -230,13 +230,12 @@ def leave_an_old_failure(path: str) -> None:
         (miscount, "totals", Severity.ERROR),
         (lose_the_counter, "totals", Severity.ERROR),
         (leave_rows_of_no_shape, "orphaned-rows", Severity.WARNING),
-        (leave_rows_to_be_deleted, "discarded", Severity.WARNING),
         (rename_the_table_of_a_shape, "shape", Severity.ERROR),
         (spoil_the_key_of_a_shape, "shape", Severity.ERROR),
         (leave_wal_mode, "journal-mode", Severity.WARNING),
         (drop_an_index, "schema", Severity.ERROR),
         (drop_a_trigger, "schema", Severity.ERROR),
-        (drop_all_tables, "schema", Severity.ERROR),
+        (drop_all_tables, "no-store", Severity.ERROR),
         (make_it_newer, "schema", Severity.ERROR),
         (let_all_read, "permissions", Severity.WARNING),
         (let_all_read_the_owners, "permissions", Severity.WARNING),
@@ -271,6 +270,20 @@ def test_all_that_is_wrong_is_named_the_gravest_first(store: str) -> None:
     assert names(examine(store)) == ["row-count", "totals", "permissions", "orphaned-rows"]
 
 
+def empty_it(path: str) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("is_none", [drop_all_tables, write_a_novel, empty_it])
+def test_where_no_store_is_nothing_else_is_said(store: str, is_none: Callable[[str], None]) -> None:
+    let_all_read(store)
+    os.unlink(f"{store}-gate")
+    is_none(store)
+    [finding] = examine(store)
+    assert (finding.severity, finding.name) == (Severity.ERROR, "no-store")
+    assert finding.what.startswith("no store is here: ")
+
+
 def test_a_gate_that_was_lost_is_only_noted(store: str) -> None:
     os.unlink(f"{store}-gate")
     findings = examine(store)
@@ -299,7 +312,7 @@ def test_a_killed_process_is_named_with_its_lock_and_the_next_store_clears_both_
     [handle] = read(store, "SELECT handle FROM create_locks")
     assert f"shapestore unlock {shlex.quote(store)} --handle {handle}" in findings["stale-lock"].to_do
     workers.open(store)[0].end()
-    assert set(names(examine(store))) <= {"discarded"}  # its rows, if there was no time for all
+    assert names(examine(store)) == []
 
 
 def test_a_creation_of_a_stopped_process_is_named_when_it_has_taken_an_hour(workers: Workers, store: str) -> None:
@@ -335,13 +348,17 @@ def test_a_store_that_closes_during_the_examination_is_not_taken_for_dead(
     assert names(examine(store)) == []
 
 
-def test_rows_that_a_living_store_is_about_to_delete_are_only_noted(workers: Workers, store: str) -> None:
+def test_rows_that_are_about_to_be_deleted_are_only_noted(workers: Workers, store: str) -> None:
+    leave_rows_to_be_deleted(store)
+    [note] = [finding for finding in examine(store) if finding.name == "discarded"]
+    assert note.severity is Severity.NOTE
+    assert is_sound(examine(store))
+    assert f"shapestore vacuum {shlex.quote(store)}" in note.to_do
     [worker] = workers.open(store)
     worker.stop()
-    leave_rows_to_be_deleted(store)
-    findings = examine(store)
-    assert names(findings) == []
-    assert "discarded" in names(findings, Severity.NOTE)
+    leave_rows_to_be_deleted(store, "8")
+    [note] = [finding for finding in examine(store) if finding.name == "discarded"]
+    assert note.to_do == "Nothing: a store is at work on it."
     worker.go_on()
 
 

@@ -243,6 +243,8 @@ def test_a_uri_says_itself_how_the_file_is_opened(path: Path) -> None:
     [
         ("albun", 'no table or view "albun"; did you mean "album"? It has "album", "number", "cheap_album"'),
         ("CHEAP_ALBUMS", 'no table or view "CHEAP_ALBUMS"; did you mean "cheap_album"'),
+        ("Album", 'no table or view "Album"; did you mean "album"? It has'),
+        ("main.Cheap_Album", 'no table or view "main.Cheap_Album"; did you mean "main.cheap_album"? It has'),
         ("main.nummer", 'no table or view "main.nummer"; did you mean "main.number"'),
         ("other.zzz", 'no table or view "other.zzz"; it has "album", "number", "cheap_album"'),
     ],

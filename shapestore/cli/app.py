@@ -39,7 +39,7 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             _say_no_more()
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_in_words(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +60,7 @@ for command in (ls, show, rows, get, locks, unlock, rm, invalidate, history, exp
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the status to exit with."""
-    _make_stdout_safe()
+    _make_streams_safe()
     try:
         status = app.main(arguments, prog_name="shapestore", standalone_mode=False)
     except click.ClickException as error:
@@ -71,13 +71,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _make_stdout_safe() -> None:
-    """There may be none, and it may not know every character."""
+def _make_streams_safe() -> None:
+    """There may be none, and stdout may not know every character."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open to the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
+
+
+def _in_words(error: OSError) -> str:
+    """Without its number."""
+    what = error.strerror or str(error)
+    return what if error.filename is None else f"{error.filename!r}: {what}"
 
 
 def _say_no_more() -> None:

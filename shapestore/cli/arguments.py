@@ -13,14 +13,18 @@ from typing import Any, TypeVar, cast
 import click
 
 from shapestore.errors import InvalidShapeError
+from shapestore.near_names import near
 from shapestore.onlooker import Onlooker
 from shapestore.records import ShapeRecord
 from shapestore.shape import Scalar, Shape
+from shapestore.where import parse_where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 path_argument = click.argument("path", type=click.Path())
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+_MOST_TABLES = 10
 
 # As JSON has them; Python's own reader would take NaN and Infinity too.
 _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
@@ -28,6 +32,8 @@ _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|f
 
 class Seconds(click.FloatRange):
     """So many seconds, and not "nan", which is in every range."""
+
+    name = "number of seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
@@ -76,7 +82,13 @@ def shape_options(*, required: bool = True) -> Callable[[F], F]:
 
 def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:
     try:
-        return Shape(table, where=where, params=_params(params) or None, columns=_columns(columns))
+        values = _params(params)
+        used = parse_where(where).params if where is not None else frozenset()
+        for name in sorted(used - values.keys()):
+            raise click.UsageError(f"--where has :{name}, and there is no --param {name}=VALUE")
+        for name in sorted(values.keys() - used):
+            raise click.UsageError(f"--param {name} is nowhere in --where")
+        return Shape(table, where=where, params=values or None, columns=_columns(columns))
     except InvalidShapeError as error:
         raise click.UsageError(str(error)) from error
 
@@ -90,20 +102,27 @@ def _params(given: tuple[str, ...]) -> dict[str, Scalar]:
             raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--param")
         if name in params:
             raise click.BadParameter(f"{name!r} is given twice", param_hint="--param")
-        params[name] = param_value(value)
+        try:
+            params[name] = param_value(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{name}: {error}", param_hint="--param") from error
     return params
 
 
 def param_value(text: str) -> Scalar:
-    """The value that a person means.
+    """The value that a person means. Raises ValueError where that is not to be had.
 
     >>> [param_value(text) for text in ("1", "1.5", "true", "null", "Rock", "01", '"1"')]
     [1, 1.5, True, None, 'Rock', '01', '1']
     """
     if _NUMBER_OR_WORD.fullmatch(text) and len(text) < 400:
         value: Scalar = json.loads(text)
+        if _is_too_large(value):
+            raise ValueError(f"{text} is too large for a number; in double quotes it is text")
         return value
-    if len(text) > 1 and text[0] == text[-1] == '"':
+    if text.startswith('"'):
+        if len(text) == 1 or not text.endswith('"'):
+            raise ValueError(f"the double quote is not closed: {text}")
         try:
             return str(json.loads(text))
         except ValueError:
@@ -111,11 +130,20 @@ def param_value(text: str) -> Scalar:
     return text
 
 
+def _is_too_large(value: Scalar) -> bool:
+    return value in (math.inf, -math.inf) or (type(value) is int and not -(2**63) <= value < 2**63)
+
+
 def _columns(given: str | None) -> list[str] | None:
     """Names parted by commas; one that has a comma in it is written in double quotes, as in CSV."""
     if given is None:
         return None
-    return [name.strip() for row in csv.reader([given], skipinitialspace=True) for name in row]
+    try:
+        return [name.strip() for row in csv.reader([given], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise click.BadParameter(
+            f"{given!r} is no list of names parted by commas, each as it is or in double quotes", param_hint="--columns"
+        ) from error
 
 
 def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
@@ -128,3 +156,13 @@ def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
     if len(found) > 1 and found[0].handle != handle:
         raise click.ClickException(f"several handles begin with {handle!r}: give more of it")
     return found[0]
+
+
+def other_tables(seen: Onlooker, table: str) -> str:
+    """What to add where nothing is found of a table: which others have shapes, if that one has none."""
+    there = [name for (name,) in seen.read("SELECT DISTINCT table_name FROM shapes ORDER BY table_name")]
+    if table in there or not there:
+        return ""
+    if meant := near(table, there):
+        return f"; did you mean {' or '.join(meant)}?"
+    return f"; there are shapes of {', '.join(there[:_MOST_TABLES])}{', ...' if len(there) > _MOST_TABLES else ''}"

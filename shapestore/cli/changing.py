@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from shapestore import migrations
-from shapestore.cli.arguments import json_option, path_argument, shape_by_handle, shape_options
+from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import count, print_json, say, short, size
 from shapestore.errors import StoreBusyError
 from shapestore.gate import Gate
@@ -92,14 +92,14 @@ def invalidate(path: str, table: str, as_json: bool) -> None:
 
     What is being created of it begins again.
     """
-    with looking_at(path):
-        pass
+    with looking_at(path) as seen:
+        others = other_tables(seen, table)
     dropped = _with_store(path, lambda store: store.invalidate(table))
     delete_left_behind(path)
     if as_json:
         print_json({"table": table, "dropped": dropped})
     else:
-        say(f"dropped {count(dropped, 'shape')} of the table {table!r}")
+        say(f"dropped {count(dropped, 'shape')} of the table {table!r}{'' if dropped else others}")
 
 
 @click.command()

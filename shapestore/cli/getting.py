@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,9 +16,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle, shape_options
-from shapestore.cli.output import count, say, short
+from shapestore.cli.output import ago, count, say, short
 from shapestore.cli.row_output import form_options, print_rows
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import CreateFailedError, ShapeStoreError
 from shapestore.onlooker import looking_at
 from shapestore.shape import Shape
 from shapestore.store import ShapeStore
@@ -44,10 +45,19 @@ def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) 
     is none.
     """
     creator = CountedSource(source)
-    stored = asyncio.run(_get_or_create(path, shape, creator, timeout))
-    if sys.stderr.isatty():
-        how = f"created in {creator.seconds:.1f} s" if creator.began_at else "stored already"
-        say(f"{short(stored.handle)}: {count(stored.row_count, 'row')}, {how}")
+    if creator.is_the_file(path):
+        raise click.BadParameter(f"{path!r} is the store itself, and no source of its shapes", param_hint="--source")
+    try:
+        stored = asyncio.run(_get_or_create(path, shape, creator, timeout))
+    except CreateFailedError as error:
+        raise click.ClickException(
+            f"it could not be created from the source: {error.message or error.error_type}"
+        ) from error
+    rows = f"{short(stored.handle)}: {count(stored.row_count, 'row')}"
+    if creator.began_at is None:
+        say(f"{rows}, created {ago(stored.created_at)}; the source was not asked")
+    elif sys.stderr.isatty():
+        say(f"{rows}, created in {creator.seconds:.1f} s")
     with looking_at(path) as seen:
         print_rows(seen, shape_by_handle(seen, stored.handle), form)
 
@@ -56,16 +66,24 @@ class CountedSource:
     """A SQLSource that counts its rows as they pass."""
 
     def __init__(self, url: str) -> None:
-        from shapestore.source_engine import InvalidSourceError  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+        from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+
+        from shapestore.source_engine import InvalidSourceError  # noqa: PLC0415
         from shapestore.sources import SQLSource  # noqa: PLC0415
 
         try:
             self._source = SQLSource(url)
         except InvalidSourceError as error:
             raise click.BadParameter(str(error), param_hint="--source") from error
+        self._url = make_url(url)
         self.rows = 0
         self.began_at: float | None = None
         self.seconds = 0.0
+
+    def is_the_file(self, path: str) -> bool:
+        """Whether it reads this very file."""
+        database = self._url.database if self._url.get_backend_name() == "sqlite" else None
+        return database is not None and os.path.realpath(database) == os.path.realpath(path)
 
     def __call__(self, shape: Shape) -> Iterator[dict[str, Any]]:
         self.began_at = time.monotonic()

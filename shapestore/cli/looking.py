@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from shapestore.cli.arguments import json_option, path_argument, shape_by_handle, shape_options
+from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import (
     Column,
     age,
@@ -41,11 +41,12 @@ def ls(path: str, table: str | None, as_json: bool) -> None:
     """List the stored shapes."""
     with looking_at(path) as seen:
         shapes = seen.shapes(table)
+        others = "" if table is None else other_tables(seen, table)
     if as_json:
         for shape in shapes:
             print_json(shape)
     else:
-        print_table(_SHAPES, shapes, nothing="no shapes")
+        print_table(_SHAPES, shapes, nothing=f"no shapes{others}")
 
 
 @click.command()
@@ -119,7 +120,7 @@ def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
         for creation in creations:
             print_json(creation)
     else:
-        print_table(CREATIONS, creations, nothing="no creations yet")
+        print_table(CREATIONS, creations, nothing="no creations yet" if table is None else f"no creations of {table}")
 
 
 @click.command()
@@ -134,6 +135,7 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
     with looking_at(path) as seen:
         explanation = seen.explain(shape)
         lock = next((lock for lock in seen.locks() if lock.comparable == shape.comparable), None)
+        others = other_tables(seen, shape.table)
     nearest = explanation.nearest
     stored = nearest is not None and not explanation.differences
     if as_json:
@@ -150,11 +152,14 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
     facts: list[tuple[str, Any]] = [("comparable", explanation.comparable)]
     if stored and nearest is not None:
         facts.append(("stored", f"yes, as {nearest.handle}"))
-    elif nearest is not None:
+    elif nearest is not None and nearest.shape.table == shape.table:
         facts += [("stored", "no"), ("nearest", nearest.handle)]
-        facts += [(each.field, f"asked {each.asked}, stored {each.stored}") for each in explanation.differences]
+        facts += [
+            (field, f"asked {_field(shape, field)}; stored {_field(nearest.shape, field)}")
+            for field in (difference.field for difference in explanation.differences)
+        ]
     else:
-        facts.append(("stored", "no, nor is any other shape"))
+        facts.append(("stored", f"no, nor is any other shape{f' of that table{others}' if nearest else ''}"))
     if lock is not None:
         facts.append(
             ("lock", f"{_state(lock)}, since {_moment(_since(lock))}, by {lock.owner.process} ({_alive(lock)})")
@@ -181,7 +186,15 @@ def _param(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else "null" if value is None else plain(value)
 
 
-def _facts(record: Record) -> list[tuple[str, Any]]:
+def _field(shape: Shape, field: str) -> str:
+    """A field in which shapes differ."""
+    name = field.removeprefix("params.")
+    if name == field:
+        return str(dict(_facts(shape))[field])
+    return _param(shape.params[name]) if name in shape.params else "not given"
+
+
+def _facts(record: Record | Shape) -> list[tuple[str, Any]]:
     return [
         ("table", record.table),
         ("where", "every row" if record.where is None else record.where),
@@ -229,17 +242,19 @@ _SHAPES = [
     Column[ShapeRecord]("shape", described, fold=True),
     Column[ShapeRecord]("rows", lambda shape: f"{shape.row_count:,}", lambda shape: shape.row_count, right=True),
     Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at),
-    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at),
+    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at, spare=1),
 ]
 
 LOCKS = [
     Column[LockRecord]("handle", lambda lock: short(lock.handle), lambda lock: lock.handle),
     Column[LockRecord]("shape", described, fold=True),
     Column[LockRecord]("state", _state, lambda lock: lock.state.value, fold=True),
-    Column[LockRecord]("since", lambda lock: age(_since(lock)), _since),
-    Column[LockRecord]("rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True),
-    Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process),
-    Column[LockRecord]("is", _alive),
+    Column[LockRecord]("since", lambda lock: age(_since(lock)), _since, spare=2),
+    Column[LockRecord](
+        "rows so far", lambda lock: f"{lock.rows_so_far:,}", lambda lock: lock.rows_so_far, right=True, spare=4
+    ),
+    Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process, spare=3),
+    Column[LockRecord]("is", _alive, spare=1),
     Column[LockRecord]("callers", _callers, fold=True),
 ]
 
@@ -248,10 +263,16 @@ CREATIONS = [
     Column[CreationRecord]("outcome", lambda done: done.outcome),
     Column[CreationRecord]("shape", described, fold=True),
     Column[CreationRecord](
-        "rows", lambda done: "" if done.row_count is None else f"{done.row_count:,}", lambda done: done.row_count, True
+        "rows",
+        lambda done: "" if done.row_count is None else f"{done.row_count:,}",
+        lambda done: done.row_count,
+        right=True,
+        spare=2,
     ),
-    Column[CreationRecord]("took", _took, lambda done: done.duration_ms, right=True),
-    Column[CreationRecord]("followers", lambda done: f"{done.followers:,}", lambda done: done.followers, right=True),
+    Column[CreationRecord]("took", _took, lambda done: done.duration_ms, right=True, spare=1),
+    Column[CreationRecord](
+        "followers", lambda done: f"{done.followers:,}", lambda done: done.followers, right=True, spare=3
+    ),
     Column[CreationRecord]("error", lambda done: done.error, fold=True),
-    Column[CreationRecord]("handle", lambda done: short(done.handle), lambda done: done.handle),
+    Column[CreationRecord]("handle", lambda done: short(done.handle), lambda done: done.handle, spare=4),
 ]

@@ -12,11 +12,15 @@ from typing import Any, Generic, Literal, TypeVar
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
+
+_GAP = 2
+_NARROWEST_FOLD = 12
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -26,8 +30,13 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - it is called where it is caught; rich would exit with 1
+
+
 def console(width: int | None = None) -> Console:
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    return _Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def say(message: str) -> None:
@@ -53,23 +62,46 @@ class Column(Generic[T]):
     right: bool = False
     fold: bool = False
     """Folded to several lines where it is too long, rather than cut."""
+    spare: int = 0
+    """Left out where there is no room, that of the highest number first; never, if 0."""
 
     def justify(self) -> Literal["left", "right"]:
         return "right" if self.right else "left"
 
+    def least_width(self, records: Iterable[T]) -> int:
+        """The characters that it takes to be read."""
+        wanted = max(map(cell_len, (self.title, *(visible(self.short(record)) for record in records))))
+        return min(wanted, _NARROWEST_FOLD) if self.fold else wanted
+
 
 def print_table(columns: Sequence[Column[T]], records: Iterable[T], *, nothing: str) -> None:
-    """The records, one a line. On a terminal it says ``nothing`` where there are none."""
+    """The records, one a line. On a terminal it says ``nothing`` where there are none, and what it leaves out."""
     if not is_terminal():
         print_fields([column.title for column in columns])
         for record in records:
             print_fields([(column.exact or column.short)(record) for column in columns])
         return
-    table = table_of(columns, records)
-    if table.row_count:
-        console().print(table)
-    else:
+    records = list(records)
+    if not records:
         say(nothing)
+        return
+    screen = console()
+    shown = fitting(columns, records, screen.width)
+    screen.print(table_of(shown, records))
+    if len(shown) < len(columns):
+        say(f"no room for: {', '.join(column.title for column in columns if column not in shown)}")
+
+
+def fitting(columns: Sequence[Column[T]], records: Sequence[T], width: int) -> list[Column[T]]:
+    """The columns, but for as many of the spare ones as leave the others too little of a line of so many characters."""
+    least = {column.title: column.least_width(records) + _GAP for column in columns}
+    shown = list(columns)
+    while sum(least[column.title] for column in shown) - _GAP > width:
+        sparest = max(shown, key=lambda column: column.spare)
+        if not sparest.spare:
+            break
+        shown.remove(sparest)
+    return shown
 
 
 def table_of(columns: Sequence[Column[T]], records: Iterable[T]) -> Table:
@@ -89,7 +121,7 @@ def table_of(columns: Sequence[Column[T]], records: Iterable[T]) -> Table:
 
 
 def new_table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    return Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from shapestore.cli.arguments import json_option
 from shapestore.cli.output import console, count, is_terminal, plain, print_fields, say, visible
 from shapestore.onlooker import Onlooker
 from shapestore.records import ShapeRecord
@@ -25,13 +27,16 @@ _NARROWEST = 4
 
 
 def form_options(command: F) -> F:
-    """--json and --csv."""
-    for option in (
-        click.option("--csv", "form", flag_value="csv", type=str, help="CSV with a header; what is nested, as JSON."),
-        click.option("--json", "form", flag_value="json", type=str, help="One JSON object a line."),
-    ):
-        command = option(command)
-    return command
+    """--json and --csv; the command is given the ``form``, or None."""
+
+    @functools.wraps(command)
+    def with_form(*arguments: Any, as_json: bool, as_csv: bool, **others: Any) -> Any:
+        if as_json and as_csv:
+            raise click.UsageError("--json or --csv, not both")
+        return command(*arguments, form="json" if as_json else "csv" if as_csv else None, **others)
+
+    as_csv = click.option("--csv", "as_csv", is_flag=True, help="CSV with a header; what is nested, as JSON.")
+    return cast(F, json_option(as_csv(with_form)))
 
 
 def print_rows(seen: Onlooker, shape: ShapeRecord, form: str | None) -> None:
@@ -46,14 +51,16 @@ def print_rows(seen: Onlooker, shape: ShapeRecord, form: str | None) -> None:
     names = _names(first) or list(shape.columns or ())
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
+        if names:  # nobody knows those of no rows at all, unless the shape names its columns
+            writer.writerow(names)
         for row in _uniform(names, first, decoded):
             writer.writerow([plain(value) for value in row])
     elif is_terminal():
         _print_on_the_terminal(names, first, decoded)
         say(count(shape.row_count, "row"))
     else:
-        print_fields(names)
+        if names:
+            print_fields(names)
         for row in _uniform(names, first, decoded):
             print_fields(row)
 

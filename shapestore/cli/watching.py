@@ -15,7 +15,7 @@ from rich.text import Text
 
 from shapestore.cli.arguments import Seconds, json_option, path_argument
 from shapestore.cli.looking import CREATIONS, LOCKS
-from shapestore.cli.output import console, count, is_terminal, now, plain, print_json, size, table_of
+from shapestore.cli.output import console, count, fitting, is_terminal, now, plain, print_json, size, table_of
 from shapestore.onlooker import looking_at, wal_bytes
 from shapestore.records import CreationRecord, LockRecord, OwnerRecord
 
@@ -106,10 +106,13 @@ def take(path: str) -> Snapshot:
 
 def _watch(path: str, interval: float, looks: int | None) -> None:
     looked = 1
-    with Live(view(path, take(path)), console=console(), auto_refresh=False, vertical_overflow="crop") as live:
+    screen = console()
+    with Live(
+        view(path, take(path), screen.width), console=screen, auto_refresh=False, vertical_overflow="crop"
+    ) as live:
         while looks is None or looked < looks:
             time.sleep(interval)
-            live.update(view(path, take(path)), refresh=True)
+            live.update(view(path, take(path), screen.width), refresh=True)
             looked += 1
 
 
@@ -122,12 +125,13 @@ def _print(path: str, interval: float, looks: int | None, as_json: bool) -> None
         if as_json:
             print_json(snapshot)
         else:
-            console(_WIDTH_OF_A_PIPE).print(view(path, snapshot))
+            console(_WIDTH_OF_A_PIPE).print(view(path, snapshot, _WIDTH_OF_A_PIPE))
         sys.stdout.flush()
         looked += 1
 
 
-def view(path: str, snapshot: Snapshot) -> RenderableType:
+def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:
+    """What was seen, for a screen of so many characters a line."""
     dead = f", {snapshot.stores_dead} dead" if snapshot.stores_dead else ""
     parts: list[RenderableType] = [
         Text(f"{path}   {plain(snapshot.at)}", style="bold"),
@@ -141,7 +145,8 @@ def view(path: str, snapshot: Snapshot) -> RenderableType:
         ),
         Text(),
     ]
-    parts.append(table_of(LOCKS, snapshot.locks) if snapshot.locks else Text("nothing is being created"))
-    if snapshot.latest:
-        parts += [Text(), table_of(CREATIONS, snapshot.latest)]
+    locks, latest = snapshot.locks, snapshot.latest
+    parts.append(table_of(fitting(LOCKS, locks, width), locks) if locks else Text("nothing is being created"))
+    if latest:
+        parts += [Text(), table_of(fitting(CREATIONS, latest, width), latest)]
     return Group(*parts)

@@ -20,6 +20,7 @@ __all__ = ["Finding", "Severity", "examine", "is_sound"]
 
 def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Finding]:
     """All that is found about the file at ``path``, the gravest first; notes are there on sound files too.
+    Where no store is, that is the only finding.
 
     ``quick``: do not read every page. That finds what is left behind and what is set wrongly, but not all damage.
     Raises StorageError if there is no such file, or none that can be opened.
@@ -30,10 +31,14 @@ def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Findin
     found = list(files.examine(real))
     try:
         with opened(real) as connection:
+            if no_store := database.no_store(real, connection):
+                return [no_store]
             found += database.examine(real, connection, quick=quick)
             if database.is_readable(found):
                 found += contents.examine(real, connection, quick=quick)
     except ShapeStoreError as error:
+        if database.is_no_database(error):
+            return [database.no_database(real)]
         found.append(database.unreadable(error))
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 

@@ -125,13 +125,13 @@ def _owners(seen: Onlooker, discarded: int) -> Iterator[Finding]:
     if discarded:
         at_work = any(owner.alive for owner in owners)
         yield Finding(
-            Severity.NOTE if at_work else Severity.WARNING,
+            Severity.NOTE,
             "discarded",
-            f"the rows of {_count(discarded, 'snapshot')} that were dropped are still to be deleted"
-            + ("; a store is at work on them" if at_work else ", and no store is open that would do it"),
-            "Nothing: it is done in the background."
+            f"the rows of {_count(discarded, 'snapshot')} are not needed any more (dropped, replaced or unfinished), "
+            "and still to be deleted",
+            "Nothing: a store is at work on it."
             if at_work
-            else f"Open a store, or give the space back: shapestore vacuum {shlex.quote(seen.path)}",
+            else f"Nothing: the next store that is opened does it. Or now: shapestore vacuum {shlex.quote(seen.path)}",
         )
 
 

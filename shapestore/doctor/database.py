@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 
@@ -19,6 +20,37 @@ def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterat
     yield from _schema(real, connection)
     yield from _integrity(connection, quick)
     yield from _foreign_keys(connection)
+
+
+def no_store(real: str, connection: sqlite3.Connection) -> Finding | None:
+    """The one finding about a database that is no store's."""
+    try:
+        if migrations.current_revision(connection) is not None:
+            return None
+    except MigrationRequiredError as error:
+        return Finding(Severity.ERROR, "no-store", f"no store is here: {error}", "Give the path of a store's file.")
+    return Finding(
+        Severity.ERROR,
+        "no-store",
+        f"no store is here: {real!r} is empty",
+        f"Give the path of a store's file; or make a store of this one: shapestore migrate {shlex.quote(real)}",
+    )
+
+
+def is_no_database(error: ShapeStoreError) -> bool:
+    """Whether SQLite does not even know the file as a database."""
+    return getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
+
+
+def no_database(real: str) -> Finding:
+    """The one finding about such a file."""
+    return Finding(
+        Severity.ERROR,
+        "no-store",
+        f"no store is here: {real!r} is no SQLite database, or its beginning is damaged",
+        "Give the path of a store's file; one that is damaged is restored from a backup, or moved away with its -wal "
+        "and -shm.",
+    )
 
 
 def is_readable(found: list[Finding]) -> bool:

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, in_a_pipe
+from command_line import ROOT, in_a_pipe, on_a_terminal
 from example_store import ALBUM_HANDLE
 
 FAILED, MISUSED = 1, 2
@@ -98,6 +98,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("show FILE a", FAILED, "several handles begin with 'a'"),
         ("show FILE %", FAILED, "no shape has the handle '%'"),
         ("rows FILE zz --csv", FAILED, "no shape has the handle"),
+        ("rows FILE a1 --csv --json", MISUSED, "--json or --csv, not both"),
         ("rm FILE", MISUSED, "Missing argument"),
         ("rm FILE a", FAILED, "several handles"),
         ("history FILE -n 0", MISUSED, "not in the range"),
@@ -108,13 +109,17 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("explain FILE", MISUSED, "Missing option '--table'"),
         ("explain FILE --table t --where", MISUSED, "requires an argument"),
         ("explain FILE --table t --where a=", MISUSED, "where"),
-        ("explain FILE --table t --where a=:b", MISUSED, "parameters that params does not give"),
-        ("explain FILE --table t --param b=1", MISUSED, "params are given but no where"),
+        ("explain FILE --table t --where a=:b", MISUSED, "--where has :b, and there is no --param b=VALUE"),
+        ("explain FILE --table t --param b=1", MISUSED, "--param b is nowhere in --where"),
+        ("explain FILE --table t --where a=:b --param b=1 --param c=2", MISUSED, "--param c is nowhere in --where"),
         ("explain FILE --table t --where a=:b --param b", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param =1", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param b=1 --param b=2", MISUSED, "'b' is given twice"),
-        ("explain FILE --table t --where a=:b --param b=99999999999999999999", MISUSED, "int of 64 bits"),
-        ("explain FILE --table t --where a=:b --param b=1e999", MISUSED, "finite float"),
+        ("explain FILE --table t --where a=:b --param b=99999999999999999999", MISUSED, "too large for a number"),
+        ("explain FILE --table t --where a=:b --param b=1e999", MISUSED, "too large for a number"),
+        ('explain FILE --table t --where a=:b --param b="x', MISUSED, 'b: the double quote is not closed: "x'),
+        ('explain FILE --table t --columns a,"b', MISUSED, "no list of names parted by commas"),
+        ('explain FILE --table t --columns "a"b', MISUSED, "no list of names parted by commas"),
         ("explain FILE --table t --columns a,,b", MISUSED, "a name is a str of 1 to 256 characters"),
         ("explain FILE --table t --columns a,a", MISUSED, "more than once"),
         ("unlock FILE", MISUSED, "name the lock"),
@@ -127,7 +132,9 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("get FILE --source nonsense --table t", MISUSED, "SQLAlchemy URL"),
         ("get FILE --source oracle+no://x --table t", MISUSED, "no dialect"),
         ("get FILE --source sqlite:// --table t", MISUSED, "in-memory"),
+        ("get FILE --source sqlite:///x.db --table t --json --csv", MISUSED, "--json or --csv, not both"),
         ("get FILE --source sqlite:///x.db --table t --timeout 0", MISUSED, "not in the range"),
+        ("get FILE --source sqlite:///x.db --table t --timeout x", MISUSED, "'x' is not a valid number of seconds"),
         ("get FILE --source sqlite:///x.db --table t --timeout nan", MISUSED, "no number of seconds"),
     ],
 )
@@ -139,6 +146,29 @@ def test_misuse_is_told_in_a_line_with_the_status_that_scripts_expect(
     assert complaint in ran.err
     assert "Traceback" not in ran.err
     assert not os.path.exists("x.db")
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ("track", "; did you mean Track?\n"),
+        ("Notes", "; did you mean Note?\n"),
+        ("zzz", "; there are shapes of Genre, Note, Track\n"),
+    ],
+)
+def test_a_table_of_which_nothing_is_stored_is_told_with_those_that_are_meant(
+    example: str, table: str, hint: str
+) -> None:
+    assert in_a_pipe("invalidate", example, table) == (0, "", f"dropped 0 shapes of the table {table!r}{hint}")
+    explained = in_a_pipe("explain", example, "--table", table)
+    assert explained.out.endswith(f"\nstored\tno, nor is any other shape of that table{hint}")
+    assert on_a_terminal("ls", example, "--table", table).out == f"no shapes{hint}"
+    assert on_a_terminal("history", example, "--table", table).out == f"no creations of {table}\n"
+
+
+def test_where_nothing_is_stored_no_table_is_named(empty_path: str) -> None:
+    assert in_a_pipe("invalidate", empty_path, "Track") == (0, "", "dropped 0 shapes of the table 'Track'\n")
+    assert in_a_pipe("explain", empty_path, "--table", "Track").out.endswith("\nstored\tno, nor is any other shape\n")
 
 
 def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:

@@ -57,6 +57,47 @@ def test_no_color_is_respected(example: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "\x1b[33m" not in on_a_terminal("doctor", example).out
 
 
+LOCKS_IN_60_COLUMNS = """\
+handle        shape          state          callers
+e6e6e6e6e6e6  Playlist       creating       claim over it
+c4c4c4c4c4c4  Invoice where  creating       wait
+              "Total" > 5
+d5d5d5d5d5d5  MediaType      failed:        get this error,
+                             OSError: gone  25 s more
+no room for: since, rows so far, owner, is
+"""
+
+HISTORY_IN_60_COLUMNS = """\
+finished   outcome  shape                took  error
+5 s ago    failed   MediaType        4,000 ms  OSError: gone
+5 min ago  created  Genre (GenreId,      5 ms
+                    Name)
+no room for: rows, followers, handle
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "screen"), [(["locks"], LOCKS_IN_60_COLUMNS), (["history", "-n", "2"], HISTORY_IN_60_COLUMNS)]
+)
+def test_a_narrow_terminal_has_what_matters_most_and_says_what_it_lacks(
+    example: str, monkeypatch: pytest.MonkeyPatch, command: list[str], screen: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    name, *rest = command
+    assert without_styles(on_a_terminal(name, example, *rest).out) == screen
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80"])
+def test_watch_keeps_to_the_width_of_a_narrow_terminal(
+    example: str, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = without_styles(on_a_terminal("watch", example, "-n", "1").out)
+    assert max(map(len, screen.splitlines())) <= int(columns)
+    assert "claim" in screen
+    assert "OSError" in screen
+
+
 @pytest.mark.parametrize(
     "command",
     ["ls", "show a1", "rows a1", "locks", "history", "explain --table Track", "watch -n 2 -i 0.05", "doctor"],
