@@ -9,7 +9,6 @@ Each step is called when the one before has come to its end, and none of them wa
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -42,7 +41,7 @@ class Attempt:
     """
 
     def __init__(self, flight: Flight) -> None:
-        self.handle = new_handle()
+        self.handle = flight.flights.handles.new()
         self._flight = flight
         self._flights = flight.flights
         self._shape = flight.shape
@@ -260,15 +259,6 @@ class Attempt:
 
     def _duration_ms(self) -> int:
         return round((time.monotonic() - self._claimed_at) * 1000)
-
-
-def new_handle() -> str:
-    """Never used before: its 80 random bits see to that.
-
-    It begins with the milliseconds since the machine started, for the sake of locality: what is made together lies
-    together in every index, so that a batch changes a few pages instead of one for each handle.
-    """
-    return f"{time.monotonic_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def _outcome(task: asyncio.Task[Chunk | BaseException]) -> Chunk | BaseException:

@@ -12,6 +12,7 @@ from shapestore.deadlines import Deadlines
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.failures_seen import FailuresSeen
 from shapestore.flight import Flight
+from shapestore.handles import Handles
 from shapestore.owner import is_alive
 from shapestore.reader import Reader
 from shapestore.reads import Reads
@@ -52,6 +53,7 @@ class Flights:
         self.slots = Slots(max_creating)
         self.deadlines = Deadlines()
         self.failures_seen = FailuresSeen()
+        self.handles = Handles()
         self._owners_folder = owners_folder
         self._max_in_flight = max_in_flight
         self.sweep_later: Callable[[str, float], None]

@@ -25,7 +25,7 @@ from shapestore.kernel_lock import KernelLock
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.001
 # Who leaves the gate and enters it again at once meets nobody, for those who poll are asleep. So after a run of this
-# long it stays away for longer than any of them sleeps.
+# long it stays away for longer than any of them sleeps, if there are any: who waits leaves a sign at the gate.
 _RUN_SECONDS = 0.02
 _AWAY_SECONDS = 2 * _POLL_SECONDS
 
@@ -40,6 +40,7 @@ class Gate:
         self.path = f"{path}-gate"
         self._lock: KernelLock | None = None
         self._run_began = self._left_at = 0.0
+        self._sign = 0
 
     @contextlib.contextmanager
     def hold_blocking(self, timeout: float | None = None) -> Iterator[None]:
@@ -60,7 +61,8 @@ class Gate:
         if now - self._left_at > _AWAY_SECONDS:
             self._run_began = now
         elif now - self._run_began > _RUN_SECONDS:
-            await asyncio.sleep(_AWAY_SECONDS)
+            if self._somebody_waits():
+                await asyncio.sleep(_AWAY_SECONDS)
             self._run_began = time.monotonic()
         deadline = now + timeout
         while not self._try_enter():
@@ -83,11 +85,17 @@ class Gate:
         if self._lock is None:
             self._lock = KernelLock(self.path)
         if not self._lock.try_lock():
+            self._lock.leave_sign()
             return False
         if self._lock.is_at_its_path():
             return True
         self.close()  # the gate's file was removed under us: the one that is there now is the gate
         return False
+
+    def _somebody_waits(self) -> bool:
+        """Whether anybody has found the gate locked since this was last asked."""
+        before, self._sign = self._sign, self._lock.sign() if self._lock else 0
+        return self._sign != before
 
     def _pause(self, deadline: float, timeout: float) -> float:
         if time.monotonic() >= deadline:

@@ -241,9 +241,10 @@ def _refuse(waiting: asyncio.Future[T], error: ShapeStoreError) -> None:
 
 
 async def _apply(batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
-    answers: dict[int, Any] = {}
-    for kind in commands.KINDS:
-        group = [command for command in batch if type(command) is kind]
-        if group:
-            answers.update(zip(map(id, group), await kind.apply(group, tx), strict=True))
-    return [answers[id(command)] for command in batch]
+    groups: dict[type[Command[Any]], list[Command[Any]]] = {}
+    for command in batch:
+        groups.setdefault(type(command), []).append(command)
+    answers = {}
+    for kind in sorted(groups, key=commands.KINDS.index):
+        answers[kind] = iter(await kind.apply(groups[kind], tx))
+    return [next(answers[type(command)]) for command in batch]

@@ -16,9 +16,9 @@ from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
 from benchmark.rows import SHAPESTORE, Row, Target
 from benchmark.sizes import Sizes
 from shapestore import ShapeStore
-from shapestore.attempt import new_handle
 from shapestore.commands import Claim, Publish
 from shapestore.connection import open_writer
+from shapestore.handles import Handles
 from shapestore.snapshot import Encoder
 from shapestore.transaction import transact
 from shapestore.writer import MAX_BATCH
@@ -54,7 +54,8 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
 
             async def statements() -> Sample:
                 """What the writer does for as many, with nothing around it."""
-                pairs = iter([_claim_and_publish() for _ in range(count)])
+                handles = Handles()
+                pairs = iter([_claim_and_publish(handles) for _ in range(count)])
                 batches = list(iter(lambda: list(islice(pairs, MAX_BATCH)), []))
                 with stopwatch() as watch:
                     for batch in batches:
@@ -92,8 +93,8 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
     return row
 
 
-def _claim_and_publish() -> tuple[Claim, Publish]:
-    shape, handle = another(), new_handle()
+def _claim_and_publish(handles: Handles) -> tuple[Claim, Publish]:
+    shape, handle = another(), handles.new()
     encoder = Encoder(handle)
     for row in one_row(shape):
         encoder.add(row)
