@@ -1,7 +1,12 @@
 """What a flight does while it leads: the claim, the creator, and an outcome that lands.
 
-    claim -> _claimed -> the creator runs -> _creator_ended | _time_is_up | give_up
-                                          -> _publish | _fail | _abandon -> _land -> _published | _failed | _abandoned
+    claim
+      _claim_answered             the lock row is ours: _run_creator; or somebody else was first
+        _creator_ended            _publish what it gave, or _fail
+        _time_is_up               _fail
+        give_up, close            _abandon
+          _published, _failed, _abandoned       it is committed; or void, and the flight begins again
+          _not_landed                           the disk is full, say: the outcome is sent again, until it lands
 
 Each step is called when the one before has come to its end, and none of them waits.
 """
@@ -34,10 +39,10 @@ _LONGEST_PAUSE = 1.0
 
 
 class Attempt:
-    """One attempt to create a shape, under a handle of its own, which is its fence; one of ``max_creating`` places is
-    its own from the beginning.
+    """One attempt to create a shape, under a handle of its own, which is its fence.
 
-    Its flight is answered with what was committed. Where its outcome was void, the flight begins again.
+    It begins with one of the ``max_creating`` places, which is its creator's until that has really ended. Its flight is
+    answered with what was committed.
     """
 
     def __init__(self, flight: Flight) -> None:
@@ -46,6 +51,7 @@ class Attempt:
         self._flights = flight.flights
         self._shape = flight.shape
         self._over: str | None = None
+        """The attempt that it was claimed over."""
         self._claimed_at = 0.0
         self._creation: Creation | None = None
         self._deadline: Deadline | None = None

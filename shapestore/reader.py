@@ -112,7 +112,8 @@ class Reader:
         try:
             yield
         finally:
-            self._point.execute("COMMIT")
+            if self._point.in_transaction:  # which an error of the disk has ended by itself
+                self._point.execute("COMMIT")
 
     def has_discarded(self) -> bool:
         """Whether rows are left to be deleted."""

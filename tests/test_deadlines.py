@@ -100,3 +100,14 @@ async def test_setting_cancelling_and_waiting_at_random_does_as_a_plain_list_doe
     await loop.skip(5_000)
     assert told == expected + [key for _, key in sorted((when, key) for key, (when, _) in waiting.items())]
     assert len(deadlines) == 0
+
+
+@in_skipping_loop
+async def test_one_that_is_called_now_is_called_once(loop: SkippingLoop) -> None:
+    deadlines, told = Deadlines(), list[str]()
+    deadline = deadlines.at(loop.time() + 100, lambda: told.append("a"))
+    deadlines.call_now(deadline)
+    assert (told, len(deadlines)) == (["a"], 0)
+    deadlines.call_now(deadline)
+    await loop.skip(200)
+    assert told == ["a"]

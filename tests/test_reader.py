@@ -99,6 +99,16 @@ async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_pat
 # --- a file that is busy for a moment
 
 
+async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(empty_path: str, reader: Reader) -> None:
+    with reader.one_moment(2):
+        assert reader.look(ALBUMS, None) == (Seen(None, None, None), None)
+        add_shape(empty_path, "h1")
+        assert reader.look(ALBUMS, None) == (Seen(None, None, None), None)
+    look = reader.look(ALBUMS, None)
+    assert look is not None
+    assert look[0].stored == "h1"
+
+
 async def test_a_look_at_a_busy_file_is_no_error_but_a_reason_to_look_again(empty_path: str, reader: Reader) -> None:
     add_shape(empty_path, "h1")
     with recovering(empty_path) as recovery:
