@@ -1,0 +1,52 @@
+"""What is done now and then: nothing of it is kept waiting by another, and nothing that is due is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from onlooker import eventually, lost_rows
+
+from shapestore import CreateFailedError, Shape, ShapeStore, housekeeping
+from shapestore.commands import DeleteDiscarded
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+LARGE = Shape("large")
+
+
+async def create(shape: Shape) -> AsyncIterator[dict[str, Any]]:
+    for number in range(5_000 if shape == LARGE else 1):
+        yield {"number": number, "text": "x" * 1_000}
+
+
+async def fail(shape: Shape) -> list[dict[str, Any]]:
+    raise ValueError("as it was meant to")
+
+
+async def test_a_long_deletion_keeps_neither_a_sweep_nor_an_eviction_waiting(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1)
+    async with ShapeStore(empty_path, create=create, max_shapes=1, failure_grace=0) as store:
+        await store.delete((await store.get_or_create(LARGE)).handle)
+        await eventually(lambda: 0 < lost_rows(empty_path) < 5_000)
+        with pytest.raises(CreateFailedError):
+            await store.get_or_create(Shape("failing"), fail)
+        await store.get_or_create(Shape("a"))
+        await store.get_or_create(Shape("b"))
+        await eventually(lambda: store.stats.evicted == 1)
+        assert await store.locks() == []
+        assert lost_rows(empty_path) > 1_000
+
+
+async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 3_600)
+    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1_000)
+    async with ShapeStore(empty_path, create=create) as store:
+        await store.delete((await store.get_or_create(LARGE)).handle)
+    assert lost_rows(empty_path) == 5_000
+    async with ShapeStore(empty_path):
+        await eventually(lambda: lost_rows(empty_path) == 0)
