@@ -14,7 +14,7 @@ from shapestore.flights import Flights
 from shapestore.reader import Reader
 from shapestore.reads import Reads
 from shapestore.telemetry import Telemetry
-from shapestore.writer import Writer
+from shapestore.writer import CHECKPOINT_BYTES, Writer
 
 logger = logging.getLogger("shapestore")
 
@@ -82,6 +82,7 @@ class Housekeeping:
         evicting = await self._evict()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             await self.note()
+            await self._cut_log()
         await self._free_orphans()
         return await self._delete_discarded() or evicting
 
@@ -118,6 +119,12 @@ class Housekeeping:
         read, followers = self._reads.take()
         if read or followers:
             await self._writer.submit(Note(read, followers))
+
+    async def _cut_log(self) -> None:
+        """Have a long log checkpointed where nothing is written: a reader that was in the way may be gone by now."""
+        if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
+            self._writer.checkpoint_soon()
+            await self._writer.submit(Note([], {}))
 
     async def _evict(self) -> bool:
         """Drop some of what was least recently read, beyond ``max_shapes``. Whether there may be more."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from onlooker import eventually, lost_rows
 
-from shapestore import CreateFailedError, Shape, ShapeStore, housekeeping
+from shapestore import CreateFailedError, Shape, ShapeStore, housekeeping, writer
 from shapestore.commands import DeleteDiscarded
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -50,3 +52,19 @@ async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: p
     assert lost_rows(empty_path) == 5_000
     async with ShapeStore(empty_path):
         await eventually(lambda: lost_rows(empty_path) == 0)
+
+
+async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_though_nothing_is_written(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(housekeeping, "NOTE_SECONDS", 0.01)
+    async with ShapeStore(empty_path, create=create) as store:
+        with closing(sqlite3.connect(empty_path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM shapes").fetchall()
+            await store.get_or_create(LARGE)
+            commands = store.stats.commands
+            await eventually(lambda: store.stats.commands > commands + 2)
+            assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
+        await eventually(lambda: store.stats.wal_bytes == 0)
