@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Callable
 from typing import Literal
 from urllib.parse import quote
@@ -75,7 +73,7 @@ def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
 
 async def _connect(uri: str) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
-    _stop_when_the_main_thread_ends(connection)
+    connection._thread.daemon = True  # else one whose close was forgotten would hang the interpreter at its end
     try:
         return await to_its_end(connection)
     except asyncio.CancelledError:
@@ -104,35 +102,3 @@ async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
     except BaseException:
         await to_its_end(connection.close())
         raise
-
-
-# aiosqlite's threads are not daemons, so the interpreter joins them when the main thread ends; a connection whose
-# close was forgotten would hang it. One daemon thread waits for that end, and then stops what is still open.
-_connections: weakref.WeakKeyDictionary[aiosqlite.Connection, threading.Thread] = weakref.WeakKeyDictionary()
-_watchers: dict[int, threading.Thread] = {}
-
-
-def _stop_when_the_main_thread_ends(connection: aiosqlite.Connection) -> None:
-    _connections[connection] = threading.current_thread()
-    main_thread = threading.main_thread()
-    if main_thread.ident not in _watchers and main_thread.is_alive():
-        watcher = threading.Thread(target=_stop_connections, name="shapestore-at-exit", daemon=True)
-        _watchers[main_thread.ident or 0] = watcher
-        watcher.start()
-
-
-def _forget_the_parents() -> None:
-    """In a child of fork: the parent's connections have no threads here, and the watcher is not here either."""
-    _connections.clear()
-    _watchers.clear()
-
-
-os.register_at_fork(after_in_child=_forget_the_parents)
-
-
-def _stop_connections() -> None:
-    threading.main_thread().join()
-    for connection, opener in list(_connections.items()):
-        if not opener.daemon:  # the interpreter waits for it, and until then its store is in use
-            opener.join()
-        connection.stop()
