@@ -47,6 +47,15 @@ def open_look(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
     return connection
 
 
+def open_untouched(path: str) -> sqlite3.Connection:
+    """A connection to what may be nobody's store: looking at it leaves no file beside it that is not there already.
+
+    Without a log beside it, all is in the file itself, and SQLite need not make one, nor lock anything, to read it.
+    """
+    immutable = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
+    return sqlite3.connect(f"{_uri(path, 'ro')}{immutable}", uri=True, isolation_level=None, timeout=0)
+
+
 async def open_reader(path: str) -> aiosqlite.Connection:
     """A read-only connection on a thread of its own, for whatever takes longer than a point read."""
     connection = await _connect(_uri(path, "ro"))
