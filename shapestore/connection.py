@@ -41,6 +41,8 @@ def open_look(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
 
     Who looks from outside may wait, for ``busy_timeout_ms``.
     """
+    # The page cache stays at SQLite's 2 MB. Measured up to 128 MB, a larger one spares system calls, but no time: hits
+    # spread over a million shapes wait for memory that is in no cache of the processor, whoever holds it.
     connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=busy_timeout_ms / 1000)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA trusted_schema = 0")
