@@ -119,7 +119,10 @@ class ForkedStoreError(ShapeStoreError):
 
 
 class StorageError(ShapeStoreError):
-    """The disk or the operating system refused: full, unreadable, gone. The store goes on when the cause is gone."""
+    """The disk or the operating system refused: full, unreadable, gone. The store goes on when the cause is gone.
+
+    Or the path names what can be no store: a folder, a database of some other program.
+    """
 
 
 E = TypeVar("E", bound=ShapeStoreError)

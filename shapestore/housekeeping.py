@@ -14,7 +14,7 @@ from shapestore.flights import Flights
 from shapestore.reader import Reader
 from shapestore.reads import Reads
 from shapestore.telemetry import Telemetry
-from shapestore.writer import Writer
+from shapestore.writer import CHECKPOINT_BYTES, Writer
 
 logger = logging.getLogger("shapestore")
 
@@ -58,14 +58,9 @@ class Housekeeping:
 
     async def run(self) -> None:
         while True:
+            more = False
             try:
-                self._writer.check_file()
-                await self._sweep()
-                await self._evict()
-                if self._loop.time() >= self._noted_at + NOTE_SECONDS:
-                    await self.note()
-                await self._free_orphans()
-                await self._delete_discarded()
+                more = await self._have_a_turn()
                 self._trouble = ""
             except StoreClosedError:
                 return
@@ -77,7 +72,19 @@ class Housekeeping:
                 self._trouble = str(error)
             except Exception:
                 logger.exception("housekeeping failed in a way that was not foreseen; it goes on at the next tick")
-            await self._sleep()
+            if not more:
+                await self._sleep()
+
+    async def _have_a_turn(self) -> bool:
+        """Do what is due. Whether more is left to do at once: what may take long is done in parts, one in each turn."""
+        self._writer.check_file()
+        await self._sweep()
+        evicting = await self._evict()
+        if self._loop.time() >= self._noted_at + NOTE_SECONDS:
+            await self.note()
+            await self._cut_log()
+        await self._free_orphans()
+        return await self._delete_discarded() or evicting
 
     async def _sleep(self) -> None:
         until = self._loop.time() + TICK_SECONDS
@@ -113,17 +120,21 @@ class Housekeeping:
         if read or followers:
             await self._writer.submit(Note(read, followers))
 
-    async def _evict(self) -> None:
-        """Drop what was least recently read, beyond ``max_shapes``, in batches."""
-        if self._max_shapes is None:
-            return
-        if self._reader.stored_count() > self._max_shapes:
-            await self.note()
-        while self._reader.stored_count() > self._max_shapes:
-            evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._reads.spared))
-            if not evicted:
-                break
+    async def _cut_log(self) -> None:
+        """Have a long log checkpointed where nothing is written: a reader that was in the way may be gone by now."""
+        if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
+            self._writer.checkpoint_soon()
+            await self._writer.submit(Note([], {}))
+
+    async def _evict(self) -> bool:
+        """Drop some of what was least recently read, beyond ``max_shapes``. Whether there may be more."""
+        if self._max_shapes is None or self._reader.stored_count() <= self._max_shapes:
+            return False
+        await self.note()
+        evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._reads.spared))
+        if evicted:
             self._telemetry.has_evicted(evicted)
+        return bool(evicted)
 
     async def _free_orphans(self) -> None:
         """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed.
@@ -137,8 +148,6 @@ class Housekeeping:
         for handle in in_progress - self._flights.leading():
             await self._writer.submit(Abandon(handle))
 
-    async def _delete_discarded(self) -> None:
-        """A chunk at a time, each a command of its own, so that everything else takes its turn in between."""
-        more = self._reader.has_discarded()
-        while more:
-            more = await self._writer.submit(DeleteDiscarded())
+    async def _delete_discarded(self) -> bool:
+        """Delete some of the rows that were discarded. Whether there are more."""
+        return self._reader.has_discarded() and await self._writer.submit(DeleteDiscarded())

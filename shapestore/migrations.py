@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from shapestore.errors import MigrationRequiredError
+from shapestore.connection import open_untouched
+from shapestore.errors import MigrationRequiredError, StorageError
 from shapestore.sqlite_errors import damaged, translated
 
 REVISIONS = ("0001",)
@@ -35,7 +36,7 @@ _alembic_turn = threading.Lock()
 def current_revision(connection: sqlite3.Connection) -> str | None:
     """The revision of the file's schema; None for an empty file.
 
-    Raises MigrationRequiredError if the file is a database of some other program.
+    Raises StorageError if the file is a database of some other program.
     """
     # Litestream adds tables of its own to the file that it replicates.
     names = connection.execute(
@@ -49,14 +50,31 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
         return None
     if len(revisions) == 1 and tables >= _TABLES_OF_A_STORE:
         return str(revisions[0])
-    raise MigrationRequiredError(
+    raise StorageError(
         f"{_path_of(connection)!r} is a database of some other program (it holds {_some(sorted(tables))}), "
         "and was left as it is; give the store a file of its own"
     )
 
 
+def refuse_foreign(path: str) -> None:
+    """Raise StorageError for a database of some other program, CorruptStoreError for what is none; touch neither.
+
+    It holds no gate, which would be a file beside it. Whatever is in the way, such as another process that is making
+    the store at this moment, is left for the opening to meet: what is refused here is refused for good.
+    """
+    try:
+        with contextlib.closing(open_untouched(path)) as connection:
+            current_revision(connection)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise damaged(error, path) from error
+
+
 def check(connection: sqlite3.Connection, path: str) -> None:
-    """Raise MigrationRequiredError, which says what to do, unless the file is at HEAD."""
+    """Raise MigrationRequiredError, which says what to do, unless the file is at HEAD.
+
+    StorageError if it is a database of some other program.
+    """
     revision = _known_revision(connection, path)
     if revision == HEAD:
         return
@@ -73,8 +91,8 @@ def upgrade(path: str) -> None:
 
     It blocks, so call it in a thread. The caller holds the write gate. Does nothing if the file is at HEAD already.
 
-    Raises MigrationRequiredError for a file of a newer shapestore or of some other program, StoreBusyError,
-    StorageError or CorruptStoreError for what SQLite met.
+    Raises MigrationRequiredError for a file of a newer shapestore, StorageError for one of some other program,
+    StoreBusyError, StorageError or CorruptStoreError for what SQLite met.
     """
     with opened(path) as connection:
         if current_revision(connection) != HEAD:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from shapestore import migrations, queries
 from shapestore.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_look
-from shapestore.errors import ShapeGoneError, ShapeStoreError, StorageError
+from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError, StorageError
 from shapestore.explain import Explanation, explain
 from shapestore.owner import is_alive, owners_folder
 from shapestore.path import resolve
@@ -32,7 +32,7 @@ from shapestore.records import (
     shape_record,
 )
 from shapestore.shape import Shape
-from shapestore.sqlite_errors import translated
+from shapestore.sqlite_errors import damaged, translated
 from shapestore.stored_shape import from_row
 
 T = TypeVar("T")
@@ -102,10 +102,13 @@ class Onlooker:
             (queries.SHAPES_OF_TABLE, ("", 10_000, shape.table)),
             (queries.SHAPES, ("", 10_000)),
         ):
-            candidates = [
-                from_row(handle, Shape.from_comparable(key), count, at_ms)
-                for handle, key, count, at_ms in self.read(statement, *parameters)
-            ]
+            try:
+                candidates = [
+                    from_row(handle, Shape.from_comparable(key), count, at_ms)
+                    for handle, key, count, at_ms in self.read(statement, *parameters)
+                ]
+            except InvalidShapeError as error:
+                raise damaged(error, self.path) from error
             if candidates:
                 return explain(shape, candidates)
         return explain(shape, [])

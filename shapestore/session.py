@@ -93,6 +93,7 @@ class Session:
             undo.callback(forked.closed, path)
             undo.callback(gate.close)
             try:
+                migrations.refuse_foreign(path)
                 await gate.enter()
                 undo.callback(gate.leave)
                 # The gate is not left before the thread has ended, which cannot be stopped.

@@ -93,8 +93,9 @@ class ShapeStore:
     async def open(self) -> None:
         """Open the file, making or migrating it first where that is needed. Opening an open store does nothing.
 
-        Raises StorageError (no place for a store), CorruptStoreError (not a database), MigrationRequiredError (a newer
-        schema, another program's file, or an older schema with ``migrate=False``), StoreBusyError (the gate is held).
+        Raises StorageError (no place for a store, or another program's database), CorruptStoreError (not a database),
+        MigrationRequiredError (a newer schema, or an older one with ``migrate=False``), StoreBusyError (the gate is
+        held).
         """
         async with self._turn():
             if self._closing is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from shapestore import migrations, queries
 from shapestore.commands import DeleteDiscarded
 from shapestore.commands.outcomes import as_json
+from shapestore.connection import BUSY_TIMEOUT_MS
 from shapestore.errors import StoreBusyError
 from shapestore.gate import Gate
 from shapestore.onlooker import Onlooker, existing, looking_at, wal_bytes
@@ -34,7 +35,8 @@ def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacu
     """Delete what is left behind, and give the free space back to the file system.
 
     It takes as much free space on the disk as the file has, once more, while it goes on. Raises StoreBusyError if other
-    stores have the file open, unless ``beside_others``: their writes wait, and after ten seconds they are refused.
+    stores have the file open, unless ``beside_others``: their writes wait, and after ten seconds they are refused. And
+    in any case, if Litestream may be replicating it.
     """
     real = existing(path)
     with looking_at(real):
@@ -64,8 +66,29 @@ def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
         living = [owner for owner in Onlooker(real, connection).owners() if owner.alive]
         if living and not beside_others:
             who = ", ".join(owner.process for owner in living)
-            raise StoreBusyError(f"{real!r} is open in {who}, whose writes would have to wait")
+            raise StoreBusyError(
+                f"{real!r} is open in {who}, whose writes would have to wait; close it first, or use --force"
+            )
+        _refuse_beside_litestream(connection, real)
         yield connection
+
+
+def _refuse_beside_litestream(connection: sqlite3.Connection, real: str) -> None:
+    """A checkpoint behind its back may spoil the replica.
+
+    Its table stays in the file when it has gone. But while anybody else has the file open, nobody can leave WAL mode.
+    """
+    if not connection.execute(queries.HAS_LITESTREAM).fetchall():
+        return
+    connection.execute("PRAGMA busy_timeout = 0").fetchall()
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    except sqlite3.OperationalError as error:
+        raise StoreBusyError(
+            f"{real!r} is replicated by Litestream, and open elsewhere: stop Litestream, and close all who have it open"
+        ) from error
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
 
 
 def _delete_left_behind(connection: sqlite3.Connection) -> None:

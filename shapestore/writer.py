@@ -198,6 +198,10 @@ class Writer:
         elif size >= self._checkpoint_at:
             await self.checkpoint()
 
+    def checkpoint_soon(self) -> None:
+        """With the next commit, if the log is long, though it has not grown: what was in the way may be gone."""
+        self._checkpoint_at = CHECKPOINT_BYTES
+
     async def checkpoint(self) -> None:
         """Copy the log into the database and cut it, as far as readers allow. The caller holds the gate."""
         size = self.wal_bytes()

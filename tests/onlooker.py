@@ -80,10 +80,7 @@ def shapes(count: int) -> list[Shape]:
 
 
 def left_open(path: str) -> list[str]:
-    """The files of the store at ``path`` that this process has open, and the threads of whatever store.
-
-    One thread stays for good: it stops the connections whose close was forgotten.
-    """
+    """The files of the store at ``path`` that this process has open, and the threads of whatever store."""
     files = []
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the one that the listing itself had open

@@ -502,6 +502,7 @@ ENDINGS = {
     "a loop that is left": "loop = asyncio.new_event_loop(); loop.run_until_complete(main())",
     "sys.exit in a coroutine": "async def leave():\n    await main()\n    sys.exit(0)\nasyncio.run(leave())",
     "a loop in a thread": "other = threading.Thread(target=asyncio.run, args=[main()]); other.start(); other.join()",
+    "a thread that outlives the main one": "threading.Thread(target=outlive, args=[threading.main_thread()]).start()",
 }
 
 WORK = {
@@ -542,6 +543,10 @@ async def begin(creator):
 async def main():
     await store.open()
     {work}
+
+def outlive(main_thread):
+    main_thread.join()
+    asyncio.run(main())
 
 {ending}
 """

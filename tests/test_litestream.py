@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from onlooker import eventually, rows_of
 
-from shapestore import Shape, ShapeStore, StoredShape, writer
+from shapestore import Shape, ShapeStore, StoredShape, housekeeping, writer
 from shapestore.events import Checkpointed, Event
 
 Row = dict[str, object]
@@ -130,6 +130,8 @@ async def write(stores: list[ShapeStore], acknowledged: list[StoredShape]) -> No
 async def test_checkpoints_are_litestreams_where_it_replicates_the_file(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(housekeeping, "NOTE_SECONDS", 0.01)
     told: list[Event] = []
     with closing(sqlite3.connect(empty_path)) as connection:
         connection.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
@@ -140,6 +142,8 @@ async def test_checkpoints_are_litestreams_where_it_replicates_the_file(
             for number in range(60):
                 await store.get_or_create(Shape(f"table {number}"))
             assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
+            commands = store.stats.commands
+            await eventually(lambda: store.stats.commands > commands + 2)  # housekeeping has asked for one
         assert checkpoints(told) == []
 
         monkeypatch.setattr(writer, "LITESTREAM_IS_GONE_BYTES", 2 * writer.CHECKPOINT_BYTES)

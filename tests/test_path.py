@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,30 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path:
         await store.open()
     await store.close()
     assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["novel.txt"]
+
+
+@pytest.mark.parametrize("journal_mode", ["DELETE", "WAL"])
+async def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, journal_mode: str) -> None:
+    path = tmp_path / "albums.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+        connection.execute("CREATE TABLE albums (title)")
+    content = path.read_bytes()
+    with pytest.raises(StorageError, match=r"albums\.db' is a database of some other program \(it holds albums\)"):
+        await ShapeStore(path).open()
+    assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["albums.db"]
+
+
+async def test_a_database_that_another_program_has_open_is_refused_too(tmp_path: Path) -> None:
+    path = tmp_path / "albums.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE albums (title)")  # which is in the log alone
+        with pytest.raises(StorageError, match="some other program"):
+            await ShapeStore(path).open()
+        assert set(os.listdir(tmp_path)) == {"albums.db", "albums.db-wal", "albums.db-shm"}
 
 
 async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:

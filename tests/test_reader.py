@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from shapestore import (
     StoredShape,
 )
 from shapestore.create_lock import LockSeen, Seen, State
+from shapestore.onlooker import looking_at
 from shapestore.reader import Reader
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -396,6 +398,22 @@ async def test_a_damaged_page_is_a_corrupt_store(empty_path: str) -> None:
         assert await store.get(stored.shape) == stored
         with pytest.raises(CorruptStoreError, match="is no sound database"):
             await read_on(store.rows(stored.handle), [])
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"v":1,"table":"albums"}', ALBUMS.comparable.replace('"v":1', '"v":2')])
+async def test_a_key_that_is_none_is_a_corrupt_store(empty_path: str, text: str) -> None:
+    async with ShapeStore(empty_path) as store:
+        stored = await numbers(1, store)
+        edit(empty_path, "UPDATE shapes SET comparable = ?", text)
+        damage_is_told = partial(pytest.raises, CorruptStoreError, match=r"shapes\.db' is no sound database")
+        with damage_is_told():
+            await store.get_by_handle(stored.handle)
+        with damage_is_told():
+            [_ async for _ in store.shapes()]
+        with damage_is_told():
+            await store.explain(ALBUMS)
+        with damage_is_told(), looking_at(empty_path) as seen:
+            seen.explain(ALBUMS)
 
 
 async def test_a_failed_look_is_told_to_those_who_wait(empty_path: str) -> None:

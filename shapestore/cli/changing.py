@@ -12,7 +12,6 @@ import click
 from shapestore import migrations
 from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import count, print_json, say, short, size
-from shapestore.errors import StoreBusyError
 from shapestore.gate import Gate
 from shapestore.onlooker import existing, looking_at, opened
 from shapestore.path import make_if_missing, resolve
@@ -137,10 +136,7 @@ def vacuum(path: str, force: bool, as_json: bool) -> None:
     What is left behind is deleted first. The whole file is written anew, which takes as much space again. Reading goes
     on meanwhile, but writing waits, so it is refused while other stores have the file open.
     """
-    try:
-        done = vacuum_file(path, beside_others=force)
-    except StoreBusyError as error:
-        raise click.ClickException(f"{error}; close it first, or use --force") from error
+    done = vacuum_file(path, beside_others=force)
     if as_json:
         print_json(done)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from shapestore import migrations
 from shapestore.connection import OLDEST_SQLITE
 from shapestore.doctor.finding import Finding, Severity
-from shapestore.errors import CorruptStoreError, MigrationRequiredError, ShapeStoreError
+from shapestore.errors import CorruptStoreError, MigrationRequiredError, ShapeStoreError, StorageError
 
 _MOST_COMPLAINTS = 10
 
@@ -27,7 +27,7 @@ def no_store(real: str, connection: sqlite3.Connection) -> Finding | None:
     try:
         if migrations.current_revision(connection) is not None:
             return None
-    except MigrationRequiredError as error:
+    except StorageError as error:
         return Finding(Severity.ERROR, "no-store", f"no store is here: {error}", "Give the path of a store's file.")
     return Finding(
         Severity.ERROR,
@@ -112,7 +112,7 @@ def _journal_mode(connection: sqlite3.Connection) -> Iterator[Finding]:
 def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
     try:
         migrations.check(connection, real)
-    except MigrationRequiredError as error:
+    except (MigrationRequiredError, StorageError) as error:
         yield Finding(Severity.ERROR, "schema", str(error), "Do as it says.")
         return
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema").fetchall()}

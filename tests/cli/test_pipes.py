@@ -292,6 +292,22 @@ def test_vacuum_deletes_what_is_left_behind_and_gives_its_space_back(large: str)
     assert in_a_pipe("doctor", large).status == 0
 
 
+def test_vacuum_is_refused_while_litestream_may_have_the_file_open(large: str) -> None:
+    edit(large, "DELETE FROM shapes")
+    with closing(sqlite3.connect(large)) as litestream:
+        litestream.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
+        log = os.stat(f"{large}-wal")
+        for force in ([], ["--force"]):
+            ran = in_a_pipe("vacuum", large, *force)
+            assert ran.status == 1
+            assert "stop Litestream" in ran.err
+            assert os.path.samestat(os.stat(f"{large}-wal"), log)
+            assert os.stat(f"{large}-wal").st_size == log.st_size > 0, "nothing was written, nothing checkpointed"
+    before = os.stat(large).st_size
+    assert one(large, "vacuum")["bytes_after"] == os.stat(large).st_size < before / 10
+    assert read(large, "PRAGMA journal_mode") == ["wal"]
+
+
 def test_rm_leaves_no_rows_behind_where_no_store_is_open(large: str) -> None:
     assert in_a_pipe("rm", large, "aa").status == 0
     assert read(large, "SELECT count(*) FROM shape_rows") == [0]
