@@ -129,8 +129,8 @@ class Attempt:
 
     @guarded
     def _creator_ended(self, task: asyncio.Task[Chunk | BaseException]) -> None:
-        """The place was the creator's until now, which may be long after its outcome was decided."""
-        self._flights.slots.give_back()
+        """It may be long after the outcome was decided."""
+        self._flights.created(task)
         outcome = _outcome(task)
         if self._settled:
             return
@@ -162,8 +162,6 @@ class Attempt:
     def _publish(self, rest: Chunk) -> None:
         assert self._creation is not None
         publish = Publish(
-            self._shape.comparable,
-            self._shape.table,
             rest,
             self._creation.row_count,
             replaces=self._flight.older is not None,
@@ -183,7 +181,7 @@ class Attempt:
         flights.reads.read(self.handle)
         flights.after_publish()
         flights.telemetry.was_created(
-            publish.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
+            self._shape.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
         )
         self._flight.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from shapestore.errors import CreateFailedError
 
 
@@ -60,8 +62,7 @@ class CreateLock:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class LockSeen:
+class LockSeen(Struct, frozen=True):
     """What a look sees of a lock row."""
 
     handle: str
@@ -70,8 +71,7 @@ class LockSeen:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What one look sees: everything about one key, of one moment."""
 
     stored: str | None
@@ -81,34 +81,29 @@ class Seen:
     """The failure of the attempt that the flight waited for, if it failed, however long ago its row was swept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The shape is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """The attempt failed, and its failure is the answer."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Another store's attempt is under way: look again."""
 
     handle: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Try to lead; over that attempt, where one is dead or its failure is out of date."""
 
     over: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Struct, frozen=True):
     """A row of our own store that no flight leads: free it, then look again."""
 
     handle: str

@@ -147,9 +147,13 @@ class Flights:
         self.sweep_later(fail.handle, fail.failure.retry_after_ms / 1000)
 
     def creating(self, task: asyncio.Task[Any]) -> None:
-        """A creator of ours runs, it may be for longer than its attempt lasts."""
+        """A creator of ours runs, it may be for longer than its attempt lasts; it has one of the places."""
         self._creations.add(task)
-        task.add_done_callback(self._creations.discard)
+
+    def created(self, task: asyncio.Task[Any]) -> None:
+        """It has ended, and its place is free."""
+        self._creations.discard(task)
+        self.slots.give_back()
 
     async def close(self) -> None:
         """End all flights: their callers get StoreClosedError, their attempts are given up.

@@ -102,20 +102,27 @@ ADD_SMALL_CHUNKS = """
     FROM json_each(?1) AS chunk, json_each(chunk.value, '$[2]') AS rows
 """
 
-# (json [handle]) -> those whose fence still held
-UNLOCK = """
-    DELETE FROM create_locks
-    WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress'
+# (json [handle]) -> handles of the shapes that these attempts, if their fence still holds, are to replace
+DELETE_REPLACED = """
+    DELETE FROM shapes WHERE comparable IN (
+        SELECT comparable FROM create_locks
+        WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress')
     RETURNING handle
 """
 
-# (json [[handle, comparable, table, row count]], now)
-ADD_SHAPES = """
+# (json {handle: row count}, now) -> those whose fence still holds: the lock row becomes the shape's
+PUBLISH = """
     INSERT INTO shapes (handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms, read_order)
-    SELECT added.value ->> 0, added.value ->> 1, added.value ->> 2, added.value ->> 3, ?2, ?2,
-           newest.read_order + 1 + added.key
-    FROM json_each(?1) AS added, (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
+    SELECT create_locks.handle, create_locks.comparable, create_locks.table_name, published.value, ?2, ?2,
+           newest.read_order + published.id
+    FROM json_each(?1) AS published
+    JOIN create_locks ON create_locks.handle = published.key AND create_locks.state = 'in_progress',
+         (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
+    RETURNING handle
 """
+
+# (json [handle])
+UNLOCK = "DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(?1))"
 
 # (json {handle: [error type, message, retry after]}, now) -> those whose fence still held
 FAIL = """
@@ -159,9 +166,6 @@ RELEASE_TABLE = """
 # (json [handle]) -> those that were there
 DELETE_SHAPES = "DELETE FROM shapes WHERE handle IN (SELECT value FROM json_each(?1)) RETURNING handle"
 
-# (json [comparable])
-DELETE_SHAPES_OF_KEYS = "DELETE FROM shapes WHERE comparable IN (SELECT value FROM json_each(?1)) RETURNING handle"
-
 # (table, limit)
 DELETE_SHAPES_OF_TABLE = """
     DELETE FROM shapes WHERE handle IN (SELECT handle FROM shapes WHERE table_name = ?1 LIMIT ?2)
@@ -204,13 +208,20 @@ FORGET_DISCARDED = """
 
 # --- writes: the record of outcomes -----------------------------------------------------------------------------
 
-# (json [[handle, comparable, outcome, error type, message, retry after, duration, row count, followers]], now)
-ADD_CREATIONS = """
+# (json [[handle, comparable, outcome, error type, message, retry after, duration, followers]], now)
+ADD_ENDED = """
     INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,
-                           duration_ms, row_count, followers, finished_at_ms)
+                           duration_ms, followers, finished_at_ms)
     SELECT ended.value ->> 0, ended.value ->> 1, ended.value ->> 2, ended.value ->> 3, ended.value ->> 4,
-           ended.value ->> 5, ended.value ->> 6, ended.value ->> 7, ended.value ->> 8, ?2
+           ended.value ->> 5, ended.value ->> 6, ended.value ->> 7, ?2
     FROM json_each(?1) AS ended
+"""
+
+# (json {handle: [duration, followers]}, now): of shapes that have just been published
+ADD_CREATED = """
+    INSERT INTO creations (handle, comparable, outcome, duration_ms, row_count, followers, finished_at_ms)
+    SELECT shapes.handle, shapes.comparable, 'created', created.value ->> 0, shapes.row_count, created.value ->> 1, ?2
+    FROM json_each(?1) AS created JOIN shapes ON shapes.handle = created.key
 """
 
 # (json {handle: callers})

@@ -153,7 +153,7 @@ def test_no_hot_statement_takes_more_steps_for_many_shapes(tmp_path: Path, count
         "SHAPES": (f"{7:032x}", 100),
         "SHAPES_OF_TABLE": (f"{7:032x}", 100, "albums"),
         "CLAIM": (json.dumps({"new": key(-1).comparable}), "me", 0),
-        "ADD_SHAPES": (json.dumps([["new", key(-1).comparable, "albums", 1]]), 0),
+        "PUBLISH": (json.dumps({"none": 1}), 0),
         "DELETE_SHAPES": (json.dumps([f"{7:032x}"]),),
         "DELETE_SHAPES_OF_TABLE": ("albums", 100),
         "DELETE_LEAST_READ": (100, json.dumps([f"{7:032x}"])),

@@ -57,7 +57,7 @@ def scanned(steps: list[str]) -> set[str]:
 
 
 def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> None:
-    assert {"FIND", "LOOK", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "ADD_SHAPES", "SWEEP"} <= STATEMENTS.keys()
+    assert {"FIND", "LOOK", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "PUBLISH", "SWEEP"} <= STATEMENTS.keys()
     assert SCANS.keys() <= STATEMENTS.keys()
 
 
@@ -122,12 +122,13 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "RELEASE": (json.dumps([handle(-ANY)]),),
     "RELEASE_KEY": (key(-ANY),),
     "ADD_ROWS": ("new", 1, "[{}]"),
-    "ADD_SHAPES": (json.dumps([["new", key(-1), "albums", 1]]), 0),
+    "PUBLISH": (json.dumps({handle(-ANY): 1}), 0),
+    "DELETE_REPLACED": (json.dumps([handle(-ANY)]),),
     "ADD_SMALL_CHUNKS": (json.dumps([["new", 1, [{}]]]),),
-    "ADD_CREATIONS": (json.dumps([["new", key(-1), "created", None, None, None, 1, 1, 0]]), 0),
+    "ADD_ENDED": (json.dumps([["new", key(-1), "failed", "E", "m", 1, 1, 0]]), 0),
+    "ADD_CREATED": (json.dumps({handle(1): [1, 0]}), 0),
     "DISCARD": (json.dumps(["new"]),),
     "DELETE_SHAPES": (json.dumps([handle(ANY)]),),
-    "DELETE_SHAPES_OF_KEYS": (json.dumps([key(ANY)]),),
     "DELETE_SHAPES_OF_TABLE": ("albums", 2),
     "DELETE_LEAST_READ": (2, json.dumps([handle(ANY)])),
     "NOTE_READS": (json.dumps([handle(ANY)]), 0),
@@ -158,7 +159,7 @@ def filled(path: Path, count: int) -> Iterator[sqlite3.Connection]:
         )
         connection.executemany(
             "INSERT INTO creations (handle, comparable, outcome, finished_at_ms) VALUES (?, ?, 'created', 0)",
-            [(handle(n), key(n)) for n in numbers],
+            [(handle(n), key(n)) for n in numbers if n > 1],
         )
         connection.executemany("INSERT INTO discarded VALUES (?)", [(handle(n),) for n in numbers])
         connection.execute("COMMIT")

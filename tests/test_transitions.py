@@ -251,7 +251,7 @@ def _real_command(file: File, wish: model.Command) -> commands.Command[Any]:
             return commands.AddRows(_one_row(file, handle))
         case model.Publish(_, handle, replaces):
             rest = _one_row(file, handle)
-            return commands.Publish(key, "Track", rest, rest.first, replaces=replaces, duration_ms=1, followers=0)
+            return commands.Publish(rest, rest.first, replaces=replaces, duration_ms=1, followers=0)
         case model.Fail(_, handle):
             return commands.Fail(key, handle, model.failure_of(handle), duration_ms=1, followers=0)
         case model.Abandon(_, handle):

@@ -92,7 +92,7 @@ def chunk(handle: str, size: int) -> Chunk:
 
 
 def publish(name: str, size: int = 1) -> Publish:
-    return Publish(key(name), name, chunk(name, size), 1, replaces=False, duration_ms=0, followers=0)
+    return Publish(chunk(name, size), 1, replaces=False, duration_ms=0, followers=0)
 
 
 class Faulty(Command[int]):

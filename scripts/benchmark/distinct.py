@@ -99,7 +99,7 @@ def _claim_and_publish(handles: Handles) -> tuple[Claim, Publish]:
     for row in one_row(shape):
         encoder.add(row)
     claim = Claim(shape.comparable, handle, over=None, older=None)
-    return claim, Publish(shape.comparable, shape.table, encoder.rest(), 1, replaces=False, duration_ms=0, followers=0)
+    return claim, Publish(encoder.rest(), 1, replaces=False, duration_ms=0, followers=0)
 
 
 def _called(make: Callable[[], peers.ThreadGet], count: int) -> Sampler:

@@ -43,10 +43,7 @@ def _markdown(results: Results) -> Iterator[str]:
         f"repeat. {met} of {len(judged)} targets are met."
     )
     yield ""
-    yield from _table(
-        ("work", "", "beside", "target", "figure", "", "met", "absolute"),
-        [_judged(row, target) for row, target in judged],
-    )
+    yield from judgement(results)
     yield ""
     yield "## All contenders"
     yield ""
@@ -63,18 +60,27 @@ def _markdown(results: Results) -> Iterator[str]:
     yield from _growth([row for row in results.rows if row.callers is not None])
 
 
+def judgement(results: Results) -> Iterator[str]:
+    """The table of all targets, which the README shows too."""
+    yield from _table(
+        ("work", "beside", "target", "figure", "", "met", "absolute"),
+        [_judged(row, target) for row in results.rows for target in row.targets],
+    )
+
+
 def _judged(row: Row, target: Target) -> tuple[str, ...]:
     sign = "≥" if target.at_least else "≤"
     lower, upper = (figure(ratio) for ratio in row.spread(target))
     met = "yes" if row.is_met(target) else "**no**"
     ours = figure(row.median(target.contender))
     what = target.contender.removeprefix(SHAPESTORE).lstrip(", ")
+    work = f"{row.work}: {what}" if what else row.work
     if target.peer is None:
         bound = f"{sign} {figure(target.bound)} {row.unit}".rstrip()
-        return row.work, what, "", bound, ours, f"{lower} to {upper}", met, f"{ours} {row.unit}".rstrip()
+        return work, "", bound, ours, f"{lower} to {upper}", met, f"{ours} {row.unit}".rstrip()
     absolute = f"{ours} / {figure(row.median(target.peer))} {row.unit}"
     bound = f"{sign} {figure(target.bound)} x"
-    return row.work, what, target.peer, bound, f"{figure(row.ratio(target))} x", f"{lower} to {upper}", met, absolute
+    return work, target.peer, bound, f"{figure(row.ratio(target))} x", f"{lower} to {upper}", met, absolute
 
 
 def _contenders(row: Row) -> Iterator[tuple[str, ...]]:

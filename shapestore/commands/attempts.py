@@ -6,7 +6,7 @@ from typing import Self
 
 from shapestore import queries
 from shapestore.commands.command import Command
-from shapestore.commands.outcomes import as_json, discard, end_attempts, record
+from shapestore.commands.outcomes import as_json, discard, end_attempts, record, record_created
 from shapestore.create_lock import Failure
 from shapestore.snapshot import Chunk
 from shapestore.transaction import Transaction
@@ -63,8 +63,6 @@ class Publish(Command[int | None]):
 
     def __init__(
         self,
-        comparable: str,
-        table: str,
         rest: Chunk,
         row_count: int,
         *,
@@ -72,8 +70,6 @@ class Publish(Command[int | None]):
         duration_ms: int,
         followers: int,
     ) -> None:
-        self.comparable = comparable
-        self.table = table
         self.rest = rest
         self.size = rest.size
         self.row_count = row_count
@@ -83,24 +79,17 @@ class Publish(Command[int | None]):
 
     @classmethod
     async def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
-        handles = [command.rest.handle for command in group]
-        held = {handle for (handle,) in await tx.run(queries.UNLOCK, as_json(handles))}
+        replacing = [command.rest.handle for command in group if command.replaces]
+        if replacing:
+            await discard(tx, await tx.run(queries.DELETE_REPLACED, as_json(replacing)))
+        row_counts = {command.rest.handle: command.row_count for command in group}
+        held = {handle for (handle,) in await tx.run(queries.PUBLISH, as_json(row_counts), tx.now_ms)}
         winners = [command for command in group if command.rest.handle in held]
-        replaced = [winner.comparable for winner in winners if winner.replaces]
-        if replaced:
-            await discard(tx, await tx.run(queries.DELETE_SHAPES_OF_KEYS, as_json(replaced)))
-        await _add_rows(tx, [winner.rest for winner in winners])
         if winners:
-            shapes = [(w.rest.handle, w.comparable, w.table, w.row_count) for w in winners]
-            await tx.run(queries.ADD_SHAPES, as_json(shapes), tx.now_ms)
-            await record(
-                tx,
-                [
-                    (w.rest.handle, w.comparable, "created", None, w.duration_ms, w.row_count, w.followers)
-                    for w in winners
-                ],
-            )
-        return [tx.now_ms if handle in held else None for handle in handles]
+            await tx.run(queries.UNLOCK, as_json([winner.rest.handle for winner in winners]))
+            await _add_rows(tx, [winner.rest for winner in winners])
+            await record_created(tx, {w.rest.handle: (w.duration_ms, w.followers) for w in winners})
+        return [tx.now_ms if command.rest.handle in held else None for command in group]
 
 
 class Fail(Command[bool]):
@@ -122,9 +111,7 @@ class Fail(Command[bool]):
         held = {handle for (handle,) in await tx.run(queries.FAIL, as_json(errors), tx.now_ms)}
         failed = [command for command in group if command.handle in held]
         await discard(tx, [(command.handle,) for command in failed])
-        await record(
-            tx, [(c.handle, c.comparable, "failed", c.failure, c.duration_ms, None, c.followers) for c in failed]
-        )
+        await record(tx, [(c.handle, c.comparable, "failed", c.failure, c.duration_ms, c.followers) for c in failed])
         return [command.handle in held for command in group]
 
 
