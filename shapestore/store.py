@@ -166,7 +166,13 @@ class ShapeStore:
                 session.reads.read(stored.handle)
                 return stored
         flight = session.flights.join(shape, self._creator(create))
-        return await flight.wait(self._wait_timeout if timeout is None else seconds("timeout", timeout))
+        # As flight.wait does: written out, for a coroutine more for each caller of a herd would be felt.
+        waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            flight.waiters.remove(waiter)
+            raise
 
     async def refresh(
         self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
