@@ -72,9 +72,9 @@ class Onlooker:
         """All stored shapes, or all of a table: by table, the oldest first."""
         return [shape_record(row) for row in self.read(_SHAPES, table)]
 
-    def shapes_by_prefix(self, prefix: str, most: int = 2) -> list[ShapeRecord]:
-        """The shapes whose handles begin so."""
-        return [shape_record(row) for row in self.read(_SHAPES_BY_PREFIX, prefix, f"{prefix}\U0010ffff", most)]
+    def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
+        """The shapes whose handles begin or end so; first of all the one whose whole handle it is."""
+        return [shape_record(row) for row in self.read(_SHAPES_BY_PART, part, most)]
 
     def find(self, shape: Shape) -> ShapeRecord | None:
         """The stored shape, if it is there."""
@@ -217,7 +217,14 @@ _SHAPES = f"""
     WHERE ?1 IS NULL OR table_name = ?1 ORDER BY table_name, created_at_ms, handle
 """
 
-_SHAPES_BY_PREFIX = f"SELECT {SHAPE_COLUMNS} FROM shapes WHERE handle >= ?1 AND handle < ?2 ORDER BY handle LIMIT ?3"
+_SHAPES_BY_PART = f"""
+    SELECT {SHAPE_COLUMNS} FROM shapes
+    WHERE handle IN (
+        SELECT handle FROM shapes
+        WHERE substr(handle, 1, length(?1)) = ?1 OR substr(handle, -length(?1)) = ?1
+        ORDER BY handle <> ?1 LIMIT ?2)
+    ORDER BY handle <> ?1
+"""
 
 _SHAPE_BY_KEY = f"SELECT {SHAPE_COLUMNS} FROM shapes WHERE comparable = ?"
 

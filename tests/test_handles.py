@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+from shapestore.cli.output import short
 from shapestore.handles import Handles
 
 
@@ -19,3 +20,8 @@ def test_what_is_made_together_lies_together() -> None:
     while handles.new()[:12] <= max(first)[:12]:
         pass
     assert max(first) < min(handles.new() for _ in range(1_000))
+
+
+def test_what_people_are_shown_of_a_handle_tells_it_from_those_made_beside_it() -> None:
+    handles = Handles()
+    assert len({short(handles.new()) for _ in range(1_000)}) == 1_000

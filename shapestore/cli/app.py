@@ -48,7 +48,7 @@ def app() -> None:
     """See and keep a store of shapes, beside the processes that use it.
 
     On a terminal, tables are for people. In a pipe they are lines of fields, parted by tabs; with --json there is one
-    JSON object a line. A handle may be shortened, as long as it is clear which is meant.
+    JSON object a line. A handle may be shortened to its end or its beginning.
 
     Status: 0 done, 1 failed or not found, 2 wrongly used.
     """

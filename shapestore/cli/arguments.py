@@ -147,14 +147,14 @@ def _columns(given: str | None) -> list[str] | None:
 
 
 def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
-    """The one shape whose handle is, or begins with, what was given."""
+    """The one shape whose handle is, begins with, or ends with, what was given."""
     if not handle:
         raise click.UsageError("the handle is empty")
-    found = seen.shapes_by_prefix(handle)
+    found = seen.shapes_by_part(handle)
     if not found:
         raise click.ClickException(f"no shape has the handle {handle!r}; `shapestore ls` lists those that are stored")
     if len(found) > 1 and found[0].handle != handle:
-        raise click.ClickException(f"several handles begin with {handle!r}: give more of it")
+        raise click.ClickException(f"several handles begin or end with {handle!r}: give more of it")
     return found[0]
 
 

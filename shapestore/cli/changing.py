@@ -50,16 +50,20 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
         held = [
             lock
             for lock in seen.locks()
-            if (lock.handle.startswith(handle or "") if shape is None else lock.comparable == shape.comparable)
+            if (_is_part_of(handle or "", lock.handle) if shape is None else lock.comparable == shape.comparable)
         ]
     if not held:
         raise click.ClickException("there is no such lock; `shapestore locks` lists those there are")
     if len(held) > 1:
-        raise click.ClickException(f"several locks have handles that begin with {handle!r}: give more of it")
+        raise click.ClickException(f"several locks have handles that begin or end with {handle!r}: give more of it")
     held_shape = Shape.from_comparable(held[0].comparable)
     # Opening clears away the locks of the dead: where it is gone by then, that is what was asked for too.
     released = _with_store(path, lambda store: store.release_lock(held_shape))
     say(f"freed {short(held[0].handle)}" + ("" if released else ", whose owner was dead, or ended meanwhile"))
+
+
+def _is_part_of(part: str, handle: str) -> bool:
+    return handle.startswith(part) or handle.endswith(part)
 
 
 @click.command()

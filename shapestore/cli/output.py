@@ -207,8 +207,8 @@ def size(number: int) -> str:
 
 
 def short(handle: str) -> str:
-    """As much of a handle as tells it from others."""
-    return handle[:12]
+    """As much of a handle as tells it from others: its end, for those made at about the same time begin alike."""
+    return handle[-12:]
 
 
 def count(number: int, thing: str) -> str:

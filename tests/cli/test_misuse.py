@@ -95,7 +95,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("ls FILE/x.db", FAILED, "cannot be looked at"),
         ("show FILE", MISUSED, "Missing argument 'HANDLE'"),
         ("show FILE zz", FAILED, "no shape has the handle 'zz'"),
-        ("show FILE a", FAILED, "several handles begin with 'a'"),
+        ("show FILE a", FAILED, "several handles begin or end with 'a'"),
         ("show FILE %", FAILED, "no shape has the handle '%'"),
         ("rows FILE zz --csv", FAILED, "no shape has the handle"),
         ("rows FILE a1 --csv --json", MISUSED, "--json or --csv, not both"),

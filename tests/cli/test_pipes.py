@@ -260,7 +260,7 @@ def test_rm_and_invalidate_are_seen_at_once_by_processes_that_have_the_store_ope
 ) -> None:
     [worker] = workers.open(empty_path)
     handles = [worker.call("get_or_create", key=key) for key in ("a", "b", "c")]
-    assert in_a_pipe("rm", empty_path, handles[0], handles[1][:12]).status == 0
+    assert in_a_pipe("rm", empty_path, handles[0], handles[1][-12:]).status == 0
     assert [worker.call("get", key=key) for key in ("a", "b", "c")] == [None, None, handles[2]]
     assert one(empty_path, "invalidate", "c") == {"table": "c", "dropped": 1}
     assert one(empty_path, "invalidate", "c") == {"table": "c", "dropped": 0}
