@@ -409,6 +409,33 @@ async def test_a_creator_may_close_its_own_store(path: str) -> None:
     assert_nothing_is_left(path)
 
 
+async def test_a_creator_in_a_thread_may_close_its_own_store(path: str) -> None:
+    store = ShapeStore(path)
+    loop = asyncio.get_running_loop()
+    closed = threading.Event()
+
+    def create(shape: Shape) -> list[Row]:
+        asyncio.run_coroutine_threadsafe(store.close(), loop).result(20)
+        closed.set()
+        return ROWS
+
+    await store.open()
+    with pytest.raises(StoreClosedError):
+        await asyncio.wait_for(store.get_or_create(TRACK, create), 20)
+    await eventually(closed.is_set)
+    assert_nothing_is_left(path)
+
+
+async def test_a_listener_may_close_the_store(path: str) -> None:
+    closing: list[asyncio.Task[None]] = []
+    store = ShapeStore(path, create=rows, on_event=lambda _: closing.append(asyncio.create_task(store.close())))
+    await store.open()
+    with pytest.raises(StoreClosedError):
+        await asyncio.wait_for(store.get_or_create(TRACK), 20)
+    await asyncio.gather(*closing)
+    assert_nothing_is_left(path)
+
+
 async def test_many_openings_leak_nothing(path: str) -> None:
     fds = len(os.listdir("/proc/self/fd"))
     for number in range(50):
