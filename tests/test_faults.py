@@ -134,12 +134,12 @@ async def test_a_full_disk_refuses_what_is_missing_and_serves_what_is_stored(
 
 async def test_writing_goes_on_by_itself_when_there_is_room(disk: Disk, store: ShapeStore, source: Source) -> None:
     source.go.set()
-    for attempt in (1, 2, 3):
+    for time in (1, 2, 3):
         disk.fill()
         with pytest.raises(StorageError):
-            await store.get_or_create(Shape(f"Track {attempt}"))
+            await store.get_or_create(Shape(f"Track {time}"))
         disk.free()
-        await store.get_or_create(Shape(f"Track {attempt}"))
+        await store.get_or_create(Shape(f"Track {time}"))
     assert await store.count() == 4
     await settled(store, disk.path)
 
