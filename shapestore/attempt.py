@@ -122,10 +122,10 @@ class Attempt:
     def _run_creator(self, context: Context) -> None:
         flights = self._flights
         self._creation = Creation(self._shape, self.handle, self._flight.creator, flights.writer)
-        task = self._creation.start(context)
+        self._deadline = flights.deadlines.at(flights.loop.time() + flights.create_timeout, self._time_is_up)
+        task = self._creation.start(context)  # an eager one may go far, even close the store, before this returns
         task.add_done_callback(self._creator_ended)
         flights.creating(task)
-        self._deadline = flights.deadlines.at(flights.loop.time() + flights.create_timeout, self._time_is_up)
 
     @guarded
     def _creator_ended(self, task: asyncio.Task[Chunk | BaseException]) -> None:

@@ -49,13 +49,14 @@ class Creation:
         return self._encoder.row_count
 
     def start(self, context: contextvars.Context) -> asyncio.Task[Chunk | BaseException]:
-        """Begin, in that context. The task ends with the rows that filled no chunk, or with what went wrong.
+        """Begin, in a copy of that context. The task ends with the rows that filled no chunk, or with what went wrong.
 
         What would end the event loop if it left a task, a SystemExit, is its result instead of its exception.
         It ends when the creator does, and not before: until then the creator holds its place among ``max_creating``.
         """
         name = f"shapestore creation {self._handle}"
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=name, context=context)
+        # Not by ``context=``, which a task factory of the application's need not know.
+        self._task = context.run(asyncio.create_task, self._run(), name=name)
         return self._task
 
     def stop(self) -> None:

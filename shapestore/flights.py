@@ -108,7 +108,9 @@ class Flights:
     def remove(self, comparable: str) -> None:
         """A flight's own last act."""
         del self._by_key[comparable]
-        if self._last_ended is not None and not self._by_key:
+        if self._by_key or self._last_ended is None:
+            return
+        if not self._last_ended.cancelled():  # with the closing, by the end of the loop
             self._last_ended.set_result(None)
 
     async def _all_ended(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import ShapeStoreError, StoreClosedError
 
 logger = logging.getLogger("shapestore")
 
@@ -35,6 +35,9 @@ def guarded(step: Callable[Concatenate[W, P], None]) -> Callable[Concatenate[W, 
         except Exception as error:
             logger.exception("a flight failed in a way that was not foreseen; its callers are told")
             flying.end_by(_unforeseen(error))
+        except BaseException:  # the program ends; but first its store is closed, which waits for the flights
+            flying.end_by(StoreClosedError("the program was ended during this call"))
+            raise
 
     return guarded_step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -122,5 +123,5 @@ class Telemetry:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # of a future that it asked: no cancellation of the writer's
                 logger.exception("on_event raised for %r; the store goes on", event)

@@ -1,7 +1,7 @@
 """The single writer: a bounded queue, whole batches, one transaction each, under the gate.
 
 Nothing but its coroutine ever awaits the read-write connection. A caller that was cancelled while it
-awaited BEGIN IMMEDIATE would leave an open transaction behind; so callers await futures instead.
+awaited BEGIN IMMEDIATE would leave an open transaction behind; so callers await futures, or are called, instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
 
 
 class Writer:
-    """Owns the read-write connection. ``submit`` a command, then await its ``done``; ``run`` does the work."""
+    """Owns the read-write connection. ``submit`` a command and await its answer, or ``send`` it; ``run`` does it."""
 
     def __init__(
         self,

@@ -201,6 +201,32 @@ async def test_who_waits_for_a_place_gives_it_up_when_cancelled(path: str) -> No
         assert await store.get(Shape("second")) is None
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_place_granted_to_who_is_cancelled_at_that_moment_goes_to_the_next(path: str, turns: int) -> None:
+    loop = asyncio.get_running_loop()
+    asked: list[asyncio.Task[StoredShape]] = []
+
+    def cancel_second(turns: int) -> None:
+        if turns:
+            loop.call_soon(cancel_second, turns - 1)
+        else:
+            asked[1].cancel()
+
+    async def create(shape: Shape) -> list[Row]:
+        if shape.table == "first":
+            await eventually(lambda: store.stats.in_flight == 3)
+            cancel_second(turns)
+        return []
+
+    async with ShapeStore(path, create=create, max_creating=1) as store:
+        asked += [asyncio.create_task(store.get_or_create(Shape(table))) for table in ("first", "second", "third")]
+        first, _, third = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(first, StoredShape)
+        assert isinstance(third, StoredShape)
+        await quiet(store, path)
+        await store.get_or_create(Shape("fourth"))  # and the place is free again
+
+
 @pytest.mark.parametrize("form", ["on the loop", "in a thread"])
 async def test_a_creation_goes_on_when_every_caller_has_gone(path: str, form: str) -> None:
     go = threading.Event()

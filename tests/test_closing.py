@@ -409,6 +409,33 @@ async def test_a_creator_may_close_its_own_store(path: str) -> None:
     assert_nothing_is_left(path)
 
 
+async def test_a_creator_in_a_thread_may_close_its_own_store(path: str) -> None:
+    store = ShapeStore(path)
+    loop = asyncio.get_running_loop()
+    closed = threading.Event()
+
+    def create(shape: Shape) -> list[Row]:
+        asyncio.run_coroutine_threadsafe(store.close(), loop).result(20)
+        closed.set()
+        return ROWS
+
+    await store.open()
+    with pytest.raises(StoreClosedError):
+        await asyncio.wait_for(store.get_or_create(TRACK, create), 20)
+    await eventually(closed.is_set)
+    assert_nothing_is_left(path)
+
+
+async def test_a_listener_may_close_the_store(path: str) -> None:
+    closing: list[asyncio.Task[None]] = []
+    store = ShapeStore(path, create=rows, on_event=lambda _: closing.append(asyncio.create_task(store.close())))
+    await store.open()
+    with pytest.raises(StoreClosedError):
+        await asyncio.wait_for(store.get_or_create(TRACK), 20)
+    await asyncio.gather(*closing)
+    assert_nothing_is_left(path)
+
+
 async def test_many_openings_leak_nothing(path: str) -> None:
     fds = len(os.listdir("/proc/self/fd"))
     for number in range(50):
@@ -493,6 +520,73 @@ async def test_a_store_is_not_closed_from_another_loop_while_its_own_lives(path:
         assert (await store.get_or_create(TRACK)).row_count == 2
 
 
+ENDED_BY_A_LISTENER = """
+import asyncio, sys
+from shapestore import Shape, ShapeStore
+
+def listen(event):
+    if type(event).__name__ == sys.argv[2]:
+        sys.exit(3)
+
+async def create(shape):
+    if sys.argv[2] == "Failed":
+        raise ValueError
+    return [{"n": 1}]
+
+async def main():
+    async with ShapeStore(sys.argv[1], create=create, on_event=listen) as store:
+        await store.get_or_create(Shape("Track"))
+
+asyncio.run(main())
+"""
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("event", ["Led", "Created", "Failed"])
+def test_a_program_that_a_listener_ends_is_ended_and_its_store_closed(path: str, event: str) -> None:
+    ran = run(ENDED_BY_A_LISTENER, path, event)
+    assert ran.returncode == 3, ran.stderr
+    assert_nothing_is_left(path)
+
+
+CUT_SHORT = """
+import asyncio, sys
+from shapestore import Shape, ShapeStore
+from shapestore.gate import Gate
+
+async def main():
+    go, gate, store = asyncio.Event(), Gate(sys.argv[1]), ShapeStore(sys.argv[1])
+
+    async def create(shape):
+        await go.wait()
+        return [{"n": 1}]
+
+    await store.open()
+    asked = asyncio.create_task(store.get_or_create(Shape("Track"), create))
+    while not store.stats.leaders:
+        await asyncio.sleep(0.001)
+    await gate.enter()
+    go.set()
+    while store.stats.commands < 2:
+        await asyncio.sleep(0.001)
+    closing = asyncio.create_task(store.close())  # which waits for the publication
+    await asyncio.gather(asked, return_exceptions=True)
+    assert not closing.done()
+
+asyncio.run(main())
+"""
+
+
+def test_a_closing_that_the_end_of_its_loop_cuts_short_complains_of_nothing(path: str) -> None:
+    ran = run(CUT_SHORT, path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 # The interpreter ends, and nobody has closed the store
 
 
@@ -556,9 +650,7 @@ def outlive(main_thread):
 @pytest.mark.parametrize("work", WORK)
 def test_an_interpreter_ends_though_nobody_closed_the_store(path: str, work: str, ending: str) -> None:
     program = textwrap.dedent(PROGRAM).format(work=WORK[work], ending=ENDINGS[ending])
-    ran = subprocess.run(
-        [sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = run(program, path)
     assert ran.returncode == 0, ran.stderr
     # asyncio complains of the tasks that were pending, where it was not told to cancel them.
     assert "never awaited" not in ran.stderr

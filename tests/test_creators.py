@@ -303,6 +303,20 @@ async def test_the_creator_sees_the_context_of_the_first_caller(path: str, creat
             assert answer == [{"request": "first"}]
 
 
+async def test_a_creator_begins_also_where_a_task_factory_knows_of_no_context(path: str) -> None:
+    def factory(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(work, loop=loop)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)
+    try:
+        async with ShapeStore(path, create=reads_context) as store:
+            request_id.set("first")
+            assert await rows_of(store, await store.get_or_create(Shape("Track"))) == [{"request": "first"}]
+    finally:
+        loop.set_task_factory(None)
+
+
 # Large and small
 
 

@@ -27,7 +27,9 @@ from shapestore import (
     ShapeStoreError,
     StorageError,
     StoreBusyError,
+    StoreClosedError,
     StoredShape,
+    attempt,
     connection,
     gate,
     housekeeping,
@@ -132,12 +134,12 @@ async def test_a_full_disk_refuses_what_is_missing_and_serves_what_is_stored(
 
 async def test_writing_goes_on_by_itself_when_there_is_room(disk: Disk, store: ShapeStore, source: Source) -> None:
     source.go.set()
-    for attempt in (1, 2, 3):
+    for time in (1, 2, 3):
         disk.fill()
         with pytest.raises(StorageError):
-            await store.get_or_create(Shape(f"Track {attempt}"))
+            await store.get_or_create(Shape(f"Track {time}"))
         disk.free()
-        await store.get_or_create(Shape(f"Track {attempt}"))
+        await store.get_or_create(Shape(f"Track {time}"))
     assert await store.count() == 4
     await settled(store, disk.path)
 
@@ -313,6 +315,20 @@ async def test_a_claim_is_refused_while_the_gate_is_held_and_hits_go_on(empty_pa
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_claim_that_is_refused_gives_back_its_place(empty_path: str, source: Source) -> None:
+    source.go.set()
+    async with ShapeStore(empty_path, create=source.create, max_creating=1) as store:
+        async with gate_held(empty_path):
+            refused = await asyncio.gather(
+                *(store.get_or_create(Shape(f"table {number}")) for number in range(3)), return_exceptions=True
+            )
+        assert [type(answer) for answer in refused] == [StoreBusyError] * 3
+        assert store.stats.in_flight == 0
+        await asyncio.gather(*(store.get_or_create(Shape(f"table {number}")) for number in range(3)))
+        assert source.asked == 3
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("outcome", ["created", "failed"])
 async def test_an_outcome_lands_however_long_the_gate_is_held(empty_path: str, source: Source, outcome: str) -> None:
     source.error = KeyError("no such column") if outcome == "failed" else None
@@ -332,6 +348,69 @@ async def test_an_outcome_lands_however_long_the_gate_is_held(empty_path: str, s
             await trouble_ends(store, StoreBusyError)
         assert source.asked == 1
     assert [ended for _, ended in outcomes(empty_path)] == [outcome]
+
+
+@pytest.fixture
+def slow_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outcome that was refused is sent again for a reason, or never."""
+    monkeypatch.setattr(attempt, "_SHORTEST_PAUSE", 600.0)
+
+
+async def refused_outcome(source: Source, store: ShapeStore, path: str) -> None:
+    """Leave a creation whose outcome waits to be sent again."""
+    caller = await under_way(source, store)
+    async with gate_held(path):
+        source.go.set()
+        with pytest.raises(StoreBusyError):
+            await caller
+    assert store.stats.in_flight == 1
+
+
+@pytest.mark.usefixtures("impatient", "slow_to_try_again")
+@pytest.mark.parametrize("outcome", ["created", "failed"])
+async def test_an_outcome_that_waits_to_be_sent_again_lands_when_the_store_closes(
+    empty_path: str, source: Source, outcome: str
+) -> None:
+    source.error = KeyError("no such column") if outcome == "failed" else None
+    async with ShapeStore(empty_path, create=source.create) as store:
+        await refused_outcome(source, store, empty_path)
+        late = asyncio.create_task(store.get_or_create(TRACK))
+        await eventually(lambda: store.stats.followers)
+    with pytest.raises(StoreClosedError):
+        await late
+    assert [ended for _, ended in outcomes(empty_path)] == [outcome]
+    assert read(empty_path, "SELECT count(*) FROM create_locks") == [0]
+
+
+@pytest.mark.usefixtures("impatient", "slow_to_try_again")
+async def test_a_store_can_be_closed_whose_outcome_can_not_be_written_even_now(empty_path: str, source: Source) -> None:
+    store = ShapeStore(empty_path, create=source.create)
+    await store.open()
+    await refused_outcome(source, store, empty_path)
+    async with gate_held(empty_path):
+        await store.close()
+    async with ShapeStore(empty_path, create=source.create) as again:
+        await again.get_or_create(TRACK)
+        assert [outcome for _, outcome in outcomes(empty_path)] == ["died", "created"]
+
+
+@pytest.mark.usefixtures("impatient", "slow_to_try_again")
+@pytest.mark.parametrize("outcome", ["created", "failed"])
+async def test_an_outcome_that_waits_to_be_sent_again_is_void_once_its_lock_was_released(
+    empty_path: str, source: Source, outcome: str
+) -> None:
+    source.error = KeyError("no such column") if outcome == "failed" else None
+    async with ShapeStore(empty_path, create=source.create, max_creating=1) as store:
+        await refused_outcome(source, store, empty_path)
+        source.error = None
+        late = asyncio.create_task(store.get_or_create(TRACK))
+        await eventually(lambda: store.stats.followers)
+        assert await store.release_lock(TRACK)
+        stored = await late
+        assert source.asked == 2
+        assert (store.stats.superseded, store.stats.created, store.stats.failed) == (1, 1, 0)
+        assert outcomes(empty_path)[1:] == [(stored.handle, "created")]
+        await settled(store, empty_path)
 
 
 @pytest.mark.usefixtures("impatient")

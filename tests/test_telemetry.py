@@ -70,10 +70,7 @@ class Watched:
         await self.store.close()
 
     async def moved(self, *, in_flight: int = 0) -> dict[str, int]:
-        """The counts that have moved, gauges and effort aside, and by how much.
-
-        What is written down of a creation comes after its callers were answered: first they, then the books.
-        """
+        """The counts that have moved, gauges and effort aside, and by how much."""
         await eventually(lambda: self.store.stats.in_flight == in_flight)
         now = asdict(self.store.stats)
         moved = {name: now[name] - self._before.get(name, 0) for name in now.keys() - GAUGES - EFFORT}
@@ -265,11 +262,12 @@ async def test_a_store_that_is_opened_again_goes_on_counting(empty_path: str) ->
 # --- those who listen
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 async def test_a_listener_that_raises_is_logged_and_breaks_nothing(
-    empty_path: str, caplog: pytest.LogCaptureFixture
+    empty_path: str, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     def raises(event: Event) -> None:
-        raise RuntimeError(f"not in the mood for {type(event).__name__}")
+        raise error(f"not in the mood for {type(event).__name__}")
 
     async with ShapeStore(empty_path, create=two_rows, on_event=raises, failure_grace=0.01) as store:
         stored = await store.get_or_create(ALBUMS)
