@@ -168,8 +168,11 @@ def _iterable(rows: Any) -> Iterable[Any]:
 
 
 def _close(rows: Any) -> None:
-    """A generator left half way is closed at once, by whom it ran in, so that what it holds open is closed too."""
-    if inspect.isgenerator(rows):
+    """A generator left half way is closed at once, by whom it ran in, so that what it holds open is closed too.
+
+    So is a coroutine that was given for rows: it would complain of never having been awaited.
+    """
+    if inspect.isgenerator(rows) or inspect.iscoroutine(rows):
         rows.close()
 
 

@@ -55,6 +55,7 @@ class Flight:
         self._awaited: str | None = None
         self._has_place = False
         self._next_look: Deadline | None = None
+        self._has_begun_again = False
         self._closing = False
         self._has_ended = False
         self._began = flights.loop.time()
@@ -180,9 +181,14 @@ class Flight:
             self.flights.slots.take_back(self._place_granted)
 
     def begin_again(self) -> None:
-        """The attempt is over, and there is no answer yet."""
+        """The attempt is over, and there is no answer yet. From the second time on, only after a pause: else a creator
+        that invalidates what it reads would be run as often as the machine can."""
         self._attempt = None
-        self.look()
+        if self._has_begun_again and len(self.waiters) and not self._closing:
+            self._look_later()
+        else:
+            self._has_begun_again = True
+            self.look()
 
     # --- the end
 

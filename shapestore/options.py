@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,8 +31,15 @@ def check_creator(create: object) -> None:
         raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
 
 
+def check_listener(on_event: object) -> None:
+    """It is called where nothing waits."""
+    if not callable(on_event) or inspect.iscoroutinefunction(on_event):
+        kind = "an async function" if callable(on_event) else type(on_event).__name__
+        raise TypeError(f"on_event is a plain callable that takes an Event, not {kind}")
+
+
 def seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
     return value
 

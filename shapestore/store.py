@@ -22,7 +22,7 @@ from shapestore.errors import (
     StoreClosedError,
 )
 from shapestore.explain import Explanation, explain
-from shapestore.options import Options, at_least_one, check_creator, one_of, seconds, text
+from shapestore.options import Options, at_least_one, check_creator, check_listener, one_of, seconds, text
 from shapestore.path import resolve
 from shapestore.session import Session
 from shapestore.shape import Shape
@@ -46,7 +46,10 @@ class ShapeStore:
     ``max_shapes``: shapes kept; the least recently read go first. None keeps all.
     ``durability``: "normal" loses nothing to a killed process; "full" nothing to a power cut either, at one disk
     flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
-    ``on_event``: called on the loop with each shapestore.events.Event.
+    ``on_event``: called on the loop with each shapestore.events.Event, amid the store's work: let it be quick.
+
+    A creator may ask the store for other shapes; it keeps its own place among ``max_creating`` meanwhile. One that asks
+    for its own shape waits for itself, until its time is up.
     """
 
     def __init__(
@@ -66,8 +69,8 @@ class ShapeStore:
     ) -> None:
         if create is not None:
             check_creator(create)
-        if on_event is not None and not callable(on_event):
-            raise TypeError(f"on_event is a callable that takes an Event, not {type(on_event).__name__}")
+        if on_event is not None:
+            check_listener(on_event)
         self._path = path
         self._create = create
         self._wait_timeout = seconds("wait_timeout", wait_timeout)
@@ -78,7 +81,7 @@ class ShapeStore:
             max_in_flight=at_least_one("max_in_flight", max_in_flight),
             max_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
             durability=one_of("durability", durability, ("normal", "full")),
-            migrate=migrate,
+            migrate=one_of("migrate", migrate, (True, False)),
         )
         self._telemetry = Telemetry(on_event)
         self._session: Session | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -123,5 +122,7 @@ class Telemetry:
         for listener in self._listeners:
             try:
                 listener(event)
-            except (Exception, asyncio.CancelledError):  # of a future that it asked: no cancellation of the writer's
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # a CancelledError too: of a future that the listener asked, and not of the writer
                 logger.exception("on_event raised for %r; the store goes on", event)

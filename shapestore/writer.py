@@ -66,6 +66,7 @@ class Writer:
         self._quick: deque[Command[Any]] = deque()
         self._bulky: deque[Command[Any]] = deque()
         self._closing = False
+        self._stopped = False
         self._wakeup = asyncio.Event()
         self._checkpoint_at = CHECKPOINT_BYTES
 
@@ -93,6 +94,10 @@ class Writer:
         A ``refusable`` one is refused by StoreBusyError when the queue is full. Outcomes are not: they must land, and
         their number is bounded by that of the flights. Raises StoreClosedError once the writer closes.
         """
+        if self._stopped:
+            raise StoreClosedError(
+                "the store's writer was cancelled by whoever cancels all tasks: close the store, and open it again"
+            )
         if self._closing:
             raise StoreClosedError("the store is closed; nothing more is written")
         if refusable and self.queued >= self._max_queued:
@@ -111,6 +116,7 @@ class Writer:
                 while batch := self._next_batch():
                     await self._write(batch)
         finally:
+            self._stopped = not self._closing
             self._closing = True
             for waiting in (self._quick, self._bulky):
                 _refuse_all(waiting, StoreClosedError("the store was closed before this was written"))

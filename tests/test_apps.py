@@ -141,5 +141,7 @@ async def test_when_the_database_is_down_callers_are_told_when_to_come_back(serv
     sqlite3.connect(server.path.with_name("chinook.db")).execute('DROP VIEW "Track"').connection.close()
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
         answer = await client.get("/albums/1/tracks")
+        no_shape = await client.get(f"/albums/{2**64}/tracks")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json()["error"].startswith("UnknownTableError: ")
+    assert (no_shape.status_code, "64 bit" in no_shape.json()["error"]) == (422, True)

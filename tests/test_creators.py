@@ -620,6 +620,16 @@ async def test_a_creator_that_gives_no_rows_fails(path: str, form: str) -> None:
             assert raised.value.error_type == "InvalidRowError"
 
 
+async def test_a_coroutine_given_for_rows_is_refused_without_a_warning(path: str) -> None:
+    async def gives_a_coroutine(shape: Shape) -> Any:
+        return coroutine(shape)
+
+    async with ShapeStore(path, create=gives_a_coroutine) as store:
+        with pytest.raises(CreateFailedError, match="gave a coroutine, not an iterable of rows"):
+            await store.get_or_create(Shape("Track"))
+    gc.collect()  # which would warn, and warnings are errors
+
+
 async def test_a_creator_that_does_not_take_a_shape_fails(path: str) -> None:
     async with ShapeStore(path) as store:
         with pytest.raises(CreateFailedError, match="takes 0 positional arguments") as raised:

@@ -421,6 +421,18 @@ async def test_a_creator_that_hangs_is_begun_anew_when_another_store_invalidates
         assert await rows_of(one, await asking) == [{"reading": 2, "number": 0}]
 
 
+async def test_a_creator_that_invalidates_what_it_reads_is_begun_anew_with_pauses(empty_path: str) -> None:
+    async def invalidates(shape: Shape) -> list[dict[str, Any]]:
+        await one.invalidate(shape.table)
+        return []
+
+    async with ShapeStore(empty_path, create=invalidates) as one:
+        with pytest.raises(WaitTimeoutError):
+            await one.get_or_create(TRACK, timeout=1)
+        await eventually(lambda: one.stats.in_flight == 0)
+        assert 2 < one.stats.superseded < 150  # without pauses, about a thousand
+
+
 # --- the rows of what is gone
 
 

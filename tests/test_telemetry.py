@@ -262,7 +262,11 @@ async def test_a_store_that_is_opened_again_goes_on_counting(empty_path: str) ->
 # --- those who listen
 
 
-@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+class OfItsOwnKind(BaseException):
+    """Which is no Exception."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError, OfItsOwnKind])
 async def test_a_listener_that_raises_is_logged_and_breaks_nothing(
     empty_path: str, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
@@ -292,9 +296,12 @@ async def test_a_listener_is_called_on_the_loop(empty_path: str) -> None:
 
 
 async def test_an_on_event_that_cannot_be_called_is_refused(path: str) -> None:
-    wrong: Any = "print"
-    with pytest.raises(TypeError, match="on_event is a callable"):
-        ShapeStore(path, on_event=wrong)
+    async def on_event(event: Event) -> None:
+        """Nobody would await it."""
+
+    for wrong, said in (("print", "not str"), (on_event, "not an async function")):
+        with pytest.raises(TypeError, match=f"on_event is a plain callable that takes an Event, {said}"):
+            ShapeStore(path, on_event=wrong)  # type: ignore[arg-type]
 
 
 def test_every_event_is_a_frozen_value_under_one_root_with_plain_facts() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from shapestore import Shape, ShapeStore, ShapeStoreError, SQLSource
+from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQLSource
 
 
 @asynccontextmanager
@@ -32,6 +32,12 @@ app = FastAPI(lifespan=lifespan)
 async def tracks(album: int, store: Annotated[ShapeStore, Depends(open_store)]) -> list[dict[str, Any]]:
     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
     return [row async for row in store.rows(stored.handle)]
+
+
+@app.exception_handler(InvalidShapeError)
+async def not_understood(request: Request, error: InvalidShapeError) -> JSONResponse:
+    """There is no such shape, an album's number beyond 64 bits say: asking again is of no use."""
+    return JSONResponse({"error": str(error)}, 422)
 
 
 @app.exception_handler(ShapeStoreError)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from shapestore import Shape, ShapeStore, ShapeStoreError, SQLSource
+from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQLSource
 
 
 @asynccontextmanager
@@ -28,6 +28,11 @@ async def tracks(request: Request) -> JSONResponse:
     return JSONResponse([row async for row in store.rows(stored.handle)])
 
 
+async def not_understood(request: Request, error: Exception) -> JSONResponse:
+    """There is no such shape, an album's number beyond 64 bits say: asking again is of no use."""
+    return JSONResponse({"error": str(error)}, 422)
+
+
 async def unavailable(request: Request, error: Exception) -> JSONResponse:
     """The database is down or too slow: say so, and when it is worth while to ask again."""
     retry_after = math.ceil(getattr(error, "retry_after", 1.0))
@@ -36,6 +41,6 @@ async def unavailable(request: Request, error: Exception) -> JSONResponse:
 
 app = Starlette(
     routes=[Route("/albums/{album:int}/tracks", tracks)],
-    exception_handlers={ShapeStoreError: unavailable},
+    exception_handlers={InvalidShapeError: not_understood, ShapeStoreError: unavailable},
     lifespan=lifespan,
 )
