@@ -448,7 +448,7 @@ async def test_a_writer_stopped_by_force_leaves_nobody_waiting_and_no_transactio
             await asyncio.wait([desk.working])
             answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
             assert answers == [True] * 4 + [None] or {type(answer) for answer in answers} == {StoreClosedError}
-            with pytest.raises(StoreClosedError, match="writer was cancelled.*open it again"):
+            with pytest.raises(StoreClosedError, match=r"writer was cancelled.*open it again"):
                 desk.writer.submit(claim("late"))
             await desk.connection.execute_fetchall("SELECT 1")  # whatever it was doing is done
             assert not desk.connection.in_transaction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -65,15 +66,26 @@ async def in_turns(
     targets: list[Target] | None = None,
     callers: int | None = None,
 ) -> Row:
-    """Let each contender do the work once, for warmth, and then ``repeats`` times, in turns."""
-    row = Row(work=work, unit=unit, samples={}, cpu_us={}, targets=targets or [], callers=callers)
+    """Let each contender do the work once, for warmth, and then ``repeats`` times, in turns.
+
+    Their order is another in each repeat: none always comes after the same rival, and what that has left behind.
+    """
+    chance = random.Random(1)
+    row = Row(
+        work=work,
+        unit=unit,
+        samples={name: [] for name in contenders},
+        cpu_us={},
+        targets=targets or [],
+        callers=callers,
+    )
     for repeat in range(repeats + 1):
         print(f"  {work}: {repeat} of {repeats}", file=sys.stderr, flush=True)
-        for name, sample in contenders.items():
+        for name, sample in chance.sample(list(contenders.items()), len(contenders)):
             _set_aside_what_others_have_left()
             taken = await sample()
             if repeat:
-                row.samples.setdefault(name, []).append(taken.value)
+                row.samples[name].append(taken.value)
                 if taken.cpu_us is not None:
                     row.cpu_us.setdefault(name, []).append(taken.cpu_us)
     return row
