@@ -65,5 +65,5 @@ def _bars(axes: Any, row: Row, direction: str) -> None:
     bars = axes.barh(contenders, medians, color=colours)
     axes.bar_label(bars, [figure(value) for value in medians], padding=3)
     work = row.work.replace(", time over", ",\ntime over").replace(", latest", ",\nlatest")
-    axes.set(xscale="log", title=f"{work}: {row.unit}\n({direction})")
+    axes.set(xscale="log", title=f"{work}\n({row.unit}; {direction})")
     axes.margins(x=0.15)
