@@ -163,11 +163,13 @@ class Reader:
 
     async def shapes(self, table: str | None) -> AsyncIterator[StoredShape]:
         """Every stored shape, a page at a time, in the order of the handles (which is none)."""
-        page = await self.some_shapes(table, limit=_PAGE)
-        while page:
+        after = ""
+        while page := await self.some_shapes(table, after=after, limit=_PAGE):
+            if page[-1].handle <= after:  # else a damaged index might be gone through for ever
+                raise damaged("its shapes are in no order", self._path)
             for stored in page:
                 yield stored
-            page = await self.some_shapes(table, after=page[-1].handle, limit=_PAGE)
+            after = page[-1].handle
 
     async def some_shapes(self, table: str | None, *, after: str = "", limit: int = 10_000) -> list[StoredShape]:
         """The stored shapes behind a handle: of a table, or of all."""
