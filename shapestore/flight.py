@@ -213,10 +213,14 @@ class Flight:
 
     def _timed_out(self, timeout: float) -> WaitTimeoutError:
         self.flights.telemetry.timed_out(self.shape.comparable)
-        if self._attempt:
+        if self.claimed:
             what = "its creator is still running, until its own deadline"
+        elif self._attempt:
+            what = "its lock row is still to be written"
         elif self._awaited:
             what = "another store is still creating it"
+        elif self._has_begun_again:
+            what = "an attempt to create it was superseded, or came too late, and it is tried again"
         else:
             what = "it waits for one of the max_creating places"
         return WaitTimeoutError(f"no answer within {timeout:g} s for {self.shape.comparable:.500}: {what}")

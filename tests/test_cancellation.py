@@ -554,5 +554,6 @@ async def test_the_time_of_a_herd_costs_one_timer(path: str) -> None:
         assert all(isinstance(answer, WaitTimeoutError) for answer in answers)
         assert time.monotonic() - began < 20
         assert len(set(map(id, answers))) == 5_000
+        assert "its lock row is still to be written" in str(answers[0])
         assert store.stats.timeouts == 5_000
         assert (await store.get_or_create(TRACK, timeout=30)).row_count == 1

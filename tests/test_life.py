@@ -427,7 +427,7 @@ async def test_a_creator_that_invalidates_what_it_reads_is_begun_anew_with_pause
         return []
 
     async with ShapeStore(empty_path, create=invalidates) as one:
-        with pytest.raises(WaitTimeoutError):
+        with pytest.raises(WaitTimeoutError, match=r"was superseded|its creator is still running"):
             await one.get_or_create(TRACK, timeout=1)
         await eventually(lambda: one.stats.in_flight == 0)
         assert 2 < one.stats.superseded < 150  # without pauses, about a thousand
