@@ -21,10 +21,10 @@ from alembic.util import CommandError
 from sqlalchemy import StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from shapestore import migrations, schema
 from shapestore.errors import ShapeStoreError
-from shapestore.gate import Gate
-from shapestore.path import make_if_missing, resolve
+from shapestore.locking.gate import Gate
+from shapestore.storage import migrations, schema
+from shapestore.storage.path import make_if_missing, resolve
 
 
 def main() -> None:

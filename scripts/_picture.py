@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shapestore import Shape, ShapeStore
-from shapestore.cli.watching import take, view
+from shapestore.cli.watch import take, view
 
 PICTURE = Path(__file__).parent / "watch.svg"
 WIDTH = 118

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shapestore.create_lock import CreateLock, Failure
 from shapestore.errors import (
     CorruptStoreError,
     CreateFailedError,
@@ -22,14 +21,15 @@ from shapestore.errors import (
     SupersededError,
     WaitTimeoutError,
 )
-from shapestore.explain import Difference, Explanation
-from shapestore.shape import Shape
+from shapestore.locking.create_lock import CreateLock, Failure
+from shapestore.shape.explain import Difference, Explanation
+from shapestore.shape.shape import Shape
+from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
-from shapestore.stored_shape import StoredShape
 from shapestore.telemetry import Stats
 
 if TYPE_CHECKING:
-    from shapestore.sources import SQLSource
+    from shapestore.source.sql_source import SQLSource
 
 __all__ = [
     "CorruptStoreError",
@@ -61,7 +61,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "SQLSource":  # SQLAlchemy takes 140 ms to import, and not everybody reads a database
-        from shapestore.sources import SQLSource  # noqa: PLC0415
+        from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
 
         return SQLSource
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

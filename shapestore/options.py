@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shapestore.connection import Durability
 from shapestore.errors import InvalidCreatorError
+from shapestore.storage.connection import Durability
 
 T = TypeVar("T")
 

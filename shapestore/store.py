@@ -10,10 +10,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
-from shapestore.commands import Delete, Invalidate, Release
-from shapestore.connection import Durability
-from shapestore.create_lock import CreateLock
-from shapestore.creation import Creator
+from shapestore.creating.creator_run import Creator
 from shapestore.errors import (
     ForkedStoreError,
     InvalidCreatorError,
@@ -21,12 +18,15 @@ from shapestore.errors import (
     ShapeGoneError,
     StoreClosedError,
 )
-from shapestore.explain import Explanation, explain
+from shapestore.locking.create_lock import CreateLock
+from shapestore.open_store import Session
 from shapestore.options import Options, at_least_one, check_creator, check_listener, one_of, seconds, text
-from shapestore.path import resolve
-from shapestore.session import Session
-from shapestore.shape import Shape
-from shapestore.stored_shape import StoredShape
+from shapestore.shape.explain import Explanation, explain
+from shapestore.shape.shape import Shape
+from shapestore.shape.stored_shape import StoredShape
+from shapestore.storage.commands import Delete, Invalidate, Release
+from shapestore.storage.connection import Durability
+from shapestore.storage.path import resolve
 from shapestore.telemetry import OnEvent, Stats, Telemetry
 
 

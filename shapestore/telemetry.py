@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from shapestore import events
-from shapestore.create_lock import Failure
 from shapestore.events import Event
+from shapestore.locking.create_lock import Failure
 
 logger = logging.getLogger("shapestore")
 

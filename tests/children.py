@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 60.0
 
 HOLD = """
 import sys
-from shapestore.kernel_lock import KernelLock
+from shapestore.locking.file_lock import KernelLock
 lock = KernelLock(sys.argv[1])
 lock.lock()
 print("locked", flush=True)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from processes import Workers
 
-from shapestore import migrations
+from shapestore.storage import migrations
 
 # A shared machine may be slow at any time, and that is no failure.
 settings.register_profile("shapestore", deadline=None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shapestore import Shape
-from shapestore.kernel_lock import KernelLock
+from shapestore.locking.file_lock import KernelLock
 
 NOW = 1_714_564_800  # 2024-05-01T12:00:00Z
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from shapestore import migrations, schema
+from shapestore.storage import migrations, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from shapestore import Shape, ShapeStore, StoredShape
-from shapestore.gate import Gate
+from shapestore.locking.gate import Gate
 
 T = TypeVar("T")
 

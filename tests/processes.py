@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from shapestore.gate import Gate
+from shapestore.locking.gate import Gate
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from processes import assert_sound, read
 from steps import Steps
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape, WaitTimeoutError
-from shapestore.creation import Creator
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore.creating.creator_run import Creator
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -17,8 +17,8 @@ from onlooker import assert_no_transaction_is_open, eventually, gate_held, left_
 from processes import assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
-from shapestore.creation import Creator
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore.creating.creator_run import Creator
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -557,7 +557,7 @@ def test_a_program_that_a_listener_ends_is_ended_and_its_store_closed(path: str,
 CUT_SHORT = """
 import asyncio, sys
 from shapestore import Shape, ShapeStore
-from shapestore.gate import Gate
+from shapestore.locking.gate import Gate
 
 async def main():
     go, gate, store = asyncio.Event(), Gate(sys.argv[1]), ShapeStore(sys.argv[1])

@@ -10,7 +10,8 @@ from children import child
 from onlooker import eventually, left_open
 
 from shapestore import ShapeStore, StorageError
-from shapestore.connection import (
+from shapestore.locking.gate import WAIT_SECONDS
+from shapestore.storage.connection import (
     BUSY_TIMEOUT_MS,
     OLDEST_SQLITE,
     Durability,
@@ -19,7 +20,6 @@ from shapestore.connection import (
     open_reader,
     open_writer,
 )
-from shapestore.gate import WAIT_SECONDS
 
 
 @pytest.fixture

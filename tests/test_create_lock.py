@@ -6,8 +6,20 @@ from itertools import product
 
 import pytest
 
-from shapestore.create_lock import Abandon, Answer, Claim, Fail, Failure, LockSeen, Seen, State, Step, Wait, next_step
 from shapestore.errors import CreateFailedError
+from shapestore.locking.create_lock import (
+    Abandon,
+    Answer,
+    Claim,
+    Fail,
+    Failure,
+    LockSeen,
+    Seen,
+    State,
+    Step,
+    Wait,
+    next_step,
+)
 
 ME, OTHER = "me", "other"
 WINDOW_MS = 1000

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from onlooker import eventually, shapes
 
-from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, StoreClosedError, events, housekeeping
-from shapestore.onlooker import looking_at
-from shapestore.queries import KEPT_CREATIONS
-from shapestore.records import CreationRecord
+from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, StoreClosedError, events
+from shapestore import maintenance as housekeeping
+from shapestore.admin.inspector import looking_at
+from shapestore.admin.records import CreationRecord
+from shapestore.storage.queries import KEPT_CREATIONS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -19,8 +19,8 @@ from onlooker import eventually, gate_held, lost_rows, rows_of, settled, shapes
 from processes import read
 
 from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore
-from shapestore.creation import Creator
-from shapestore.snapshot import CHUNK_BYTES, CHUNK_ROWS
+from shapestore.creating.creator_run import Creator
+from shapestore.storage.row_codec import CHUNK_BYTES, CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -4,7 +4,7 @@ import random
 
 from skipping_loop import SkippingLoop, in_skipping_loop
 
-from shapestore.deadlines import Deadline, Deadlines
+from shapestore.creating.timers import Deadline, Deadlines
 
 
 @in_skipping_loop

@@ -22,7 +22,7 @@ from processes import (
     until,
 )
 
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 # So many that some are in the file long before the attempt ends.
 MANY = CHUNK_ROWS + 500

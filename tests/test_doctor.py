@@ -16,9 +16,9 @@ import pytest
 from processes import Workers, read, until
 
 from shapestore import Shape, ShapeStore, StorageError
-from shapestore.doctor import Finding, Severity, examine, is_sound
-from shapestore.doctor.database import has_wal_reset_bug, sqlite_version
-from shapestore.gate import Gate
+from shapestore.admin.doctor import Finding, Severity, examine, is_sound
+from shapestore.admin.doctor.database import has_wal_reset_bug, sqlite_version
+from shapestore.locking.gate import Gate
 
 
 @pytest.fixture(scope="session")
@@ -344,7 +344,7 @@ def test_a_store_that_closes_during_the_examination_is_not_taken_for_dead(
         return False
 
     assert names(examine(store)) == ["dead-owner", "stale-lock"]
-    monkeypatch.setattr("shapestore.onlooker.is_alive", closes_and_is_probed)
+    monkeypatch.setattr("shapestore.admin.inspector.is_alive", closes_and_is_probed)
     assert names(examine(store)) == []
 
 

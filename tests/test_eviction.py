@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from onlooker import eventually, gate_held, lost_rows, rows_of, shapes
 
-from shapestore import Shape, ShapeStore, StoredShape, events, housekeeping
+from shapestore import Shape, ShapeStore, StoredShape, events
+from shapestore import maintenance as housekeeping
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shapestore import InvalidShapeError, Shape, ShapeStore
-from shapestore.explain import Difference, differences
+from shapestore.shape.explain import Difference, differences
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

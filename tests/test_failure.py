@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapestore.create_lock import Failure
+from shapestore.creating.failure import MAX_MESSAGE, describe
 from shapestore.errors import RetryLater
-from shapestore.failure import MAX_MESSAGE, describe
+from shapestore.locking.create_lock import Failure
 
 
 def test_a_failure_is_told_by_the_class_and_the_message_and_held_for_the_grace_window() -> None:

@@ -12,19 +12,11 @@ import pytest
 from onlooker import eventually, lost_rows, rows_of, settled
 from processes import edit, outcomes, read
 
-from shapestore import (
-    CreateFailedError,
-    RetryLater,
-    Shape,
-    ShapeStore,
-    ShapeStoreError,
-    StorageError,
-    WaitTimeoutError,
-)
-from shapestore.creation import Creator
+from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, ShapeStoreError, StorageError, WaitTimeoutError
+from shapestore.creating.creator_run import Creator
+from shapestore.creating.failure_ages import FailuresSeen
 from shapestore.events import Event, Swept
-from shapestore.failures_seen import FailuresSeen
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

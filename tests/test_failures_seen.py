@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from shapestore.failures_seen import FailuresSeen
+from shapestore.creating.failure_ages import FailuresSeen
 
 
 class Clock:

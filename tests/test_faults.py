@@ -29,11 +29,11 @@ from shapestore import (
     StoreBusyError,
     StoreClosedError,
     StoredShape,
-    attempt,
-    connection,
-    gate,
-    housekeeping,
 )
+from shapestore import maintenance as housekeeping
+from shapestore.creating import attempt
+from shapestore.locking import gate
+from shapestore.storage import connection
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

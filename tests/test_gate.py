@@ -13,14 +13,14 @@ from children import HOLD, child, children
 from processes import until
 
 from shapestore.errors import StoreBusyError
-from shapestore.gate import _RUN_SECONDS, Gate
-from shapestore.kernel_lock import is_locked
+from shapestore.locking.file_lock import is_locked
+from shapestore.locking.gate import _RUN_SECONDS, Gate
 
 # Each turn reads a number from a file and writes it back, greater by one, and notes whose turn it was. Without a gate
 # numbers would be lost. All take their turns at once, and each comes back as soon as it has left.
 TAKE_TURNS = """
 import asyncio, os, sys, time
-from shapestore.gate import _RUN_SECONDS, Gate
+from shapestore.locking.gate import _RUN_SECONDS, Gate
 
 path, way, turns, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 

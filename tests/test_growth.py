@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 from onlooker import eventually, shapes
 
-from shapestore import CreateFailedError, Shape, ShapeStore, housekeeping, migrations, queries
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore import CreateFailedError, Shape, ShapeStore
+from shapestore import maintenance as housekeeping
+from shapestore.storage import migrations, queries
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from shapestore.cli.output import short
-from shapestore.handles import Handles
+from shapestore.locking.handles import Handles
 
 
 def test_no_handle_is_given_twice_whichever_store_gives_it() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from onlooker import eventually, lost_rows
 
-from shapestore import CreateFailedError, Shape, ShapeStore, housekeeping, writer
-from shapestore.commands import DeleteDiscarded
+from shapestore import CreateFailedError, Shape, ShapeStore
+from shapestore import maintenance as housekeeping
+from shapestore.storage import writer
+from shapestore.storage.commands import DeleteDiscarded
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -10,7 +10,7 @@ import pytest
 from children import HOLD, child
 from processes import until
 
-from shapestore.kernel_lock import KernelLock, is_locked
+from shapestore.locking.file_lock import KernelLock, is_locked
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_the_path_may_come_to_name_another_file(file: str) -> None:
 
 PARENT_OF_A_LONG_LIVED_CHILD = """
 import os, sys, time
-from shapestore.kernel_lock import KernelLock
+from shapestore.locking.file_lock import KernelLock
 lock = KernelLock(sys.argv[1])
 lock.lock()
 pid = os.fork()
@@ -191,7 +191,7 @@ def test_a_forked_child_that_lives_on_does_not_make_its_dead_parent_look_alive(f
 
 SHORT_LIVED_CHILDREN = """
 import os, sys
-from shapestore.kernel_lock import KernelLock, is_locked
+from shapestore.locking.file_lock import KernelLock, is_locked
 lock = KernelLock(sys.argv[1])
 lock.lock()
 for _ in range(20):

@@ -19,12 +19,12 @@ from shapestore import (
     ShapeGoneError,
     ShapeStore,
     WaitTimeoutError,
-    housekeeping,
 )
-from shapestore.commands import DeleteDiscarded, Invalidate
-from shapestore.connection import open_writer
-from shapestore.snapshot import CHUNK_ROWS
-from shapestore.transaction import transact
+from shapestore import maintenance as housekeeping
+from shapestore.storage.commands import DeleteDiscarded, Invalidate
+from shapestore.storage.connection import open_writer
+from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.transaction import transact
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

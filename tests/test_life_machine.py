@@ -40,9 +40,9 @@ from shapestore import (
     StoreClosedError,
     StoredShape,
     WaitTimeoutError,
-    migrations,
 )
-from shapestore.commands import Sweep
+from shapestore.storage import migrations
+from shapestore.storage.commands import Sweep
 
 T = TypeVar("T")
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from onlooker import eventually, rows_of
 
-from shapestore import Shape, ShapeStore, StoredShape, housekeeping, writer
+from shapestore import Shape, ShapeStore, StoredShape
+from shapestore import maintenance as housekeeping
 from shapestore.events import Checkpointed, Event
+from shapestore.storage import writer
 
 Row = dict[str, object]
 

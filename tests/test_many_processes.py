@@ -22,8 +22,9 @@ from processes import (
     until,
 )
 
-from shapestore import Shape, ShapeStore, migrations
-from shapestore.kernel_lock import is_locked
+from shapestore import Shape, ShapeStore
+from shapestore.locking.file_lock import is_locked
+from shapestore.storage import migrations
 
 
 def sums(workers: list[Worker], *names: str) -> list[int]:

@@ -13,8 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from migrated_file import ROOT, alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
 
-from shapestore import migrations, schema
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, StorageError, StoreBusyError
+from shapestore.storage import migrations, schema
 
 # What the revisions are
 

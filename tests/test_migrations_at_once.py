@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from migrated_file import ROOT, definitions, definitions_of_the_metadata, opened, python, revision_of
 
-from shapestore import migrations
+from shapestore.storage import migrations
 
 MIGRATE = """
 import sys
-from shapestore import migrations
-from shapestore.gate import Gate
-import alembic.command, shapestore.schema  # what takes long, before the start
+from shapestore.storage import migrations
+from shapestore.locking.gate import Gate
+import alembic.command, shapestore.storage.schema  # what takes long, before the start
 print("ready", flush=True)
 sys.stdin.readline()
 with Gate(sys.argv[1]).hold_blocking():
@@ -26,7 +26,7 @@ with Gate(sys.argv[1]).hold_blocking():
 # Counts the steps of SQLite's virtual machine on every connection, and kills this process at the one asked for.
 MIGRATE_AND_DIE = """
 import os, signal, sqlite3, sys
-from shapestore import migrations
+from shapestore.storage import migrations
 
 path, last_step = sys.argv[1], int(sys.argv[2])
 steps = 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from migrated_file import alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
 
-from shapestore import migrations
-from shapestore.gate import Gate
+from shapestore.locking.gate import Gate
+from shapestore.storage import migrations
 
 
 def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:

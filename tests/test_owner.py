@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from children import HOLD, child
 
-from shapestore.owner import Owner, clear_the_dead, is_alive, owners_folder
+from shapestore.locking.owner import Owner, clear_the_dead, is_alive, owners_folder
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from children import child
 
 from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
-from shapestore.path import make_if_missing, resolve
+from shapestore.storage.path import make_if_missing, resolve
 
 ALBUMS = Shape("albums")
 

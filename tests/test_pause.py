@@ -20,8 +20,8 @@ from processes import (
     until,
 )
 
-from shapestore.gate import Gate
-from shapestore.snapshot import CHUNK_ROWS
+from shapestore.locking.gate import Gate
+from shapestore.storage.row_codec import CHUNK_ROWS
 
 MANY = CHUNK_ROWS + 500
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from shapestore import Shape, migrations, queries
+from shapestore import Shape
+from shapestore.storage import migrations, queries
 
 STATEMENTS = {name: value for name, value in vars(queries).items() if name.isupper() and isinstance(value, str)}
 

@@ -22,9 +22,9 @@ from shapestore import (
     StoreClosedError,
     StoredShape,
 )
-from shapestore.create_lock import LockSeen, Seen, State
-from shapestore.onlooker import looking_at
-from shapestore.reader import Reader
+from shapestore.admin.inspector import looking_at
+from shapestore.locking.create_lock import LockSeen, Seen, State
+from shapestore.storage.reader import Reader
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -16,8 +16,9 @@ import pytest
 from onlooker import eventually
 from processes import Workers
 
-from shapestore import CreateFailedError, Shape, ShapeStore, schema
-from shapestore.create_lock import State
+from shapestore import CreateFailedError, Shape, ShapeStore
+from shapestore.locking.create_lock import State
+from shapestore.storage import schema
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

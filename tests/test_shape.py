@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.errors import InvalidShapeError
-from shapestore.shape import MAX_COMPARABLE_LENGTH, MAX_NAME_LENGTH, Shape
+from shapestore.shape.shape import MAX_COMPARABLE_LENGTH, MAX_NAME_LENGTH, Shape
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 scalars = (
@@ -253,7 +253,7 @@ def test_a_comparable_of_another_version_is_refused() -> None:
 
 def test_making_shapes_imports_no_sql_library() -> None:
     code = (
-        "import sys; from shapestore.shape import Shape; Shape('t', where='a = 1');"
+        "import sys; from shapestore.shape.shape import Shape; Shape('t', where='a = 1');"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'sqlglot', 'sqlalchemy', 'alembic'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from shapestore.slots import Slots
+from shapestore.creating.slots import Slots
 
 
 class Asking:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from shapestore import Shape, ShapeStore
 from shapestore.errors import InvalidRowError
-from shapestore.snapshot import CHUNK_BYTES, CHUNK_ROWS, MAX_ROW_BYTES, Chunk, Encoder, decode_row, encode_row
+from shapestore.storage.row_codec import CHUNK_BYTES, CHUNK_ROWS, MAX_ROW_BYTES, Chunk, Encoder, decode_row, encode_row
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts

@@ -23,9 +23,9 @@ from shapestore import (
     StoredShape,
     WaitTimeoutError,
 )
-from shapestore.create_lock import State
-from shapestore.gate import Gate
-from shapestore.kernel_lock import is_locked
+from shapestore.locking.create_lock import State
+from shapestore.locking.file_lock import is_locked
+from shapestore.locking.gate import Gate
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

@@ -16,15 +16,16 @@ import pytest_asyncio
 import transition_model as model
 from transition_model import CURRENT, FAILED_BEFORE, GONE, NEW, STORED, Answer, Explored, File, Happening, Lock
 
-from shapestore import Shape, commands, migrations
-from shapestore.connection import open_writer
-from shapestore.create_lock import Failure, State
-from shapestore.gate import Gate
-from shapestore.reader import Reader
-from shapestore.snapshot import Chunk
+from shapestore import Shape
+from shapestore.locking.create_lock import Failure, State
+from shapestore.locking.gate import Gate
+from shapestore.storage import commands, migrations
+from shapestore.storage.connection import open_writer
+from shapestore.storage.reader import Reader
+from shapestore.storage.row_codec import Chunk
+from shapestore.storage.transaction import transact
+from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
-from shapestore.transaction import transact
-from shapestore.writer import Writer
 
 SHAPE = Shape("Track")
 

@@ -8,10 +8,10 @@ import pytest
 from skipping_loop import SkippingLoop, in_skipping_loop
 
 from shapestore import Shape
-from shapestore.deadlines import Deadlines
+from shapestore.creating.timers import Deadlines
+from shapestore.creating.waiters import Waiters
 from shapestore.errors import StorageError, WaitTimeoutError
-from shapestore.stored_shape import StoredShape, from_row
-from shapestore.waiters import Waiters
+from shapestore.shape.stored_shape import StoredShape, from_row
 
 STORED = from_row("h1", Shape("albums"), 3, 0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shapestore.errors import InvalidShapeError
-from shapestore.where import MAX_LENGTH, parse_where, render_where, where_columns
-from shapestore.where_grammar import MAX_DEPTH
+from shapestore.shape.where.parser import MAX_DEPTH
+from shapestore.shape.where.where import MAX_LENGTH, parse_where, render_where, where_columns
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from where_texts import Speller, Tree, database, mutated, selected, trees
 
 from shapestore.errors import InvalidShapeError
-from shapestore.where import parse_where, render_where
+from shapestore.shape.where.where import parse_where, render_where
 
 chances = st.integers(0, 2**32).map(random.Random)
 

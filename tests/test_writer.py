@@ -13,18 +13,19 @@ import pytest
 from onlooker import assert_no_transaction_is_open, eventually, gate_held
 from processes import read
 
-from shapestore import Shape, StorageError, StoreBusyError, StoreClosedError, commands
-from shapestore.commands import AddRows, Claim, Command, Delete, Fail, Publish, Release
-from shapestore.connection import open_writer
-from shapestore.create_lock import Failure
+from shapestore import Shape, StorageError, StoreBusyError, StoreClosedError
 from shapestore.errors import ShapeStoreError
 from shapestore.events import Checkpointed, Event
-from shapestore.gate import Gate
-from shapestore.kernel_lock import is_locked
-from shapestore.snapshot import Chunk
+from shapestore.locking.create_lock import Failure
+from shapestore.locking.file_lock import is_locked
+from shapestore.locking.gate import Gate
+from shapestore.storage import commands
+from shapestore.storage.commands import AddRows, Claim, Command, Delete, Fail, Publish, Release
+from shapestore.storage.connection import open_writer
+from shapestore.storage.row_codec import Chunk
+from shapestore.storage.transaction import Transaction
+from shapestore.storage.writer import CHECKPOINT_BYTES, MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, Writer
 from shapestore.telemetry import Telemetry
-from shapestore.transaction import Transaction
-from shapestore.writer import CHECKPOINT_BYTES, MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, Writer
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -285,7 +286,7 @@ async def test_all_commands_of_a_batch_that_met_a_busy_file_are_told_each_by_an_
 
 
 async def test_a_gate_that_is_not_to_be_had_is_told_to_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shapestore.gate.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("shapestore.locking.gate.WAIT_SECONDS", 0.01)
     async with gate_held(desk.path):
         errors = await asyncio.gather(*(desk.writer.submit(claim(name)) for name in "abc"), return_exceptions=True)
         assert [type(error) for error in errors] == [StoreBusyError] * 3

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from shapestore import create_lock
-from shapestore.create_lock import Failure, LockSeen, Seen, State, next_step
+from shapestore.locking import create_lock
+from shapestore.locking.create_lock import Failure, LockSeen, Seen, State, next_step
 
 RETRY_AFTER_MS = 1000
 

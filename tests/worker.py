@@ -24,9 +24,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from shapestore import RetryLater, Shape, ShapeStore, gate
-from shapestore.creation import Creator
+from shapestore import RetryLater, Shape, ShapeStore
+from shapestore.creating.creator_run import Creator
 from shapestore.events import Event, Swept
+from shapestore.locking import gate
 
 Row = dict[str, Any]
 

@@ -16,12 +16,12 @@ from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
 from benchmark.rows import SHAPESTORE, Row, Target
 from benchmark.sizes import Sizes
 from shapestore import ShapeStore
-from shapestore.commands import Claim, Publish
-from shapestore.connection import open_writer
-from shapestore.handles import Handles
-from shapestore.snapshot import Encoder
-from shapestore.transaction import transact
-from shapestore.writer import MAX_BATCH
+from shapestore.locking.handles import Handles
+from shapestore.storage.commands import Claim, Publish
+from shapestore.storage.connection import open_writer
+from shapestore.storage.row_codec import Encoder
+from shapestore.storage.transaction import transact
+from shapestore.storage.writer import MAX_BATCH
 
 STATEMENTS = "the bulk statements alone"
 DISKCACHE = "diskcache.Lock + set"

@@ -14,7 +14,8 @@ from benchmark.files import fill, new_file, numbered, plain
 from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
 from benchmark.rows import Row, Target
 from benchmark.sizes import Sizes
-from shapestore import ShapeStore, queries
+from shapestore import ShapeStore
+from shapestore.storage import queries
 
 SHAPES = 1_000
 

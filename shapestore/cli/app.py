@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from shapestore.cli.changing import invalidate, migrate, rm, unlock, vacuum
-from shapestore.cli.doctoring import doctor
-from shapestore.cli.getting import get
-from shapestore.cli.looking import explain, history, locks, ls, rows, show
-from shapestore.cli.watching import watch
+from shapestore.cli.change import invalidate, migrate, rm, unlock, vacuum
+from shapestore.cli.doctor import doctor
+from shapestore.cli.get import get
+from shapestore.cli.look import explain, history, locks, ls, rows, show
+from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
 
 _INTERRUPTED = 130  # as a shell counts a death by SIGINT

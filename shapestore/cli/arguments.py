@@ -12,12 +12,12 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from shapestore.admin.inspector import Onlooker
+from shapestore.admin.records import ShapeRecord
 from shapestore.errors import InvalidShapeError
-from shapestore.near_names import near
-from shapestore.onlooker import Onlooker
-from shapestore.records import ShapeRecord
-from shapestore.shape import Scalar, Shape
-from shapestore.where import parse_where
+from shapestore.shape.shape import Scalar, Shape
+from shapestore.shape.where.where import parse_where
+from shapestore.source.suggest import near
 
 F = TypeVar("F", bound=Callable[..., Any])
 

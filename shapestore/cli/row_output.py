@@ -12,11 +12,11 @@ import click
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from shapestore.admin.inspector import Onlooker
+from shapestore.admin.records import ShapeRecord
 from shapestore.cli.arguments import json_option
 from shapestore.cli.output import console, count, is_terminal, plain, print_fields, say, visible
-from shapestore.onlooker import Onlooker
-from shapestore.records import ShapeRecord
-from shapestore.snapshot import decode_row
+from shapestore.storage.row_codec import decode_row
 
 F = TypeVar("F", bound=Callable[..., Any])
 

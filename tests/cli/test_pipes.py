@@ -20,7 +20,7 @@ from processes import PATIENCE, Workers, attempt_of, edit, lock_of, owner_files,
 
 from shapestore import Shape
 from shapestore.cli import main
-from shapestore.gate import Gate
+from shapestore.locking.gate import Gate
 
 MANY = 20_000
 
@@ -315,7 +315,7 @@ def test_rm_leaves_no_rows_behind_where_no_store_is_open(large: str) -> None:
 
 
 def test_a_writer_that_cannot_have_the_gate_says_so(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shapestore.gate.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("shapestore.locking.gate.WAIT_SECONDS", 0.05)
     with Gate(empty_path).hold_blocking():
         for command in (("invalidate", empty_path, "t"), ("vacuum", empty_path), ("migrate", empty_path)):
             ran = in_a_pipe(*command)

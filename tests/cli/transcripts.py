@@ -20,7 +20,7 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 from command_line import Ran, in_a_pipe, on_a_terminal, without_styles  # noqa: E402
 from example_store import NOW, example_store  # noqa: E402
 
-from shapestore import migrations  # noqa: E402
+from shapestore.storage import migrations  # noqa: E402
 
 RUNS: dict[str, Callable[..., Ran]] = {"on_a_terminal": on_a_terminal, "in_a_pipe": in_a_pipe}
 
@@ -35,7 +35,7 @@ def recorded(where: str) -> dict[str, str]:
 def said(where: str, command: str) -> str:
     """What a command says now; what depends on the machine is left out."""
     # This machine's SQLite may have the bug that doctor notes, or not.
-    with mock.patch("shapestore.doctor.database.has_wal_reset_bug", return_value=False):
+    with mock.patch("shapestore.admin.doctor.database.has_wal_reset_bug", return_value=False):
         ran = RUNS[where](*shlex.split(command))
     text = without_styles(ran.out) + ran.err + (f"(status {ran.status})\n" if ran.status else "")
     text = text.replace(os.path.realpath(os.curdir), "/srv")

@@ -1,0 +1,1 @@
+"""The file from outside: inspection, doctor, vacuum."""

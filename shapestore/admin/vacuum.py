@@ -1,0 +1,114 @@
+"""Giving space back: what is left behind is deleted, and the file made as small as what it holds.
+
+For a person who asked for it. It blocks, and holds the write gate, so that nobody writes meanwhile; reading goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from shapestore.admin.inspector import Onlooker, existing, looking_at, wal_bytes
+from shapestore.errors import StoreBusyError
+from shapestore.locking.gate import Gate
+from shapestore.storage import migrations, queries
+from shapestore.storage.commands import DeleteDiscarded
+from shapestore.storage.commands.history import as_json
+from shapestore.storage.connection import BUSY_TIMEOUT_MS
+
+# By the order of things there are none (an attempt's end discards its rows in the same transaction).
+ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuumed:
+    """What it came to, in bytes: the file and its write-ahead log together."""
+
+    bytes_before: int
+    bytes_after: int
+
+
+def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacuumed:
+    """Delete what is left behind, and give the free space back to the file system.
+
+    It takes as much free space on the disk as the file has, once more, while it goes on. Raises StoreBusyError if other
+    stores have the file open, unless ``beside_others``: their writes wait, and after ten seconds they are refused. And
+    in any case, if Litestream may be replicating it.
+    """
+    real = existing(path)
+    with looking_at(real):
+        pass  # what is no store is refused before a gate is made beside it
+    with _alone(real, beside_others) as connection:
+        before = _size(real)
+        _delete_left_behind(connection)
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return Vacuumed(before, _size(real))
+
+
+def delete_left_behind(path: str | os.PathLike[str]) -> None:
+    """Delete the rows of shapes that were dropped, if no store has the file open: those that have do it themselves."""
+    try:
+        with _alone(existing(path), beside_others=False) as connection:
+            _delete_left_behind(connection)
+    except StoreBusyError:
+        pass
+
+
+@contextmanager
+def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
+    """A read-write connection, under the gate: nobody opens the file as a store meanwhile."""
+    with closing(Gate(real)) as gate, gate.hold_blocking(), migrations.opened(real) as connection:
+        migrations.check(connection, real)
+        living = [owner for owner in Onlooker(real, connection).owners() if owner.alive]
+        if living and not beside_others:
+            who = ", ".join(owner.process for owner in living)
+            raise StoreBusyError(
+                f"{real!r} is open in {who}, whose writes would have to wait; close it first, or use --force"
+            )
+        _refuse_beside_litestream(connection, real)
+        yield connection
+
+
+def _refuse_beside_litestream(connection: sqlite3.Connection, real: str) -> None:
+    """A checkpoint behind its back may spoil the replica.
+
+    Its table stays in the file when it has gone. But while anybody else has the file open, nobody can leave WAL mode.
+    """
+    if not connection.execute(queries.HAS_LITESTREAM).fetchall():
+        return
+    connection.execute("PRAGMA busy_timeout = 0").fetchall()
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    except sqlite3.OperationalError as error:
+        raise StoreBusyError(
+            f"{real!r} is replicated by Litestream, and open elsewhere: stop Litestream, and close all who have it open"
+        ) from error
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+
+
+def _delete_left_behind(connection: sqlite3.Connection) -> None:
+    """A chunk at a time, so that the write-ahead log stays short."""
+    orphans = connection.execute(ORPHANS).fetchall()
+    more = True
+    while more:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(queries.DISCARD, (as_json([handle for (handle,) in orphans]),))
+            connection.execute(queries.DELETE_ROWS, (DeleteDiscarded.HANDLES, DeleteDiscarded.ROWS))
+            connection.execute(queries.FORGET_DISCARDED, (DeleteDiscarded.HANDLES,))
+            more = bool(connection.execute(queries.NEXT_DISCARDED).fetchall())
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        orphans = []
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _size(real: str) -> int:
+    return os.stat(real).st_size + wal_bytes(real)

@@ -1,0 +1,1 @@
+"""How a missing shape comes to be, once."""

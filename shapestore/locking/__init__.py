@@ -1,0 +1,1 @@
+"""Who may write, who is alive, who leads."""

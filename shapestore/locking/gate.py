@@ -1,0 +1,107 @@
+"""The write gate: one lock that every write transaction, checkpoint and migration of every process holds.
+
+SQLite has a write lock of its own, and it stays on for foreign writers. The gate comes before it because
+
+- who waits for SQLite's lock sleeps ever longer, so that turns among processes are unfair;
+- four processes that open one new file and switch it to WAL trip over each other;
+- SQLite before 3.51.3 can lose committed pages when a checkpoint races with a commit that restarts
+  the WAL. Under the gate none does.
+
+The gate is tried without blocking, then asked for again every millisecond or so: the kernel's own
+queue would be fairer still, but a thread that waits in it can be neither timed out nor ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+
+from shapestore.errors import StoreBusyError
+from shapestore.locking.file_lock import KernelLock
+
+WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.001
+# Who leaves the gate and enters it again at once meets nobody, for those who poll are asleep. So after a run of this
+# long it stays away for longer than any of them sleeps, if there are any: who waits leaves a sign at the gate.
+_RUN_SECONDS = 0.02
+_AWAY_SECONDS = 2 * _POLL_SECONDS
+
+
+class Gate:
+    """The write gate of the database at ``path`` (a resolved path: one file, one gate).
+
+    The file is opened at the first entry, so making a Gate does no I/O. One Gate is for one user at a time.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = f"{path}-gate"
+        self._lock: KernelLock | None = None
+        self._run_began = self._left_at = 0.0
+        self._sign = 0
+
+    @contextlib.contextmanager
+    def hold_blocking(self, timeout: float | None = None) -> Iterator[None]:
+        """Hold the gate, from a thread that may sleep. Raises StoreBusyError after ``timeout`` seconds."""
+        timeout = WAIT_SECONDS if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        while not self._try_enter():
+            time.sleep(self._pause(deadline, timeout))
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self, timeout: float | None = None) -> None:
+        """Take the gate, without blocking the loop. Raises StoreBusyError after ``timeout`` seconds."""
+        timeout = WAIT_SECONDS if timeout is None else timeout
+        now = time.monotonic()
+        if now - self._left_at > _AWAY_SECONDS:
+            self._run_began = now
+        elif now - self._run_began > _RUN_SECONDS:
+            if self._somebody_waits():
+                await asyncio.sleep(_AWAY_SECONDS)
+            self._run_began = time.monotonic()
+        deadline = now + timeout
+        while not self._try_enter():
+            await asyncio.sleep(self._pause(deadline, timeout))
+            self._run_began = time.monotonic()
+
+    def leave(self) -> None:
+        """Give the gate back."""
+        assert self._lock is not None
+        self._lock.unlock()
+        self._left_at = time.monotonic()
+
+    def close(self) -> None:
+        """Close the gate's file (the file itself stays: unlinking it would make two gates)."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _try_enter(self) -> bool:
+        if self._lock is None:
+            self._lock = KernelLock(self.path)
+        if not self._lock.try_lock():
+            self._lock.leave_sign()
+            return False
+        if self._lock.is_at_its_path():
+            return True
+        self.close()  # the gate's file was removed under us: the one that is there now is the gate
+        return False
+
+    def _somebody_waits(self) -> bool:
+        """Whether anybody has found the gate locked since this was last asked."""
+        before, self._sign = self._sign, self._lock.sign() if self._lock else 0
+        return self._sign != before
+
+    def _pause(self, deadline: float, timeout: float) -> float:
+        if time.monotonic() >= deadline:
+            raise StoreBusyError(
+                f"the write gate {self.path!r} was not to be had for {timeout:g} s: another process is in a long "
+                "transaction, or was stopped inside one; nothing was written",
+                retry_after=1.0,
+            )
+        return _POLL_SECONDS * random.uniform(0.5, 1.5)

@@ -1,0 +1,191 @@
+"""All that exists between a store's opening and its closing, and the order in which it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sqlite3
+import sys
+
+import aiosqlite
+
+from shapestore.creating.coalescer import Flights
+from shapestore.creating.creator_thread import run_in_thread
+from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
+from shapestore.locking.gate import Gate
+from shapestore.locking.owner import Owner, clear_the_dead, is_alive, owners_folder
+from shapestore.maintenance import Housekeeping
+from shapestore.options import Options
+from shapestore.storage import fork_guard as forked
+from shapestore.storage import migrations, queries
+from shapestore.storage import path as paths
+from shapestore.storage.access_tracker import Reads
+from shapestore.storage.commands import end_owner
+from shapestore.storage.connection import abandon, check_sqlite_version, open_writer
+from shapestore.storage.reader import Reader
+from shapestore.storage.sqlite_errors import translated
+from shapestore.storage.transaction import Transaction, transact
+from shapestore.storage.uncancelled import to_its_end
+from shapestore.storage.writer import Writer
+from shapestore.telemetry import Telemetry
+
+
+class Session:
+    """An open store: one owner, its connections, its writer and its flights."""
+
+    def __init__(
+        self,
+        path: str,
+        options: Options,
+        telemetry: Telemetry,
+        *,
+        gate: Gate,
+        owner: Owner,
+        connection: aiosqlite.Connection,
+        reader: Reader,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._path = path
+        self._gate = gate
+        self._owner = owner
+        self._connection = connection
+        self.telemetry = telemetry
+        self.reader = reader
+        self.reads = Reads()
+        self.writer = Writer(
+            path,
+            connection,
+            gate,
+            owner.id,
+            # Every flight has one command under way at most; the rest is for what people ask for.
+            max_queued=options.max_in_flight + 1_000,
+            telemetry=self.telemetry,
+        )
+        self.flights = Flights(
+            reader,
+            self.writer,
+            self.reads,
+            self.telemetry,
+            owner=owner.id,
+            owners_folder=owners_folder(path),
+            create_timeout=options.create_timeout,
+            failure_grace=options.failure_grace,
+            max_creating=options.max_creating,
+            max_in_flight=options.max_in_flight,
+        )
+        self.housekeeping = Housekeeping(
+            reader, self.writer, self.flights, self.reads, self.telemetry, max_shapes=options.max_shapes
+        )
+        self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
+        self._keeping = asyncio.create_task(self.housekeeping.run(), name="shapestore housekeeping")
+
+    @classmethod
+    async def open(cls, path: str, options: Options, telemetry: Telemetry) -> Session:
+        """Open, make or migrate the file, clear away what the dead have left, and register as an owner.
+
+        All of it under the gate, so that several processes may do it at the same moment.
+        """
+        check_sqlite_version()
+        forked.opening(path)
+        gate = Gate(path)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(forked.closed, path)
+            undo.callback(gate.close)
+            try:
+                migrations.refuse_foreign(path)
+                await gate.enter()
+                undo.callback(gate.leave)
+                # The gate is not left before the thread has ended, which cannot be stopped.
+                await to_its_end(
+                    run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                )
+                connection = await open_writer(path, options.durability)
+                undo.push_async_callback(connection.close)
+                reader = await Reader.open(path)
+                undo.push_async_callback(reader.close)
+                owner = Owner(owners_folder(path))
+                undo.callback(owner.withdraw)
+                await transact(connection, owner.id, lambda tx: _register(tx, owners_folder(path)))
+            except sqlite3.Error as error:
+                raise translated(error, path) from error
+            except OSError as error:
+                raise StorageError(f"{path!r} cannot be opened: {error}") from error
+            session = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
+            undo.pop_all()
+            gate.leave()
+            return session
+
+    async def close(self) -> None:
+        """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
+        if self.loop.is_closed():  # and with it all that was under way
+            await self.reader.abandon()
+            await abandon(self._connection)
+            self._owner.abandon()
+        else:
+            await self._close()
+        self._gate.close()
+        forked.closed(self._path)
+
+    async def _close(self) -> None:
+        await self.flights.close()
+        self._keeping.cancel()
+        with contextlib.suppress(ShapeStoreError):
+            await self.housekeeping.note()
+        self.writer.close()
+        await asyncio.wait([self._keeping, self._writing])
+        try:
+            await self._gate.enter()
+        except (ShapeStoreError, OSError):
+            await self._leave_as_the_dead_do()
+        else:
+            try:
+                await self._leave_in_good_order()
+            finally:
+                self._gate.leave()
+
+    async def _leave_in_good_order(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            await transact(self._connection, self._owner.id, lambda tx: end_owner(tx, tx.owner, "abandoned"))
+            await self.writer.checkpoint()
+        await self._close_connections()
+        self._owner.withdraw()
+
+    async def _leave_as_the_dead_do(self) -> None:
+        """The gate is not to be had: others will find the owner dead, and clear away what it has left."""
+        await self._close_connections()
+        self._owner.abandon()
+
+    async def _close_connections(self) -> None:
+        # The writer last: the last connection of all checkpoints the log, which a reader could not.
+        for closing in (self.reader, self._connection):
+            with contextlib.suppress(sqlite3.Error):
+                await closing.close()
+
+
+def _bring_to_head(path: str, migrate: bool) -> None:
+    if migrate:
+        paths.make_if_missing(path)
+        migrations.upgrade(path)
+    elif not os.path.exists(path):
+        raise MigrationRequiredError(f"{path!r} does not exist, and migrate=False makes no store: `shapestore migrate`")
+    else:
+        paths.check_writable(path)
+        with migrations.opened(path) as connection:
+            migrations.check(connection, path)
+
+
+async def _register(tx: Transaction, folder: str) -> None:
+    """Clear away the dead, with their rows and files, and enter the list of the living."""
+    for (owner,) in await tx.run(queries.OWNERS):
+        if not is_alive(folder, owner):
+            await end_owner(tx, owner, "died")
+    clear_the_dead(folder)
+    await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), _program(), tx.now_ms)
+
+
+def _program() -> str:
+    """What people call this process: its script, or what follows ``python -m``."""
+    folder, script = os.path.split(sys.argv[0])
+    return os.path.basename(folder) if script == "__main__.py" and folder else script or "python"

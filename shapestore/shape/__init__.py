@@ -1,0 +1,1 @@
+"""What is asked for: shapes as plain values. No I/O."""

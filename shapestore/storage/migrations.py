@@ -1,0 +1,171 @@
+"""Which revision of the schema a file has, and how it is brought to the one that this code works with.
+
+Looking is done with plain SQLite. alembic, which takes a quarter of a second to import, is loaded only
+when there is something to migrate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from shapestore.errors import MigrationRequiredError, StorageError
+from shapestore.storage.connection import open_untouched
+from shapestore.storage.sqlite_errors import damaged, translated
+
+REVISIONS = ("0001",)
+"""Every revision that this code knows, oldest first."""
+
+HEAD = REVISIONS[-1]
+"""The revision that this code works with."""
+
+_BUSY_TIMEOUT_SECONDS = 5.0  # for a foreign writer (the shell, Litestream) that holds SQLite's lock
+
+# Any of these is the mark of a store; alembic_version alone is not, for other programs use alembic too.
+_TABLES_OF_A_STORE = {"shapes", "shape_rows", "create_locks"}
+
+# alembic keeps its state in globals of its modules, so two threads may not run it, not even on two files.
+_alembic_turn = threading.Lock()
+
+
+def current_revision(connection: sqlite3.Connection) -> str | None:
+    """The revision of the file's schema; None for an empty file.
+
+    Raises StorageError if the file is a database of some other program.
+    """
+    # Litestream adds tables of its own to the file that it replicates.
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"
+        " AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_litestream_*' ORDER BY name"
+    ).fetchall()
+    tables = {name for (name,) in names}
+    versions = connection.execute("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
+    revisions = [revision for (revision,) in versions]
+    if not revisions and tables <= {"alembic_version"}:
+        return None
+    if len(revisions) == 1 and tables >= _TABLES_OF_A_STORE:
+        return str(revisions[0])
+    raise StorageError(
+        f"{_path_of(connection)!r} is a database of some other program (it holds {_some(sorted(tables))}), "
+        "and was left as it is; give the store a file of its own"
+    )
+
+
+def refuse_foreign(path: str) -> None:
+    """Raise StorageError for a database of some other program, CorruptStoreError for what is none; touch neither.
+
+    It holds no gate, which would be a file beside it. Whatever is in the way, such as another process that is making
+    the store at this moment, is left for the opening to meet: what is refused here is refused for good.
+    """
+    try:
+        with contextlib.closing(open_untouched(path)) as connection:
+            current_revision(connection)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise damaged(error, path) from error
+
+
+def check(connection: sqlite3.Connection, path: str) -> None:
+    """Raise MigrationRequiredError, which says what to do, unless the file is at HEAD.
+
+    StorageError if it is a database of some other program.
+    """
+    revision = _known_revision(connection, path)
+    if revision == HEAD:
+        return
+    found = "has no tables yet" if revision is None else f"has the schema {revision!r}"
+    argument = shlex.quote(path)
+    raise MigrationRequiredError(
+        f"{path!r} {found}, and this shapestore works with {HEAD!r}: run `shapestore migrate {argument}`, or "
+        f"`alembic -x db={argument} upgrade head` from a checkout"
+    )
+
+
+def upgrade(path: str) -> None:
+    """Bring the file at ``path`` to HEAD, making it if it is missing. All or nothing, also when the process is killed.
+
+    It blocks, so call it in a thread. The caller holds the write gate. Does nothing if the file is at HEAD already.
+
+    Raises MigrationRequiredError for a file of a newer shapestore, StorageError for one of some other program,
+    StoreBusyError, StorageError or CorruptStoreError for what SQLite met.
+    """
+    with opened(path) as connection:
+        if current_revision(connection) != HEAD:
+            with _alembic_turn, _quiet_alembic():
+                _run_alembic(connection)
+            check(connection, path)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    """A connection for a migration of the file at ``path``. The caller holds the write gate until it is closed.
+
+    The file is in WAL mode afterwards. One of some other program or a newer shapestore is refused, and left as it is.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
+        ) as connection:
+            _known_revision(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            yield connection
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
+        raise damaged(error, path) from error
+
+
+def _known_revision(connection: sqlite3.Connection, path: str) -> str | None:
+    revision = current_revision(connection)
+    if revision is not None and revision not in REVISIONS:
+        raise MigrationRequiredError(
+            f"{path!r} was written by a newer shapestore (its schema is {revision!r}, this one knows up to "
+            f"{HEAD!r}): upgrade the package"
+        )
+    return revision
+
+
+def _run_alembic(connection: sqlite3.Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to import
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(scripts_folder()).replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+def scripts_folder() -> Path:
+    """The folder of the migrations: inside the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_migrations", package.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise FileNotFoundError(f"the migrations are missing from {str(package)!r}: install shapestore again")
+
+
+@contextlib.contextmanager
+def _quiet_alembic() -> Iterator[None]:
+    """Keep alembic's INFO lines out of the application's log, unless it gave alembic's logger a level itself."""
+    logger = logging.getLogger("alembic")
+    if logger.level != logging.NOTSET:
+        yield
+        return
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,260 @@
+"""The single writer: a bounded queue, whole batches, one transaction each, under the gate.
+
+Nothing but its coroutine ever awaits the read-write connection. A caller that was cancelled while it
+awaited BEGIN IMMEDIATE would leave an open transaction behind; so callers await futures, or are called, instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
+from shapestore.locking.gate import Gate
+from shapestore.storage import commands, queries
+from shapestore.storage.commands import Command
+from shapestore.storage.connection import BUSY_TIMEOUT_MS
+from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
+from shapestore.storage.transaction import Transaction, transact
+from shapestore.telemetry import Telemetry
+
+logger = logging.getLogger("shapestore")
+
+T = TypeVar("T")
+
+MAX_BATCH = 1_000
+# A command that brings more rows than this waits in a line of its own, so that the quick ones do not wait behind it.
+QUICK_BYTES = 32 * 1024
+# A batch takes no further command once it brings this much: nobody's commit waits for a longer one.
+MAX_BATCH_BYTES = 1024 * 1024
+# The write-ahead log is checkpointed when it has grown by this much.
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+# Where Litestream replicates the file, checkpoints are its work. It never lets the log grow by as much as this; if the
+# log has, Litestream is not running any more.
+LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
+
+
+class Writer:
+    """Owns the read-write connection. ``submit`` a command and await its answer, or ``send`` it; ``run`` does it."""
+
+    def __init__(
+        self,
+        path: str,
+        connection: aiosqlite.Connection,
+        gate: Gate,
+        owner: str,
+        *,
+        max_queued: int,
+        telemetry: Telemetry,
+    ) -> None:
+        self._path = path
+        self._file = os.stat(path)
+        self._connection = connection
+        self._gate = gate
+        self._owner = owner
+        self._max_queued = max_queued
+        self._telemetry = telemetry
+        self._quick: deque[Command[Any]] = deque()
+        self._bulky: deque[Command[Any]] = deque()
+        self._closing = False
+        self._stopped = False
+        self._wakeup = asyncio.Event()
+        self._checkpoint_at = CHECKPOINT_BYTES
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait."""
+        return len(self._quick) + len(self._bulky)
+
+    def submit(self, command: Command[T], *, refusable: bool = False) -> asyncio.Future[T]:
+        """As ``send``; the future is of the answer. If it is cancelled, the command is done all the same."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.send(command, partial(_answer, answer), partial(_refuse, answer), refusable=refusable)
+        return answer
+
+    def send(
+        self,
+        command: Command[T],
+        answered: Callable[[T], object],
+        refused: Callable[[ShapeStoreError], object],
+        *,
+        refusable: bool = False,
+    ) -> None:
+        """Queue a command. One of the two is called: after the commit, while the gate is still held.
+
+        A ``refusable`` one is refused by StoreBusyError when the queue is full. Outcomes are not: they must land, and
+        their number is bounded by that of the flights. Raises StoreClosedError once the writer closes.
+        """
+        if self._stopped:
+            raise StoreClosedError(
+                "the store's writer was cancelled by whoever cancels all tasks: close the store, and open it again"
+            )
+        if self._closing:
+            raise StoreClosedError("the store is closed; nothing more is written")
+        if refusable and self.queued >= self._max_queued:
+            raise StoreBusyError(f"{self.queued} commands wait for the writer, which is the bound; try again", 0.1)
+        command.answered, command.refused = answered, refused
+        (self._bulky if command.size > QUICK_BYTES else self._quick).append(command)
+        self._telemetry.queued()
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Commit batch after batch until ``close``, and what is queued by then."""
+        try:
+            while self.queued or not self._closing:
+                await self._wakeup.wait()
+                self._wakeup.clear()
+                while batch := self._next_batch():
+                    await self._write(batch)
+        finally:
+            self._stopped = not self._closing
+            self._closing = True
+            for waiting in (self._quick, self._bulky):
+                _refuse_all(waiting, StoreClosedError("the store was closed before this was written"))
+
+    def close(self) -> None:
+        """Take no more commands; ``run`` ends when those that are queued are done."""
+        self._closing = True
+        self._wakeup.set()
+
+    def _next_batch(self) -> deque[Command[Any]]:
+        """What is quick first, then as much of the bulky as keeps the transaction short, but one at least."""
+        batch: deque[Command[Any]] = deque()
+        size = 0
+        while self._quick and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            batch.append(self._quick.popleft())
+            size += batch[-1].size
+        room = max(size + 1, MAX_BATCH_BYTES)
+        while self._bulky and size < room:
+            batch.append(self._bulky.popleft())
+            size += batch[-1].size
+        return batch
+
+    async def _write(self, batch: deque[Command[Any]]) -> None:
+        """Commit a batch and answer it. Whatever goes wrong, every command of it is answered, and none of them twice:
+        who has been told is no longer in the batch."""
+        try:
+            async with self._gate_held():
+                answers = await transact(self._connection, self._owner, lambda tx: _apply(batch, tx))
+                self._telemetry.committed()
+                for answer in answers:
+                    batch.popleft().answered(answer)
+                await self._checkpoint_if_grown()
+        except OSError as error:
+            _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
+        except ShapeStoreError as error:
+            _refuse_all(batch, error)
+        except UnicodeDecodeError as error:  # in SQLite's own message, which quotes what is in the file
+            _refuse_all(batch, damaged(error, self._path))
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
+                _refuse_all(batch, translated(error, self._path))
+            elif len(batch) == 1:
+                logger.exception("a command failed in a way that was not foreseen; whoever gave it is told")
+                _refuse_all(batch, ShapeStoreError(f"unforeseen {type(error).__name__}: {error}; please report it"))
+            else:
+                while batch:  # one of them is at fault: the others need not suffer for it
+                    await self._write(deque([batch.popleft()]))
+        finally:
+            _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
+
+    @contextlib.asynccontextmanager
+    async def _gate_held(self) -> AsyncIterator[None]:
+        await self._gate.enter()
+        try:
+            self.check_file()
+            yield
+        finally:
+            self._gate.leave()
+
+    def check_file(self) -> None:
+        """Raise StorageError unless the path still names the file that is open: SQLite itself would not notice."""
+        try:
+            same = os.path.samestat(os.stat(self._path), self._file)
+        except FileNotFoundError:
+            same = False
+        except OSError as error:
+            raise StorageError(f"{self._path!r} cannot be looked at: {error}") from error
+        if not same:
+            raise StorageError(
+                f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it anew"
+            )
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    async def _checkpoint_if_grown(self) -> None:
+        """A failure here is no failure of the batch, which is committed."""
+        size = self.wal_bytes()
+        if size < CHECKPOINT_BYTES:
+            self._checkpoint_at = CHECKPOINT_BYTES
+        elif size >= self._checkpoint_at:
+            await self.checkpoint()
+
+    def checkpoint_soon(self) -> None:
+        """With the next commit, if the log is long, though it has not grown: what was in the way may be gone."""
+        self._checkpoint_at = CHECKPOINT_BYTES
+
+    async def checkpoint(self) -> None:
+        """Copy the log into the database and cut it, as far as readers allow. The caller holds the gate."""
+        size = self.wal_bytes()
+        self._checkpoint_at = size + CHECKPOINT_BYTES
+        if size < LITESTREAM_IS_GONE_BYTES and await self._is_litestreams():
+            return
+        with contextlib.suppress(sqlite3.Error):
+            # Wait for no reader: what cannot be copied now will be next time.
+            await self._connection.execute_fetchall("PRAGMA busy_timeout = 0")
+            await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        await self._connection.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        size = self.wal_bytes()
+        self._checkpoint_at = size + CHECKPOINT_BYTES
+        self._telemetry.checkpointed(size)
+
+    async def _is_litestreams(self) -> bool:
+        """Whether Litestream replicates the file, which it marks by a table.
+
+        It copies from the log, and reads the database while it thinks that nobody else writes there: a checkpoint by
+        another may spoil its replica. The read lock by which it keeps others off does not always hold.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
+        return False
+
+
+def _refuse_all(batch: deque[Command[Any]], error: ShapeStoreError) -> None:
+    while batch:
+        batch.popleft().refused(fresh(error))
+
+
+def _answer(waiting: asyncio.Future[T], answer: T) -> None:
+    if not waiting.done():
+        waiting.set_result(answer)
+
+
+def _refuse(waiting: asyncio.Future[T], error: ShapeStoreError) -> None:
+    if not waiting.done():
+        waiting.set_exception(error)
+        waiting.exception()  # whoever waits is told; where nobody does, nobody is to be warned
+
+
+async def _apply(batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
+    groups: dict[type[Command[Any]], list[Command[Any]]] = {}
+    for command in batch:
+        groups.setdefault(type(command), []).append(command)
+    answers = {}
+    for kind in sorted(groups, key=commands.KINDS.index):
+        answers[kind] = iter(await kind.apply(groups[kind], tx))
+    return [next(answers[type(command)]) for command in batch]
