@@ -8,9 +8,9 @@ import asyncio
 import heapq
 import logging
 
-from shapestore.creating.coalescer import Flights
+from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
-from shapestore.storage.access_tracker import Reads
+from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import Abandon, DeleteDiscarded, Evict, Note, Sweep
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
@@ -23,23 +23,23 @@ NOTE_SECONDS = 5.0
 EVICTED_AT_ONCE = 500
 
 
-class Housekeeping:
+class Maintenance:
     """One coroutine that wakes at every tick, and when a sweep is due. It writes through the writer, like all."""
 
     def __init__(
         self,
         reader: Reader,
         writer: Writer,
-        flights: Flights,
-        reads: Reads,
+        coalescer: Coalescer,
+        reads: AccessTracker,
         telemetry: Telemetry,
         *,
         max_shapes: int | None,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._flights = flights
-        self._reads = reads
+        self._coalescer = coalescer
+        self._access = reads
         self._telemetry = telemetry
         self._max_shapes = max_shapes
         self._loop = asyncio.get_running_loop()
@@ -47,9 +47,9 @@ class Housekeeping:
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._trouble = ""
-        flights.sweep_later = self.sweep_later
+        coalescer.sweep_later = self.sweep_later
         if max_shapes is not None:
-            flights.after_publish = self._wakeup.set
+            coalescer.after_publish = self._wakeup.set
 
     def sweep_later(self, handle: str, seconds: float) -> None:
         """Sweep the failure of the attempt ``handle`` in so many seconds."""
@@ -71,7 +71,7 @@ class Housekeeping:
                     logger.warning("nothing can be written, which is tried again: %s", error)
                 self._trouble = str(error)
             except Exception:
-                logger.exception("housekeeping failed in a way that was not foreseen; it goes on at the next tick")
+                logger.exception("maintenance failed in a way that was not foreseen; it goes on at the next tick")
             if not more:
                 await self._sleep()
 
@@ -116,7 +116,7 @@ class Housekeeping:
     async def note(self) -> None:
         """Write down what was read."""
         self._noted_at = self._loop.time()
-        read, followers = self._reads.take()
+        read, followers = self._access.drain()
         if read or followers:
             await self._writer.submit(Note(read, followers))
 
@@ -131,7 +131,7 @@ class Housekeeping:
         if self._max_shapes is None or self._reader.stored_count() <= self._max_shapes:
             return False
         await self.note()
-        evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._reads.spared))
+        evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._access.pinned))
         if evicted:
             self._telemetry.has_evicted(evicted)
         return bool(evicted)
@@ -142,10 +142,10 @@ class Housekeeping:
         And a flight that leads by a row that is gone, since another process has ended the attempt, is told so. Else its
         callers would wait for a creator that hangs, though the shape may be stored by now.
         """
-        claimed = self._flights.claimed()
-        in_progress = set(await self._reader.in_progress(self._flights.owner))
-        self._flights.supersede(claimed - in_progress)
-        for handle in in_progress - self._flights.leading():
+        claimed = self._coalescer.claimed()
+        in_progress = set(await self._reader.in_progress(self._coalescer.owner))
+        self._coalescer.supersede(claimed - in_progress)
+        for handle in in_progress - self._coalescer.leading():
             await self._writer.submit(Abandon(handle))
 
     async def _delete_discarded(self) -> bool:

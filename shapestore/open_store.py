@@ -11,28 +11,27 @@ import sys
 
 import aiosqlite
 
-from shapestore.creating.coalescer import Flights
+from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.creator_thread import run_in_thread
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, clear_the_dead, is_alive, owners_folder
-from shapestore.maintenance import Housekeeping
+from shapestore.maintenance import Maintenance
 from shapestore.options import Options
-from shapestore.storage import fork_guard as forked
-from shapestore.storage import migrations, queries
+from shapestore.storage import fork_guard, migrations, queries
 from shapestore.storage import path as paths
-from shapestore.storage.access_tracker import Reads
+from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import end_owner
 from shapestore.storage.connection import abandon, check_sqlite_version, open_writer
 from shapestore.storage.reader import Reader
 from shapestore.storage.sqlite_errors import translated
 from shapestore.storage.transaction import Transaction, transact
-from shapestore.storage.uncancelled import to_its_end
+from shapestore.storage.uncancelled import uncancelled
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 
 
-class Session:
+class OpenStore:
     """An open store: one owner, its connections, its writer and its flights."""
 
     def __init__(
@@ -53,7 +52,7 @@ class Session:
         self._connection = connection
         self.telemetry = telemetry
         self.reader = reader
-        self.reads = Reads()
+        self.access = AccessTracker()
         self.writer = Writer(
             path,
             connection,
@@ -63,10 +62,10 @@ class Session:
             max_queued=options.max_in_flight + 1_000,
             telemetry=self.telemetry,
         )
-        self.flights = Flights(
+        self.coalescer = Coalescer(
             reader,
             self.writer,
-            self.reads,
+            self.access,
             self.telemetry,
             owner=owner.id,
             owners_folder=owners_folder(path),
@@ -75,30 +74,30 @@ class Session:
             max_creating=options.max_creating,
             max_in_flight=options.max_in_flight,
         )
-        self.housekeeping = Housekeeping(
-            reader, self.writer, self.flights, self.reads, self.telemetry, max_shapes=options.max_shapes
+        self.maintenance = Maintenance(
+            reader, self.writer, self.coalescer, self.access, self.telemetry, max_shapes=options.max_shapes
         )
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
-        self._keeping = asyncio.create_task(self.housekeeping.run(), name="shapestore housekeeping")
+        self._keeping = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
 
     @classmethod
-    async def open(cls, path: str, options: Options, telemetry: Telemetry) -> Session:
+    async def open(cls, path: str, options: Options, telemetry: Telemetry) -> OpenStore:
         """Open, make or migrate the file, clear away what the dead have left, and register as an owner.
 
         All of it under the gate, so that several processes may do it at the same moment.
         """
         check_sqlite_version()
-        forked.opening(path)
+        fork_guard.opening(path)
         gate = Gate(path)
         async with contextlib.AsyncExitStack() as undo:
-            undo.callback(forked.closed, path)
+            undo.callback(fork_guard.closed, path)
             undo.callback(gate.close)
             try:
                 migrations.refuse_foreign(path)
-                await gate.enter()
-                undo.callback(gate.leave)
+                await gate.acquire()
+                undo.callback(gate.release)
                 # The gate is not left before the thread has ended, which cannot be stopped.
-                await to_its_end(
+                await uncancelled(
                     run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                 )
                 connection = await open_writer(path, options.durability)
@@ -114,7 +113,7 @@ class Session:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
             session = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
             undo.pop_all()
-            gate.leave()
+            gate.release()
             return session
 
     async def close(self) -> None:
@@ -126,24 +125,24 @@ class Session:
         else:
             await self._close()
         self._gate.close()
-        forked.closed(self._path)
+        fork_guard.closed(self._path)
 
     async def _close(self) -> None:
-        await self.flights.close()
+        await self.coalescer.close()
         self._keeping.cancel()
         with contextlib.suppress(ShapeStoreError):
-            await self.housekeeping.note()
+            await self.maintenance.note()
         self.writer.close()
         await asyncio.wait([self._keeping, self._writing])
         try:
-            await self._gate.enter()
+            await self._gate.acquire()
         except (ShapeStoreError, OSError):
             await self._leave_as_the_dead_do()
         else:
             try:
                 await self._leave_in_good_order()
             finally:
-                self._gate.leave()
+                self._gate.release()
 
     async def _leave_in_good_order(self) -> None:
         with contextlib.suppress(sqlite3.Error):

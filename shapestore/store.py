@@ -19,7 +19,7 @@ from shapestore.errors import (
     StoreClosedError,
 )
 from shapestore.locking.create_lock import CreateLock
-from shapestore.open_store import Session
+from shapestore.open_store import OpenStore
 from shapestore.options import Options, at_least_one, check_creator, check_listener, one_of, seconds, text
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
@@ -84,7 +84,7 @@ class ShapeStore:
             migrate=one_of("migrate", migrate, (True, False)),
         )
         self._telemetry = Telemetry(on_event)
-        self._session: Session | None = None
+        self._open_store: OpenStore | None = None
         self._opening = asyncio.Lock()
         self._opening_on: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -103,11 +103,11 @@ class ShapeStore:
         async with self._turn():
             if self._closing is not None:
                 await asyncio.shield(self._closing)
-            if self._session is not None and self._session.loop.is_closed():
-                session, self._session = self._session, None
-                await session.close()
-            if self._session is None:
-                self._session = await Session.open(resolve(self._path), self._options, self._telemetry)
+            if self._open_store is not None and self._open_store.loop.is_closed():
+                open_store, self._open_store = self._open_store, None
+                await open_store.close()
+            if self._open_store is None:
+                self._open_store = await OpenStore.open(resolve(self._path), self._options, self._telemetry)
                 self._why_not_open = StoreClosedError
 
     async def close(self) -> None:
@@ -116,11 +116,11 @@ class ShapeStore:
         Closing goes on if the caller is cancelled. A closed store can be opened again.
         """
         async with self._turn():  # an opening that is under way comes first
-            if self._closing is None and self._session is not None:
-                if not self._session.loop.is_closed():
+            if self._closing is None and self._open_store is not None:
+                if not self._open_store.loop.is_closed():
                     self._live()
-                session, self._session = self._session, None
-                self._closing = asyncio.create_task(session.close(), name="shapestore close")
+                open_store, self._open_store = self._open_store, None
+                self._closing = asyncio.create_task(open_store.close(), name="shapestore close")
                 self._closing.add_done_callback(self._has_closed)
             closing = self._closing
         if closing is not None:
@@ -157,18 +157,18 @@ class ShapeStore:
         Raises CreateFailedError (the creator's error, or its time-out), WaitTimeoutError, StoreBusyError (too many keys
         at once), StorageError (the disk refuses), StoreClosedError.
         """
-        session = self._live()
+        open_store = self._live()
         try:
-            flight = session.flights.get(shape.comparable)
+            flight = open_store.coalescer.get(shape.comparable)
         except AttributeError:
             raise _no_shape(shape) from None
         if flight is None or flight.refreshing:
-            stored = await session.reader.find(shape)
+            stored = await open_store.reader.find(shape)
             if stored is not None:
-                session.telemetry.hits += 1
-                session.reads.read(stored.handle)
+                open_store.telemetry.hits += 1
+                open_store.access.touch(stored.handle)
                 return stored
-        flight = session.flights.join(shape, self._creator(create))
+        flight = open_store.coalescer.join(shape, self._creator(create))
         # As flight.wait does: written out, for a coroutine more for each caller of a herd would be felt.
         waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
         try:
@@ -185,13 +185,13 @@ class ShapeStore:
         Refreshes of one shape at once are one, in all processes: a caller who joins one under way gets its rows, which
         may have been read before the call. A failure leaves the old shape as it is. Raises as get_or_create does.
         """
-        session = self._live()
+        open_store = self._live()
         until = time.monotonic() + (self._wait_timeout if timeout is None else seconds("timeout", timeout))
-        stored = await session.reader.find(_shape(shape))
+        stored = await open_store.reader.find(_shape(shape))
         older = None if stored is None else stored.handle
         creator = self._creator(create)
         while True:
-            flight = session.flights.join(shape, creator, refreshing=True, older=older)
+            flight = open_store.coalescer.join(shape, creator, refreshing=True, older=older)
             fresh = await flight.wait(max(0.0, until - time.monotonic()))
             # One that was under way may only now have seen the very shape that is to be replaced.
             if fresh.handle != older:
@@ -214,12 +214,12 @@ class ShapeStore:
         if type(after) is not int or after < 0:
             raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
         at_least_one("batch_size", batch_size)
-        session = self._live()
-        stored = await session.reader.find_handle(text("handle", handle))
+        open_store = self._live()
+        stored = await open_store.reader.find_handle(text("handle", handle))
         if stored is None:
             raise ShapeGoneError(handle)
-        session.reads.read(handle)
-        with session.reads.going_on(handle):
+        open_store.access.touch(handle)
+        with open_store.access.pinning(handle):
             while after < stored.row_count:
                 for row in await self._live().reader.rows(stored, after, batch_size):
                     yield row
@@ -240,11 +240,11 @@ class ShapeStore:
         It answers "why was this created anew?". The nearest is looked for among the first 10,000 shapes of the table,
         or of all tables, if the table has none.
         """
-        session = self._live()
-        stored = await session.reader.find(_shape(shape))
+        open_store = self._live()
+        stored = await open_store.reader.find(_shape(shape))
         if stored is not None:
             return explain(shape, [stored])
-        candidates = await session.reader.some_shapes(shape.table) or await session.reader.some_shapes(None)
+        candidates = await open_store.reader.some_shapes(shape.table) or await open_store.reader.some_shapes(None)
         return explain(shape, candidates)
 
     # --- dropping shapes
@@ -261,11 +261,11 @@ class ShapeStore:
         return await asyncio.shield(asyncio.create_task(self._invalidate(self._live(), text("table", table))))
 
     @staticmethod
-    async def _invalidate(session: Session, table: str) -> int:
+    async def _invalidate(open_store: OpenStore, table: str) -> int:
         total, dropped = 0, Invalidate.SHAPES
         while dropped == Invalidate.SHAPES:  # as many as go into one transaction: there may be more
-            dropped, ended = await session.writer.submit(Invalidate(table), refusable=True)
-            session.flights.supersede(ended)
+            dropped, ended = await open_store.writer.submit(Invalidate(table), refusable=True)
+            open_store.coalescer.supersede(ended)
             total += dropped
         return total
 
@@ -283,39 +283,39 @@ class ShapeStore:
         return await asyncio.shield(asyncio.create_task(self._release(self._live(), _shape(shape))))
 
     @staticmethod
-    async def _release(session: Session, shape: Shape) -> bool:
-        released = await session.writer.submit(Release(shape.comparable), refusable=True)
+    async def _release(open_store: OpenStore, shape: Shape) -> bool:
+        released = await open_store.writer.submit(Release(shape.comparable), refusable=True)
         if released is None:
             return False
-        session.flights.supersede([released])
-        session.flights.wake(shape.comparable)
+        open_store.coalescer.supersede([released])
+        open_store.coalescer.wake(shape.comparable)
         return True
 
     @property
     def stats(self) -> Stats:
         """What this store has done since it was made, and what it is doing."""
-        session = self._opened()
-        return session.telemetry.stats(
-            in_flight=len(session.flights),
-            queue_depth=session.writer.queued,
-            wal_bytes=session.writer.wal_bytes(),
+        open_store = self._opened()
+        return open_store.telemetry.stats(
+            in_flight=len(open_store.coalescer),
+            queue_depth=open_store.writer.queued,
+            wal_bytes=open_store.writer.wal_bytes(),
         )
 
     # --- what all of them need
 
-    def _live(self) -> Session:
-        session = self._opened()
-        if session.loop is not asyncio.get_running_loop():
+    def _live(self) -> OpenStore:
+        open_store = self._opened()
+        if open_store.loop is not asyncio.get_running_loop():
             raise StoreClosedError(
                 "the store was opened on another event loop, and lives on that one: open a store on each, or, "
                 "if that loop has ended, await store.open() again"
             )
-        return session
+        return open_store
 
-    def _opened(self) -> Session:
-        if self._session is None:
+    def _opened(self) -> OpenStore:
+        if self._open_store is None:
             raise self._why_not_open(_NOT_OPEN[self._why_not_open])
-        return self._session
+        return self._open_store
 
     def _creator(self, create: Creator | None) -> Creator:
         creator = self._create if create is None else create
@@ -328,11 +328,11 @@ class ShapeStore:
 
     def _is_forked(self) -> None:
         """In a child of fork: leave everything that is the parent's as it is, and refuse to be used."""
-        if self._session is not None or self._closing is not None or self._opening.locked():
+        if self._open_store is not None or self._closing is not None or self._opening.locked():
             self._why_not_open = ForkedStoreError
             # Kept, for closing a connection here would disturb the parent's.
-            _parents.append((self._session, self._closing))
-        self._session = self._closing = None
+            _parents.append((self._open_store, self._closing))
+        self._open_store = self._closing = None
         self._opening = asyncio.Lock()
 
 

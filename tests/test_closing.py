@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onlooker import assert_no_transaction_is_open, eventually, gate_held, left_open, lost_rows, rows_of
+from inspections import assert_no_transaction_is_open, eventually, gate_held, left_open, lost_rows, rows_of
 from processes import assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
@@ -570,7 +570,7 @@ async def main():
     asked = asyncio.create_task(store.get_or_create(Shape("Track"), create))
     while not store.stats.leaders:
         await asyncio.sleep(0.001)
-    await gate.enter()
+    await gate.acquire()
     go.set()
     while store.stats.commands < 2:
         await asyncio.sleep(0.001)

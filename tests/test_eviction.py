@@ -9,10 +9,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from onlooker import eventually, gate_held, lost_rows, rows_of, shapes
+from inspections import eventually, gate_held, lost_rows, rows_of, shapes
 
-from shapestore import Shape, ShapeStore, StoredShape, events
-from shapestore import maintenance as housekeeping
+from shapestore import Shape, ShapeStore, StoredShape, events, maintenance
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -22,7 +21,7 @@ A, B, C, D, E, F = (Shape(name) for name in "ABCDEF")
 @pytest.fixture(autouse=True)
 def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks every few milliseconds, so that no test waits for a second to pass."""
-    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
 
 
 async def three_rows(shape: Shape) -> AsyncIterator[dict[str, Any]]:
@@ -68,7 +67,7 @@ def add_shapes(path: str, *wanted: Shape) -> None:
 
 
 async def ticks(store: ShapeStore, count: int = 3) -> None:
-    """Let housekeeping have that many turns, as far as time can tell."""
+    """Let maintenance have that many turns, as far as time can tell."""
     await asyncio.sleep(0.005 * count)
 
 
@@ -163,7 +162,7 @@ async def test_what_was_evicted_is_made_anew_when_it_is_wanted_and_its_rows_are_
 
 
 async def test_evictions_are_counted_and_told_in_batches(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "EVICTED_AT_ONCE", 4)
+    monkeypatch.setattr(maintenance, "EVICTED_AT_ONCE", 4)
     async with a_store(empty_path) as store:
         stored = await create(store, *shapes(13))
     told: list[events.Event] = []
@@ -269,7 +268,7 @@ async def test_reads_are_remembered_in_memory_and_written_down_at_once_in_the_en
 
 
 async def test_reads_are_written_down_now_and_then(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "NOTE_SECONDS", 0.01)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.01)
     async with a_store(empty_path) as store:
         await create(store, A, B)
         await eventually(lambda: store.stats.commands == 5)  # two claims, two outcomes, and one note

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from onlooker import eventually, gate_held, lost_rows, rows_of, settled, shapes
+from inspections import eventually, gate_held, lost_rows, rows_of, settled, shapes
 
 from shapestore import (
     CreateFailedError,
@@ -19,8 +19,8 @@ from shapestore import (
     ShapeGoneError,
     ShapeStore,
     WaitTimeoutError,
+    maintenance,
 )
-from shapestore import maintenance as housekeeping
 from shapestore.storage.commands import DeleteDiscarded, Invalidate
 from shapestore.storage.connection import open_writer
 from shapestore.storage.row_codec import CHUNK_ROWS
@@ -438,8 +438,8 @@ async def test_a_creator_that_invalidates_what_it_reads_is_begun_anew_with_pause
 
 @pytest.fixture
 def nobody_tidies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Housekeeping has its turn when a store opens, and not again."""
-    monkeypatch.setattr(housekeeping, "TICK_SECONDS", 3600.0)
+    """Maintenance has its turn when a store opens, and not again."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 3600.0)
     yield
     monkeypatch.undo()
 

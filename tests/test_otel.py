@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onlooker import eventually
+from inspections import eventually
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric, NumberDataPoint

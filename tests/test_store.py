@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from onlooker import eventually, gate_held, left_open, settled
+from inspections import eventually, gate_held, left_open, settled
 from processes import read
 
 from shapestore import (
@@ -409,9 +409,9 @@ async def test_the_gate_is_not_left_while_a_migration_goes_on_that_nobody_waits_
         await asyncio.sleep(0)
     opening.cancel()
     await asyncio.sleep(0)
-    await gate.enter()
+    await gate.acquire()
     assert not is_migrating()
-    gate.leave()
+    gate.release()
     gate.close()
     with pytest.raises(asyncio.CancelledError):
         await opening

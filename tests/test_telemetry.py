@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import pytest
-from onlooker import eventually
+from inspections import eventually
 
 from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, WaitTimeoutError, events
 from shapestore.events import (

@@ -31,7 +31,7 @@ from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import from_row
 from shapestore.storage import migrations, queries
-from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_look
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
 from shapestore.storage.path import resolve
 from shapestore.storage.sqlite_errors import damaged, translated
 
@@ -40,8 +40,8 @@ T = TypeVar("T")
 _CANNOT_BE_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
-class Onlooker:
-    """One read-only connection to a store's file. ``looking_at`` makes it."""
+class Inspector:
+    """One read-only connection to a store's file. ``open_inspector`` makes it."""
 
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -145,7 +145,7 @@ class Onlooker:
 
 
 @contextlib.contextmanager
-def looking_at(path: str | os.PathLike[str]) -> Iterator[Onlooker]:
+def open_inspector(path: str | os.PathLike[str]) -> Iterator[Inspector]:
     """Look at the store in the file at ``path``; a schema that this code does not know is refused.
 
     Raises StorageError (there is no such file, or it cannot be opened), CorruptStoreError, MigrationRequiredError,
@@ -154,7 +154,7 @@ def looking_at(path: str | os.PathLike[str]) -> Iterator[Onlooker]:
     real = existing(path)
     with opened(real) as connection:
         migrations.check(connection, real)
-        yield Onlooker(real, connection)
+        yield Inspector(real, connection)
 
 
 def existing(path: str | os.PathLike[str]) -> str:
@@ -170,7 +170,7 @@ def opened(real: str) -> Iterator[sqlite3.Connection]:
     """A read-only connection to whatever database that is, in plain words where it cannot be had."""
     check_sqlite_version()
     try:
-        with contextlib.closing(open_look(real, busy_timeout_ms=BUSY_TIMEOUT_MS)) as connection:
+        with contextlib.closing(open_point_reader(real, busy_timeout_ms=BUSY_TIMEOUT_MS)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise _in_plain_words(error, real) from error

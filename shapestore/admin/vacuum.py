@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from shapestore.admin.inspector import Onlooker, existing, looking_at, wal_bytes
+from shapestore.admin.inspector import Inspector, existing, open_inspector, wal_bytes
 from shapestore.errors import StoreBusyError
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations, queries
@@ -39,7 +39,7 @@ def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacu
     in any case, if Litestream may be replicating it.
     """
     real = existing(path)
-    with looking_at(real):
+    with open_inspector(real):
         pass  # what is no store is refused before a gate is made beside it
     with _alone(real, beside_others) as connection:
         before = _size(real)
@@ -63,7 +63,7 @@ def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
     """A read-write connection, under the gate: nobody opens the file as a store meanwhile."""
     with closing(Gate(real)) as gate, gate.hold_blocking(), migrations.opened(real) as connection:
         migrations.check(connection, real)
-        living = [owner for owner in Onlooker(real, connection).owners() if owner.alive]
+        living = [owner for owner in Inspector(real, connection).owners() if owner.alive]
         if living and not beside_others:
             who = ", ".join(owner.process for owner in living)
             raise StoreBusyError(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from shapestore.admin.inspector import Onlooker
+from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import ShapeRecord
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar, Shape
@@ -146,7 +146,7 @@ def _columns(given: str | None) -> list[str] | None:
         ) from error
 
 
-def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
+def shape_by_handle(seen: Inspector, handle: str) -> ShapeRecord:
     """The one shape whose handle is, begins with, or ends with, what was given."""
     if not handle:
         raise click.UsageError("the handle is empty")
@@ -158,7 +158,7 @@ def shape_by_handle(seen: Onlooker, handle: str) -> ShapeRecord:
     return found[0]
 
 
-def other_tables(seen: Onlooker, table: str) -> str:
+def other_tables(seen: Inspector, table: str) -> str:
     """What to add where nothing is found of a table: which others have shapes, if that one has none."""
     there = [name for (name,) in seen.read("SELECT DISTINCT table_name FROM shapes ORDER BY table_name")]
     if table in there or not there:

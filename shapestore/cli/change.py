@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from shapestore.admin.inspector import existing, looking_at, opened
+from shapestore.admin.inspector import existing, open_inspector, opened
 from shapestore.admin.vacuum import delete_left_behind
 from shapestore.admin.vacuum import vacuum as vacuum_file
 from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, shape_options
@@ -46,7 +46,7 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
         raise click.UsageError("name the lock by the options of its shape, or by --handle")
     if handle == "":
         raise click.UsageError("the handle is empty")
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         held = [
             lock
             for lock in seen.locks()
@@ -74,7 +74,7 @@ def rm(path: str, handles: tuple[str, ...]) -> None:
 
     Whoever asks for one again has it created anew.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         shapes = [shape_by_handle(seen, handle) for handle in handles]
 
     async def delete(store: ShapeStore) -> list[bool]:
@@ -95,7 +95,7 @@ def invalidate(path: str, table: str, as_json: bool) -> None:
 
     What is being created of it begins again.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         others = other_tables(seen, table)
     dropped = _with_store(path, lambda store: store.invalidate(table))
     delete_left_behind(path)

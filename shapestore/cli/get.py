@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from shapestore.admin.inspector import looking_at
+from shapestore.admin.inspector import open_inspector
 from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import ago, count, say, short
-from shapestore.cli.row_output import form_options, print_rows
+from shapestore.cli.rows import form_options, print_rows
 from shapestore.errors import CreateFailedError, ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
@@ -58,7 +58,7 @@ def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) 
         say(f"{rows}, created {ago(stored.created_at)}; the source was not asked")
     elif sys.stderr.isatty():
         say(f"{rows}, created in {creator.seconds:.1f} s")
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         print_rows(seen, shape_by_handle(seen, stored.handle), form)
 
 

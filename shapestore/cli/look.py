@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from shapestore.admin.inspector import looking_at
+from shapestore.admin.inspector import open_inspector
 from shapestore.admin.records import CreationRecord, LockRecord, Record, ShapeRecord
 from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import (
@@ -23,7 +23,7 @@ from shapestore.cli.output import (
     print_table,
     short,
 )
-from shapestore.cli.row_output import form_options, print_rows
+from shapestore.cli.rows import form_options, print_rows
 from shapestore.locking.create_lock import State
 from shapestore.shape.shape import Shape
 
@@ -39,7 +39,7 @@ table_option = click.option("--table", metavar="TABLE", help="Only those of this
 @json_option
 def ls(path: str, table: str | None, as_json: bool) -> None:
     """List the stored shapes."""
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         shapes = seen.shapes(table)
         others = "" if table is None else other_tables(seen, table)
     if as_json:
@@ -55,7 +55,7 @@ def ls(path: str, table: str | None, as_json: bool) -> None:
 @json_option
 def show(path: str, handle: str, as_json: bool) -> None:
     """Show all about one stored shape."""
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         shape = shape_by_handle(seen, handle)
         creations = seen.creation_of(shape.handle)
     if as_json:
@@ -82,7 +82,7 @@ def rows(path: str, handle: str, form: str | None) -> None:
 
     As a table, as JSON lines or as CSV; one after the other, however many there are.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         print_rows(seen, shape_by_handle(seen, handle), form)
 
 
@@ -95,7 +95,7 @@ def locks(path: str, as_json: bool) -> None:
     An owner is alive if the operating system says so. Callers who wait cost the file nothing, and so are not to be
     seen in it; `history` tells how many were served when a creation is done.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         found = seen.locks()
     if as_json:
         for lock in found:
@@ -114,7 +114,7 @@ def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
 
     The newest first. The last thousand are kept.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         creations = seen.creations(limit, table)
     if as_json:
         for creation in creations:
@@ -132,7 +132,7 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
 
     Its identity is its canonical text. Where it is not stored, the nearest that is, and how the two differ.
     """
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         explanation = seen.explain(shape)
         lock = next((lock for lock in seen.locks() if lock.comparable == shape.comparable), None)
         others = other_tables(seen, shape.table)

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from shapestore.admin.inspector import looking_at, wal_bytes
+from shapestore.admin.inspector import open_inspector, wal_bytes
 from shapestore.admin.records import CreationRecord, LockRecord, OwnerRecord
 from shapestore.cli.arguments import Seconds, json_option, path_argument
 from shapestore.cli.look import CREATIONS, LOCKS
@@ -78,7 +78,7 @@ def watch(path: str, interval: float, looks: int | None, as_json: bool) -> None:
 
 def take(path: str) -> Snapshot:
     """Look once. The file is opened each time, so that one that was replaced is seen, and nothing stays open."""
-    with looking_at(path) as seen:
+    with open_inspector(path) as seen:
         owners: list[OwnerRecord] = seen.owners()
         locks = seen.locks()
         with seen.one_moment():

@@ -20,10 +20,10 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from shapestore.creating.creator_run import Creation
-from shapestore.creating.error_boundary import guarded
+from shapestore.creating.creator_run import CreatorRun
+from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
-from shapestore.creating.timers import Deadline
+from shapestore.creating.timers import Timer
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.shape.stored_shape import from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish
@@ -46,21 +46,21 @@ class Attempt:
     """
 
     def __init__(self, flight: Flight) -> None:
-        self.handle = flight.flights.handles.new()
+        self.handle = flight.coalescer.handles.new()
         self._flight = flight
-        self._flights = flight.flights
+        self._coalescer = flight.coalescer
         self._shape = flight.shape
         self._over: str | None = None
         """The attempt that it was claimed over."""
         self._claimed_at = 0.0
-        self._creation: Creation | None = None
-        self._deadline: Deadline | None = None
+        self._creation: CreatorRun | None = None
+        self._deadline: Timer | None = None
         self._given_up = False
         """Its fence is lost, or its store closes."""
         self._closing = False
         self._settled = False
         """Its outcome is decided, though the creator may not have ended, nor the outcome landed."""
-        self._next_try: Deadline | None = None
+        self._next_try: Timer | None = None
         self._pause = _SHORTEST_PAUSE
 
     # --- for the flight
@@ -80,7 +80,7 @@ class Attempt:
         """Its fence is lost: end without an outcome, unless one is under way, which will be found void."""
         self._given_up = True
         if self._next_try is not None:
-            self._flights.deadlines.call_now(self._next_try)
+            self._coalescer.timers.call_now(self._next_try)
         elif self._creation is not None and not self._settled:
             self._stop_creator()
             self._abandon()
@@ -96,41 +96,41 @@ class Attempt:
 
     # --- the claim
 
-    @guarded
+    @error_boundary
     def _claim_answered(self, led: bool) -> None:
         if not led:
-            self._flights.slots.give_back()
+            self._coalescer.slots.give_back()
             self._flight.begin_again()
             return
         self._claimed_at = time.monotonic()
         context = self._flight.context.copy()
-        context.run(self._flights.telemetry.led, self._shape.comparable, self.handle, self._over)
+        context.run(self._coalescer.telemetry.led, self._shape.comparable, self.handle, self._over)
         if self._given_up:
-            self._flights.slots.give_back()
+            self._coalescer.slots.give_back()
             self._settled = True
             self._abandon()
         else:
             self._run_creator(context)
 
-    @guarded
+    @error_boundary
     def _claim_refused(self, error: ShapeStoreError) -> None:
-        self._flights.slots.give_back()
+        self._coalescer.slots.give_back()
         self._flight.end_by(error)
 
     # --- the creator
 
     def _run_creator(self, context: Context) -> None:
-        flights = self._flights
-        self._creation = Creation(self._shape, self.handle, self._flight.creator, flights.writer)
-        self._deadline = flights.deadlines.at(flights.loop.time() + flights.create_timeout, self._time_is_up)
+        coalescer = self._coalescer
+        self._creation = CreatorRun(self._shape, self.handle, self._flight.creator, coalescer.writer)
+        self._deadline = coalescer.timers.at(coalescer.loop.time() + coalescer.create_timeout, self._time_is_up)
         task = self._creation.start(context)  # an eager one may go far, even close the store, before this returns
         task.add_done_callback(self._creator_ended)
-        flights.creating(task)
+        coalescer.creating(task)
 
-    @guarded
+    @error_boundary
     def _creator_ended(self, task: asyncio.Task[Chunk | BaseException]) -> None:
         """It may be long after the outcome was decided."""
-        self._flights.created(task)
+        self._coalescer.created(task)
         outcome = _outcome(task)
         if self._settled:
             return
@@ -142,10 +142,10 @@ class Attempt:
         else:
             self._fail(outcome)
 
-    @guarded
+    @error_boundary
     def _time_is_up(self) -> None:
         self._stop_creator()
-        self._fail(TimeoutError(f"the creator was not done within {self._flights.create_timeout:g} s"))
+        self._fail(TimeoutError(f"the creator was not done within {self._coalescer.create_timeout:g} s"))
 
     def _stop_creator(self) -> None:
         assert self._creation is not None
@@ -155,7 +155,7 @@ class Attempt:
     def _settle(self) -> None:
         assert self._deadline is not None
         self._settled = True
-        self._flights.deadlines.cancel(self._deadline)
+        self._coalescer.timers.cancel(self._deadline)
 
     # --- the outcome
 
@@ -170,23 +170,23 @@ class Attempt:
         )
         self._land(publish, partial(self._published, publish))
 
-    @guarded
+    @error_boundary
     def _published(self, publish: Publish, created_at_ms: int | None) -> None:
         """Called while the gate is still held: a moment later another process may drop the shape, and who asks after
         that is not to be given it any more."""
         if created_at_ms is None:
             self._was_superseded()
             return
-        flights = self._flights
-        flights.reads.read(self.handle)
-        flights.after_publish()
-        flights.telemetry.was_created(
+        coalescer = self._coalescer
+        coalescer.access.touch(self.handle)
+        coalescer.after_publish()
+        coalescer.telemetry.was_created(
             self._shape.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
         )
         self._flight.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
 
     def _fail(self, error: BaseException) -> None:
-        failure = describe(error, grace=self._flights.failure_grace)
+        failure = describe(error, grace=self._coalescer.failure_grace)
         fail = Fail(
             self._shape.comparable,
             self.handle,
@@ -196,14 +196,14 @@ class Attempt:
         )
         self._land(fail, partial(self._failed, fail, error))
 
-    @guarded
+    @error_boundary
     def _failed(self, fail: Fail, error: BaseException, held: bool) -> None:
         if not held:
             self._was_superseded()
             return
         assert self._creation is not None
-        self._flights.failed(fail)
-        self._flights.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
+        self._coalescer.failed(fail)
+        self._coalescer.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
         if isinstance(error, ShapeStoreError) and error is self._creation.refusal:
             self._flight.end_by(error)
         else:
@@ -213,16 +213,16 @@ class Attempt:
         """End without an outcome: nobody is to take the closing of a store for the failure of a creator."""
         self._land(Abandon(self.handle), self._abandoned)
 
-    @guarded
+    @error_boundary
     def _abandoned(self, held: bool) -> None:
         if not held:
             self._was_superseded()
             return
-        self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
+        self._coalescer.telemetry.was_abandoned(self._shape.comparable, self.handle)
         self._flight.begin_again()
 
     def _was_superseded(self) -> None:
-        self._flights.telemetry.was_superseded(self._shape.comparable, self.handle)
+        self._coalescer.telemetry.was_superseded(self._shape.comparable, self.handle)
         self._flight.begin_again()
 
     # --- its way to the file
@@ -232,17 +232,17 @@ class Attempt:
         self._next_try = None
         self._send(outcome, answered, partial(self._not_landed, outcome, answered))
 
-    @guarded
+    @error_boundary
     def _not_landed(self, outcome: Command[T], answered: Callable[[T], None], error: ShapeStoreError) -> None:
         """The callers of the moment are told at once what is in the way; the next may find it gone."""
         if self._closing or not isinstance(error, (StorageError, StoreBusyError)):
             # It could not be written before the store closed: to others it will be the attempt of a dead owner.
-            self._flights.telemetry.was_abandoned(self._shape.comparable, self.handle)
+            self._coalescer.telemetry.was_abandoned(self._shape.comparable, self.handle)
             self._flight.end_by(error)
             return
         self._flight.waiters.refuse(error)
-        when = self._flights.loop.time() + self._pause
-        self._next_try = self._flights.deadlines.at(when, partial(self._land, outcome, answered))
+        when = self._coalescer.loop.time() + self._pause
+        self._next_try = self._coalescer.timers.at(when, partial(self._land, outcome, answered))
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _send(
@@ -254,7 +254,7 @@ class Attempt:
         refusable: bool = False,
     ) -> None:
         try:
-            self._flights.writer.send(command, answered, refused, refusable=refusable)
+            self._coalescer.writer.send(command, answered, refused, refusable=refusable)
         except ShapeStoreError as error:
             refused(error)
 

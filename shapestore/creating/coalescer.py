@@ -1,4 +1,4 @@
-"""The table of flights, one a key, and what they share."""
+"""The table of coalescer, one a key, and what they share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from shapestore.creating.creator_run import Creator
-from shapestore.creating.failure_ages import FailuresSeen
+from shapestore.creating.failure_ages import FailureAges
 from shapestore.creating.flight import Flight
 from shapestore.creating.slots import Slots
-from shapestore.creating.timers import Deadlines
+from shapestore.creating.timers import Timers
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.locking.handles import Handles
 from shapestore.locking.owner import is_alive
 from shapestore.shape.shape import Shape
-from shapestore.storage.access_tracker import Reads
+from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import Fail
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import Writer
@@ -25,14 +25,14 @@ from shapestore.telemetry import Telemetry
 _CLEAN_UP_SECONDS = 1.0
 
 
-class Flights:
+class Coalescer:
     """All keys that are being created, refreshed or waited for by this store."""
 
     def __init__(
         self,
         reader: Reader,
         writer: Writer,
-        reads: Reads,
+        reads: AccessTracker,
         telemetry: Telemetry,
         *,
         owner: str,
@@ -45,21 +45,21 @@ class Flights:
         self.loop = asyncio.get_running_loop()
         self.reader = reader
         self.writer = writer
-        self.reads = reads
+        self.access = reads
         self.telemetry = telemetry
         self.owner = owner
         self.create_timeout = create_timeout
         self.failure_grace = failure_grace
         self.slots = Slots(max_creating)
-        self.deadlines = Deadlines()
-        self.failures_seen = FailuresSeen()
+        self.timers = Timers()
+        self.failure_ages = FailureAges()
         self.handles = Handles()
         self._owners_folder = owners_folder
         self._max_in_flight = max_in_flight
         self.sweep_later: Callable[[str, float], None]
-        """Set by the housekeeping: sweep this failure in so many seconds."""
+        """Set by the maintenance: sweep this failure in so many seconds."""
         self.after_publish: Callable[[], None] = lambda: None
-        """Set by the housekeeping, where the number of shapes is bounded."""
+        """Set by the maintenance, where the number of shapes is bounded."""
         self._by_key: dict[str, Flight] = {}
         self._looking: list[Flight] = []
         self._creations: set[asyncio.Task[Any]] = set()
@@ -145,7 +145,7 @@ class Flights:
 
     def failed(self, fail: Fail) -> None:
         """A failure of ours is published: its window begins, and its sweep is due at the end of it."""
-        self.failures_seen.age_ms(fail.handle)
+        self.failure_ages.age_ms(fail.handle)
         self.sweep_later(fail.handle, fail.failure.retry_after_ms / 1000)
 
     def creating(self, task: asyncio.Task[Any]) -> None:
@@ -158,7 +158,7 @@ class Flights:
         self.slots.give_back()
 
     async def close(self) -> None:
-        """End all flights: their callers get StoreClosedError, their attempts are given up.
+        """End all coalescer: their callers get StoreClosedError, their attempts are given up.
 
         Their creators are cancelled, and given a moment to clean up. One in a thread runs on, but nobody waits for it.
         """
@@ -170,4 +170,4 @@ class Flights:
             creation.cancel()
         if self._creations:
             await asyncio.wait(self._creations, timeout=_CLEAN_UP_SECONDS)
-        self.deadlines.close()
+        self.timers.close()

@@ -28,7 +28,7 @@ Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 Creator = Callable[[Shape], Rows | Awaitable[Rows]]
 
 
-class Creation:
+class CreatorRun:
     """The attempt ``handle``: runs ``creator`` for ``shape``, and ends with what is left for the publication."""
 
     def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer) -> None:

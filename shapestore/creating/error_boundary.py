@@ -23,11 +23,11 @@ W = TypeVar("W", bound=OnItsWay)
 P = ParamSpec("P")
 
 
-def guarded(step: Callable[Concatenate[W, P], None]) -> Callable[Concatenate[W, P], None]:
+def error_boundary(step: Callable[Concatenate[W, P], None]) -> Callable[Concatenate[W, P], None]:
     """Whatever goes wrong in this step ends the flight, and is told to its callers."""
 
     @functools.wraps(step)
-    def guarded_step(flying: W, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def bounded_step(flying: W, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             step(flying, *args, **kwargs)
         except ShapeStoreError as error:
@@ -39,7 +39,7 @@ def guarded(step: Callable[Concatenate[W, P], None]) -> Callable[Concatenate[W, 
             flying.end_by(StoreClosedError("the program was ended during this call"))
             raise
 
-    return guarded_step
+    return bounded_step
 
 
 def _unforeseen(cause: Exception) -> ShapeStoreError:

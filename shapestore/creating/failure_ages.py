@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 
-class FailuresSeen:
+class FailureAges:
     """First sights of failed attempts, by handle; the latest ``bound`` of them."""
 
     def __init__(self, bound: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from shapestore.creating.attempt import Attempt
 from shapestore.creating.creator_run import Creator
-from shapestore.creating.error_boundary import guarded
-from shapestore.creating.timers import Deadline
+from shapestore.creating.error_boundary import error_boundary
+from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Waiters
 from shapestore.errors import ShapeStoreError, StoreClosedError, WaitTimeoutError
 from shapestore.locking import create_lock
-from shapestore.locking.create_lock import next_step
+from shapestore.locking.create_lock import decide
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.commands import Abandon
 
 if TYPE_CHECKING:
-    from shapestore.creating.coalescer import Flights
+    from shapestore.creating.coalescer import Coalescer
 
 # Between two looks a flight pauses for a tenth of the time it has waited: the wait ends within about a tenth of the
 # creation's own time, and a long one costs few looks.
@@ -41,25 +41,25 @@ class Flight:
     """The flight of one key. ``older`` is the handle that a refresh is to replace."""
 
     def __init__(
-        self, flights: Flights, shape: Shape, creator: Creator, *, refreshing: bool, older: str | None
+        self, coalescer: Coalescer, shape: Shape, creator: Creator, *, refreshing: bool, older: str | None
     ) -> None:
-        self.flights = flights
+        self.coalescer = coalescer
         self.shape = shape
         self.creator = creator
         self.refreshing = refreshing
         self.older = older
         self.context = contextvars.copy_context()
         """The first caller's, in which the creator runs."""
-        self.waiters = Waiters(flights.deadlines, self._timed_out, self.look)
+        self.waiters = Waiters(coalescer.timers, self._timed_out, self.look)
         self._attempt: Attempt | None = None
         self._awaited: str | None = None
         self._has_place = False
-        self._next_look: Deadline | None = None
+        self._next_look: Timer | None = None
         self._has_begun_again = False
         self._closing = False
         self._has_ended = False
-        self._began = flights.loop.time()
-        flights.look_soon(self)
+        self._began = coalescer.loop.time()
+        coalescer.look_soon(self)
 
     # --- for callers
 
@@ -100,7 +100,7 @@ class Flight:
 
     # --- following
 
-    @guarded
+    @error_boundary
     def look(self) -> None:
         """Look at the key's rows, and do what they ask for; nothing, while this flight leads or when it has ended."""
         if self._attempt is not None or self._has_ended:
@@ -109,60 +109,60 @@ class Flight:
             self._end()
             return
         self._cancel_next_look()
-        flights = self.flights
-        flights.telemetry.polls += 1
-        look = flights.reader.look(self.shape, self._awaited)
+        coalescer = self.coalescer
+        coalescer.telemetry.polls += 1
+        look = coalescer.reader.look(self.shape, self._awaited)
         if look is None:
             self._look_later()
             return
         seen, stored = look
         match self._judge(seen):
-            case create_lock.Claim(over):
+            case create_lock.Lead(over):
                 self._lead(over)
-            case create_lock.Answer():
+            case create_lock.Serve():
                 assert stored is not None
                 if stored.handle == self._awaited:
-                    flights.reads.followed(stored.handle, len(self.waiters))
-                flights.reads.read(stored.handle)
+                    coalescer.access.followed(stored.handle, len(self.waiters))
+                coalescer.access.touch(stored.handle)
                 self.answer(stored)
-            case create_lock.Fail(failure):
+            case create_lock.Raise(failure):
                 self.end_by(failure.as_error())
-            case create_lock.Wait(handle):
+            case create_lock.Follow(handle):
                 self._awaited = handle
                 self._leave_place()
                 self._look_later()
-            case create_lock.Abandon(handle):
-                flights.writer.send(Abandon(handle), lambda _: self.look(), self.end_by)
+            case create_lock.ReleaseOwn(handle):
+                coalescer.writer.send(Abandon(handle), lambda _: self.look(), self.end_by)
 
-    def _judge(self, seen: create_lock.Seen) -> create_lock.Step:
-        flights, lock = self.flights, seen.lock
+    def _judge(self, seen: create_lock.KeyState) -> create_lock.Step:
+        coalescer, lock = self.coalescer, seen.lock
         failed = lock is not None and lock.state is create_lock.State.FAILED
-        return next_step(
+        return decide(
             seen,
-            me=flights.owner,
-            owner_alive=lock is None or flights.is_alive(lock.owner),
-            failure_seen_ms=flights.failures_seen.age_ms(lock.handle) if lock and failed else 0.0,
+            me=coalescer.owner,
+            owner_alive=lock is None or coalescer.is_alive(lock.owner),
+            failure_seen_ms=coalescer.failure_ages.age_ms(lock.handle) if lock and failed else 0.0,
             awaited=self._awaited,
             older=self.older,
         )
 
     def _look_later(self, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> None:
-        now = self.flights.loop.time()
+        now = self.coalescer.loop.time()
         pause = min(max((now - self._began) / 10, shortest), longest) * random.uniform(0.75, 1.25)
-        self._next_look = self.flights.deadlines.at(now + pause, self.look)
+        self._next_look = self.coalescer.timers.at(now + pause, self.look)
 
     def _cancel_next_look(self) -> None:
         if self._next_look is not None:
-            self.flights.deadlines.cancel(self._next_look)
+            self.coalescer.timers.cancel(self._next_look)
             self._next_look = None
 
     # --- leading
 
     def _lead(self, over: str | None) -> None:
         """Lead, if one of the ``max_creating`` places is free; else ask for one, and look again before claiming."""
-        if not self._has_place and not self.flights.slots.ask(self._place_granted):
+        if not self._has_place and not self.coalescer.slots.ask(self._place_granted):
             shortest, longest = _PAUSES_FOR_A_PLACE
-            self._look_later(max(shortest, len(self.flights.slots) * _PAUSE_FOR_EACH_WHO_WAITS), longest)
+            self._look_later(max(shortest, len(self.coalescer.slots) * _PAUSE_FOR_EACH_WHO_WAITS), longest)
             return
         self._has_place = False  # it is the attempt's
         # From before its row is there until after it is gone, so that the row is never without its flight.
@@ -171,14 +171,14 @@ class Flight:
 
     def _place_granted(self) -> None:
         self._has_place = True
-        self.flights.look_soon(self)  # not at once: it may give the place back, and so grant it to the next
+        self.coalescer.look_soon(self)  # not at once: it may give the place back, and so grant it to the next
 
     def _leave_place(self) -> None:
         if self._has_place:
             self._has_place = False
-            self.flights.slots.give_back()
+            self.coalescer.slots.give_back()
         else:
-            self.flights.slots.take_back(self._place_granted)
+            self.coalescer.slots.take_back(self._place_granted)
 
     def begin_again(self) -> None:
         """The attempt is over, and there is no answer yet. From the second time on, only after a pause: else a creator
@@ -209,10 +209,10 @@ class Flight:
             self._attempt = None
             self._cancel_next_look()
             self._leave_place()
-            self.flights.remove(self.shape.comparable)
+            self.coalescer.remove(self.shape.comparable)
 
     def _timed_out(self, timeout: float) -> WaitTimeoutError:
-        self.flights.telemetry.timed_out(self.shape.comparable)
+        self.coalescer.telemetry.timed_out(self.shape.comparable)
         if self.claimed:
             what = "its creator is still running, until its own deadline"
         elif self._attempt:

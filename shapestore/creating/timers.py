@@ -1,4 +1,4 @@
-"""Deadlines of which nearly none is reached: one heap and one timer for all of a store's flights.
+"""Timers of which nearly none is reached: one heap and one timer for all of a store's flights.
 
 A timer of the loop's for each would cost several objects, to be made, compared in Python and thrown away.
 """
@@ -13,7 +13,7 @@ from itertools import count
 _FEW = 1_000
 
 
-class Deadline:
+class Timer:
     """A moment at which ``callback`` is called, unless it is cancelled before."""
 
     __slots__ = ("callback", "when")
@@ -24,12 +24,12 @@ class Deadline:
         self.callback: Callable[[], None] | None = callback
 
 
-class Deadlines:
-    """Deadlines in the loop's time."""
+class Timers:
+    """Timers in the loop's time."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._heap: list[tuple[float, int, Deadline]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._cancelled = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -37,15 +37,15 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
 
-    def at(self, when: float, callback: Callable[[], None]) -> Deadline:
+    def at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at ``when``."""
-        deadline = Deadline(when, callback)
+        deadline = Timer(when, callback)
         heapq.heappush(self._heap, (when, next(self._order), deadline))
         if self._heap[0][2] is deadline:
             self._set_timer()
         return deadline
 
-    def cancel(self, deadline: Deadline) -> None:
+    def cancel(self, deadline: Timer) -> None:
         """Do not call it any more. Cancelling one that is past or cancelled does no harm."""
         if deadline.callback is None:
             return
@@ -56,7 +56,7 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._cancelled = 0
 
-    def call_now(self, deadline: Deadline) -> None:
+    def call_now(self, deadline: Timer) -> None:
         """Do not wait until then."""
         callback = deadline.callback
         self.cancel(deadline)

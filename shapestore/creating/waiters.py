@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from shapestore.creating.timers import Deadline, Deadlines
+from shapestore.creating.timers import Timer, Timers
 from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
 
@@ -22,20 +22,20 @@ Waiter = asyncio.Future[StoredShape]
 class Waiters:
     """Futures that are answered together, each by its own deadline at the latest."""
 
-    __slots__ = ("_all_gone", "_deadlines", "_loop", "_next", "_timed_out", "_until", "_waiting")
+    __slots__ = ("_all_gone", "_loop", "_next", "_timed_out", "_timers", "_until", "_waiting")
 
     def __init__(
-        self, deadlines: Deadlines, timed_out: Callable[[float], BaseException], all_gone: Callable[[], None]
+        self, deadlines: Timers, timed_out: Callable[[float], BaseException], all_gone: Callable[[], None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._deadlines = deadlines
+        self._timers = deadlines
         self._timed_out = timed_out
         """Makes the error of a caller who has waited so many seconds."""
         self._all_gone = all_gone
         """Called when the last caller has gone without an answer."""
         self._waiting: dict[Waiter, None] = {}
         self._until: list[tuple[float, int, float, Waiter]] = []
-        self._next: Deadline | None = None
+        self._next: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -78,8 +78,8 @@ class Waiters:
 
     def _set_next(self) -> None:
         if self._next is not None:
-            self._deadlines.cancel(self._next)
-        self._next = self._deadlines.at(self._until[0][0], self._time_is_up) if self._until else None
+            self._timers.cancel(self._next)
+        self._next = self._timers.at(self._until[0][0], self._time_is_up) if self._until else None
 
     def _time_is_up(self) -> None:
         self._next = None

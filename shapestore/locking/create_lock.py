@@ -62,7 +62,7 @@ class CreateLock:
     failure: Failure | None
 
 
-class LockSeen(Struct, frozen=True):
+class LockState(Struct, frozen=True):
     """What a look sees of a lock row."""
 
     handle: str
@@ -71,49 +71,49 @@ class LockSeen(Struct, frozen=True):
     failure: Failure | None
 
 
-class Seen(Struct, frozen=True):
+class KeyState(Struct, frozen=True):
     """What one look sees: everything about one key, of one moment."""
 
     stored: str | None
     """The handle of the stored shape."""
-    lock: LockSeen | None
+    lock: LockState | None
     awaited_failure: Failure | None
     """The failure of the attempt that the flight waited for, if it failed, however long ago its row was swept."""
 
 
-class Answer(Struct, frozen=True):
+class Serve(Struct, frozen=True):
     """The shape is there."""
 
 
-class Fail(Struct, frozen=True):
+class Raise(Struct, frozen=True):
     """The attempt failed, and its failure is the answer."""
 
     failure: Failure
 
 
-class Wait(Struct, frozen=True):
+class Follow(Struct, frozen=True):
     """Another store's attempt is under way: look again."""
 
     handle: str
 
 
-class Claim(Struct, frozen=True):
+class Lead(Struct, frozen=True):
     """Try to lead; over that attempt, where one is dead or its failure is out of date."""
 
     over: str | None
 
 
-class Abandon(Struct, frozen=True):
+class ReleaseOwn(Struct, frozen=True):
     """A row of our own store that no flight leads: free it, then look again."""
 
     handle: str
 
 
-Step = Answer | Fail | Wait | Claim | Abandon
+Step = Serve | Raise | Follow | Lead | ReleaseOwn
 
 
-def next_step(
-    seen: Seen, *, me: str, owner_alive: bool, failure_seen_ms: float, awaited: str | None, older: str | None
+def decide(
+    seen: KeyState, *, me: str, owner_alive: bool, failure_seen_ms: float, awaited: str | None, older: str | None
 ) -> Step:
     """What a flight that does not lead does about what it sees.
 
@@ -124,20 +124,20 @@ def next_step(
     lock = seen.lock
     # 1. A shape is an answer, unless it is the very one to be replaced.
     if seen.stored is not None and seen.stored != older:
-        return Answer()
+        return Serve()
     # 2. The attempt waited for has failed: that is the answer, even if its row was swept or claimed over since.
     if seen.awaited_failure is not None:
-        return Fail(seen.awaited_failure)
+        return Raise(seen.awaited_failure)
     if lock is None:
-        return Claim(over=None)
+        return Lead(over=None)
     if lock.state is State.IN_PROGRESS:
         # 3. One key has one flight in a store, and this one does not lead: nobody of ours works under this row.
         if lock.owner == me:
-            return Abandon(lock.handle)
+            return ReleaseOwn(lock.handle)
         # 4. Only death ends another's attempt; that is for the operating system to say.
-        return Wait(lock.handle) if owner_alive else Claim(over=lock.handle)
+        return Follow(lock.handle) if owner_alive else Lead(over=lock.handle)
     assert lock.failure is not None
     # 5. A failure is shared for its window. Nobody sweeps it for a dead owner, and a late sweep holds up nobody.
     if awaited != lock.handle and (not owner_alive or failure_seen_ms > lock.failure.retry_after_ms):
-        return Claim(over=lock.handle)
-    return Fail(lock.failure)
+        return Lead(over=lock.handle)
+    return Raise(lock.failure)

@@ -12,7 +12,7 @@ import os
 import weakref
 
 
-class KernelLock:
+class FileLock:
     """An exclusive lock on the file at ``path``, which is made (for its user only) if it is missing.
 
     A forked child shares the descriptor, and with it the lock, so it closes its copy at once: else a
@@ -41,12 +41,12 @@ class KernelLock:
     def unlock(self) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def leave_sign(self) -> None:
+    def mark_contended(self) -> None:
         """Tell whoever has the lock that it is waited for."""
         os.utime(self._fd)
 
-    def sign(self) -> int:
-        """What is another after each ``leave_sign``, a few milliseconds apart: the time at which the file changed."""
+    def contention_mark(self) -> int:
+        """When the file was last marked as contended: another value after each ``mark_contended``."""
         return os.fstat(self._fd).st_mtime_ns
 
     def is_at_its_path(self) -> bool:
@@ -88,7 +88,7 @@ def is_locked(path: str) -> bool:
         os.close(fd)
 
 
-_open_locks: weakref.WeakSet[KernelLock] = weakref.WeakSet()
+_open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def _close_inherited() -> None:

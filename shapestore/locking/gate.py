@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 
 from shapestore.errors import StoreBusyError
-from shapestore.locking.file_lock import KernelLock
+from shapestore.locking.file_lock import FileLock
 
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.001
@@ -38,7 +38,7 @@ class Gate:
 
     def __init__(self, path: str) -> None:
         self.path = f"{path}-gate"
-        self._lock: KernelLock | None = None
+        self._lock: FileLock | None = None
         self._run_began = self._left_at = 0.0
         self._sign = 0
 
@@ -47,14 +47,14 @@ class Gate:
         """Hold the gate, from a thread that may sleep. Raises StoreBusyError after ``timeout`` seconds."""
         timeout = WAIT_SECONDS if timeout is None else timeout
         deadline = time.monotonic() + timeout
-        while not self._try_enter():
+        while not self._try_acquire():
             time.sleep(self._pause(deadline, timeout))
         try:
             yield
         finally:
-            self.leave()
+            self.release()
 
-    async def enter(self, timeout: float | None = None) -> None:
+    async def acquire(self, timeout: float | None = None) -> None:
         """Take the gate, without blocking the loop. Raises StoreBusyError after ``timeout`` seconds."""
         timeout = WAIT_SECONDS if timeout is None else timeout
         now = time.monotonic()
@@ -65,11 +65,11 @@ class Gate:
                 await asyncio.sleep(_AWAY_SECONDS)
             self._run_began = time.monotonic()
         deadline = now + timeout
-        while not self._try_enter():
+        while not self._try_acquire():
             await asyncio.sleep(self._pause(deadline, timeout))
             self._run_began = time.monotonic()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the gate back."""
         assert self._lock is not None
         self._lock.unlock()
@@ -81,11 +81,11 @@ class Gate:
             self._lock.close()
             self._lock = None
 
-    def _try_enter(self) -> bool:
+    def _try_acquire(self) -> bool:
         if self._lock is None:
-            self._lock = KernelLock(self.path)
+            self._lock = FileLock(self.path)
         if not self._lock.try_lock():
-            self._lock.leave_sign()
+            self._lock.mark_contended()
             return False
         if self._lock.is_at_its_path():
             return True
@@ -94,7 +94,7 @@ class Gate:
 
     def _somebody_waits(self) -> bool:
         """Whether anybody has found the gate locked since this was last asked."""
-        before, self._sign = self._sign, self._lock.sign() if self._lock else 0
+        before, self._sign = self._sign, self._lock.contention_mark() if self._lock else 0
         return self._sign != before
 
     def _pause(self, deadline: float, timeout: float) -> float:

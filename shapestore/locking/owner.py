@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 
-from shapestore.locking.file_lock import KernelLock, is_locked
+from shapestore.locking.file_lock import FileLock, is_locked
 
 
 def owners_folder(path: str) -> str:
@@ -28,7 +28,7 @@ class Owner:
     def __init__(self, folder: str) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self.id = secrets.token_hex(8)
-        self._lock = KernelLock(os.path.join(folder, self.id))
+        self._lock = FileLock(os.path.join(folder, self.id))
         self._lock.lock()
 
     def withdraw(self) -> None:

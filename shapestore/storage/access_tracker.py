@@ -1,4 +1,4 @@
-"""What was read, remembered in memory; housekeeping writes it down now and then, in one statement."""
+"""What was read, remembered in memory; maintenance writes it down now and then, in one statement."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 MAX_REMEMBERED = 100_000
 
 
-class Reads:
+class AccessTracker:
     """The reads of one open store since they were last written down, and those that are going on."""
 
     def __init__(self) -> None:
         self.recent: dict[str, None] = {}
         """Handles in the order of their last reading."""
         self._followers: Counter[str] = Counter()
-        self._going_on: Counter[str] = Counter()
+        self._pinned: Counter[str] = Counter()
 
-    def read(self, handle: str) -> None:
+    def touch(self, handle: str) -> None:
         """A shape was given to a caller, or its rows are."""
         self.recent.pop(handle, None)
         self.recent[handle] = None
@@ -29,21 +29,21 @@ class Reads:
         self._followers[handle] += callers
 
     @contextlib.contextmanager
-    def going_on(self, handle: str) -> Iterator[None]:
+    def pinning(self, handle: str) -> Iterator[None]:
         """While its rows are being read here, a shape is not evicted from here."""
-        self._going_on[handle] += 1
+        self._pinned[handle] += 1
         try:
             yield
         finally:
-            self._going_on[handle] -= 1
-            if not self._going_on[handle]:
-                del self._going_on[handle]
+            self._pinned[handle] -= 1
+            if not self._pinned[handle]:
+                del self._pinned[handle]
 
-    def spared(self) -> list[str]:
+    def pinned(self) -> list[str]:
         """The handles that are being read."""
-        return list(self._going_on)
+        return list(self._pinned)
 
-    def take(self) -> tuple[list[str], dict[str, int]]:
+    def drain(self) -> tuple[list[str], dict[str, int]]:
         """What is to be written down; it is forgotten here."""
         read, followers = list(self.recent)[-MAX_REMEMBERED:], dict(self._followers)
         self.recent.clear()

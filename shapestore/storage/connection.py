@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from shapestore.errors import StorageError
-from shapestore.storage.uncancelled import to_its_end
+from shapestore.storage.uncancelled import uncancelled
 
 Durability = Literal["normal", "full"]
 
@@ -29,7 +29,7 @@ BUSY_TIMEOUT_MS = 5_000
 _JOURNAL_SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 # For the point reads: a thousand shapes that are asked for again and again, anywhere among a million, stay in memory
 # with the upper pages of their indexes (a quarter less time for a hit). A small file takes no more than it is long.
-_LOOK_CACHE_KIB = 16 * 1024
+_POINT_CACHE_KIB = 16 * 1024
 
 
 def check_sqlite_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -39,7 +39,7 @@ def check_sqlite_version(version: tuple[int, ...] = sqlite3.sqlite_version_info)
         raise StorageError(f"SQLite {found} is too old: shapestore needs {needed}; use a newer Python build")
 
 
-def open_look(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
+def open_point_reader(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
     """A read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer.
 
     Who looks from outside may wait, for ``busy_timeout_ms``.
@@ -47,11 +47,11 @@ def open_look(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
     connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=busy_timeout_ms / 1000)
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA trusted_schema = 0")
-    connection.execute(f"PRAGMA cache_size = -{_LOOK_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{_POINT_CACHE_KIB}")
     return connection
 
 
-def open_untouched(path: str) -> sqlite3.Connection:
+def open_immutable(path: str) -> sqlite3.Connection:
     """A connection to what may be nobody's store: looking at it leaves no file beside it that is not there already.
 
     Without a log beside it, all is in the file itself, and SQLite need not make one, nor lock anything, to read it.
@@ -88,11 +88,11 @@ async def _connect(uri: str) -> aiosqlite.Connection:
     connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
     connection._thread.daemon = True  # else one whose close was forgotten would hang the interpreter at its end
     try:
-        return await to_its_end(connection)
+        return await uncancelled(connection)
     except asyncio.CancelledError:
         # Its thread has opened the file all the same, and whoever was cancelled will not close it.
         with contextlib.suppress(sqlite3.Error):
-            await to_its_end(connection.close())
+            await uncancelled(connection.close())
         raise
 
 
@@ -113,5 +113,5 @@ async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
         for pragma in (*pragmas, "trusted_schema = 0"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")
     except BaseException:
-        await to_its_end(connection.close())
+        await uncancelled(connection.close())
         raise

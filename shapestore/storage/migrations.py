@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shapestore.errors import MigrationRequiredError, StorageError
-from shapestore.storage.connection import open_untouched
+from shapestore.storage.connection import open_immutable
 from shapestore.storage.sqlite_errors import damaged, translated
 
 REVISIONS = ("0001",)
@@ -63,7 +63,7 @@ def refuse_foreign(path: str) -> None:
     the store at this moment, is left for the opening to meet: what is refused here is refused for good.
     """
     try:
-        with contextlib.closing(open_untouched(path)) as connection:
+        with contextlib.closing(open_immutable(path)) as connection:
             current_revision(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:

@@ -1,6 +1,6 @@
 """Every hot statement by name: first those that read, then those that write.
 
-Each is proved by its query plan, in tests/test_queries.py, to use an index.
+Each is proved by its query plan, in tests/storage/test_queries.py, to use an index.
 Many at once go through ``json_each``: one statement for a whole batch, and one step of SQLite's, for which Python's
 lock is let go of. A statement for each would ask for that lock again as often, from an event loop that is busy.
 """

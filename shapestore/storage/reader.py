@@ -15,11 +15,11 @@ import aiosqlite
 import msgspec
 
 from shapestore.errors import ShapeGoneError, StoreClosedError
-from shapestore.locking.create_lock import CreateLock, Failure, LockSeen, Seen, State
+from shapestore.locking.create_lock import CreateLock, Failure, KeyState, LockState, State
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape, at, from_row
 from shapestore.storage import queries
-from shapestore.storage.connection import abandon, open_look, open_reader
+from shapestore.storage.connection import abandon, open_point_reader, open_reader
 from shapestore.storage.row_codec import decode_row
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
 
@@ -38,7 +38,7 @@ class Reader:
 
     @classmethod
     async def open(cls, path: str) -> Reader:
-        point = open_look(path)
+        point = open_point_reader(path)
         try:
             return cls(path, point, await open_reader(path))
         except BaseException:
@@ -85,7 +85,7 @@ class Reader:
             ((count,),) = rows
             return int(count)
 
-    def look(self, shape: Shape, awaited: str | None) -> tuple[Seen, StoredShape | None] | None:
+    def look(self, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
 
         None if the file was busy: look again.
@@ -97,10 +97,10 @@ class Reader:
             return None
         try:
             stored = None if row[0] is None else from_row(row[0], shape, row[1], row[2])
-            lock = None if row[3] is None else LockSeen(row[3], State(row[4]), row[5], _failure(*row[6:9]))
+            lock = None if row[3] is None else LockState(row[3], State(row[4]), row[5], _failure(*row[6:9]))
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
-        return Seen(row[0], lock, _failure(*row[9:12])), stored
+        return KeyState(row[0], lock, _failure(*row[9:12])), stored
 
     @contextlib.contextmanager
     def one_moment(self, looks: int) -> Iterator[None]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def to_its_end(work: Awaitable[T]) -> T:
+async def uncancelled(work: Awaitable[T]) -> T:
     """Await ``work``. Whoever is cancelled meanwhile, however often, is so when it has ended, and not before."""
     task = asyncio.ensure_future(work)
     cancelled = False

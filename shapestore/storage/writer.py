@@ -169,12 +169,12 @@ class Writer:
 
     @contextlib.asynccontextmanager
     async def _gate_held(self) -> AsyncIterator[None]:
-        await self._gate.enter()
+        await self._gate.acquire()
         try:
             self.check_file()
             yield
         finally:
-            self._gate.leave()
+            self._gate.release()
 
     def check_file(self) -> None:
         """Raise StorageError unless the path still names the file that is open: SQLite itself would not notice."""

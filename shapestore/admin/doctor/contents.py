@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
-from shapestore.admin.inspector import Onlooker
+from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import LockRecord
 from shapestore.admin.vacuum import ORPHANS
 from shapestore.errors import InvalidShapeError
@@ -25,7 +25,7 @@ _MOST_NAMED = 5
 
 
 def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterator[Finding]:
-    seen = Onlooker(real, connection)
+    seen = Inspector(real, connection)
     with seen.one_moment():
         found = [*_shapes(seen), *_row_counts(seen, quick), *_total(seen), *_orphans(seen)]
         discarded = seen.number("SELECT count(*) FROM discarded")
@@ -37,7 +37,7 @@ def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterat
 # --- shapes and their rows
 
 
-def _shapes(seen: Onlooker) -> Iterator[Finding]:
+def _shapes(seen: Inspector) -> Iterator[Finding]:
     """The key of a shape is its canonical text, and `invalidate` finds it by its table."""
     wrong = []
     for handle, comparable, table in seen.read("SELECT handle, comparable, table_name FROM shapes ORDER BY handle"):
@@ -57,7 +57,7 @@ def _shapes(seen: Onlooker) -> Iterator[Finding]:
         )
 
 
-def _row_counts(seen: Onlooker, quick: bool) -> Iterator[Finding]:
+def _row_counts(seen: Inspector, quick: bool) -> Iterator[Finding]:
     """A shape has the rows 1 to row_count, each a JSON object."""
     counted = "(SELECT max(position) FROM shape_rows WHERE shape_rows.handle = shapes.handle)"
     if not quick:
@@ -81,7 +81,7 @@ def _row_counts(seen: Onlooker, quick: bool) -> Iterator[Finding]:
         )
 
 
-def _total(seen: Onlooker) -> Iterator[Finding]:
+def _total(seen: Inspector) -> Iterator[Finding]:
     ((total, stored),) = seen.read(
         "SELECT (SELECT value FROM totals WHERE name = 'shapes'), (SELECT count(*) FROM shapes)"
     )
@@ -95,7 +95,7 @@ def _total(seen: Onlooker) -> Iterator[Finding]:
         )
 
 
-def _orphans(seen: Onlooker) -> Iterator[Finding]:
+def _orphans(seen: Inspector) -> Iterator[Finding]:
     orphans = [handle for (handle,) in seen.read(ORPHANS)]
     if orphans:
         yield Finding(
@@ -109,7 +109,7 @@ def _orphans(seen: Onlooker) -> Iterator[Finding]:
 # --- owners, and what they leave
 
 
-def _owners(seen: Onlooker, discarded: int) -> Iterator[Finding]:
+def _owners(seen: Inspector, discarded: int) -> Iterator[Finding]:
     owners = seen.owners()
     dead = [owner for owner in owners if not owner.alive]
     files = _dead_files(seen.path) - {owner.owner for owner in dead}
@@ -151,7 +151,7 @@ def _dead_files(real: str) -> set[str]:
     return {name for name in found if os.path.lexists(os.path.join(folder, name))}
 
 
-def _locks(seen: Onlooker) -> Iterator[Finding]:
+def _locks(seen: Inspector) -> Iterator[Finding]:
     now = time.time()
     locks = seen.locks()
     stale = [lock for lock in locks if not lock.owner.alive or _is_late(lock, now)]

@@ -54,7 +54,7 @@ _REMEDIES = {
 }
 
 
-class Word(NamedTuple):
+class Token(NamedTuple):
     """One word. ``kind`` is a keyword or sign in its one spelling, else what kind of word it is."""
 
     kind: str
@@ -63,9 +63,9 @@ class Word(NamedTuple):
     start: int
 
 
-def words_of(text: str) -> list[Word]:
+def tokenize(text: str) -> list[Token]:
     """All words of ``text`` and an ``END``. Raises InvalidShapeError at the first character that begins none."""
-    words: list[Word] = []
+    words: list[Token] = []
     place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches anywhere, if only nothing
     while place < len(text):
         match = _WORD.match(text, place)
@@ -73,7 +73,7 @@ def words_of(text: str) -> list[Word]:
             refuse(text, place, _remedy(text, place))
         words.append(_word(match))
         place = _SPACE.match(text, match.end()).end()  # type: ignore[union-attr]
-    words.append(Word(END, "", len(text)))
+    words.append(Token(END, "", len(text)))
     return words
 
 
@@ -94,29 +94,29 @@ def refuse(text: str, place: int, why: str) -> NoReturn:
     raise InvalidShapeError(f"where, at character {place + 1}: {why} (near {near!r})")
 
 
-def _word(match: re.Match[str]) -> Word:
+def _word(match: re.Match[str]) -> Token:
     text, start = match.group(), match.start()
     match match.lastgroup:
         case "string":
-            return Word(STRING, unquoted(text), start)
+            return Token(STRING, unquoted(text), start)
         case "quoted":
-            return Word(NAME, unquoted(text), start)
+            return Token(NAME, unquoted(text), start)
         case "number":
-            return Word(NUMBER, text, start)
+            return Token(NUMBER, text, start)
         case "parameter":
-            return Word(PARAMETER, text[1:], start)
+            return Token(PARAMETER, text[1:], start)
         case "bare" | "call":
             return _bare(match, text, start)
-    return Word(_SPELLINGS.get(text, text), text, start)
+    return Token(_SPELLINGS.get(text, text), text, start)
 
 
-def _bare(match: re.Match[str], text: str, start: int) -> Word:
+def _bare(match: re.Match[str], text: str, start: int) -> Token:
     keyword = text.upper() if text.isascii() else text
     if keyword in KEYWORDS:
-        return Word(keyword, text, start)
+        return Token(keyword, text, start)
     if keyword in RESERVED:
         refuse(match.string, start, f"{keyword} is not supported; a column of this name is written {quoted(text)}")
-    return Word(NAME if match["call"] is None else FUNCTION, text, start)
+    return Token(NAME if match["call"] is None else FUNCTION, text, start)
 
 
 def _remedy(text: str, place: int) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, NoReturn
 
-from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Word, quoted, refuse, words_of
+from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Token, quoted, refuse, tokenize
 
 MAX_DEPTH = 32
 """Parentheses, calls and NOTs inside one another. Far below what would exhaust Python's stack."""
@@ -67,13 +67,13 @@ class Part(NamedTuple):
 
 
 class Parser:
-    """Reads one where. ``parameters`` and ``columns`` gather the names met on the way."""
+    """AccessTracker one where. ``parameters`` and ``columns`` gather the names met on the way."""
 
     def __init__(self, text: str) -> None:
         self.parameters: set[str] = set()
         self.columns: set[str] = set()
         self._text = text
-        self._words = iter(words_of(text))
+        self._words = iter(tokenize(text))
         self._next = next(self._words)
         self._depth = 0
 
@@ -239,7 +239,7 @@ class Parser:
         self._depth -= 1
         return part
 
-    def _call(self, name: Word) -> Part:
+    def _call(self, name: Token) -> Part:
         function = name.text.lower()
         if function not in FUNCTIONS:
             refuse(self._text, name.start, f"there is no function {name.text!r}; there are {', '.join(FUNCTIONS)}")

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from shapestore.errors import InvalidShapeError
-from shapestore.shape.where.lexer import NAME, PARAMETER, STRING, refuse, words_of
+from shapestore.shape.where.lexer import NAME, PARAMETER, STRING, refuse, tokenize
 from shapestore.shape.where.parser import Parser
 
 MAX_LENGTH = 32_768
@@ -73,7 +73,7 @@ def render_where(
     """
     respelled = {NAME: identifier, STRING: string, PARAMETER: parameter}
     text = parse_where(canonical).canonical
-    words = words_of(text)
+    words = tokenize(text)
     pieces: list[str] = []
     for word, following in pairwise(words):
         written = text[word.start : following.start]

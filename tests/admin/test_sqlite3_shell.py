@@ -1,0 +1,110 @@
+"""The file in the real sqlite3 shell: its tables read well, and the README's queries answer an operator's questions."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from example_store import example_store
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def version() -> tuple[int, ...]:
+    if shutil.which("sqlite3") is None:
+        return ()
+    told = subprocess.run(["sqlite3", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, told.split()[0].split(".")))
+
+
+pytestmark = pytest.mark.skipif(version() < (3, 38), reason="there is no program sqlite3 that knows the operator ->>")
+
+
+@pytest.fixture
+def example(empty_store: Path, tmp_path: Path) -> Iterator[Path]:
+    with example_store(empty_store, str(tmp_path / "shapes.db")):
+        yield tmp_path / "shapes.db"
+
+
+def sqlite3(path: Path, *commands: str) -> str:
+    ran = subprocess.run(
+        ["sqlite3", "-readonly", "-list", "-header", str(path), *commands], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+def questions() -> list[str]:
+    """The SQL of the README's section on the shell, one block a question."""
+    found = re.search(r"^## In the sqlite3 shell\n(.*?)(?=^## |\Z)", README.read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```sql\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE) if found else []
+
+
+def test_the_tables_tell_what_is_in_them(example: Path) -> None:
+    assert set(sqlite3(example, ".tables").split()) == {
+        "alembic_version",
+        *("shapes", "shape_rows", "create_locks", "owners", "creations", "discarded", "totals"),
+        *("shapes_in_words", "create_locks_in_words", "owners_in_words", "creations_in_words", "left_behind"),
+    }
+
+
+@pytest.mark.skipif(not questions(), reason="the README has no section on the shell")
+def test_the_five_questions_of_the_readme_are_answered(example: Path) -> None:
+    being_created, failed, biggest, saved, left = (sqlite3(example, sql) for sql in questions())
+    assert re.search(r'^being created for \d+ days\|Invoice\|"Total" > 5\|{}\|2\|process 42 ', being_created, re.M)
+    assert re.search(r"^failed \d+ days ago: OSError: gone\|MediaType\|", being_created, re.M)
+    assert re.search(r"^\d+ days ago\|MediaType\|.*\|OSError: gone\|2$", failed, re.M)
+    assert [line.split("|")[:2] for line in biggest.splitlines()[1:3]] == [["3", "Track"], ["2", "Note"]]
+    assert re.search(r"^\d+ days\|Note\|", biggest, re.M)
+    assert saved.splitlines() == [
+        "table|creations|queries_saved|largest_herd",
+        "Track|1|999|999",
+        "Genre|1|3|3",
+        "Note|1|0|0",
+    ]
+    assert left == ""
+
+
+def test_what_is_left_behind_is_told_apart(example: Path) -> None:
+    subprocess.run(
+        [
+            "sqlite3",
+            str(example),
+            "INSERT INTO discarded VALUES ('h1'); INSERT INTO shape_rows VALUES ('h1', 1, '{}'), ('h2', 1, '{}'),"
+            " ('h2', 2, '{}'), ('h3', 1, '{}'); DELETE FROM owners WHERE owner = 'dead'",
+        ],
+        check=True,
+    )
+    assert sqlite3(example, "SELECT * FROM left_behind ORDER BY handle").splitlines() == [
+        "what|handle",
+        f"a lock of a store that is gone|{'e6' * 16}",
+        "rows of a shape that was dropped, about to be deleted|h1",
+        "rows that belong to no shape|h2",
+        "rows that belong to no shape|h3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "119 min"), (7_200, "2 h"), (172_800, "2 days"), (-60, "0 s")],
+)
+def test_ages_are_told_in_the_unit_that_fits(example: Path, seconds: int, age: str) -> None:
+    before, told, after = "", "", "later"
+    while before != after:  # the clock went on between the statements
+        before, told, after = subprocess.run(
+            [
+                "sqlite3",
+                str(example),
+                "SELECT unixepoch('now');"
+                f" UPDATE owners SET opened_at_ms = (unixepoch('now') - {seconds}) * 1000;"
+                " SELECT DISTINCT age FROM owners_in_words; SELECT unixepoch('now')",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+    assert told == age

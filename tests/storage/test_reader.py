@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspections import eventually
+from recovering_file import recovering
+
+from shapestore import (
+    CorruptStoreError,
+    CreateFailedError,
+    Shape,
+    ShapeGoneError,
+    ShapeStore,
+    StoreBusyError,
+    StoreClosedError,
+    StoredShape,
+)
+from shapestore.admin.inspector import open_inspector
+from shapestore.locking.create_lock import KeyState, LockState, State
+from shapestore.storage.reader import Reader
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+ALBUMS = Shape("albums")
+
+
+def edit(path: str, statement: str, *parameters: Any) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, parameters)
+
+
+def add_shape(path: str, handle: str, table: str = "albums", rows: int = 3, said: int | None = None) -> None:
+    """Put a shape into the file by hand, with so many rows; ``said`` is the number that its row says."""
+    edit(
+        path,
+        "INSERT INTO shapes VALUES (?, ?, ?, ?, 1500, 1500, 1)",
+        *(handle, Shape(table).comparable, table, rows if said is None else said),
+    )
+    for position in range(1, rows + 1):
+        edit(path, "INSERT INTO shape_rows VALUES (?, ?, ?)", handle, position, f'{{"n":{position}}}')
+
+
+@pytest.fixture
+async def reader(empty_path: str) -> AsyncIterator[Reader]:
+    with contextlib.closing(sqlite3.connect(empty_path)) as connection:  # so that the log is there
+        connection.execute("SELECT * FROM shapes").fetchall()
+        reader = await Reader.open(empty_path)
+        yield reader
+        await reader.close()
+
+
+# --- a look
+
+
+async def test_a_look_at_an_unknown_key_sees_nothing(reader: Reader) -> None:
+    assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
+
+
+async def test_a_look_sees_shape_and_lock_row_of_the_one_key(empty_path: str, reader: Reader) -> None:
+    add_shape(empty_path, "h1")
+    add_shape(empty_path, "h2", table="tracks")
+    edit(
+        empty_path,
+        "INSERT INTO create_locks VALUES (?, 'albums', 'in_progress', 'o1', 'h3', 0, NULL, NULL, NULL, NULL)",
+        ALBUMS.comparable,
+    )
+    looked = reader.look(ALBUMS, None)
+    assert looked is not None
+    seen, stored = looked
+    assert seen == KeyState("h1", LockState("h3", State.IN_PROGRESS, "o1", None), None)
+    assert stored is not None
+    assert (stored.handle, stored.shape, stored.row_count) == ("h1", ALBUMS, 3)
+    assert stored.created_at.isoformat() == "1970-01-01T00:00:01.500000+00:00"
+
+
+async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_path: str, reader: Reader) -> None:
+    for handle, outcome, error in [("h1", "failed", "E"), ("h2", "created", None), ("h3", "died", None)]:
+        edit(
+            empty_path,
+            "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,"
+            " finished_at_ms) VALUES (?, '', ?, ?, 'm', 5, 0)",
+            *(handle, outcome, error),
+        )
+    failures = []
+    for awaited in ("h1", "h2", "h3", "h4", None):
+        looked = reader.look(ALBUMS, awaited)
+        assert looked is not None
+        failures.append(looked[0].awaited_failure)
+    assert failures[0] is not None
+    assert (failures[0].error_type, failures[0].message, failures[0].retry_after_ms) == ("E", "m", 5)
+    assert failures[1:] == [None] * 4
+
+
+# --- a file that is busy for a moment
+
+
+async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(empty_path: str, reader: Reader) -> None:
+    with reader.one_moment(2):
+        assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
+        add_shape(empty_path, "h1")
+        assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
+    look = reader.look(ALBUMS, None)
+    assert look is not None
+    assert look[0].stored == "h1"
+
+
+async def test_a_look_at_a_busy_file_is_no_error_but_a_reason_to_look_again(empty_path: str, reader: Reader) -> None:
+    add_shape(empty_path, "h1")
+    with recovering(empty_path) as recovery:
+        assert reader.look(ALBUMS, None) is None
+        with pytest.raises(StoreBusyError):
+            reader.stored_count()
+        recovery.end()
+    looked = reader.look(ALBUMS, None)
+    assert looked is not None
+    assert looked[0].stored == "h1"
+
+
+async def test_who_asks_for_what_is_stored_waits_for_a_busy_file(path: str) -> None:
+    """A shape that is there is never said to be missing, and no creator is asked for."""
+    async with ShapeStore(path) as store:
+        stored = await store.get_or_create(ALBUMS, lambda _: [{"n": 1}])
+        with recovering(path) as recovery:
+            asking = [
+                asyncio.create_task(asked)
+                for asked in (
+                    store.get(ALBUMS),
+                    store.get_by_handle(stored.handle),
+                    store.get_or_create(ALBUMS),
+                    store.count(),
+                )
+            ]
+            await asyncio.sleep(0.01)
+            assert not any(task.done() for task in asking)
+            recovery.end()
+        assert await asyncio.gather(*asking) == [stored, stored, stored, 1]
+        assert store.stats.leaders == 1
+
+
+async def test_a_refresh_of_what_is_stored_builds_anew_though_the_file_was_busy(path: str) -> None:
+    async with ShapeStore(path, create=lambda _: [{"n": 1}]) as store:
+        stored = await store.get_or_create(ALBUMS)
+        with recovering(path) as recovery:
+            refreshing = asyncio.create_task(store.refresh(ALBUMS))
+            await asyncio.sleep(0.01)
+            assert not refreshing.done()
+            recovery.end()
+        assert (await refreshing).handle != stored.handle
+
+
+async def test_a_follower_goes_on_looking_while_the_file_is_busy(empty_path: str) -> None:
+    go = asyncio.Event()
+
+    async def create(_: Shape) -> list[dict[str, Any]]:
+        await go.wait()
+        return [{"n": 1}]
+
+    async with ShapeStore(empty_path, create=create) as leader, ShapeStore(empty_path, create=create) as follower:
+        leading = asyncio.create_task(leader.get_or_create(ALBUMS))
+        await eventually(lambda: leader.stats.leaders)
+        following = asyncio.create_task(follower.get_or_create(ALBUMS))
+        await eventually(lambda: follower.stats.polls)
+        with recovering(empty_path) as recovery:
+            polls = follower.stats.polls
+            await eventually(lambda: follower.stats.polls > polls + 3)
+            recovery.end()
+        go.set()
+        assert await following == await leading
+        assert follower.stats.leaders == 0
+
+
+# --- rows
+
+
+@pytest.fixture
+async def store(empty_path: str) -> AsyncIterator[ShapeStore]:
+    async with ShapeStore(empty_path) as store:
+        yield store
+
+
+async def read_on(reading: AsyncIterator[dict[str, Any]], found: list[int]) -> None:
+    async for row in reading:
+        found.append(row["n"])  # noqa: PERF401 - what was found before it raises counts too
+
+
+async def numbers(count: int, store: ShapeStore) -> StoredShape:
+    return await store.get_or_create(Shape(f"numbers to {count}"), lambda _: [{"n": n} for n in range(1, count + 1)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
+async def test_rows_come_in_order_from_behind_a_position(store: ShapeStore, count: int) -> None:
+    stored = await numbers(count, store)
+    for batch_size in (1, 2, 10, 1000, 10**30):
+        for after in (*range(28), 10**30):
+            found = [row["n"] async for row in store.rows(stored.handle, after=after, batch_size=batch_size)]
+            assert found == list(range(1, count + 1))[min(after, count) :], (after, batch_size)
+
+
+async def test_after_is_a_position_and_a_batch_has_one_row_at_least(store: ShapeStore) -> None:
+    stored = await numbers(1, store)
+    wrong: list[Any] = [-1, 1.0, True, None, "1"]
+    for after in wrong:
+        with pytest.raises(ValueError, match="after is the position of the last row seen"):
+            await anext(store.rows(stored.handle, after=after))
+    for batch_size in (0, *wrong):
+        with pytest.raises(ValueError, match="batch_size is an int >= 1"):
+            await anext(store.rows(stored.handle, batch_size=batch_size))
+
+
+async def test_rows_of_an_unknown_handle_are_gone(store: ShapeStore) -> None:
+    with pytest.raises(ShapeGoneError, match="'h1'") as caught:
+        await anext(store.rows("h1"))
+    assert caught.value.handle == "h1"
+
+
+@pytest.mark.parametrize("how", ["deleted", "invalidated", "refreshed"])
+@pytest.mark.parametrize("read", [1, 3, 4])
+async def test_a_shape_that_goes_while_it_is_read_is_said_to_be_gone(store: ShapeStore, how: str, read: int) -> None:
+    """Whether its rows are deleted already, or not yet, no reader is given a part for the whole."""
+    stored = await numbers(10, store)
+    reading = store.rows(stored.handle, batch_size=3)
+    found = [(await anext(reading))["n"] for _ in range(read)]
+    match how:
+        case "deleted":
+            assert await store.delete(stored.handle)
+        case "invalidated":
+            assert await store.invalidate(stored.shape.table) == 1
+        case _:
+            await store.refresh(stored.shape, lambda _: [{"n": 0}])
+    with pytest.raises(ShapeGoneError, match=stored.handle):
+        await read_on(reading, found)
+    assert found == list(range(1, len(found) + 1))
+    assert len(found) in (3, 6)  # whole batches
+
+
+async def test_a_shape_that_goes_after_its_last_batch_was_read_was_read_whole(store: ShapeStore) -> None:
+    stored = await numbers(10, store)
+    reading = store.rows(stored.handle)
+    first = await anext(reading)
+    assert await store.delete(stored.handle)
+    assert [first["n"]] + [row["n"] async for row in reading] == list(range(1, 11))
+
+
+async def test_a_shape_whose_rows_somebody_removed_is_not_given_short(empty_path: str, store: ShapeStore) -> None:
+    stored = await numbers(10, store)
+    edit(empty_path, "DELETE FROM shape_rows WHERE position = 7")
+    found: list[int] = []
+    with pytest.raises(CorruptStoreError, match="lacks rows"):
+        await read_on(store.rows(stored.handle, batch_size=3), found)
+    assert found == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_consumer_that_stops_early_leaves_no_transaction_open(empty_path: str, store: ShapeStore) -> None:
+    """Else its snapshot would keep the log from being cut."""
+    stored = await numbers(100, store)
+    readers = [store.rows(stored.handle, batch_size=10) for _ in range(5)]
+    for reading in readers:
+        await anext(reading)
+    with contextlib.closing(sqlite3.connect(empty_path)) as connection:
+        [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert busy == 0
+    for reading in readers:
+        await reading.aclose()  # type: ignore[attr-defined]
+
+
+async def test_many_may_read_the_same_rows_at_once_each_at_its_own_pace(store: ShapeStore) -> None:
+    stored = await numbers(200, store)
+
+    async def read(batch_size: int) -> list[int]:
+        found = []
+        async for row in store.rows(stored.handle, batch_size=batch_size):
+            found.append(row["n"])
+            await asyncio.sleep(0)
+        return found
+
+    assert await asyncio.gather(*map(read, range(1, 40))) == [list(range(1, 201))] * 39
+
+
+async def test_a_store_closed_while_rows_are_read_says_so(empty_path: str) -> None:
+    store = ShapeStore(empty_path)
+    await store.open()
+    stored = await numbers(10, store)
+    reading = store.rows(stored.handle, batch_size=3)
+    assert (await anext(reading))["n"] == 1
+    await store.close()
+    with pytest.raises(StoreClosedError):
+        async for _ in reading:
+            pass
+
+
+# --- shapes, page by page
+
+
+async def test_all_shapes_are_listed_however_many_pages_they_take(empty_path: str, store: ShapeStore) -> None:
+    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO shapes VALUES (?, ?, ?, 0, 0, 0, 1)",
+            [
+                (f"{n:032x}", Shape(table, where="id = :id", params={"id": n}).comparable, table)
+                for n in range(2_500)
+                for table in ["even" if n % 2 == 0 else "odd"]
+            ],
+        )
+    assert await store.count() == 2_500
+    listed = [stored async for stored in store.shapes()]
+    assert sorted(int(stored.handle, 16) for stored in listed) == list(range(2_500))
+    assert all(stored.shape.params["id"] == int(stored.handle, 16) for stored in listed)
+    odd = [stored async for stored in store.shapes(table="odd")]
+    assert sorted(int(stored.handle, 16) for stored in odd) == list(range(1, 2_500, 2))
+    assert {stored.shape.table for stored in odd} == {"odd"}
+    assert [stored async for stored in store.shapes(table="none")] == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1_000, 1_001, 2_000])
+async def test_pages_that_are_full_or_empty_end_the_listing_all_the_same(
+    empty_path: str, store: ShapeStore, count: int
+) -> None:
+    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO shapes VALUES (?, ?, 't', 0, 0, 0, 1)",
+            [(f"{n:032x}", Shape("t", columns=[f"c{n}"]).comparable) for n in range(count)],
+        )
+    assert len([stored async for stored in store.shapes()]) == count
+    assert len([stored async for stored in store.shapes(table="t")]) == count
+
+
+async def test_shapes_dropped_while_they_are_listed_disturb_nothing(empty_path: str, store: ShapeStore) -> None:
+    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO shapes VALUES (?, ?, 't', 0, 0, 0, 1)",
+            [(f"{n:032x}", Shape("t", columns=[f"c{n}"]).comparable) for n in range(2_100)],
+        )
+    listed = []
+    async for stored in store.shapes():
+        listed.append(int(stored.handle, 16))
+        if len(listed) == 500:
+            edit(empty_path, "DELETE FROM shapes WHERE handle BETWEEN ? AND ?", f"{900:032x}", f"{1_499:032x}")
+    assert listed == [*range(1_000), *range(1_500, 2_100)]
+
+
+async def test_a_handle_and_a_table_are_texts(store: ShapeStore) -> None:
+    """What is none is refused before it reaches the writer."""
+    wrong: list[Any] = [1, 2**70, None, b"h", ["h"], object(), "\ud800"]
+    for name in wrong:
+        error = ValueError if isinstance(name, str) else TypeError
+        for ask in (store.get_by_handle, store.delete, store.invalidate):
+            with pytest.raises(error):
+                await ask(name)
+        with pytest.raises(error):
+            await anext(store.rows(name))
+        if name is not None:
+            with pytest.raises(error):
+                await anext(store.shapes(table=name))
+    assert store.stats.commands == 0
+    assert await store.invalidate("t") == 0
+    assert await store.delete("h") is False
+
+
+# --- a file that was tampered with
+
+
+async def test_a_dropped_table_is_a_corrupt_store(empty_path: str, store: ShapeStore) -> None:
+    stored = await numbers(10, store)
+    for table in ("shape_rows", "create_locks", "shapes", "totals"):
+        edit(empty_path, f"DROP TABLE {table}")
+    for reading in (store.get(ALBUMS), store.get_by_handle(stored.handle), store.count(), store.locks()):
+        with pytest.raises(CorruptStoreError, match=r"shapes\.db' is no sound database \(no such table"):
+            await reading
+    with pytest.raises(CorruptStoreError):
+        await anext(store.rows(stored.handle))
+    with pytest.raises(CorruptStoreError):
+        await anext(store.shapes())
+    with pytest.raises(CorruptStoreError):
+        await store.get_or_create(ALBUMS, lambda _: [])
+    with pytest.raises(CorruptStoreError):
+        await store.delete(stored.handle)
+
+
+def damage(path: str) -> None:
+    """Overwrite the second half of the file, in which there are rows and nothing else."""
+    content = Path(path).read_bytes()
+    half = len(content) // 2
+    Path(path).write_bytes(content[:half] + b"\xa5" * (len(content) - half))
+
+
+async def test_a_damaged_page_is_a_corrupt_store(empty_path: str) -> None:
+    async with ShapeStore(empty_path) as store:
+        stored = await numbers(20_000, store)
+    damage(empty_path)
+    async with ShapeStore(empty_path) as store:
+        assert await store.get(stored.shape) == stored
+        with pytest.raises(CorruptStoreError, match="is no sound database"):
+            await read_on(store.rows(stored.handle), [])
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"v":1,"table":"albums"}', ALBUMS.comparable.replace('"v":1', '"v":2')])
+async def test_a_key_that_is_none_is_a_corrupt_store(empty_path: str, text: str) -> None:
+    async with ShapeStore(empty_path) as store:
+        stored = await numbers(1, store)
+        edit(empty_path, "UPDATE shapes SET comparable = ?", text)
+        damage_is_told = partial(pytest.raises, CorruptStoreError, match=r"shapes\.db' is no sound database")
+        with damage_is_told():
+            await store.get_by_handle(stored.handle)
+        with damage_is_told():
+            [_ async for _ in store.shapes()]
+        with damage_is_told():
+            await store.explain(ALBUMS)
+        with damage_is_told(), open_inspector(empty_path) as seen:
+            seen.explain(ALBUMS)
+
+
+async def test_a_failed_look_is_told_to_those_who_wait(empty_path: str) -> None:
+    go = asyncio.Event()
+
+    async def create(_: Shape) -> list[dict[str, Any]]:
+        await go.wait()
+        return []
+
+    async with ShapeStore(empty_path, create=create) as leader, ShapeStore(empty_path, create=create) as follower:
+        leading = asyncio.create_task(leader.get_or_create(ALBUMS))
+        await eventually(lambda: leader.stats.leaders)
+        following = asyncio.create_task(follower.get_or_create(ALBUMS))
+        await eventually(lambda: follower.stats.polls)
+        edit(empty_path, "ALTER TABLE create_locks RENAME TO hidden")
+        with pytest.raises(CorruptStoreError):
+            await following
+        edit(empty_path, "ALTER TABLE hidden RENAME TO create_locks")
+        go.set()
+        with contextlib.suppress(CreateFailedError, CorruptStoreError):
+            await leading

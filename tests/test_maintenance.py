@@ -1,0 +1,71 @@
+"""What is done now and then: nothing of it is kept waiting by another, and nothing that is due is forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from inspections import eventually, lost_rows
+
+from shapestore import CreateFailedError, Shape, ShapeStore, maintenance
+from shapestore.storage import writer
+from shapestore.storage.commands import DeleteDiscarded
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+LARGE = Shape("large")
+
+
+async def create(shape: Shape) -> AsyncIterator[dict[str, Any]]:
+    for number in range(5_000 if shape == LARGE else 1):
+        yield {"number": number, "text": "x" * 1_000}
+
+
+async def fail(shape: Shape) -> list[dict[str, Any]]:
+    raise ValueError("as it was meant to")
+
+
+async def test_a_long_deletion_keeps_neither_a_sweep_nor_an_eviction_waiting(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1)
+    async with ShapeStore(empty_path, create=create, max_shapes=1, failure_grace=0) as store:
+        await store.delete((await store.get_or_create(LARGE)).handle)
+        await eventually(lambda: 0 < lost_rows(empty_path) < 5_000)
+        with pytest.raises(CreateFailedError):
+            await store.get_or_create(Shape("failing"), fail)
+        await store.get_or_create(Shape("a"))
+        await store.get_or_create(Shape("b"))
+        await eventually(lambda: store.stats.evicted == 1)
+        assert await store.locks() == []
+        assert lost_rows(empty_path) > 1_000
+
+
+async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 3_600)
+    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1_000)
+    async with ShapeStore(empty_path, create=create) as store:
+        await store.delete((await store.get_or_create(LARGE)).handle)
+    assert lost_rows(empty_path) == 5_000
+    async with ShapeStore(empty_path):
+        await eventually(lambda: lost_rows(empty_path) == 0)
+
+
+async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_though_nothing_is_written(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.01)
+    async with ShapeStore(empty_path, create=create) as store:
+        with closing(sqlite3.connect(empty_path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM shapes").fetchall()
+            await store.get_or_create(LARGE)
+            commands = store.stats.commands
+            await eventually(lambda: store.stats.commands > commands + 2)
+            assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
+        await eventually(lambda: store.stats.wal_bytes == 0)
