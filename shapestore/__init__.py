@@ -1,9 +1,52 @@
-"""shapestore: a SQLite-only store of shapes, each created once however many ask for it."""
+"""shapestore keeps the results of slow queries in one SQLite file, and runs each query once for all who ask.
+
+>>> async with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+...     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": 1}))
+...     rows = [row async for row in store.rows(stored.handle)]
+
+Glossary. The code, its messages and its documentation use these words, and no others, for these things:
+
+shape             a subset of a table: table, where, params, columns (class Shape)
+comparable        a shape's identity: its whole canonical text, the key of every table
+snapshot          the rows of a shape as its creator gave them
+handle            the random name of one snapshot, never used twice
+creator           the callable that makes a shape's rows; the source is where it reads them
+attempt           one try at a shape: claim, create, then publish or fail
+claim             to insert the lock row that makes an attempt the only one
+leader            the store whose attempt holds the lock row; the other callers are followers
+coalesce          to serve many callers of one key by one attempt (singleflight)
+flight            the wait of all callers in one process for one key
+fencing token     an attempt's handle, as written in its lock row: an outcome without it is void
+publish, fail     an attempt's two outcomes; superseded: its fencing token no longer holds
+take over         to claim over an attempt whose owner is proved dead, or over an expired failure
+abandon           to give an attempt up because its store closes
+failure TTL       how long a failure answers further callers (negative caching; the option failure_grace)
+owner             one open store, known by a file that it keeps locked
+gate              the write lock between processes
+slot              one of the max_creating creators that may run at once
+poll              a follower's read of the lock row of another process's attempt
+in flight         created or waited for now
+pinned            being read, and so not evicted
+pending deletion  rows that no reader can reach, and that maintenance will delete
+evict             to drop the shapes that were read least recently, to keep a limit
+refresh           to create a shape again while the old one is served
+invalidate        to drop all shapes of a table because its data has changed
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+try:
+    import fcntl as _fcntl  # noqa: F401 - only to say clearly what its absence means
+except ImportError:
+    raise ImportError(
+        "shapestore runs on Linux and macOS only: it proves that a process is alive by a kernel lock of fcntl, which "
+        "this system does not have. On Windows, use it inside WSL.",
+        name=__name__,
+    ) from None
+
+from shapestore.creating.creator_run import Creator
 from shapestore.errors import (
     CorruptStoreError,
     CreateFailedError,
@@ -21,12 +64,13 @@ from shapestore.errors import (
     SupersededError,
     WaitTimeoutError,
 )
+from shapestore.events import Event
 from shapestore.locking.create_lock import CreateLock, Failure
 from shapestore.shape.explain import Difference, Explanation
-from shapestore.shape.shape import Shape
+from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
-from shapestore.telemetry import Stats
+from shapestore.telemetry import OnEvent, Stats
 
 if TYPE_CHECKING:
     from shapestore.source.sql_source import SQLSource
@@ -35,7 +79,9 @@ __all__ = [
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",
+    "Creator",
     "Difference",
+    "Event",
     "Explanation",
     "Failure",
     "ForkedStoreError",
@@ -43,8 +89,10 @@ __all__ = [
     "InvalidRowError",
     "InvalidShapeError",
     "MigrationRequiredError",
+    "OnEvent",
     "RetryLater",
     "SQLSource",
+    "Scalar",
     "Shape",
     "ShapeGoneError",
     "ShapeStore",
@@ -56,12 +104,20 @@ __all__ = [
     "StoredShape",
     "SupersededError",
     "WaitTimeoutError",
+    "__version__",
 ]
 
+__version__ = "0.1.0"
 
-def __getattr__(name: str) -> object:
-    if name == "SQLSource":  # SQLAlchemy takes 140 ms to import, and not everybody reads a database
-        from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
+if not TYPE_CHECKING:  # to a type checker a __getattr__ would make every mistyped name an object
 
-        return SQLSource
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "SQLSource":  # SQLAlchemy takes 140 ms to import, and not every program reads a database
+            from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
+
+            return SQLSource
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

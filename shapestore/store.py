@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
@@ -205,7 +205,9 @@ class ShapeStore:
         """The stored shape with this handle, or None if there is none (any more)."""
         return await self._live().reader.find_handle(text("handle", handle))
 
-    async def rows(self, handle: str, *, after: int = 0, batch_size: int = 1000) -> AsyncIterator[dict[str, Any]]:
+    async def rows(
+        self, handle: str, *, after: int = 0, batch_size: int = 1000
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The rows of a snapshot, in order, from behind position ``after`` (positions count from 1).
 
         Holds no transaction between batches, so a slow reader is in nobody's way. Raises ShapeGoneError, and never ends
@@ -225,7 +227,7 @@ class ShapeStore:
                     yield row
                 after += batch_size
 
-    async def shapes(self, *, table: str | None = None) -> AsyncIterator[StoredShape]:
+    async def shapes(self, *, table: str | None = None) -> AsyncGenerator[StoredShape, None]:
         """Every stored shape, or every one of a table, in no order, page by page."""
         async for stored in self._live().reader.shapes(None if table is None else text("table", table)):
             yield stored

@@ -215,7 +215,7 @@ async def test_a_shape_is_spared_until_the_last_of_its_readers_has_gone(empty_pa
         await anext(other)
         await create(store, B)
         assert await evicted_down_to(store, 1) == "A"
-        await one.aclose()  # type: ignore[attr-defined]
+        await one.aclose()
         await create(store, C)
         assert await evicted_down_to(store, 1) == "A"
         assert len([row async for row in other]) == 2

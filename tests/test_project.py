@@ -1,16 +1,24 @@
+"""The package as its users get it: public names, types, version, what is built and uploaded."""
+
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
+import _setup
 import pytest
+from packaging.requirements import Requirement
 
 import shapestore
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 TOP_LEVEL = {
     "CHANGELOG.md",
@@ -27,7 +35,9 @@ PUBLIC_NAMES = {
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",
+    "Creator",
     "Difference",
+    "Event",
     "Explanation",
     "Failure",
     "ForkedStoreError",
@@ -35,8 +45,10 @@ PUBLIC_NAMES = {
     "InvalidRowError",
     "InvalidShapeError",
     "MigrationRequiredError",
+    "OnEvent",
     "RetryLater",
     "SQLSource",
+    "Scalar",
     "Shape",
     "ShapeGoneError",
     "ShapeStore",
@@ -48,6 +60,7 @@ PUBLIC_NAMES = {
     "StoredShape",
     "SupersededError",
     "WaitTimeoutError",
+    "__version__",
 }
 
 
@@ -58,7 +71,7 @@ def test_the_top_level_holds_what_it_was_meant_to_hold() -> None:
     assert {name for name in tracked if not name.startswith(".")} == TOP_LEVEL
 
 
-def test_the_folder_alembic_is_no_package_so_that_it_never_hides_the_library() -> None:
+def test_the_folder_alembic_is_not_a_package_so_that_it_never_hides_the_library() -> None:
     assert not (ROOT / "alembic" / "__init__.py").exists()
 
 
@@ -67,21 +80,75 @@ def test_the_public_names_are_these() -> None:
     assert all(hasattr(shapestore, name) for name in PUBLIC_NAMES)
 
 
+def test_dir_lists_every_public_name_the_lazy_one_too() -> None:
+    assert set(dir(shapestore)) >= PUBLIC_NAMES
+
+
+def test_the_version_is_that_of_the_project_and_of_the_newest_heading_of_the_changelog() -> None:
+    assert shapestore.__version__ == PROJECT["version"]
+    assert f"\n## {shapestore.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_a_mistyped_import_is_an_error_here_and_to_a_type_checker() -> None:
+    """mypy says so if the ignored error is none: a __getattr__ that it sees would make every name an object."""
+    with pytest.raises(ImportError, match="SQLSauce"):
+        from shapestore import SQLSauce  # type: ignore[attr-defined]  # noqa: F401, PLC0415
+
+
 def test_importing_shapestore_imports_nothing_slow() -> None:
     slow = {"alembic", "click", "rich", "sqlalchemy", "sqlglot"}
-    program = f"import sys, shapestore; print(sorted({slow} & set(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = run(sys.executable, "-c", f"import sys, shapestore; print(sorted({slow} & set(sys.modules)))")
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
 
+def test_a_system_without_kernel_locks_is_named_as_the_reason_why_shapestore_does_not_run_there() -> None:
+    ran = run(sys.executable, "-c", "import sys; sys.modules['fcntl'] = None; import shapestore")
+    assert ran.stderr.splitlines()[-1].startswith("ImportError: shapestore runs on Linux and macOS only")
+
+
+def test_the_lower_bounds_of_all_dependencies_are_what_the_tests_with_the_oldest_install() -> None:
+    required = [Requirement(text) for text in sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])]
+    assert {str(requirement.specifier).count(">=") for requirement in required} == {1}
+    oldest = [Requirement(line) for line in _setup.lower_bounds()]
+    for requirement, exact in zip(required, oldest, strict=True):
+        [pin] = exact.specifier
+        assert (exact.name, pin.operator) == (requirement.name, "==")
+        assert f">={pin.version}" in str(requirement.specifier)
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-    folder = tmp_path_factory.mktemp("wheel")
-    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, *offline, str(ROOT)], check=True)
-    [wheel] = folder.iterdir()
-    return wheel
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("sdist"), "-m", "hatchling", "build", "--target", "sdist", "--directory")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the source distribution, as the package index's users without a wheel do."""
+    pip = ["-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", str(sdist), "--wheel-dir"]
+    return built(tmp_path_factory.mktemp("wheel"), *pip, *offline)
+
+
+def built(folder: Path, *command: str) -> Path:
+    done = run(sys.executable, *command, str(folder))
+    assert done.returncode == 0, done.stderr
+    [file] = folder.iterdir()
+    return file
+
+
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_the_package_index_would_accept_both_and_render_the_readme(sdist: Path, wheel: Path) -> None:
+    checked = run(sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_source_distribution_holds_the_whole_project_but_its_dot_files(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        top_level = {name.split("/")[1] for name in archive.getnames()}
+    assert top_level - {"PKG-INFO", ".gitignore"} == TOP_LEVEL
 
 
 def test_the_wheel_holds_the_package_its_migrations_and_its_types_and_nothing_else(wheel: Path) -> None:
@@ -109,17 +176,10 @@ def test_an_installed_wheel_migrates_by_itself(wheel: Path, tmp_path: Path) -> N
     site = tmp_path / "50% site"
     zipfile.ZipFile(wheel).extractall(site)
     path = str(tmp_path / "shapes.db")
-    program = (
-        "import sys; from shapestore import migrations; print(migrations.__file__); migrations.upgrade(sys.argv[1])"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, path],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.stdout, ran.stderr) == (f"{site / 'shapestore' / 'migrations.py'}\n", "")
-    again = "import sys, sqlite3; from shapestore import migrations as m; m.check(sqlite3.connect(sys.argv[1]), '')"
-    subprocess.run([sys.executable, "-c", again, path], cwd=ROOT, check=True)
+    migrations = "from shapestore.storage import migrations"
+    upgrade = f"import sys; {migrations}; print(migrations.__file__); migrations.upgrade(sys.argv[1])"
+    ran = run(sys.executable, "-c", upgrade, path, cwd=tmp_path, PYTHONPATH=str(site))
+    assert (ran.stdout, ran.stderr) == (f"{site / 'shapestore' / 'storage' / 'migrations.py'}\n", "")
+    check = f"import sys, sqlite3; {migrations}; migrations.check(sqlite3.connect(sys.argv[1]), '')"
+    ran = run(sys.executable, "-c", check, path)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -267,7 +267,7 @@ async def test_a_consumer_that_stops_early_leaves_no_transaction_open(empty_path
         [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert busy == 0
     for reading in readers:
-        await reading.aclose()  # type: ignore[attr-defined]
+        await reading.aclose()
 
 
 async def test_many_may_read_the_same_rows_at_once_each_at_its_own_pace(store: ShapeStore) -> None:
