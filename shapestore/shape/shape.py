@@ -1,11 +1,9 @@
-"""What a shape is: a table, a predicate, its parameters and the columns; and the one text that is its identity."""
+"""A shape: a table, a predicate, its parameters and the columns; and the one text that is its identity."""
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, NoReturn, final
@@ -13,32 +11,14 @@ from typing import Any, NoReturn, final
 import msgspec
 
 from shapestore.errors import InvalidShapeError
+from shapestore.shape import comparable as comparables
+from shapestore.shape.comparable import MAX_NAME_LENGTH, VERSION, Fields, Scalar, is_name
+from shapestore.shape.listing import listed, shown
 from shapestore.shape.where.where import parse_where
 
-Scalar = None | bool | int | float | str
-"""What a parameter can be. An int has 64 bits; a float is finite."""
-
-MAX_NAME_LENGTH = 256
-"""The greatest length of a table's or column's name, in characters."""
-MAX_COMPARABLE_LENGTH = 262_144
-"""The greatest length of a shape's canonical text, in bytes of UTF-8: it is the key of an index."""
+__all__ = ["Scalar", "Shape"]
 
 _NO_PARAMS: Mapping[str, Scalar] = MappingProxyType({})
-
-
-class _Comparable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fields of a comparable, in the order in which they are written."""
-
-    v: int
-    table: str
-    where: str | None
-    params: dict[str, Scalar]
-    columns: tuple[str, ...] | None
-
-
-_VERSION = 1
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Comparable).decode
 
 
 @final
@@ -46,12 +26,16 @@ class Shape:
     """A subset of a table: the rows for which ``where`` is true, and of each the ``columns``.
 
     Immutable and hashable. Two shapes are equal if their ``comparable`` is: spellings of one ``where`` that differ in
-    white space, keywords' case, needless parentheses, quotes, or the order of AND, OR and IN make the same shape.
+    white space, the case of keywords, needless parentheses, quotes, or the order of AND, OR and IN make equal shapes.
+
+    A source executes the where as it was written, with its operands in their order: databases evaluate ``b = 0 OR
+    a / b > 2`` from left to right in practice, and people rely on it. Of several callers who ask for equal shapes at
+    once, one leads and the others share its result; the text that is executed is the leader's.
 
     Args:
         table: The name of the table, as the source knows it.
         where: One boolean expression, with ``:name`` for parameters; None means every row.
-        params: A value for each parameter of ``where``: None, bool, int of 64 bits, finite float or str. 1, 1.0, True
+        params: A value for each parameter of ``where``: None, bool, 64-bit int, finite float or str. 1, 1.0, True
             and "1" are different.
         columns: The names of the columns, in order; None means all.
 
@@ -65,16 +49,18 @@ class Shape:
     '{"v":1,"table":"Track","where":"\\\\"AlbumId\\\\" = :album","params":{"album":1},"columns":["TrackId","Name"]}'
     """
 
-    __slots__ = ("columns", "comparable", "params", "table", "where")
+    __slots__ = ("columns", "comparable", "params", "table", "where", "where_as_written")
 
     table: str
     where: str | None
-    """The canonical text of the predicate, or None."""
+    """The canonical text of the predicate, or None. It is part of the identity, and is not executed."""
+    where_as_written: str | None
+    """The predicate as the caller wrote it, or None. It is what a source executes, and no part of the identity."""
     params: Mapping[str, Scalar]
     """Read-only, in the order of the names."""
     columns: tuple[str, ...] | None
     comparable: str
-    """The canonical text of the whole, as JSON: the shape's identity, and its key in the store."""
+    """The canonical text of the whole, as JSON: the shape's identity, and its key in a store without namespace."""
 
     def __new__(
         cls,
@@ -84,28 +70,38 @@ class Shape:
         params: Mapping[str, Scalar] | None = None,
         columns: Sequence[str] | None = None,
     ) -> Shape:
-        if not _is_name(table):
+        if not is_name(table):
             _refuse_name("table", table)
         canonical, values = _predicate(where, params)
         names = None if columns is None else _names(columns)
-        comparable = _comparable(_Comparable(_VERSION, table, canonical, values, names))
-        return _made(table, canonical, values, names, comparable)
+        fields = Fields(v=VERSION, table=table, where=canonical, params=values, columns=names)
+        return _made(fields, where, comparables.write(fields))
 
     @classmethod
-    def from_comparable(cls, text: str) -> Shape:
-        """The shape whose ``comparable`` is ``text``, which this library wrote: it is not checked once more.
+    def from_comparable(cls, text: str, where_as_written: str | None = None) -> Shape:
+        """The shape with this key, which :attr:`comparable` or :meth:`comparable_in` gave.
 
-        Raises InvalidShapeError if it is of another version of the format, or no such text at all.
+        A namespace in it is left out: a shape has none. ``where_as_written`` is trusted to mean what the key's where
+        means; without it the canonical where takes its place.
+
+        Raises InvalidShapeError if the text is not the key of a shape, or one of another version of the format.
         """
-        try:
-            fields = _decode(text)
-        except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
-            raise InvalidShapeError(f"not the comparable of a shape: {_shown(text)} ({error})") from error
-        if fields.v != _VERSION:
-            raise InvalidShapeError(
-                f"the comparable is of version {fields.v}, this shapestore knows version {_VERSION}: {_shown(text)}"
-            )
-        return _made(fields.table, fields.where, fields.params, fields.columns, text)
+        fields = comparables.read(text)
+        if fields.namespace:
+            fields = msgspec.structs.replace(fields, namespace="")
+            text = comparables.write(fields)
+        return _made(fields, fields.where and (where_as_written or fields.where), text)
+
+    def comparable_in(self, namespace: str) -> str:
+        """The shape's key in a store with this namespace: ``comparable`` itself for ``""``.
+
+        Keys of different namespaces are never equal. Raises InvalidShapeError if the namespace is not a str of at most
+        256 characters of Unicode text.
+
+        >>> Shape("Track").comparable_in("tenant-7")
+        '{"v":1,"namespace":"tenant-7","table":"Track","where":null,"params":{},"columns":null}'
+        """
+        return comparables.in_namespace(self.comparable, namespace)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Shape is immutable; {name!r} cannot be set")
@@ -120,38 +116,33 @@ class Shape:
         return hash(self.comparable)
 
     def __repr__(self) -> str:
-        given = {"where": self.where, "params": dict(self.params) or None, "columns": self.columns}
+        given = {"where": self.where_as_written, "params": dict(self.params) or None, "columns": self.columns}
         rest = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
         return f"Shape({self.table!r}{rest})"
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return Shape.from_comparable, (self.comparable,)
+    def __reduce__(self) -> tuple[Any, tuple[str, str | None]]:
+        return Shape.from_comparable, (self.comparable, self.where_as_written)
 
 
 _set = object.__setattr__
 
 
-def _made(
-    table: str, where: str | None, params: dict[str, Scalar], columns: tuple[str, ...] | None, comparable: str
-) -> Shape:
+def _made(fields: Fields, where_as_written: str | None, comparable: str) -> Shape:
     shape = object.__new__(Shape)
-    _set(shape, "table", table)
-    _set(shape, "where", where)
-    _set(shape, "params", MappingProxyType(params) if params else _NO_PARAMS)
-    _set(shape, "columns", columns)
+    _set(shape, "table", fields.table)
+    _set(shape, "where", fields.where)
+    _set(shape, "where_as_written", where_as_written)
+    _set(shape, "params", MappingProxyType(fields.params) if fields.params else _NO_PARAMS)
+    _set(shape, "columns", fields.columns)
     _set(shape, "comparable", comparable)
     return shape
 
 
-# What follows checks the usual case by exact types and in few steps: a Shape is made for each request.
-
-
-def _is_name(name: object) -> bool:
-    return type(name) is str and 0 < len(name) <= MAX_NAME_LENGTH and "\0" not in name
+# The checks take few steps for the usual case, by exact types: a Shape is made for each request.
 
 
 def _is_scalar(value: object) -> bool:
-    # `type(...) is` rather than isinstance(): True is no 1 here, and an IntEnum or a numpy float is neither.
+    # `type(...) is` rather than isinstance(): True is not 1 here, nor is an IntEnum or a numpy float a number.
     if type(value) is int:
         return -(2**63) <= value < 2**63
     if type(value) is float:
@@ -163,13 +154,13 @@ def _predicate(where: str | None, params: Mapping[str, Scalar] | None) -> tuple[
     if params is None:
         params = _NO_PARAMS
     elif type(params) is not dict and not isinstance(params, Mapping):
-        raise InvalidShapeError(f"params is a mapping of names to values, not {_shown(params)}")
+        raise InvalidShapeError(f"params must be a mapping of names to values; got {shown(params)}")
     if where is None:
         if params:
-            raise InvalidShapeError(f"params are given but no where that uses them: {_listed(params)}")
+            raise InvalidShapeError(f"params are given without a where that uses them: {_all_shown(params)}")
         return None, {}
     if type(where) is not str:
-        raise InvalidShapeError(f"where is a str or None, not {_shown(where)}")
+        raise InvalidShapeError(f"where must be a str or None; got {shown(where)}")
     parsed = parse_where(where)
     if parsed.params != params.keys():
         _refuse_names_of_params(parsed.params, params)
@@ -182,57 +173,37 @@ def _predicate(where: str | None, params: Mapping[str, Scalar] | None) -> tuple[
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:
     if isinstance(columns, (str, bytes, bytearray)) or not isinstance(columns, Sequence):
-        raise InvalidShapeError(f"columns is a list of names in their order, not {_shown(columns)}")
+        raise InvalidShapeError(f"columns must be a list of names, in their order; got {shown(columns)}")
     names = tuple(columns)
     if not names:
         raise InvalidShapeError("columns is empty; name at least one column, or leave it out for all of them")
     for name in names:
-        if not _is_name(name):
+        if not is_name(name):
             _refuse_name("columns", name)
     if len(set(names)) < len(names):
-        twice = (name for name, count in Counter(names).items() if count > 1)
-        raise InvalidShapeError(f"columns names a column more than once: {_listed(twice)}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise InvalidShapeError(f"columns names a column more than once: {_all_shown(twice)}")
     return names
-
-
-def _comparable(fields: _Comparable) -> str:
-    try:
-        text = _encode(fields)
-    except UnicodeEncodeError as error:
-        raise InvalidShapeError(f"half a surrogate pair, which is no text: {_shown(error.object)}") from error
-    if len(text) > MAX_COMPARABLE_LENGTH:
-        raise InvalidShapeError(f"the shape is too large: {len(text)} bytes, of at most {MAX_COMPARABLE_LENGTH}")
-    return text.decode()
 
 
 def _refuse_name(what: str, name: object) -> NoReturn:
     raise InvalidShapeError(
-        f"{what}: a name is a str of 1 to {MAX_NAME_LENGTH} characters, none of them NUL, not {_shown(name)}"
+        f"{what}: a name must be a str of 1 to {MAX_NAME_LENGTH} characters, without NUL; got {shown(name)}"
     )
 
 
 def _refuse_names_of_params(used: frozenset[str], given: Mapping[str, Scalar]) -> NoReturn:
     if missing := used - given.keys():
-        raise InvalidShapeError(f"where uses parameters that params does not give: {_listed(missing)}")
-    raise InvalidShapeError(f"params gives what where does not use: {_listed(given.keys() - used)}")
+        raise InvalidShapeError(f"where uses parameters that params does not give: {_all_shown(missing)}")
+    raise InvalidShapeError(f"params gives what where does not use: {_all_shown(given.keys() - used)}")
 
 
 def _refuse_value(name: str, value: object) -> NoReturn:
     raise InvalidShapeError(
-        f"params[{name!r}] is a None, bool, int of 64 bits, finite float or str, of exactly these types,"
-        f" not {_shown(value)}"
+        f"params[{name!r}] must be None, a bool, a 64-bit int, a finite float or a str, and of no subclass of these; "
+        f"got {shown(value)}"
     )
 
 
-def _listed(names: Iterable[object]) -> str:
-    some = sorted(map(_shown, islice(names, 11)))
-    return ", ".join(some[:10]) + (", ..." if len(some) > 10 else "")
-
-
-def _shown(value: object) -> str:
-    """What ``value`` is, in a line, whatever its size and however its own repr fails."""
-    try:
-        text = reprlib.repr(value)
-    except Exception:  # a repr is anybody's code, and Python's own refuses an int of 5,000 digits
-        text = "something that cannot be shown"
-    return f"{text} ({type(value).__name__})"
+def _all_shown(names: Collection[object]) -> str:
+    return listed(sorted(map(shown, names)))

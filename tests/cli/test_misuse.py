@@ -120,7 +120,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ('explain FILE --table t --where a=:b --param b="x', MISUSED, 'b: the double quote is not closed: "x'),
         ('explain FILE --table t --columns a,"b', MISUSED, "no list of names parted by commas"),
         ('explain FILE --table t --columns "a"b', MISUSED, "no list of names parted by commas"),
-        ("explain FILE --table t --columns a,,b", MISUSED, "a name is a str of 1 to 256 characters"),
+        ("explain FILE --table t --columns a,,b", MISUSED, "a name must be a str of 1 to 256 characters"),
         ("explain FILE --table t --columns a,a", MISUSED, "more than once"),
         ("unlock FILE", MISUSED, "name the lock"),
         ("unlock FILE --where a=1", MISUSED, "a shape needs its --table"),

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.errors import InvalidShapeError
-from shapestore.shape.shape import MAX_COMPARABLE_LENGTH, MAX_NAME_LENGTH, Shape
+from shapestore.shape.comparable import MAX_COMPARABLE_LENGTH, MAX_NAME_LENGTH, namespace_of
+from shapestore.shape.shape import Shape
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 scalars = (
@@ -36,6 +37,7 @@ def test_a_shape_says_what_it_is() -> None:
     shape = album()
     assert shape.table == "Track"
     assert shape.where == '"AlbumId" = :album'
+    assert shape.where_as_written == "AlbumId = :album"
     assert shape.params == {"album": 1}
     assert shape.columns == ("TrackId", "Name")
     assert shape.comparable == (
@@ -119,10 +121,10 @@ class Text(str):
         ("t\0", {}, "NUL"),
         ("t" * (MAX_NAME_LENGTH + 1), {}, str(MAX_NAME_LENGTH)),
         ("t\ud800", {}, "surrogate"),
-        ("t", {"columns": "ab"}, "not 'ab'"),
+        ("t", {"columns": "ab"}, "got 'ab'"),
         ("t", {"columns": b"ab"}, "bytes"),
         ("t", {"columns": {"a"}}, "set"),
-        ("t", {"columns": iter(["a"])}, "columns is a list"),
+        ("t", {"columns": iter(["a"])}, "columns must be a list"),
         ("t", {"columns": []}, "empty"),
         ("t", {"columns": ["a", "b", "a"]}, "more than once: 'a'"),
         ("t", {"columns": ["a"] * 100_000}, "more than once: 'a'"),
@@ -136,9 +138,9 @@ class Text(str):
         ("t", {"where": Text("a")}, "Text"),
         ("t", {"where": ""}, "at character 1"),
         ("t", {"where": "a = "}, "at character 5"),
-        ("t", {"params": {"x": 1}}, "no where"),
-        ("t", {"params": [1]}, "not [1]"),
-        ("t", {"where": "a", "params": "x"}, "not 'x'"),
+        ("t", {"params": {"x": 1}}, "without a where"),
+        ("t", {"params": [1]}, "got [1]"),
+        ("t", {"where": "a", "params": "x"}, "got 'x'"),
         ("t", {"where": "a = :x"}, "does not give: 'x'"),
         ("t", {"where": "a = :x", "params": {"y": 1}}, "does not give: 'x'"),
         ("t", {"where": "a = :x", "params": {"x": 1, "y": 1}}, "does not use: 'y'"),
@@ -203,7 +205,66 @@ def test_a_shape_survives_copying_and_pickling(shape: Shape) -> None:
             shape.params,
             shape.columns,
         )
+        assert other.where_as_written == shape.where_as_written
         assert isinstance(other.params, MappingProxyType)
+
+
+def test_the_where_as_written_is_kept_and_is_no_part_of_the_identity() -> None:
+    written = " b = 0  or a / b > 2 "
+    shape = Shape("t", where=written)
+    assert shape.where_as_written == written
+    assert shape.where == '"a" / "b" > 2 OR "b" = 0'
+    other = Shape("t", where="a / b > 2 OR b = 0")
+    assert (shape == other, hash(shape) == hash(other)) == (True, True)
+    assert repr(shape) == "Shape('t', where=' b = 0  or a / b > 2 ')"
+    assert Shape("t").where_as_written is None
+
+
+def test_a_shape_from_its_comparable_executes_the_text_that_comes_with_it_or_else_the_canonical_one() -> None:
+    shape = Shape("t", where="b OR a")
+    assert Shape.from_comparable(shape.comparable, "b OR a").where_as_written == "b OR a"
+    assert Shape.from_comparable(shape.comparable).where_as_written == shape.where == '"a" OR "b"'
+    assert Shape.from_comparable(Shape("t").comparable, "a").where_as_written is None
+
+
+# --- namespaces
+
+
+def test_a_namespace_is_a_part_of_the_key_and_none_leaves_it_as_it_is() -> None:
+    assert album().comparable_in("") == album().comparable
+    inside = r'{"v":1,"namespace":"of \"x\"",'
+    assert album().comparable_in('of "x"') == album().comparable.replace('{"v":1,', inside, 1)
+
+
+@given(names, names, names)
+def test_keys_are_equal_only_for_one_shape_in_one_namespace(table: str, one: str, other: str) -> None:
+    shape = Shape(table)
+    keys = [shape.comparable, shape.comparable_in(one), shape.comparable_in(other)]
+    assert len(set(keys)) == len({"", one, other})
+    for key, namespace in zip(keys, ["", one, other], strict=True):
+        assert namespace_of(key) == namespace
+        assert Shape.from_comparable(key).comparable == shape.comparable
+        assert json.loads(key)["table"] == table
+
+
+@pytest.mark.parametrize(
+    ("namespace", "why"),
+    [
+        (None, "None"),
+        (0, "0 (int)"),
+        (b"", "bytes"),
+        (["a"], "list"),
+        (Text("a"), "Text"),
+        (Text(""), "Text"),
+        ("a\0", "NUL"),
+        ("\ud800", "surrogate"),
+        ("a" * (MAX_NAME_LENGTH + 1), str(MAX_NAME_LENGTH)),
+    ],
+)
+def test_what_cannot_be_a_namespace_is_refused(namespace: Any, why: str) -> None:
+    with pytest.raises(InvalidShapeError, match="namespace must be a str") as refused:
+        album().comparable_in(namespace)
+    assert why in str(refused.value)
 
 
 @given(names, scalars, st.none() | st.lists(names, min_size=1, unique=True, max_size=5))

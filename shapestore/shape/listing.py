@@ -1,0 +1,37 @@
+"""How messages show values and lists of names: bounded, in one line, whatever the values are."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection
+from itertools import islice
+
+
+def listed(texts: Collection[str], most: int = 10, comma: str = ", ") -> str:
+    """The first ``most`` of ``texts``, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return comma.join(islice(texts, most)) + more
+
+
+def shown(value: object) -> str:
+    r"""A value and its type, without control characters; also where its own ``repr`` fails or is huge.
+
+    >>> print(shown("\x1b[31m"), shown(10**5000))
+    '\x1b[31m' (str) <int instance at 0x...> (int)
+    """
+    try:
+        text = reprlib.repr(value)
+    except Exception:  # a repr may be any code; Python's own refuses an int of 5,000 digits
+        text = "a value that cannot be shown"
+    return f"{printable(text)} ({type(value).__name__})"
+
+
+def printable(text: str) -> str:
+    """``text`` with its control characters and other unprintable ones as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
