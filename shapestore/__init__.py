@@ -54,6 +54,7 @@ from shapestore.errors import (
     InvalidCreatorError,
     InvalidRowError,
     InvalidShapeError,
+    InvalidSourceError,
     MigrationRequiredError,
     RetryLater,
     ShapeGoneError,
@@ -62,6 +63,8 @@ from shapestore.errors import (
     StoreBusyError,
     StoreClosedError,
     SupersededError,
+    UnknownColumnError,
+    UnknownTableError,
     WaitTimeoutError,
 )
 from shapestore.events import Event
@@ -88,6 +91,7 @@ __all__ = [
     "InvalidCreatorError",
     "InvalidRowError",
     "InvalidShapeError",
+    "InvalidSourceError",
     "MigrationRequiredError",
     "OnEvent",
     "RetryLater",
@@ -103,6 +107,8 @@ __all__ = [
     "StoreClosedError",
     "StoredShape",
     "SupersededError",
+    "UnknownColumnError",
+    "UnknownTableError",
     "WaitTimeoutError",
     "__version__",
 ]

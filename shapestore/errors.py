@@ -25,6 +25,18 @@ class InvalidCreatorError(ShapeStoreError, TypeError):
     """A creator is no callable, or there is none where a shape is missing."""
 
 
+class InvalidSourceError(ShapeStoreError, ValueError):
+    """A SQLSource cannot read what it was made with; the message says why, and what to do."""
+
+
+class UnknownTableError(ShapeStoreError, LookupError):
+    """The source has no table or view of this name; the message lists those it has."""
+
+
+class UnknownColumnError(ShapeStoreError, LookupError):
+    """The table has no column of this name; the message lists those it has."""
+
+
 class CreateFailedError(ShapeStoreError):
     """The creator of a shape failed. Every waiter gets a fresh instance.
 

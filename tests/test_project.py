@@ -44,6 +44,7 @@ PUBLIC_NAMES = {
     "InvalidCreatorError",
     "InvalidRowError",
     "InvalidShapeError",
+    "InvalidSourceError",
     "MigrationRequiredError",
     "OnEvent",
     "RetryLater",
@@ -59,6 +60,8 @@ PUBLIC_NAMES = {
     "StoreClosedError",
     "StoredShape",
     "SupersededError",
+    "UnknownColumnError",
+    "UnknownTableError",
     "WaitTimeoutError",
     "__version__",
 }

@@ -19,7 +19,7 @@ from shapestore.admin.inspector import open_inspector
 from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle, shape_options
 from shapestore.cli.output import ago, count, say, short
 from shapestore.cli.rows import form_options, print_rows
-from shapestore.errors import CreateFailedError, ShapeStoreError
+from shapestore.errors import CreateFailedError, InvalidSourceError, ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -68,7 +68,6 @@ class CountedSource:
     def __init__(self, url: str) -> None:
         from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
 
-        from shapestore.source.sql_engine import InvalidSourceError  # noqa: PLC0415
         from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
 
         try:

@@ -13,14 +13,10 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import InvalidSourceError
 
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
 _PACKAGE_OF_MODULE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
-
-
-class InvalidSourceError(ShapeStoreError, ValueError):
-    """What a SQLSource was made with is no database that it can read; the message says why and what to do."""
 
 
 def engine_of(url: str | URL) -> Engine:

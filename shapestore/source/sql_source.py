@@ -27,19 +27,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError, StatementError
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import InvalidSourceError, UnknownColumnError, UnknownTableError
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import render_where, where_columns
-from shapestore.source.sql_engine import InvalidSourceError, engine_of
+from shapestore.source.sql_engine import engine_of
 from shapestore.source.suggest import near
-
-
-class UnknownTableError(ShapeStoreError, LookupError):
-    """The source has no table or view of this name; the message says which it has."""
-
-
-class UnknownColumnError(ShapeStoreError, LookupError):
-    """The table has no column of this name; the message says which it has."""
 
 
 class SQLSource:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from shapestore import SQLSource
-from shapestore.source.sql_engine import InvalidSourceError
+from shapestore.errors import InvalidSourceError
 
 
 @pytest.mark.parametrize(

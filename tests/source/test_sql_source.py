@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.source.sql_source import UnknownColumnError, UnknownTableError
+from shapestore.errors import UnknownColumnError, UnknownTableError
 
 SCHEMA = """
     CREATE TABLE album (album_id INTEGER PRIMARY KEY, title TEXT, price NUMERIC, cover BLOB, released DATE);

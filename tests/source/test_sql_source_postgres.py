@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.source.sql_source import UnknownColumnError, UnknownTableError
+from shapestore.errors import UnknownColumnError, UnknownTableError
 
 psycopg = pytest.importorskip("psycopg")
 
