@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import loops
 import pytest
 from hypothesis import settings
 from processes import Workers
@@ -28,6 +30,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the long forms of tests too")
+    parser.addoption(
+        "--loop", choices=loops.KINDS, default="asyncio", help="the event loop; eager: its tasks are eager"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[loops.VARIABLE] = config.getoption("--loop")  # for worker processes too
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"loop": loops.new_loop}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

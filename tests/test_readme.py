@@ -1,56 +1,178 @@
-"""The README's examples run, in the order in which they stand, in one namespace, as a reader would paste them."""
+"""What the READMEs show runs as it stands, and what they point to exists."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import re
+import shlex
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-APPS = Path(__file__).parent / "apps"
+import shapestore
+from shapestore import ShapeStore, ShapeStoreError
+from shapestore.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+TESTS_README = ROOT / "tests" / "README.md"
+APPS = ROOT / "tests" / "apps"
+FOLDERS = (".github", "alembic", "scripts", "shapestore", "tests")
+DOCUMENTS = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))]
+
+PAGE = "https://github.com/shapestore/shapestore/blob/main/"
+RAW = "https://raw.githubusercontent.com/shapestore/shapestore/main/"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+def name(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def links(document: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+
+
+# --- the examples
 
 
 @pytest.fixture
-def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the database that the examples read."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which a reader tries the examples; nothing is there."""
     monkeypatch.chdir(tmp_path)
-    connection = sqlite3.connect("chinook.db")
-    connection.execute('CREATE TABLE "Track" ("TrackId" INTEGER PRIMARY KEY, "Name" TEXT, "AlbumId" INTEGER)')
-    connection.executemany(
-        "INSERT INTO Track VALUES (?, ?, ?)", [(1, "For Those About To Rock", 1), (2, "Balls to the Wall", 2)]
-    )
-    connection.commit()
-    connection.close()
     return tmp_path
 
 
-def test_the_examples_run(reader_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def is_from_an_app(block: str) -> bool:
+    return any(block in app.read_text() for app in APPS.glob("*.py"))
+
+
+def test_the_examples_run_one_after_another_as_a_reader_would_paste_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = [block for block in blocks(README, "python") if not is_from_an_app(block)]
+    assert len(examples) >= 4
     namespace: dict[str, Any] = {"__name__": "readme", "archive_is_down": lambda: False}
-    python = blocks("python")
-    assert len(python) >= 3
-    for block in python:
-        run(block, namespace)
-    assert "{'TrackId': 1, 'Name': 'For Those About To Rock'}" in capsys.readouterr().out
+    for example in examples:
+        run(example, namespace)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\{'\w+'\}", lines[0])
+    assert lines[1:3] == ["{'id': 1, 'title': 'So What'}", "{'id': 2, 'title': 'Blue in Green'}"]
 
 
-def run(block: str, namespace: dict[str, Any]) -> None:
-    """Run a block; one with ``await`` outside a function runs in an event loop of its own."""
-    code = compile(block, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+def run(example: str, namespace: dict[str, Any]) -> None:
+    """Run an example; one with ``await`` outside a function runs in an event loop of its own."""
+    code = compile(example, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(code, namespace)
     if result is not None:
         asyncio.run(result)
 
 
-@pytest.mark.parametrize("name", ["fastapi_app.py", "test_with_a_store.py", "litestream.yml", "datasette.yml"])
-def test_the_files_of_the_apps_are_shown_as_they_are_tested(name: str) -> None:
-    language = "python" if name.endswith(".py") else "yaml"
-    assert (APPS / name).read_text() in blocks(language)
+def test_the_quickstart_needs_nothing_but_an_empty_folder(folder: Path) -> None:
+    run(blocks(README, "python")[0], {"__name__": "__main__"})
+    assert (folder / "shapes.db").exists()
+
+
+def test_the_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(blocks(README, "python")[0], {"__name__": "__main__"})
+    commands = list(shown_commands(README))
+    assert {"get", "ls", "locks", "invalidate", "doctor"} <= {command[0] for command in commands}
+    for command in commands:
+        assert main(command) == 0, (command, capsys.readouterr())
+
+
+def shown_commands(document: Path) -> Iterator[list[str]]:
+    """The arguments of each ``$ shapestore ...`` that ends by itself."""
+    for line in "".join(blocks(document, "console")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["$", "shapestore"] and words[2] != "watch":
+            yield words[2:]
+
+
+def test_the_excerpts_are_from_the_apps_that_are_tested() -> None:
+    assert any("FastAPI(lifespan=lifespan)" in block for block in filter(is_from_an_app, blocks(README, "python")))
+    assert blocks(TESTS_README, "python") == [(APPS / "test_with_a_store.py").read_text()]
+
+
+@pytest.mark.parametrize("file", ["litestream.yml", "datasette.yml"])
+def test_the_configurations_are_shown_as_they_are_tested(file: str) -> None:
+    assert any((APPS / file).read_text() in blocks(document, "yaml") for document in DOCUMENTS)
+
+
+# --- the tables
+
+
+def test_the_table_of_options_is_the_signature_of_the_store() -> None:
+    options = list(inspect.signature(ShapeStore).parameters.values())[1:]
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", section(README, "Options"), re.MULTILINE)
+    assert [(option, default.replace("_", "")) for option, default in rows] == [
+        (option.name, repr(option.default).replace("_", "")) for option in options
+    ]
+
+
+def test_the_table_of_errors_has_all_that_are_exported() -> None:
+    exported = {error for error in map(shapestore.__dict__.get, shapestore.__all__) if is_an_error(error)}
+    named = set(re.findall(r"`(\w+Error)`", section(README, "Errors, and what to do")))
+    assert named == {error.__name__ for error in exported}
+
+
+def is_an_error(thing: object) -> TypeGuard[type[ShapeStoreError]]:
+    return isinstance(thing, type) and issubclass(thing, ShapeStoreError)
+
+
+def section(document: Path, title: str) -> str:
+    return document.read_text().partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+# --- the links
+
+
+def test_the_readme_works_on_an_index_page_too_where_no_relative_link_does() -> None:
+    assert [link for link in links(README) if not link.startswith("https://")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_what_the_documents_link_to_exists(document: Path) -> None:
+    for link in links(document):
+        page, _, anchor = link.partition("#")
+        if page.startswith((PAGE, RAW)):
+            file = ROOT / page.removeprefix(PAGE).removeprefix(RAW)
+        elif not page.startswith("https://"):
+            file = document.parent / page if page else document
+        else:
+            continue
+        assert file.is_file(), link
+        assert not anchor or anchor in anchors(file), link
+
+
+def anchors(document: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_the_tests_that_are_named_as_proofs_exist() -> None:
+    named = re.findall(r"`([\w/*]+\.py)`", TESTS_README.read_text())
+    assert len(named) > 20
+    assert [pattern for pattern in named if not list(TESTS_README.parent.glob(pattern))] == []
+    assert {file.parent.name for file in TESTS_README.parent.glob("*/test_*.py")} - {"apps"} <= named_folders()
+
+
+def named_folders() -> set[str]:
+    rooms = {file.parent.name for file in (ROOT / "shapestore").rglob("__init__.py")}
+    return rooms | {"system"}
+
+
+def test_the_recipes_of_sql_run_on_a_store(empty_path: str) -> None:
+    with closing(sqlite3.connect(empty_path)) as store:
+        for document in DOCUMENTS:
+            for recipe in blocks(document, "sql"):
+                store.executescript(recipe)

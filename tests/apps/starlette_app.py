@@ -1,6 +1,6 @@
-"""The tracks of an album over HTTP, read from a slow database once, however many ask, in however many processes.
+"""The tracks of an album over HTTP, read from a slow database once for all requests, in all processes.
 
-Run it by ``uvicorn starlette_app:app --workers 3``.
+Run it with ``uvicorn starlette_app:app --workers 3``.
 """
 
 import math
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQLSource
@@ -21,20 +21,23 @@ async def lifespan(app: Starlette) -> AsyncIterator[dict[str, ShapeStore]]:
         yield {"store": store}
 
 
-async def tracks(request: Request) -> JSONResponse:
+async def tracks(request: Request) -> Response:
     store: ShapeStore = request.state.store
     album = request.path_params["album"]
     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
-    return JSONResponse([row async for row in store.rows(stored.handle)])
+    headers = {"ETag": f'"{stored.handle}"'}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse([row async for row in store.rows(stored.handle)], headers=headers)
 
 
 async def not_understood(request: Request, error: Exception) -> JSONResponse:
-    """There is no such shape, an album's number beyond 64 bits say: asking again is of no use."""
+    """There is no such shape, say for an album's number beyond 64 bits: asking again does not help."""
     return JSONResponse({"error": str(error)}, 422)
 
 
 async def unavailable(request: Request, error: Exception) -> JSONResponse:
-    """The database is down or too slow: say so, and when it is worth while to ask again."""
+    """The database is down or too slow: say so, and when to ask again."""
     retry_after = math.ceil(getattr(error, "retry_after", 1.0))
     return JSONResponse({"error": str(error)}, 503, {"Retry-After": str(retry_after)})
 

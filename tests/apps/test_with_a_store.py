@@ -1,4 +1,4 @@
-"""How a program that uses shapestore tests itself: a real store in ``tmp_path``, over a source that is counted."""
+"""Tests of a program that uses shapestore: a real store in ``tmp_path``, over a source that counts its calls."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from shapestore import CreateFailedError, Shape, ShapeStore
 
 
 class FakeSource:
-    """Gives the rows that a test has put there, and counts how often it was asked."""
+    """Returns the rows that a test has put there, and counts its calls."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, object]] = []

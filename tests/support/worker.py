@@ -24,6 +24,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+import loops
+
 from shapestore import RetryLater, Shape, ShapeStore
 from shapestore.creating.creator_run import Creator
 from shapestore.events import Event, Swept
@@ -241,4 +243,5 @@ def say(what: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     accident.watch_connections()
-    asyncio.run(Worker().obey())
+    with asyncio.Runner(loop_factory=loops.new_loop) as runner:
+        runner.run(Worker().obey())

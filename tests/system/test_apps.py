@@ -119,11 +119,14 @@ async def test_a_herd_over_http_on_several_workers_is_one_creation(server: Serve
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=PATIENCE, trust_env=False) as client:
         answers = await asyncio.gather(*(client.get("/albums/1/tracks") for _ in range(CALLERS)))
         missing = await client.get("/albums/2/tracks")
+        [etag] = {answer.headers["ETag"] for answer in answers}
+        known = await client.get("/albums/1/tracks", headers={"If-None-Match": etag})
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     rows = answers[0].json()
     assert [row["TrackId"] for row in rows] == [200_000 * number for number in range(1, 11)]
     assert missing.json() == []
+    assert (known.status_code, known.content) == (304, b"")
 
     server.stop()
     assert read(server.path, "SELECT outcome, row_count FROM creations ORDER BY number") == [
@@ -144,4 +147,4 @@ async def test_when_the_database_is_down_callers_are_told_when_to_come_back(serv
         no_shape = await client.get(f"/albums/{2**64}/tracks")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json()["error"].startswith("UnknownTableError: ")
-    assert (no_shape.status_code, "64 bit" in no_shape.json()["error"]) == (422, True)
+    assert (no_shape.status_code, "64-bit" in no_shape.json()["error"]) == (422, True)
