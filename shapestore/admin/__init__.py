@@ -1,1 +1,19 @@
-"""The file from outside: inspection, doctor, vacuum."""
+"""A store's file from outside, for the people who operate it and their tools (the command line is one).
+
+    inspector   reads: shapes, rows, locks, owners, outcomes, by one read-only connection
+    records     what it returns; each record is built from one row
+    doctor/     examines files, database and tables; each finding says what to do
+    vacuum      writes, alone, under the write gate: deletes rows of no shape, shrinks the file
+    wording     phrases that messages share
+
+What must hold:
+
+- Inspecting changes nothing. It needs no write permission for the file, takes no lock that a store waits for, and
+  works beside running, stopped and killed processes, and on a damaged file.
+- It opens no file of a store except through SQLite: closing any other descriptor of a database would drop the locks
+  that SQLite holds on it for this process.
+- Whether an owner is alive is asked of the operating system, and asked again before it is reported dead: a store may
+  have been closed in between.
+- A reader holds no transaction between two batches of rows, so checkpoints go on beside a slow one.
+- Only ``inspector`` and ``records`` know the tables' columns; ``doctor`` knows the invariants among them.
+"""

@@ -1,6 +1,7 @@
-"""Looking at a store's file from outside, for people and their tools.
+"""Inspecting a store's file from outside, for people and their tools.
 
-Read-only: nothing is opened as a store, migrated, locked or cleared away, and running processes are in nobody's way.
+Read-only: the file is not opened as a store, nothing is migrated, locked or cleared away, and running processes do not
+notice.
 """
 
 from __future__ import annotations
@@ -8,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from shapestore.admin.records import (
     CREATION_COLUMNS,
-    LOCK_COLUMNS,
     OWNER_COLUMNS,
     SHAPE_COLUMNS,
     CreationRecord,
     LockRecord,
     OwnerRecord,
     ShapeRecord,
+    Totals,
     creation_record,
     lock_record,
     owner_record,
@@ -29,10 +30,11 @@ from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError
 from shapestore.locking.owner import is_alive, owners_folder
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
-from shapestore.shape.stored_shape import from_row
+from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
 from shapestore.storage.path import resolve
+from shapestore.storage.reader import create_lock
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
@@ -48,18 +50,18 @@ class Inspector:
         self._connection = connection
         self._owners_folder = owners_folder(path)
 
-    def read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """All rows that a statement gives."""
+    def read(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement."""
         return self._connection.execute(statement, parameters).fetchall()
 
-    def number(self, statement: str, *parameters: Any) -> int:
-        """The one number that a statement gives."""
-        ((number,),) = self.read(statement, *parameters)
+    def number(self, statement: str) -> int:
+        """Return the one number that a statement gives."""
+        ((number,),) = self.read(statement)
         return int(number or 0)
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[None]:
-        """Whatever is read inside is of one moment. Not for long: meanwhile the write-ahead log cannot be cut."""
+        """Let all reads inside see the file as of one moment. Keep it short: it blocks checkpoints."""
         self._connection.execute("BEGIN")
         try:
             yield
@@ -70,26 +72,25 @@ class Inspector:
 
     def shapes(self, table: str | None = None) -> list[ShapeRecord]:
         """All stored shapes, or all of a table: by table, the oldest first."""
-        return [shape_record(row) for row in self.read(_SHAPES, table)]
+        return [shape_record(row) for row in self.read(_SHAPES, {"table": table})]
 
     def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
-        """The shapes whose handles begin or end so; first of all the one whose whole handle it is."""
-        return [shape_record(row) for row in self.read(_SHAPES_BY_PART, part, most)]
+        """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
+        return [shape_record(row) for row in self.read(_SHAPES_BY_PART, {"part": part, "most": most})]
 
-    def find(self, shape: Shape) -> ShapeRecord | None:
-        """The stored shape, if it is there."""
-        found = self.read(_SHAPE_BY_KEY, shape.comparable)
-        return shape_record(found[0]) if found else None
+    def tables(self) -> list[str]:
+        """The tables that have stored shapes."""
+        return [table for (table,) in self.read(_TABLES)]
 
     def rows(self, shape: ShapeRecord, batch_size: int = 1000) -> Iterator[list[str]]:
-        """The rows of a snapshot as JSON texts, batch by batch, with no transaction open in between.
+        """The rows of a shape as JSON texts, in batches, without an open transaction between them.
 
-        Raises ShapeGoneError, and never ends short, if the shape is dropped or refreshed meanwhile.
+        Raises ShapeGoneError if the shape is dropped or refreshed meanwhile; it never ends short.
         """
         after = 0
         while after < shape.row_count:
             expected = min(batch_size, shape.row_count - after)
-            batch = [text for (text,) in self.read(queries.ROWS, shape.handle, after, expected)]
+            batch = [text for (text,) in self.read(queries.ROWS, (shape.handle, after, expected))]
             if len(batch) < expected:
                 raise ShapeGoneError(shape.handle)
             yield batch
@@ -97,59 +98,69 @@ class Inspector:
 
     def explain(self, shape: Shape) -> Explanation:
         """As ShapeStore.explain does."""
-        for statement, parameters in (
-            (f"SELECT handle, {_FOUND} WHERE comparable = ?", (shape.comparable,)),
-            (queries.SHAPES_OF_TABLE, ("", 10_000, shape.table)),
-            (queries.SHAPES, ("", 10_000)),
-        ):
-            try:
-                candidates = [
-                    from_row(handle, Shape.from_comparable(key), count, at_ms)
-                    for handle, key, count, at_ms in self.read(statement, *parameters)
-                ]
-            except InvalidShapeError as error:
-                raise damaged(error, self.path) from error
-            if candidates:
-                return explain(shape, candidates)
-        return explain(shape, [])
+        near = {"key": shape.comparable, "table": shape.table, "most": _MOST_CANDIDATES}
+        return explain(shape, self._stored(_SAME_OR_OF_TABLE, near) or self._stored(_ANY, {"most": _MOST_CANDIDATES}))
 
-    # --- who is at work
+    def _stored(self, statement: str, parameters: Mapping[str, Any]) -> list[StoredShape]:
+        try:
+            return [
+                from_row(handle, Shape.from_comparable(key), count, at_ms)
+                for handle, key, count, at_ms in self.read(statement, parameters)
+            ]
+        except InvalidShapeError as error:
+            raise damaged(error, self.path) from error
+
+    # --- stores and their creations
 
     def owners(self) -> list[OwnerRecord]:
-        """The stores that are open, and those whose death nobody has cleared away yet."""
-
-        def look() -> list[OwnerRecord]:
-            return [self._owner(row) for row in self.read(_OWNERS)]
-
-        return _confirmed(look, lambda owner: not owner.alive, lambda owner: owner.owner)
+        """The stores that are open, and those whose process exited without closing them."""
+        return _confirmed(self._owners, lambda owner: owner.alive, lambda owner: owner.owner)
 
     def locks(self) -> list[LockRecord]:
         """All lock rows, the oldest first."""
-
-        def look() -> list[LockRecord]:
-            return [lock_record(row[:-5], self._owner(row[-5:])) for row in self.read(_LOCKS)]
-
-        return _confirmed(look, lambda lock: not lock.owner.alive, lambda lock: lock.handle)
+        return _confirmed(self._locks, lambda lock: lock.owner.alive, lambda lock: lock.handle)
 
     def creation_of(self, handle: str) -> CreationRecord | None:
-        """How the attempt with this handle ended, if it is remembered."""
-        found = self.read(_CREATION_OF, handle)
+        """How the attempt with this handle ended, if that is still recorded."""
+        found = self.read(_CREATION_OF, (handle,))
         return creation_record(found[0]) if found else None
 
     def creations(self, limit: int, table: str | None = None) -> list[CreationRecord]:
         """The latest outcomes, the newest first."""
-        return [creation_record(row) for row in self.read(_CREATIONS, table, limit)]
+        return [creation_record(row) for row in self.read(_CREATIONS, {"table": table, "limit": limit})]
 
-    def _owner(self, row: Sequence[Any]) -> OwnerRecord:
-        return owner_record(row, alive=is_alive(self._owners_folder, row[0]))
+    def totals(self) -> Totals:
+        """The counts of everything, as of one moment."""
+        ((shapes, discarded, *creations),) = self.read(_TOTALS)
+        return Totals(shapes, discarded, *creations)
+
+    def _owners(self) -> list[OwnerRecord]:
+        return [owner_record(row, alive=self._is_alive(row[0])) for row in self.read(_OWNERS)]
+
+    def _locks(self) -> list[LockRecord]:
+        with self.one_moment():
+            owners = {owner.owner: owner for owner in self._owners()}
+            rows_so_far = dict(self.read(_ROWS_SO_FAR))
+            locks = [create_lock(row) for row in self.read(queries.LOCKS)]
+        return [
+            lock_record(lock, owners.get(lock.owner) or self._unlisted(lock.owner), rows_so_far[lock.handle])
+            for lock in locks
+        ]
+
+    def _unlisted(self, owner: str) -> OwnerRecord:
+        """An owner that only its lock row names."""
+        return OwnerRecord(owner, None, None, None, self._is_alive(owner), None)
+
+    def _is_alive(self, owner: str) -> bool:
+        return is_alive(self._owners_folder, owner)
 
 
 @contextlib.contextmanager
 def open_inspector(path: str | os.PathLike[str]) -> Iterator[Inspector]:
-    """Look at the store in the file at ``path``; a schema that this code does not know is refused.
+    """Inspect the store in the file at ``path``.
 
-    Raises StorageError (there is no such file, or it cannot be opened), CorruptStoreError, MigrationRequiredError,
-    StoreBusyError.
+    Raises StorageError (there is no such file, or it cannot be opened), CorruptStoreError, MigrationRequiredError (the
+    schema is of another version), StoreBusyError.
     """
     real = existing(path)
     with opened(real) as connection:
@@ -158,7 +169,7 @@ def open_inspector(path: str | os.PathLike[str]) -> Iterator[Inspector]:
 
 
 def existing(path: str | os.PathLike[str]) -> str:
-    """The resolved path of a file that is there. Raises StorageError where there is none that can be a store."""
+    """The resolved path of an existing file. Raises StorageError for a missing file, or one that cannot be a store."""
     real = resolve(path)
     if not os.path.exists(real):
         raise StorageError(f"there is no file {os.fspath(path)!r}")
@@ -167,13 +178,13 @@ def existing(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def opened(real: str) -> Iterator[sqlite3.Connection]:
-    """A read-only connection to whatever database that is, in plain words where it cannot be had."""
+    """A read-only connection to a database of any kind. SQLite's errors are raised as ShapeStoreErrors."""
     check_sqlite_version()
     try:
         with contextlib.closing(open_point_reader(real, busy_timeout_ms=BUSY_TIMEOUT_MS)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise _in_plain_words(error, real) from error
+        raise _explained(error, real) from error
 
 
 def wal_bytes(real: str) -> int:
@@ -184,63 +195,78 @@ def wal_bytes(real: str) -> int:
         return 0
 
 
-def _in_plain_words(error: sqlite3.Error, real: str) -> ShapeStoreError:
+def _explained(error: sqlite3.Error, real: str) -> ShapeStoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code not in _CANNOT_BE_OPENED:
         return translated(error, real)
     if not os.access(real, os.R_OK):
-        return StorageError(f"{real!r} may not be read by this user")
+        return StorageError(f"this user has no permission to read {real!r}")
     folder = os.path.dirname(real)
     if not os.access(folder, os.W_OK) and not os.path.exists(f"{real}-shm"):
         return StorageError(
-            f"{real!r} is closed, and in a folder that this user may not write: SQLite reads it only if it can put the "
-            f"files -wal and -shm beside it. Run this as a user who may write {folder!r}, or copy the file elsewhere"
+            f"{real!r} is closed, and this user has no permission to write in its folder: SQLite reads the file only "
+            "if it can put the files -wal and -shm beside it. Run this as a user who may write in "
+            f"{folder!r}, or copy the file elsewhere"
         )
     return translated(error, real)
 
 
-def _confirmed(look: Callable[[], list[T]], is_dead: Callable[[T], bool], name: Callable[[T], str]) -> list[T]:
-    """What ``look`` sees, without those that only seem dead because they ended in good order meanwhile."""
-    seen = look()
-    if not any(map(is_dead, seen)):
-        return seen
+def _confirmed(look: Callable[[], list[T]], is_alive: Callable[[T], bool], name: Callable[[T], str]) -> list[T]:
+    """What ``look`` returns, without what seems dead only because its store was closed during the look."""
+    found = look()
+    if all(map(is_alive, found)):
+        return found
     still_there = set(map(name, look()))
-    return [one for one in seen if not is_dead(one) or name(one) in still_there]
+    return [one for one in found if is_alive(one) or name(one) in still_there]
 
 
-# --- what is read, and how
-
-_FOUND = "comparable, row_count, created_at_ms FROM shapes"
+# --- the statements
 
 _SHAPES = f"""
     SELECT {SHAPE_COLUMNS} FROM shapes
-    WHERE ?1 IS NULL OR table_name = ?1 ORDER BY table_name, created_at_ms, handle
+    WHERE :table IS NULL OR table_name = :table ORDER BY table_name, created_at_ms, handle
 """
 
 _SHAPES_BY_PART = f"""
     SELECT {SHAPE_COLUMNS} FROM shapes
     WHERE handle IN (
         SELECT handle FROM shapes
-        WHERE substr(handle, 1, length(?1)) = ?1 OR substr(handle, -length(?1)) = ?1
-        ORDER BY handle <> ?1 LIMIT ?2)
-    ORDER BY handle <> ?1
+        WHERE substr(handle, 1, length(:part)) = :part OR substr(handle, -length(:part)) = :part
+        ORDER BY handle <> :part LIMIT :most)
+    ORDER BY handle <> :part
 """
 
-_SHAPE_BY_KEY = f"SELECT {SHAPE_COLUMNS} FROM shapes WHERE comparable = ?"
+_TABLES = "SELECT DISTINCT table_name FROM shapes ORDER BY table_name"
+
+_MOST_CANDIDATES = 10_000
+
+_SAME_OR_OF_TABLE = """
+    SELECT handle, comparable, row_count, created_at_ms FROM shapes
+    WHERE comparable = :key
+       OR handle IN (SELECT handle FROM shapes WHERE table_name = :table ORDER BY handle LIMIT :most)
+"""
+
+_ANY = "SELECT handle, comparable, row_count, created_at_ms FROM shapes ORDER BY handle LIMIT :most"
 
 _OWNERS = f"SELECT {OWNER_COLUMNS} FROM owners ORDER BY opened_at_ms, owner"
 
-# The owner of a lock row that is in no list of owners is named by the lock row alone.
-_LOCKS = f"""
-    SELECT {LOCK_COLUMNS}, create_locks.owner, pid, program, hostname, opened_at_ms
-    FROM create_locks LEFT JOIN owners ON owners.owner = create_locks.owner
-    ORDER BY started_at_ms, handle
+_ROWS_SO_FAR = """
+    SELECT handle,
+           coalesce((SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle), 0)
+    FROM create_locks
 """
 
 _CREATIONS = f"""
     SELECT {CREATION_COLUMNS} FROM creations
-    WHERE ?1 IS NULL OR comparable ->> '$.table' = ?1
-    ORDER BY number DESC LIMIT ?2
+    WHERE :table IS NULL OR comparable ->> '$.table' = :table
+    ORDER BY number DESC LIMIT :limit
 """
 
 _CREATION_OF = f"SELECT {CREATION_COLUMNS} FROM creations WHERE handle = ?"
+
+_TOTALS = """
+    SELECT (SELECT count(*) FROM shapes), (SELECT count(*) FROM discarded), count(*),
+           coalesce(sum(outcome = 'created'), 0), coalesce(sum(outcome = 'failed'), 0),
+           coalesce(sum(followers), 0), coalesce(max(followers), 0)
+    FROM creations
+"""

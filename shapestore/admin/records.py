@@ -1,4 +1,4 @@
-"""What a store's file says, as people and their tools are told it: each record is a row, read."""
+"""Records of a store's file, for people and their tools."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from shapestore.errors import InvalidShapeError
-from shapestore.locking.create_lock import State
+from shapestore.locking.create_lock import CreateLock, State
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import at
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What all that is seen has in common: it is about a shape."""
+    """What the records have in common: the handle of an attempt, and the shape that it is about."""
 
     handle: str
     table: str
@@ -34,19 +34,20 @@ class ShapeRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class OwnerRecord:
-    """An open store, or one that died."""
+    """A store that is open, or whose process exited without closing it."""
 
     owner: str
     pid: int | None
-    """None, as all that follows, if the owner is in no list of owners any more."""
+    """None, as all that follows, if only a lock row still names the owner."""
     program: str | None
     hostname: str | None
     alive: bool
+    """Whether the operating system says that the store is open. A stopped process is alive."""
     opened_at: datetime | None
 
     @property
     def process(self) -> str:
-        """In words."""
+        """The process, for a message."""
         if self.pid is None:
             return "a store that is gone"
         return f"process {self.pid} ({self.program}) on {self.hostname}"
@@ -54,6 +55,8 @@ class OwnerRecord:
 
 @dataclass(frozen=True, slots=True)
 class LockRecord(Record):
+    """A CreateLock with its shape, its owner, and how far the creation is."""
+
     state: State
     owner: OwnerRecord
     started_at: datetime
@@ -74,15 +77,26 @@ class CreationRecord(Record):
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of everything in the file."""
+
+    shapes: int
+    discarded: int
+    """Attempts whose rows are pending deletion."""
+    creations: int
+    """Outcomes that are recorded: the last thousand."""
+    created: int
+    failed: int
+    followers: int
+    """Callers that those creations served, besides the first of each."""
+    largest_herd: int
+
+
 # --- from rows
 
 SHAPE_COLUMNS = "handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms"
-OWNER_COLUMNS = "owners.owner, pid, program, hostname, opened_at_ms"
-LOCK_COLUMNS = """
-    handle, comparable, table_name, state, started_at_ms,
-    (SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle),
-    failed_at_ms, error_type, error_message, retry_after_ms
-"""
+OWNER_COLUMNS = "owner, pid, program, hostname, opened_at_ms"
 CREATION_COLUMNS = """
     handle, comparable, outcome, finished_at_ms, duration_ms, row_count, followers, error_type, error_message
 """
@@ -97,22 +111,21 @@ def shape_record(row: Sequence[Any]) -> ShapeRecord:
 def owner_record(row: Sequence[Any], *, alive: bool) -> OwnerRecord:
     """From the columns of ``OWNER_COLUMNS``."""
     owner, pid, program, hostname, opened_at_ms = row
-    return OwnerRecord(owner, pid, program, hostname, alive, _at(opened_at_ms))
+    return OwnerRecord(owner, pid, program, hostname, alive, at(opened_at_ms))
 
 
-def lock_record(row: Sequence[Any], owner: OwnerRecord) -> LockRecord:
-    """From the columns of ``LOCK_COLUMNS``."""
-    handle, key, table, state, started_at_ms, rows, failed_at_ms, kind, message, retry_after_ms = row
+def lock_record(lock: CreateLock, owner: OwnerRecord, rows_so_far: int) -> LockRecord:
+    failure = lock.failure
     return LockRecord(
-        *_described(handle, key, table),
-        state=State(state),
+        *_described(lock.handle, lock.comparable, lock.table),
+        state=lock.state,
         owner=owner,
-        started_at=at(started_at_ms),
-        rows_so_far=rows or 0,
-        failed_at=_at(failed_at_ms),
-        error=_error(kind, message),
-        retry_after_ms=retry_after_ms,
-        comparable=key,
+        started_at=lock.started_at,
+        rows_so_far=rows_so_far,
+        failed_at=lock.failed_at,
+        error=None if failure is None else _error(failure.error_type, failure.message),
+        retry_after_ms=None if failure is None else failure.retry_after_ms,
+        comparable=lock.comparable,
     )
 
 
@@ -126,14 +139,14 @@ def creation_record(row: Sequence[Any]) -> CreationRecord:
         duration_ms,
         row_count,
         followers,
-        _error(kind, message),
+        None if kind is None else _error(kind, message),
     )
 
 
 def _described(
     handle: str, comparable: str, table: str
 ) -> tuple[str, str, str | None, dict[str, Scalar], tuple[str, ...] | None]:
-    """The fields of a Record. A comparable that cannot be read is shown as it is: it is for `doctor` to complain."""
+    """The fields of a Record. A comparable that cannot be read is shown as it is; doctor reports it as an error."""
     try:
         shape = Shape.from_comparable(comparable)
     except InvalidShapeError:
@@ -141,11 +154,5 @@ def _described(
     return handle, shape.table, shape.where, dict(shape.params), shape.columns
 
 
-def _error(kind: str | None, message: str | None) -> str | None:
-    if kind is None:
-        return None
+def _error(kind: str, message: str | None) -> str:
     return f"{kind}: {message}" if message else kind
-
-
-def _at(time_ms: int | None) -> datetime | None:
-    return None if time_ms is None else at(time_ms)

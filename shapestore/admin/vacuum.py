@@ -1,6 +1,6 @@
-"""Giving space back: what is left behind is deleted, and the file made as small as what it holds.
+"""Returning free space: rows that belong to no shape are deleted, and the file shrinks to what it holds.
 
-For a person who asked for it. It blocks, and holds the write gate, so that nobody writes meanwhile; reading goes on.
+A person asks for it. It blocks and holds the write gate, so writes of other processes wait; reads go on.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from shapestore.storage.commands import DeleteDiscarded
 from shapestore.storage.commands.history import as_json
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
 
-# By the order of things there are none (an attempt's end discards its rows in the same transaction).
+# Expected to be empty: the transaction that ends an attempt also marks its rows as pending deletion.
 ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
 
 
 @dataclass(frozen=True, slots=True)
 class Vacuumed:
-    """What it came to, in bytes: the file and its write-ahead log together."""
+    """The size of the file and its write-ahead log together, in bytes."""
 
     bytes_before: int
     bytes_after: int
 
 
 def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacuumed:
-    """Delete what is left behind, and give the free space back to the file system.
+    """Delete the rows that belong to no shape, and return the free space to the file system.
 
-    It takes as much free space on the disk as the file has, once more, while it goes on. Raises StoreBusyError if other
-    stores have the file open, unless ``beside_others``: their writes wait, and after ten seconds they are refused. And
-    in any case, if Litestream may be replicating it.
+    Meanwhile it takes as much space on the disk as the file has, once more. Raises StoreBusyError if other stores have
+    the file open, unless ``beside_others`` (their writes wait, and are refused after ten seconds); and always if
+    Litestream may be replicating the file.
     """
     real = existing(path)
     with open_inspector(real):
-        pass  # what is no store is refused before a gate is made beside it
+        pass  # refuses a file that is not a store before a gate is made beside it
     with _alone(real, beside_others) as connection:
         before = _size(real)
         _delete_left_behind(connection)
@@ -50,7 +50,7 @@ def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacu
 
 
 def delete_left_behind(path: str | os.PathLike[str]) -> None:
-    """Delete the rows of shapes that were dropped, if no store has the file open: those that have do it themselves."""
+    """Delete the rows of dropped shapes, unless a store has the file open: an open store does that by itself."""
     try:
         with _alone(existing(path), beside_others=False) as connection:
             _delete_left_behind(connection)
@@ -60,23 +60,25 @@ def delete_left_behind(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
-    """A read-write connection, under the gate: nobody opens the file as a store meanwhile."""
+    """A read-write connection under the gate, so that no store opens the file meanwhile."""
     with closing(Gate(real)) as gate, gate.hold_blocking(), migrations.opened(real) as connection:
         migrations.check(connection, real)
         living = [owner for owner in Inspector(real, connection).owners() if owner.alive]
         if living and not beside_others:
-            who = ", ".join(owner.process for owner in living)
+            processes = ", ".join(owner.process for owner in living)
             raise StoreBusyError(
-                f"{real!r} is open in {who}, whose writes would have to wait; close it first, or use --force"
+                f"{real!r} is open in {processes}, whose writes would have to wait: close it there first, or use "
+                "--force"
             )
         _refuse_beside_litestream(connection, real)
         yield connection
 
 
 def _refuse_beside_litestream(connection: sqlite3.Connection, real: str) -> None:
-    """A checkpoint behind its back may spoil the replica.
+    """A checkpoint that Litestream does not make may spoil its replica.
 
-    Its table stays in the file when it has gone. But while anybody else has the file open, nobody can leave WAL mode.
+    Its table stays in the file after Litestream has exited. But SQLite leaves WAL mode only if no other connection has
+    the file open.
     """
     if not connection.execute(queries.HAS_LITESTREAM).fetchall():
         return
@@ -86,13 +88,14 @@ def _refuse_beside_litestream(connection: sqlite3.Connection, real: str) -> None
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     except sqlite3.OperationalError as error:
         raise StoreBusyError(
-            f"{real!r} is replicated by Litestream, and open elsewhere: stop Litestream, and close all who have it open"
+            f"{real!r} is replicated by Litestream and open in another process: stop Litestream, and close the file "
+            "in every process that has it open"
         ) from error
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
 
 
 def _delete_left_behind(connection: sqlite3.Connection) -> None:
-    """A chunk at a time, so that the write-ahead log stays short."""
+    """In chunks, so that the write-ahead log stays short."""
     orphans = connection.execute(ORPHANS).fetchall()
     more = True
     while more:

@@ -1,4 +1,24 @@
-"""The command line: ``shapestore COMMAND PATH ...``. It needs click and rich, which the extra ``cli`` brings."""
+"""The command line: ``shapestore COMMAND PATH ...``. It needs click and rich, which the extra ``cli`` installs.
+
+    app               the group of all commands; errors become a message and an exit status
+    look              ls, show, rows, locks, history, explain: they only read
+    get watch doctor  a module each
+    change            unlock, rm, invalidate, migrate, vacuum
+    arguments         what several commands take: a path, a handle, a number of seconds
+    shape_arguments   the options that describe a shape
+    rows              the rows of a shape, streamed in any form
+    tables words      records as tables, and the phrases in them
+    output            the streams: escapes, JSON, CSV, tab-separated fields
+
+What must hold:
+
+- A command that only reads works on ``admin``'s read-only connection, and running processes do not notice it. One that
+  changes something opens a store of its own, and so obeys the rules that every store obeys.
+- Results go to stdout, messages to stderr. For programs, every result reads back exactly, whatever the encoding of
+  stdout, or the command fails; it never prints something else with status 0.
+- Nothing that comes from data (a name, a value, an error, an argument) is ever markup or a control sequence.
+- A mistyped path, handle or name changes nothing and leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +27,9 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the status to exit with: 0 done, 1 failed or not found, 2 wrongly used."""
+    """Run the command line, and return its exit status: 0 done, 1 failed or not found, 2 wrong usage."""
     try:
-        from shapestore.cli.app import run  # noqa: PLC0415 - whoever has no click and rich is told what to do
+        from shapestore.cli.app import run  # noqa: PLC0415 - without click and rich, the message below
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("click", "rich"):
             raise

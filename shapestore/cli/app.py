@@ -1,4 +1,4 @@
-"""The commands together, and what an error comes to: a line on stderr and a status, never a traceback."""
+"""The group of all commands, and what an error becomes: a message on stderr and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from shapestore.cli.change import invalidate, migrate, rm, unlock, vacuum
 from shapestore.cli.doctor import doctor
 from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
+from shapestore.cli.output import make_streams_safe, say
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
 
-_INTERRUPTED = 130  # as a shell counts a death by SIGINT
-_BROKEN_PIPE = 141  # and by SIGPIPE
+_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports a program that Ctrl-C ended
+_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # as they stand below: first what is wanted first
+        return list(self.commands)  # in the order below, the most used first
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,24 +34,24 @@ class _Commands(click.Group):
             sys.stdout.flush()
             return answer
         except BrokenPipeError:
-            _say_no_more()
+            _discard_stdout()
             ctx.exit(_BROKEN_PIPE)
         except (ShapeStoreError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            _say_no_more()
-            raise click.ClickException(_in_words(error)) from error
+            _discard_stdout()
+            raise click.ClickException(_without_its_number(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("shapestore"), prog_name="shapestore")
 def app() -> None:
-    """See and keep a store of shapes, beside the processes that use it.
+    """Inspect and maintain a store of shapes, beside the processes that use it.
 
-    On a terminal, tables are for people. In a pipe they are lines of fields, parted by tabs; with --json there is one
-    JSON object a line. A handle may be shortened to its end or its beginning.
+    On a terminal, results are tables. In a pipe they are lines of fields separated by tabs; with --json, one JSON
+    object a line. A handle may be shortened to its end or its beginning.
 
-    Status: 0 done, 1 failed or not found, 2 wrongly used.
+    Exit status: 0 done, 1 failed or not found, 2 wrong usage, 130 interrupted.
     """
 
 
@@ -59,36 +60,28 @@ for command in (ls, show, rows, get, locks, unlock, rm, invalidate, history, exp
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the status to exit with."""
-    _make_streams_safe()
+    """Run the command line, and return its exit status."""
+    make_streams_safe()
     try:
         status = app.main(arguments, prog_name="shapestore", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            say(error.ctx.get_usage())
+            say(f"Try '{error.ctx.command_path} -h' for help.")
+            say("")
+        say(f"Error: {error.format_message()}")  # by `say`, since click would write what it quotes as it is
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
 
 
-def _make_streams_safe() -> None:
-    """There may be none, and stdout may not know every character."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open to the end
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
-def _in_words(error: OSError) -> str:
-    """Without its number."""
+def _without_its_number(error: OSError) -> str:
     what = error.strerror or str(error)
     return what if error.filename is None else f"{error.filename!r}: {what}"
 
 
-def _say_no_more() -> None:
-    """Nobody reads stdout any more; Python would complain when it flushes at the end."""
-    with contextlib.suppress(OSError, ValueError):  # it may be no real file
+def _discard_stdout() -> None:
+    """Let nothing be written to stdout any more: its reader has gone, and Python would complain at its exit."""
+    with contextlib.suppress(OSError, ValueError):  # it may not be a real file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

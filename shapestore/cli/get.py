@@ -1,4 +1,4 @@
-"""The command get: a shape from any database, created or found, with its rows; and how its progress is shown."""
+"""The command get: a shape from any database, stored or created now, with its rows; and its progress on a terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from shapestore.admin.inspector import open_inspector
-from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle, shape_options
-from shapestore.cli.output import ago, count, say, short
+from shapestore.admin.wording import count
+from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle
+from shapestore.cli.output import console, say, visible
 from shapestore.cli.rows import form_options, print_rows
+from shapestore.cli.shape_arguments import shape_options
+from shapestore.cli.words import ago, short
 from shapestore.errors import CreateFailedError, InvalidSourceError, ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
@@ -35,35 +37,34 @@ from shapestore.store import ShapeStore
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long creating it may take.",
+    help="The longest that the creation may take.",
 )
 @form_options
 def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) -> None:
-    """Print the rows of a shape, created if need be.
+    """Print the rows of a shape, created first if it is not stored.
 
-    It is created from the source, unless it is in the store, and then kept there. The store's file is made if there
-    is none.
+    It is created from the source, and then kept in the store. A missing store file is made.
     """
     creator = CountedSource(source)
     if creator.is_the_file(path):
-        raise click.BadParameter(f"{path!r} is the store itself, and no source of its shapes", param_hint="--source")
+        raise click.BadParameter(f"{path!r} is the store itself, not a source for it", param_hint="--source")
     try:
         stored = asyncio.run(_get_or_create(path, shape, creator, timeout))
     except CreateFailedError as error:
         raise click.ClickException(
-            f"it could not be created from the source: {error.message or error.error_type}"
+            f"the shape could not be created from the source: {error.message or error.error_type}"
         ) from error
     rows = f"{short(stored.handle)}: {count(stored.row_count, 'row')}"
     if creator.began_at is None:
         say(f"{rows}, created {ago(stored.created_at)}; the source was not asked")
     elif sys.stderr.isatty():
         say(f"{rows}, created in {creator.seconds:.1f} s")
-    with open_inspector(path) as seen:
-        print_rows(seen, shape_by_handle(seen, stored.handle), form)
+    with open_inspector(path) as inspector:
+        print_rows(inspector, shape_by_handle(inspector, stored.handle), form)
 
 
 class CountedSource:
-    """A SQLSource that counts its rows as they pass."""
+    """A SQLSource that counts the rows it gives."""
 
     def __init__(self, url: str) -> None:
         from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
@@ -80,7 +81,7 @@ class CountedSource:
         self.seconds = 0.0
 
     def is_the_file(self, path: str) -> bool:
-        """Whether it reads this very file."""
+        """Whether it reads the file at ``path``."""
         database = self._url.database if self._url.get_backend_name() == "sqlite" else None
         return database is not None and os.path.realpath(database) == os.path.realpath(path)
 
@@ -93,7 +94,7 @@ class CountedSource:
 
 
 async def _get_or_create(path: str, shape: Shape, creator: CountedSource, timeout: float) -> StoredShape:
-    # The creation's own deadline tells more than that of a caller who waits for it.
+    # A waiter's time-out says less than the creation's own, so that one comes first.
     async with ShapeStore(path, create=creator, create_timeout=timeout, wait_timeout=timeout + 5) as store:
         if not sys.stderr.isatty() or await store.get(shape) is not None:
             return await store.get_or_create(shape)
@@ -103,18 +104,19 @@ async def _get_or_create(path: str, shape: Shape, creator: CountedSource, timeou
 
 @contextlib.asynccontextmanager
 async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> AsyncIterator[None]:
-    """While it goes on, a line on stderr: rows, their rate, and a bar that moves, for nobody knows their number."""
+    """Show a line on stderr: rows, their rate, and a bar without an end, since their number is unknown."""
     progress = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         _Rows(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
     )
+    reading = visible(f"reading {shape.table}")
     with progress:
-        line = progress.add_task(f"reading {shape.table}", total=None)
+        line = progress.add_task(reading, total=None)
 
         async def update() -> None:
             while True:
@@ -123,7 +125,7 @@ async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> 
                 ):
                     progress.update(line, description="another process is creating it")
                 else:
-                    progress.update(line, completed=creator.rows, description=f"reading {shape.table}")
+                    progress.update(line, completed=creator.rows, description=reading)
                 await asyncio.sleep(0.1)
 
         updating = asyncio.create_task(update())
@@ -137,7 +139,7 @@ async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> 
 
 
 class _Rows(ProgressColumn):
-    """Rows so far, and how many come in a second."""
+    """The rows so far, and their rate."""
 
     def render(self, task: Task) -> Text:
         rows = int(task.completed)

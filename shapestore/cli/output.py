@@ -1,167 +1,80 @@
-"""How results are shown: tables for people on a terminal, tab-separated lines in a pipe, JSON lines for programs."""
+"""Writing results: for people without control sequences, for programs in forms that read back exactly.
+
+    on a terminal   text; a control character in the data is shown as an escape, such as \\x1b
+    in a pipe       fields separated by tabs; escapes as in Python: \\t, \\n, \\x1b, \\u2028, and \\\\ for a backslash
+    --json          JSON, one object a line; in ASCII, where stdout is not UTF-8
+    --csv           CSV; a character that stdout cannot represent is an error, since CSV has no escapes
+
+The escapes cover whatever some reader takes for the end of a line, and whatever changes the order of what is shown.
+"""
 
 from __future__ import annotations
 
+import codecs
+import json
+import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
 import click
 import msgspec
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-T = TypeVar("T")
+# Control characters (C0, DEL, C1), separators of lines and paragraphs, what reorders text, halves of surrogate pairs.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_OR_BACKSLASH = re.compile(rf"{_CONTROL.pattern}|\\")
+_QUOTED_IN_CSV = re.compile(r'[",\r\n]|^\s|\s$|^$')
 
-_GAP = 2
-_NARROWEST_FOLD = 12
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+def make_streams_safe() -> None:
+    """Replace missing streams, and let stdout escape what its encoding cannot represent instead of raising."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open to the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at stdout."""
+    """Whether stdout is a terminal, where a person reads."""
     return sys.stdout.isatty()
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704 - it is called where it is caught; rich would exit with 1
+        raise  # noqa: PLE0704 - called where it is caught; rich would exit with 1
 
 
-def console(width: int | None = None) -> Console:
-    return _Console(width=width, markup=False, emoji=False, highlight=False)
+def console(width: int | None = None, *, stderr: bool = False) -> Console:
+    return _Console(width=width, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+# --- for people
 
 
 def say(message: str) -> None:
-    """A line for people, on stderr, so that it is in no program's way."""
-    click.echo(message, err=True)
+    """Write a message to stderr. Its further lines are indented, so that none can pass for a message of its own."""
+    click.echo(visible(message, keep="\n").replace("\n", "\n  "), err=True)
 
 
-def print_json(value: object) -> None:
-    """One line of JSON."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-
-
-# --- tables
-
-
-@dataclass(frozen=True)
-class Column(Generic[T]):
-    """A column of a table: what it shows of a record to people, and, where that differs, to programs."""
-
-    title: str
-    short: Callable[[T], Any]
-    exact: Callable[[T], Any] | None = None
-    right: bool = False
-    fold: bool = False
-    """Folded to several lines where it is too long, rather than cut."""
-    spare: int = 0
-    """Left out where there is no room, that of the highest number first; never, if 0."""
-
-    def justify(self) -> Literal["left", "right"]:
-        return "right" if self.right else "left"
-
-    def least_width(self, records: Iterable[T]) -> int:
-        """The characters that it takes to be read."""
-        wanted = max(map(cell_len, (self.title, *(visible(self.short(record)) for record in records))))
-        return min(wanted, _NARROWEST_FOLD) if self.fold else wanted
-
-
-def print_table(columns: Sequence[Column[T]], records: Iterable[T], *, nothing: str) -> None:
-    """The records, one a line. On a terminal it says ``nothing`` where there are none, and what it leaves out."""
-    if not is_terminal():
-        print_fields([column.title for column in columns])
-        for record in records:
-            print_fields([(column.exact or column.short)(record) for column in columns])
-        return
-    records = list(records)
-    if not records:
-        say(nothing)
-        return
-    screen = console()
-    shown = fitting(columns, records, screen.width)
-    screen.print(table_of(shown, records))
-    if len(shown) < len(columns):
-        say(f"no room for: {', '.join(column.title for column in columns if column not in shown)}")
-
-
-def fitting(columns: Sequence[Column[T]], records: Sequence[T], width: int) -> list[Column[T]]:
-    """The columns, but for as many of the spare ones as leave the others too little of a line of so many characters."""
-    least = {column.title: column.least_width(records) + _GAP for column in columns}
-    shown = list(columns)
-    while sum(least[column.title] for column in shown) - _GAP > width:
-        sparest = max(shown, key=lambda column: column.spare)
-        if not sparest.spare:
-            break
-        shown.remove(sparest)
-    return shown
-
-
-def table_of(columns: Sequence[Column[T]], records: Iterable[T]) -> Table:
-    """The records as people read them."""
-    table = new_table()
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify=column.justify(),
-            no_wrap=not column.fold,
-            overflow="fold" if column.fold else "ellipsis",
-            min_width=max(map(len, column.title.split("\n"))) if column.right else None,
-        )
-    for record in records:
-        table.add_row(*(cell(column.short(record)) for column in columns))
-    return table
-
-
-def new_table() -> Table:
-    return Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-
-
-def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
-    """Facts about one thing, by name."""
-    if not is_terminal():
-        for fact in facts:
-            print_fields(fact)
-        return
-    table = new_table()
-    table.show_header = False
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(cell(name), cell(value))
-    console().print(table)
-
-
-def print_fields(values: Iterable[Any]) -> None:
-    """One line of a pipe: fields parted by tabs; tabs and line ends within them as backslash and letter."""
-    sys.stdout.write("\t".join(map(_field, values)) + "\n")
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def _field(value: Any) -> str:
-    return plain(value).translate(_ESCAPES)
-
-
-def visible(value: Any) -> str:
-    """A value in a line of text that a terminal shows as it is: it may come from anywhere, escape sequences and all."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), plain(value))
+def visible(value: Any, *, keep: str = "") -> str:
+    """A value as text without control characters, except those to ``keep``."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), plain(value))
 
 
 def cell(value: Any) -> Text:
+    """A value in a table or a line of a terminal."""
     return Text(visible(value))
 
 
 def plain(value: Any) -> str:
-    """A value as text: nothing for None, and JSON for what is neither text nor number."""
+    """A value as text: empty for None, JSON for everything that is neither text nor a number."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -171,45 +84,86 @@ def plain(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-# --- in words
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
-def now() -> float:
-    """The wall clock, for people."""
-    return time.time()
+# --- for programs
 
 
-def ago(moment: datetime | None) -> str:
-    return "" if moment is None else f"{age(moment)} ago"
+def print_fields(values: Iterable[Any]) -> None:
+    """Write a line of fields, separated by tabs."""
+    fields = (_CONTROL_OR_BACKSLASH.sub(lambda match: _escape(match[0]), plain(value)) for value in values)
+    line = "\t".join(fields)
+    if not _is_carried(line):
+        line = "".join(character if _is_carried(character) else _escape(character) for character in line)
+    sys.stdout.write(f"{line}\n")
 
 
-def age(moment: datetime | None) -> str:
-    """How long ago that was, as the views say it."""
-    return "" if moment is None else duration(now() - moment.timestamp())
+def print_json(value: object) -> None:
+    """Write a line of JSON."""
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a path that is not UTF-8 holds half a surrogate pair for each such byte
+        text = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    print_json_text(f"{text}\n")
 
 
-def duration(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7_200:
-        return f"{whole // 60} min"
-    if whole < 172_800:
-        return f"{whole // 3_600} h"
-    return f"{whole // 86_400} days"
+def print_json_text(text: str) -> None:
+    """Write lines of JSON, so that any encoding of stdout carries them and no reader splits them elsewhere."""
+    is_plain = text.isascii() and "\x7f" not in text
+    if _is_utf8():
+        # Inside JSON the ends of lines are escaped already, so those that are here separate its texts.
+        text = (
+            text
+            if is_plain
+            else _CONTROL.sub(lambda match: match[0] if match[0] == "\n" else _json_escape(match[0]), text)
+        )
+    elif not (is_plain and _is_carried(text)):
+        text = "".join(character if _is_carried_ascii(character) else _json_escape(character) for character in text)
+    sys.stdout.write(text)
 
 
-def size(number: int) -> str:
-    """Bytes."""
-    if number < 10_000:
-        return f"{number:,} bytes"
-    return f"{number / 1000:,.0f} kB" if number < 10_000_000 else f"{number / 1_000_000:,.0f} MB"
+def _is_utf8() -> bool:
+    encoding = sys.stdout.encoding
+    return encoding is None or codecs.lookup(encoding).name == "utf-8"
 
 
-def short(handle: str) -> str:
-    """As much of a handle as tells it from others: its end, for those made at about the same time begin alike."""
-    return handle[-12:]
+def _is_carried_ascii(character: str) -> bool:
+    """A JSON reader takes bytes for UTF-8, whose ASCII most encodings share."""
+    return character < "\x7f" and _is_carried(character)
 
 
-def count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+
+
+def print_csv(values: Sequence[Any], what: str) -> None:
+    """Write a line of CSV; ``what`` names it in an error. None is an empty field, an empty text is ``""``."""
+    texts = [visible(value, keep="\t\n") for value in values] if is_terminal() else map(plain, values)
+    fields = [text if value is None else _quoted(text) for value, text in zip(values, texts, strict=True)]
+    line = '""' if fields == [""] else ",".join(fields)  # a reader skips an empty line
+    if not _is_carried(line):
+        character = next(character for character in line if not _is_carried(character))
+        raise click.ClickException(
+            f"{what} has the character {character!a}, which the encoding of stdout ({sys.stdout.encoding}) cannot "
+            "represent, and CSV has no escapes: use --json, or set PYTHONIOENCODING=utf-8"
+        )
+    sys.stdout.write(f"{line}\n")
+
+
+def _quoted(text: str) -> str:
+    if not _QUOTED_IN_CSV.search(text):
+        return text
+    escaped = text.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def _is_carried(text: str) -> bool:
+    """Whether a reader of stdout, who knows its encoding, gets this text. Some encodings map two characters to one."""
+    encoding = sys.stdout.encoding
+    try:
+        return encoding is None or text.encode(encoding).decode(encoding) == text
+    except UnicodeError:
+        return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import aiosqlite
@@ -187,19 +187,7 @@ class Reader:
     async def locks(self) -> list[CreateLock]:
         page = await self._page(queries.LOCKS)
         with self._making_sense():
-            return [
-                CreateLock(
-                    comparable=comparable,
-                    table=table,
-                    state=State(state),
-                    owner=owner,
-                    handle=handle,
-                    started_at=at(started_at_ms),
-                    failed_at=None if failed_at_ms is None else at(failed_at_ms),
-                    failure=_failure(*failure),
-                )
-                for comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure in page
-            ]
+            return [create_lock(row) for row in page]
 
     async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         try:
@@ -218,6 +206,21 @@ class Reader:
             yield
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
+
+
+def create_lock(row: Sequence[Any]) -> CreateLock:
+    """A lock from the columns of ``queries.LOCKS``."""
+    comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure = row
+    return CreateLock(
+        comparable=comparable,
+        table=table,
+        state=State(state),
+        owner=owner,
+        handle=handle,
+        started_at=at(started_at_ms),
+        failed_at=None if failed_at_ms is None else at(failed_at_ms),
+        failure=_failure(*failure),
+    )
 
 
 def _failure(error_type: str | None, message: str | None, retry_after_ms: int | None) -> Failure | None:

@@ -281,7 +281,7 @@ def test_where_no_store_is_nothing_else_is_said(store: str, is_none: Callable[[s
     is_none(store)
     [finding] = examine(store)
     assert (finding.severity, finding.name) == (Severity.ERROR, "no-store")
-    assert finding.what.startswith("no store is here: ")
+    assert finding.what.startswith("this is not a store: ")
 
 
 def test_a_gate_that_was_lost_is_only_noted(store: str) -> None:
@@ -359,7 +359,7 @@ def test_rows_that_are_about_to_be_deleted_are_only_noted(workers: Workers, stor
     worker.stop()  # and not within the transaction that deletes
     leave_rows_to_be_deleted(store, "8")
     [note] = [finding for finding in examine(store) if finding.name == "discarded"]
-    assert note.to_do == "Nothing: a store is at work on it."
+    assert note.to_do == "Nothing: an open store deletes them."
     worker.go_on()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import in_a_pipe, on_a_terminal, without_styles
 
-from shapestore.cli.arguments import param_value
+from shapestore.cli.shape_arguments import column_names, param_value
 
 
 @pytest.fixture
@@ -80,8 +80,12 @@ def test_on_a_terminal_a_person_is_told_what_happened(path: str, source: str) ->
         ('""', ""),
         ('x"', 'x"'),
         ("-9223372036854775808", -(2**63)),
-        (r'"a\nb"', "a\nb"),
-        (r'"C:\dir"', r"C:\dir"),
+        (r'"a\nb"', r"a\nb"),
+        (r'"C:\temp\new"', r"C:\temp\new"),
+        ('"say "hi""', 'say "hi"'),
+        ('""""', '""'),
+        ('"\\""', '\\"'),
+        ('" 1"', " 1"),
         ("[1]", "[1]"),
         ("{}", "{}"),
         ("'1'", "'1'"),
@@ -90,6 +94,28 @@ def test_on_a_terminal_a_person_is_told_what_happened(path: str, source: str) ->
 def test_a_parameter_is_what_a_person_means_by_it(text: str, value: object) -> None:
     found = param_value(text)
     assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("id", ["id"]),
+        ("id, Name ,Zip", ["id", "Name", "Zip"]),
+        ('id," points"', ["id", " points"]),
+        ('"a,b" , "c ""d""", e', ["a,b", 'c "d"', "e"]),
+        ('"a\nb"', ["a\nb"]),
+        ('5" disk,b', ['5" disk', "b"]),
+        ("Größe,形", ["Größe", "形"]),
+        ('"",a', ["", "a"]),
+        ("a,", ["a", ""]),
+        ("", [""]),
+        (" ", [""]),
+    ],
+)
+def test_columns_are_names_separated_by_commas_and_what_is_in_quotes_is_left_as_it_is(
+    given: str, names: list[str]
+) -> None:
+    assert column_names(given) == names
 
 
 def test_text_that_looks_like_a_number_is_found_by_text_in_quotes(path: str, source: str) -> None:
@@ -103,7 +129,10 @@ def test_what_the_source_refuses_is_the_message_and_the_next_try_tries_again(pat
     for _ in range(2):
         ran = in_a_pipe("get", path, "--source", source, "--table", "Trakc")
         assert (ran.status, ran.out) == (1, "")
-        assert 'Error: it could not be created from the source: the source has no table or view "Trakc"; did' in ran.err
+        assert (
+            'Error: the shape could not be created from the source: the source has no table or view "Trakc"; did'
+            in ran.err
+        )
         assert "Traceback" not in ran.err
     outcomes = [json.loads(line)["outcome"] for line in in_a_pipe("history", path, "--json").out.splitlines()]
     assert outcomes == ["failed", "failed"]
@@ -129,7 +158,7 @@ def test_the_store_itself_is_no_source(path: str, source: str) -> None:
         "get", path, "--source", f"sqlite:///{folder}/../{os.path.basename(folder)}/{name}", "--table", "shapes"
     )
     assert (ran.status, ran.out) == (2, "")
-    assert "is the store itself, and no source of its shapes" in ran.err
+    assert "is the store itself, not a source for it" in ran.err
     assert len(in_a_pipe("ls", path, "--json").out.splitlines()) == 1
 
 

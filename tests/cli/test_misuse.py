@@ -104,26 +104,26 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("history FILE -n 0", MISUSED, "not in the range"),
         ("history FILE -n many", MISUSED, "not a valid integer"),
         ("watch FILE -i 0", MISUSED, "not in the range"),
-        ("watch FILE -i nan", MISUSED, "no number of seconds"),
+        ("watch FILE -i nan", MISUSED, "not a number of seconds"),
         ("watch FILE -n -1", MISUSED, "not in the range"),
         ("explain FILE", MISUSED, "Missing option '--table'"),
         ("explain FILE --table t --where", MISUSED, "requires an argument"),
         ("explain FILE --table t --where a=", MISUSED, "where"),
-        ("explain FILE --table t --where a=:b", MISUSED, "--where has :b, and there is no --param b=VALUE"),
-        ("explain FILE --table t --param b=1", MISUSED, "--param b is nowhere in --where"),
-        ("explain FILE --table t --where a=:b --param b=1 --param c=2", MISUSED, "--param c is nowhere in --where"),
+        ("explain FILE --table t --where a=:b", MISUSED, "--where uses :b, but there is no --param b=VALUE"),
+        ("explain FILE --table t --param b=1", MISUSED, "--param b is not used in --where"),
+        ("explain FILE --table t --where a=:b --param b=1 --param c=2", MISUSED, "--param c is not used in --where"),
         ("explain FILE --table t --where a=:b --param b", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param =1", MISUSED, "not of the form NAME=VALUE"),
         ("explain FILE --table t --where a=:b --param b=1 --param b=2", MISUSED, "'b' is given twice"),
         ("explain FILE --table t --where a=:b --param b=99999999999999999999", MISUSED, "too large for a number"),
         ("explain FILE --table t --where a=:b --param b=1e999", MISUSED, "too large for a number"),
         ('explain FILE --table t --where a=:b --param b="x', MISUSED, 'b: the double quote is not closed: "x'),
-        ('explain FILE --table t --columns a,"b', MISUSED, "no list of names parted by commas"),
-        ('explain FILE --table t --columns "a"b', MISUSED, "no list of names parted by commas"),
+        ('explain FILE --table t --columns a,"b', MISUSED, "not a list of names separated by commas"),
+        ('explain FILE --table t --columns "a"b', MISUSED, "not a list of names separated by commas"),
         ("explain FILE --table t --columns a,,b", MISUSED, "a name must be a str of 1 to 256 characters"),
         ("explain FILE --table t --columns a,a", MISUSED, "more than once"),
         ("unlock FILE", MISUSED, "name the lock"),
-        ("unlock FILE --where a=1", MISUSED, "a shape needs its --table"),
+        ("unlock FILE --where a=1", MISUSED, "the options of a shape need --table"),
         ("unlock FILE --table t --handle a", MISUSED, "name the lock"),
         ("unlock FILE --table t", FAILED, "there is no such lock"),
         ("unlock FILE --handle zz", FAILED, "there is no such lock"),
@@ -135,7 +135,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("get FILE --source sqlite:///x.db --table t --json --csv", MISUSED, "--json or --csv, not both"),
         ("get FILE --source sqlite:///x.db --table t --timeout 0", MISUSED, "not in the range"),
         ("get FILE --source sqlite:///x.db --table t --timeout x", MISUSED, "'x' is not a valid number of seconds"),
-        ("get FILE --source sqlite:///x.db --table t --timeout nan", MISUSED, "no number of seconds"),
+        ("get FILE --source sqlite:///x.db --table t --timeout nan", MISUSED, "not a number of seconds"),
     ],
 )
 def test_misuse_is_told_in_a_line_with_the_status_that_scripts_expect(
@@ -216,7 +216,7 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str) -> Non
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None and os.getuid() == 0, reason="cannot become another user")
-def test_a_closed_store_in_a_folder_that_may_not_be_written_is_explained(empty_store: Path, tmp_path: Path) -> None:
+def test_a_closed_store_in_a_folder_without_write_permission_is_explained(empty_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "shapes.db")
@@ -229,5 +229,5 @@ def test_a_closed_store_in_a_folder_that_may_not_be_written_is_explained(empty_s
     finally:
         folder.chmod(0o755)
     assert (ran.returncode, ran.stdout) == (FAILED, "")
-    assert "in a folder that this user may not write" in ran.stderr
+    assert "no permission to write in its folder" in ran.stderr
     assert "copy the file elsewhere" in ran.stderr

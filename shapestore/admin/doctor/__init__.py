@@ -1,9 +1,10 @@
-"""Whether a store's file is sound, and what to do where it is not. Nothing is changed, and running stores go on.
+"""Examining whether a store's file is sound, and what to do if it is not. Read-only; running stores do not notice.
 
 >>> for finding in examine("shapes.db"):
 ...     print(finding.severity, finding.name, finding.what, finding.to_do)
 
-It reads the whole file, and blocks: from asyncio, call it in a thread.
+It reads the whole file and blocks: from asyncio, call it in a thread. The modules follow what they examine: ``files``
+the files by name and mode, ``database`` what SQLite knows of them, ``contents`` what the tables say.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ __all__ = ["Finding", "Severity", "examine", "is_sound"]
 
 
 def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Finding]:
-    """All that is found about the file at ``path``, the gravest first; notes are there on sound files too.
-    Where no store is, that is the only finding.
+    """Return all findings about the file at ``path``, the gravest first. A sound file may have notes.
 
-    ``quick``: do not read every page. That finds what is left behind and what is set wrongly, but not all damage.
-    Raises StorageError if there is no such file, or none that can be opened.
+    A file that is not a store has this as its only finding. ``quick``: do not read every page, which finds what is left
+    behind and what is set wrongly, but not all damage. Raises StorageError if the file is missing or cannot be opened.
     """
     real = os.path.realpath(path)
     if not os.path.isfile(real):
-        real = existing(path)  # which says what is wrong with it
+        real = existing(path)  # raises the error that says what is wrong with it
     found = list(files.examine(real))
     try:
         with opened(real) as connection:
@@ -44,5 +44,5 @@ def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Findin
 
 
 def is_sound(findings: list[Finding]) -> bool:
-    """Whether there is nothing to be done: notes do not count."""
+    """Whether nothing has to be done. Notes do not count."""
     return all(finding.severity is Severity.NOTE for finding in findings)

@@ -1,4 +1,4 @@
-"""What is in the tables: whether it fits together, and what the dead have left behind."""
+"""The tables: whether their contents are consistent, and what crashed processes left behind."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import LockRecord
 from shapestore.admin.vacuum import ORPHANS
+from shapestore.admin.wording import count, some
 from shapestore.errors import InvalidShapeError
 from shapestore.locking.create_lock import State
 from shapestore.locking.owner import is_alive, owners_folder
 from shapestore.shape.shape import Shape
 
-# Longer than any creation takes that its own deadline ends: its process is stopped, or hangs.
+# Longer than any create_timeout in use: the process is stopped, or hangs.
 LONG_CREATION_SECONDS = 3600
-# A failure is swept by its owner as soon as its window is over.
+# A failure is swept by its owner as soon as its failure TTL is over.
 LATE_SWEEP_SECONDS = 60
-_MOST_NAMED = 5
+_MOST_DROPPED = 5
 
 
 def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterator[Finding]:
-    seen = Inspector(real, connection)
-    with seen.one_moment():
-        found = [*_shapes(seen), *_row_counts(seen, quick), *_total(seen), *_orphans(seen)]
-        discarded = seen.number("SELECT count(*) FROM discarded")
+    inspector = Inspector(real, connection)
+    with inspector.one_moment():
+        found = [*_shapes(inspector), *_row_counts(inspector, quick), *_total(inspector), *_orphans(inspector)]
+        discarded = inspector.number("SELECT count(*) FROM discarded")
     yield from found
-    yield from _owners(seen, discarded)
-    yield from _locks(seen)
+    yield from _owners(inspector, discarded)
+    yield from _locks(inspector)
 
 
 # --- shapes and their rows
 
 
-def _shapes(seen: Inspector) -> Iterator[Finding]:
-    """The key of a shape is its canonical text, and `invalidate` finds it by its table."""
+def _shapes(inspector: Inspector) -> Iterator[Finding]:
+    """The key of a shape is its canonical text, and `invalidate` finds it by its table name."""
     wrong = []
-    for handle, comparable, table in seen.read("SELECT handle, comparable, table_name FROM shapes ORDER BY handle"):
+    for handle, comparable, table in inspector.read(
+        "SELECT handle, comparable, table_name FROM shapes ORDER BY handle"
+    ):
         try:
             if Shape.from_comparable(comparable).table == table:
                 continue
@@ -51,87 +54,88 @@ def _shapes(seen: Inspector) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "shape",
-            f"{_count(len(wrong), 'shape')} cannot be read back, or names another table than its row does: "
-            f"{_some(wrong)}",
-            _drop(seen.path, wrong),
+            f"{count(len(wrong), 'shape')} with a canonical text that is unreadable, or names another table than the "
+            f"shape's row: {some(wrong)}",
+            _drop(inspector.path, wrong),
         )
 
 
-def _row_counts(seen: Inspector, quick: bool) -> Iterator[Finding]:
-    """A shape has the rows 1 to row_count, each a JSON object."""
+def _row_counts(inspector: Inspector, quick: bool) -> Iterator[Finding]:
+    """A shape has the rows 1 to row_count, each of them JSON."""
     counted = "(SELECT max(position) FROM shape_rows WHERE shape_rows.handle = shapes.handle)"
     if not quick:
         counted = """(SELECT CASE WHEN max(position) = count(*) AND min(json_valid(value)) THEN count(*) ELSE -1 END
                       FROM shape_rows WHERE shape_rows.handle = shapes.handle HAVING count(*))"""
-    wrong = seen.read(
+    wrong = inspector.read(
         f"SELECT handle, row_count, coalesce({counted}, 0) AS found FROM shapes"
         " WHERE found <> row_count ORDER BY handle"
     )
     if wrong:
         each = [
-            f"{handle} is to have {row_count} and "
-            + (f"has {found}" if found >= 0 else "has gaps, or no JSON, in them")
+            f"{handle} should have {count(row_count, 'row')} and "
+            + (f"has {found:,}" if found >= 0 else "has gaps between them, or text that is not JSON")
             for handle, row_count, found in wrong
         ]
         yield Finding(
             Severity.ERROR,
             "row-count",
-            f"{_count(len(wrong), 'shape')} without the rows promised: {_some(each, '; ')}",
-            _drop(seen.path, [row[0] for row in wrong]),
+            f"{count(len(wrong), 'shape')} with missing or damaged rows: {some(each, '; ')}",
+            _drop(inspector.path, [row[0] for row in wrong]),
         )
 
 
-def _total(seen: Inspector) -> Iterator[Finding]:
-    ((total, stored),) = seen.read(
+def _total(inspector: Inspector) -> Iterator[Finding]:
+    ((total, stored),) = inspector.read(
         "SELECT (SELECT value FROM totals WHERE name = 'shapes'), (SELECT count(*) FROM shapes)"
     )
     if total != stored:
         yield Finding(
             Severity.ERROR,
             "totals",
-            f"the counter of shapes says {total}, and there are {stored}: max_shapes would keep too many or too few",
+            f"the counter of shapes says {total}, but {count(stored, 'shape')} are stored, so max_shapes would keep "
+            "too many or too few",
             "While no store is open: sqlite3 "
-            f"{shlex.quote(seen.path)} \"INSERT OR REPLACE INTO totals SELECT 'shapes', count(*) FROM shapes\"",
+            f"{shlex.quote(inspector.path)} \"INSERT OR REPLACE INTO totals SELECT 'shapes', count(*) FROM shapes\"",
         )
 
 
-def _orphans(seen: Inspector) -> Iterator[Finding]:
-    orphans = [handle for (handle,) in seen.read(ORPHANS)]
+def _orphans(inspector: Inspector) -> Iterator[Finding]:
+    orphans = [handle for (handle,) in inspector.read(ORPHANS)]
     if orphans:
         yield Finding(
             Severity.WARNING,
             "orphaned-rows",
-            f"rows that belong to no shape, and that nobody is going to delete, under {_some(orphans)}",
-            f"Give the space back: shapestore vacuum {shlex.quote(seen.path)}",
+            f"rows that belong to no shape, and that no store will delete, under the handles {some(orphans)}",
+            f"Delete them: shapestore vacuum {shlex.quote(inspector.path)}",
         )
 
 
 # --- owners, and what they leave
 
 
-def _owners(seen: Inspector, discarded: int) -> Iterator[Finding]:
-    owners = seen.owners()
+def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
+    owners = inspector.owners()
     dead = [owner for owner in owners if not owner.alive]
-    files = _dead_files(seen.path) - {owner.owner for owner in dead}
+    files = _dead_files(inspector.path) - {owner.owner for owner in dead}
     if dead or files:
         named = [f"{owner.process}, which opened it {owner.opened_at:%Y-%m-%d %H:%M} UTC" for owner in dead]
         named += [f"the file {file}" for file in sorted(files)]
         yield Finding(
             Severity.WARNING,
             "dead-owner",
-            f"{_count(len(named), 'store')} died without closing: {_some(named, '; ')}",
-            "Nothing, if a store is about to be opened: that clears them away. Find out what killed them.",
+            f"{count(len(named), 'store')} exited without closing: {some(named, '; ')}",
+            "Nothing: the next store that opens the file clears this away. Find out why the process was killed.",
         )
     if discarded:
         at_work = any(owner.alive for owner in owners)
         yield Finding(
             Severity.NOTE,
             "discarded",
-            f"the rows of {_count(discarded, 'snapshot')} are not needed any more (dropped, replaced or unfinished), "
-            "and still to be deleted",
-            "Nothing: a store is at work on it."
+            f"the rows of {count(discarded, 'attempt')} (dropped, replaced or unfinished) are pending deletion",
+            "Nothing: an open store deletes them."
             if at_work
-            else f"Nothing: the next store that is opened does it. Or now: shapestore vacuum {shlex.quote(seen.path)}",
+            else "Nothing: the next store that opens the file deletes them. Or delete them now: shapestore vacuum "
+            f"{shlex.quote(inspector.path)}",
         )
 
 
@@ -146,31 +150,32 @@ def _dead_files(real: str) -> set[str]:
 
     found = unlocked()
     if found:
-        time.sleep(0.05)  # one that is just being made is not locked yet
+        time.sleep(0.05)  # a file that was just made is not locked yet
         found &= unlocked()
     return {name for name in found if os.path.lexists(os.path.join(folder, name))}
 
 
-def _locks(seen: Inspector) -> Iterator[Finding]:
+def _locks(inspector: Inspector) -> Iterator[Finding]:
     now = time.time()
-    locks = seen.locks()
+    locks = inspector.locks()
     stale = [lock for lock in locks if not lock.owner.alive or _is_late(lock, now)]
     if stale:
         yield Finding(
             Severity.WARNING,
             "stale-lock",
-            f"{_count(len(stale), 'lock')} of a store that is dead, or that failed to sweep a failure: "
-            + _some([_lock(lock) for lock in stale], "; "),
-            f"Nothing: the next caller claims over it. Or free it: {_unlock(seen.path, stale)}",
+            f"{count(len(stale), 'lock')} of a store that has exited, or that did not sweep a failure: "
+            + some([_lock(lock) for lock in stale], "; "),
+            f"Nothing: the next caller takes over. Or free it: {_unlock(inspector.path, stale)}",
         )
     long = [lock for lock in locks if lock not in stale and _is_long(lock, now)]
     if long:
         yield Finding(
             Severity.WARNING,
             "long-creation",
-            f"{_count(len(long), 'creation')} under way for more than an hour: "
-            + _some([f"{_lock(lock)}, by {lock.owner.process}" for lock in long], "; "),
-            f"See whether that process is stopped or hangs. Freeing the lock is safe: {_unlock(seen.path, long)}",
+            f"{count(len(long), 'creation')} in progress for more than an hour: "
+            + some([f"{_lock(lock)}, by {lock.owner.process}" for lock in long], "; "),
+            f"Find out whether that process is stopped or hangs. Freeing the lock is safe: "
+            f"{_unlock(inspector.path, long)}",
         )
 
 
@@ -184,7 +189,7 @@ def _is_long(lock: LockRecord, now: float) -> bool:
     return lock.state is State.IN_PROGRESS and now > lock.started_at.timestamp() + LONG_CREATION_SECONDS
 
 
-# --- in words
+# --- for messages
 
 
 def _lock(lock: LockRecord) -> str:
@@ -196,13 +201,6 @@ def _unlock(path: str, locks: list[LockRecord]) -> str:
 
 
 def _drop(path: str, handles: list[str]) -> str:
-    return f"Drop it, so that it is created anew: shapestore rm {shlex.quote(path)} {' '.join(handles[:_MOST_NAMED])}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def _some(things: list[str], comma: str = ", ") -> str:
-    more = len(things) - _MOST_NAMED
-    return comma.join(things[:_MOST_NAMED]) + (f"{comma}and {more} more" if more > 0 else "")
+    return f"Drop it, and the next caller creates it again: shapestore rm {shlex.quote(path)} " + " ".join(
+        handles[:_MOST_DROPPED]
+    )

@@ -1,4 +1,4 @@
-"""The database as SQLite sees it: pages and indexes, journal mode, SQLite's version; and whether it is a store's."""
+"""The database as SQLite knows it: pages, indexes, journal mode, SQLite's version; and whether it is a store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
+from shapestore.admin.wording import count
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.storage import migrations
 from shapestore.storage.connection import OLDEST_SQLITE
@@ -23,50 +24,49 @@ def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterat
 
 
 def no_store(real: str, connection: sqlite3.Connection) -> Finding | None:
-    """The one finding about a database that is no store's."""
+    """The only finding about a database that is not a store, or None."""
     try:
         if migrations.current_revision(connection) is not None:
             return None
     except StorageError as error:
-        return Finding(Severity.ERROR, "no-store", f"no store is here: {error}", "Give the path of a store's file.")
+        return Finding(Severity.ERROR, "no-store", f"this is not a store: {error}", "Give the path of a store.")
     return Finding(
         Severity.ERROR,
         "no-store",
-        f"no store is here: {real!r} is empty",
-        f"Give the path of a store's file; or make a store of this one: shapestore migrate {shlex.quote(real)}",
+        f"this is not a store: {real!r} is empty",
+        f"Give the path of a store, or make this file one: shapestore migrate {shlex.quote(real)}",
     )
 
 
 def is_no_database(error: ShapeStoreError) -> bool:
-    """Whether SQLite does not even know the file as a database."""
+    """Whether SQLite says that the file is not a database."""
     return getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
 
 
 def no_database(real: str) -> Finding:
-    """The one finding about such a file."""
+    """The only finding about such a file."""
     return Finding(
         Severity.ERROR,
         "no-store",
-        f"no store is here: {real!r} is no SQLite database, or its beginning is damaged",
-        "Give the path of a store's file; one that is damaged is restored from a backup, or moved away with its -wal "
-        "and -shm.",
+        f"this is not a store: {real!r} is not a SQLite database, or its beginning is damaged",
+        "Give the path of a store. If this was one, restore it from a backup, or move it away with its -wal and -shm.",
     )
 
 
 def is_readable(found: list[Finding]) -> bool:
-    """Whether what is in the tables can be judged at all."""
+    """Whether the tables can be examined at all."""
     return not any(finding.name in ("schema", "integrity") for finding in found)
 
 
 def unreadable(error: ShapeStoreError) -> Finding:
-    """The file could not even be read."""
+    """The finding about a file that cannot be read."""
     name = "integrity" if isinstance(error, CorruptStoreError) else "unreadable"
     return Finding(Severity.ERROR, name, str(error), _RESTORE)
 
 
 _RESTORE = (
-    "Stop what uses the file, and restore it from a backup; or move it away with its -wal and -shm, and shapes are "
-    "created anew."
+    "Stop what uses the file, and restore it from a backup; or move it away with its -wal and -shm, and the shapes are "
+    "created again."
 )
 
 
@@ -77,7 +77,7 @@ def sqlite_version(version: tuple[int, ...]) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "sqlite-version",
-            f"this Python has SQLite {shown}, and a store needs {needed}",
+            f"this Python has SQLite {shown}; a store needs {needed} or later",
             "Use a newer Python build.",
         )
     elif has_wal_reset_bug(version):
@@ -85,14 +85,14 @@ def sqlite_version(version: tuple[int, ...]) -> Iterator[Finding]:
             Severity.NOTE,
             "sqlite-version",
             f"this Python has SQLite {shown}, which can lose committed pages when a checkpoint races with a commit; "
-            "stores cannot be hit by it among themselves, for their gate lets no checkpoint run beside a commit",
-            "Write to the file by other programs (a sqlite3 shell, Litestream) only if their SQLite is 3.51.3 or "
-            "later, 3.50.7 or 3.44.6; or while no store is open.",
+            "stores are safe from each other, since their gate never lets a checkpoint run beside a commit",
+            "Write to the file with other programs (a sqlite3 shell, Litestream) only if their SQLite is 3.51.3 or "
+            "later, 3.50.7 or 3.44.6, or while no store is open.",
         )
 
 
 def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite has the WAL-reset bug: 3.7.0 up to 3.51.2, but for 3.50.7 and 3.44.6, which were mended."""
+    """Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, except 3.50.7 and 3.44.6, where it is fixed."""
     return (3, 7, 0) <= version < (3, 51, 3) and not (
         (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
     )
@@ -104,8 +104,8 @@ def _journal_mode(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "journal-mode",
-            f"the journal mode is {mode}, not wal: readers and the writer would wait for each other",
-            "Open it as a store: that switches it back. Find out what switched it.",
+            f"the journal mode is {mode}, not wal: readers and the writer block each other",
+            "Open it as a store, which switches it back. Find out which program switched it.",
         )
 
 
@@ -113,7 +113,7 @@ def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
     try:
         migrations.check(connection, real)
     except (MigrationRequiredError, StorageError) as error:
-        yield Finding(Severity.ERROR, "schema", str(error), "Do as it says.")
+        yield Finding(Severity.ERROR, "schema", str(error), "Do what the message says.")
         return
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema").fetchall()}
     missing = sorted(_names_of_the_schema() - there)
@@ -121,8 +121,8 @@ def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "schema",
-            f"the schema says it is {migrations.HEAD!r}, but lacks {', '.join(missing)}: somebody has dropped that",
-            "Restore the file from a backup, or move it away with its -wal and -shm, and shapes are created anew.",
+            f"the file has the schema {migrations.HEAD!r}, but lacks {', '.join(missing)}: a program has dropped that",
+            _RESTORE,
         )
 
 
@@ -151,6 +151,6 @@ def _foreign_keys(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "foreign-keys",
-            f"{len(broken)} rows refer to rows that are not there, in {', '.join(sorted({row[0] for row in broken}))}",
+            f"{count(len(broken), 'row')} of {', '.join(sorted({row[0] for row in broken}))} refer to missing rows",
             _RESTORE,
         )

@@ -1,4 +1,4 @@
-"""The files: the database, its write-ahead log, the gate, the owners. Looked at by name, never opened.
+"""The files: the database, its write-ahead log, the gate, the owners. Examined by name, never opened.
 
 Opening and closing the database or -shm here would drop the locks that SQLite holds on them for this process.
 """
@@ -6,6 +6,7 @@ Opening and closing the database or -shm here would drop the locks that SQLite h
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import wal_bytes
 from shapestore.locking.owner import owners_folder
 
-# The writer cuts the log at 4 MB; a reader in the middle of its read keeps it from being cut.
+# The writer truncates the log at 4 MB, unless a reader is in the middle of a transaction.
 LARGE_WAL_BYTES = 64 * 1024 * 1024
 
 
@@ -34,11 +35,11 @@ def _links(real: str, there: dict[str, os.stat_result]) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR,
                 "hard-link",
-                f"{path} is one of {there[path].st_nlink} hard links to a file: by another name it would have another "
-                "gate and other owners, and no store opens it"
+                f"{path} is one of {there[path].st_nlink} hard links to a file: under another name it would have "
+                "another gate and other owners, so stores refuse to open it"
                 if path == real
-                else f"{path} is one of {there[path].st_nlink} hard links to a file, so that stores share a gate",
-                f"Remove the others (`find -samefile {path}` tells which), and use symbolic links.",
+                else f"{path} is one of {there[path].st_nlink} hard links to a file, so several stores share a gate",
+                f"Remove the others (`find / -samefile {shlex.quote(path)}` lists them), and use symbolic links.",
             )
 
 
@@ -50,7 +51,7 @@ def _permissions(there: dict[str, os.stat_result]) -> Iterator[Finding]:
             Severity.WARNING,
             "permissions",
             f"every user of this machine may {_rights(there, open_to_all)} {', '.join(open_to_all)}",
-            f"chmod o= {' '.join(open_to_all)}",
+            f"chmod o= {shlex.join(open_to_all)}",
         )
 
 
@@ -65,9 +66,9 @@ def _users(real: str, there: dict[str, os.stat_result]) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "file-owner",
-            f"{', '.join(strangers)} belongs to another user than {real} (a command run by root?), who may be unable "
-            "to open it",
-            f"chown --reference={real} {' '.join(strangers)}",
+            f"{', '.join(strangers)} and {real} have different owners (was a command run by root?); the owner of the "
+            "database may be unable to open the others",
+            f"chown --reference={shlex.quote(real)} {shlex.join(strangers)}",
         )
 
 
@@ -77,15 +78,15 @@ def _gate(real: str, there: dict[str, os.stat_result]) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE,
             "gate",
-            f"there is no {gate}: no store has opened the file here, or it was copied without",
-            "Nothing: the next store makes it. Do not remove it while a store is open.",
+            f"there is no {gate}: no store has opened the file here yet, or only the database was copied",
+            "Nothing: the next store that opens the file makes it. Do not remove it while a store is open.",
         )
     elif not stat.S_ISREG(there[gate].st_mode):
         yield Finding(
             Severity.ERROR,
             "gate",
-            f"{gate} is no regular file, so that no store can open this one",
-            f"Move {gate} away while no store is open; the next one makes it.",
+            f"{gate} is not a regular file, so no store can open the database",
+            f"Move {gate} away while no store is open; the next store makes it.",
         )
 
 
@@ -95,7 +96,7 @@ def _log(real: str) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "wal-size",
-            f"the write-ahead log has {size / 1024**2:.0f} MB: somebody has been reading for long, in one transaction, "
-            "so that it could not be cut",
-            "End that reader (a sqlite3 shell in a transaction, a backup?); the next write cuts the log.",
+            f"the write-ahead log has {size / 1024**2:.0f} MB: a reader has kept a transaction open for long, so the "
+            "log could not be truncated",
+            "End that reader (a sqlite3 shell in a transaction, a backup?); the next write truncates the log.",
         )

@@ -1,4 +1,4 @@
-"""What the doctor says: one finding at a time."""
+"""A finding of the doctor."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class Severity(StrEnum):
     ERROR = "error"
     """Damage, or a store that cannot work."""
     WARNING = "warning"
-    """The store works, but something is left behind, set wrongly or in the way."""
+    """The store works, but something needs attention."""
     NOTE = "note"
-    """Good to know; nothing is wrong."""
+    """Nothing has to be done: it is normal, or the next store that opens the file clears it away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     severity: Severity
     name: str
-    """One word for programs: "row-count", "dead-owner"."""
+    """A fixed name, for programs: "row-count", "dead-owner"."""
     what: str
     """What was found, in a sentence."""
     to_do: str

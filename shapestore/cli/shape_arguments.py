@@ -1,0 +1,139 @@
+"""The options that describe a shape: --table, --where, --param, --columns."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from shapestore.errors import InvalidShapeError
+from shapestore.shape.shape import Scalar, Shape
+from shapestore.shape.where.where import parse_where
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# In JSON's grammar; Python's own reader would also take NaN and Infinity.
+_NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
+
+_COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^",][^,]*)?)(,|$)')
+
+
+def shape_options(*, required: bool = True) -> Callable[[F], F]:
+    """Add the options. The command is given the ``shape``, or None if it is not ``required`` and not described."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def with_shape(
+            *arguments: Any,
+            table: str | None,
+            where: str | None,
+            params: tuple[str, ...],
+            columns: str | None,
+            **others: Any,
+        ) -> Any:
+            if table is None and (where or params or columns):
+                raise click.UsageError("the options of a shape need --table")
+            shape = None if table is None else _shape_of(table, where, params, columns)
+            return command(*arguments, shape=shape, **others)
+
+        decorated: Any = with_shape
+        for option in (
+            click.option(
+                "--columns",
+                metavar="A,B",
+                help="The columns, in order; by default all. A name with a comma, or with spaces at its ends, stands "
+                "in double quotes.",
+            ),
+            click.option(
+                "--param",
+                "params",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="A parameter of --where. VALUE is a number, true, false or null if it looks like one; anything "
+                "else is text. Text in double quotes is always text: the quotes are removed, and nothing between them "
+                "is changed: --param 'zip=\"01234\"'.",
+            ),
+            click.option("--where", metavar="WHERE", help="A predicate, as in: AlbumId = :album."),
+            click.option("--table", required=required, metavar="TABLE", help="The table."),
+        ):
+            decorated = option(decorated)
+        return cast(F, decorated)
+
+    return decorate
+
+
+def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:
+    try:
+        values = _params(params)
+        used = parse_where(where).params if where is not None else frozenset()
+        for name in sorted(used - values.keys()):
+            raise click.UsageError(f"--where uses :{name}, but there is no --param {name}=VALUE")
+        for name in sorted(values.keys() - used):
+            raise click.UsageError(f"--param {name} is not used in --where")
+        return Shape(table, where=where, params=values or None, columns=column_names(columns))
+    except InvalidShapeError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _params(given: tuple[str, ...]) -> dict[str, Scalar]:
+    params: dict[str, Scalar] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip().removeprefix(":")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint="--param")
+        if name in params:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--param")
+        try:
+            params[name] = param_value(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{name}: {error}", param_hint="--param") from error
+    return params
+
+
+def param_value(text: str) -> Scalar:
+    r"""The value that a person means. Raises ValueError for a number out of range, or an open quote.
+
+    >>> [param_value(text) for text in ("1", "1.5", "true", "null", "Rock", "01", '"1"')]
+    [1, 1.5, True, None, 'Rock', '01', '1']
+    >>> print(param_value(r'"C:\temp\new"'))
+    C:\temp\new
+    """
+    if _NUMBER_OR_WORD.fullmatch(text) and len(text) < 400:
+        value: Scalar = json.loads(text)
+        if _is_too_large(value):
+            raise ValueError(f"{text} is too large for a number; in double quotes it is text")
+        return value
+    if text.startswith('"'):
+        if len(text) == 1 or not text.endswith('"'):
+            raise ValueError(f"the double quote is not closed: {text}")
+        return text[1:-1]
+    return text
+
+
+def _is_too_large(value: Scalar) -> bool:
+    return value in (math.inf, -math.inf) or (type(value) is int and not -(2**63) <= value < 2**63)
+
+
+def column_names(given: str | None) -> list[str] | None:
+    """Names separated by commas. One in double quotes is taken as it is; a double quote in it is doubled, as in CSV."""
+    if given is None:
+        return None
+    names: list[str] = []
+    position, more = 0, ","
+    while more:
+        match = _COLUMN.match(given, position)
+        if match is None:
+            raise click.BadParameter(
+                f"{given!r} is not a list of names separated by commas, each as it is or in double quotes",
+                param_hint="--columns",
+            )
+        quoted, bare, more = match.groups()
+        names.append((bare or "").rstrip() if quoted is None else quoted.replace('""', '"'))
+        position = match.end()
+    return names
