@@ -1,0 +1,172 @@
+"""The synchronous ShapeStore: the methods of the asynchronous one, run on a loop in a thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+
+from shapestore.errors import ForkedStoreError, StoreClosedError
+from shapestore.store import ShapeStore as AsyncShapeStore
+from shapestore.sync.delegation import arguments_of, iterating, waiting
+from shapestore.sync.loop_thread import LoopThread
+from shapestore.sync.read_ahead import ReadAhead
+from shapestore.telemetry import Stats
+
+T = TypeVar("T")
+
+
+class ShapeStore:
+    """A store of shapes for programs without an event loop: shapestore.ShapeStore, without ``await``.
+
+    >>> with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+    ...     stored = store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": 1}))
+    ...     for row in store.rows(stored.handle):
+    ...         print(row)
+
+    It takes the same options and has the same methods, which raise the same errors. Every method may be called from
+    any thread. Each open store has one daemon thread, which runs its event loop:
+
+    - A plain function as a creator runs in a thread of its own, and may use this store. An async function runs on the
+      loop: there the methods of this store raise RuntimeError, for their wait would stop the loop they wait for.
+    - ``on_event`` is called on the loop's thread. It may read ``stats``, and must not wait for another thread that
+      waits for the store.
+    - In a coroutine of another event loop, in a notebook for example, a method blocks that loop until it returns.
+    - An iterator reads a little ahead. One that is left half way, or closed, ends on the loop; nothing waits for it.
+    - A KeyboardInterrupt ends the wait of the call that it interrupts, and nothing else. A creation goes on.
+    - A forked child cannot use the store of its parent (ForkedStoreError), nor can a store be pickled.
+    - A store that is open when the interpreter exits is closed then, within a second. One that is garbage-collected
+      while it is open is closed with a ResourceWarning.
+    """
+
+    _thread: LoopThread | None = None
+
+    @arguments_of(AsyncShapeStore.__init__)
+    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        self._store = AsyncShapeStore(path, **options)
+        self._path = os.fspath(path)
+        # By process: a forked child has a lock of its own, for a thread that it lacks may hold its parent's.
+        self._turns: dict[int, threading.RLock] = {}
+
+    # --- opening and closing
+
+    def open(self) -> None:
+        """Open the file, making or migrating it first where that is needed. Opening an open store does nothing.
+
+        Raises what the asynchronous store's ``open`` raises.
+        """
+        if (thread := self._thread_here()) is not None:
+            thread.refuse_its_own_thread()
+        with self._turn():
+            thread = self._thread_here()
+            if thread is not None and thread.closing:
+                thread.join()
+                thread = None
+            if thread is None:
+                thread = self._thread = LoopThread(f"shapestore loop {self._path}")
+                thread.at_end = self._store.close
+            try:
+                thread.call(self._store.open)
+                thread.opened = True
+            except BaseException:
+                if not thread.opened:
+                    thread.close_soon()
+                raise
+
+    def close(self) -> None:
+        """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
+
+        Closing goes on if the caller is interrupted. On the store's own event loop, for example in an async creator,
+        it only begins the closing. A closed store can be opened again. In a forked child it does nothing.
+        """
+        if self._thread is None or self._thread.pid != os.getpid():
+            return
+        if self._thread.is_current():
+            self._thread.close_soon()
+            return
+        with self._turn():  # an opening that is in progress comes first
+            thread = self._thread
+            thread.close_soon()
+            thread.join()
+            if thread.error is not None:
+                raise thread.error
+
+    def _turn(self) -> threading.RLock:
+        """The lock of opening and closing. A signal's handler may close the store that it interrupts."""
+        return self._turns.setdefault(os.getpid(), threading.RLock())
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        thread = self._thread
+        if thread is not None and not thread.closing and thread.pid == os.getpid():
+            thread.close_soon()
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<shapestore.sync.ShapeStore {self._path!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled or copied: open a store in each process")
+
+    # --- the methods of the asynchronous store
+
+    get_or_create = waiting(AsyncShapeStore.get_or_create)
+    refresh = waiting(AsyncShapeStore.refresh)
+    get = waiting(AsyncShapeStore.get)
+    get_by_handle = waiting(AsyncShapeStore.get_by_handle)
+    rows = iterating(AsyncShapeStore.rows)
+    shapes = iterating(AsyncShapeStore.shapes)
+    count = waiting(AsyncShapeStore.count)
+    explain = waiting(AsyncShapeStore.explain)
+    delete = waiting(AsyncShapeStore.delete)
+    invalidate = waiting(AsyncShapeStore.invalidate)
+    locks = waiting(AsyncShapeStore.locks)
+    release_lock = waiting(AsyncShapeStore.release_lock)
+
+    @property
+    def stats(self) -> Stats:
+        """What this store has done since it was made, and what it is doing."""
+        self._open_thread()
+        return self._store.stats
+
+    # --- what all of them need
+
+    def _wait(self, method: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._open_thread().call(method)
+
+    def _iterate(self, method: Callable[[], AsyncIterator[T]], ahead: int) -> Generator[T, None, None]:
+        items = ReadAhead(method, ahead)
+        thread = self._open_thread()
+        try:
+            while ready := self._wait(items.take):
+                yield from ready
+        finally:
+            thread.post(items.close)
+
+    def _open_thread(self) -> LoopThread:
+        thread = self._thread_here()
+        if thread is None or thread.closing or not thread.opened:
+            raise StoreClosedError(f"{self!r} is not open: use `with ShapeStore(...)`, or call store.open() first")
+        return thread
+
+    def _thread_here(self) -> LoopThread | None:
+        """The loop's thread, if there is one. Raises ForkedStoreError where it is the thread of a parent process."""
+        thread = self._thread
+        if thread is None or thread.ended:
+            return None
+        if thread.pid != os.getpid():
+            raise ForkedStoreError(
+                f"{self!r} was opened before a fork and is used in the child: open a store in each process"
+            )
+        return thread
