@@ -14,7 +14,8 @@ from shapestore.errors import InvalidShapeError
 from shapestore.shape import comparable as comparables
 from shapestore.shape.comparable import MAX_NAME_LENGTH, VERSION, Fields, Scalar, is_name
 from shapestore.shape.listing import listed, shown
-from shapestore.shape.where.where import parse_where
+from shapestore.shape.where.limits import SHORT, size_of
+from shapestore.shape.where.where import Where, parse_where
 
 __all__ = ["Scalar", "Shape"]
 
@@ -72,10 +73,14 @@ class Shape:
     ) -> Shape:
         if not is_name(table):
             _refuse_name("table", table)
-        canonical, values = _predicate(where, params)
+        parsed, values = _predicate(where, params)
         names = None if columns is None else _names(columns)
+        canonical = None if parsed is None else parsed.canonical
         fields = Fields(v=VERSION, table=table, where=canonical, params=values, columns=names)
-        return _made(fields, where, comparables.write(fields))
+        comparable = comparables.write(fields)
+        if parsed is not None and (parsed.depends_on_values or (len(comparable) > SHORT and _has_long(values))):
+            size_of(parsed.tree, values)
+        return _made(fields, where, comparable)
 
     @classmethod
     def from_comparable(cls, text: str, where_as_written: str | None = None) -> Shape:
@@ -150,7 +155,11 @@ def _is_scalar(value: object) -> bool:
     return type(value) is str or type(value) is bool or value is None
 
 
-def _predicate(where: str | None, params: Mapping[str, Scalar] | None) -> tuple[str | None, dict[str, Scalar]]:
+def _has_long(values: Mapping[str, Scalar]) -> bool:
+    return any(type(value) is str and len(value) > SHORT for value in values.values())
+
+
+def _predicate(where: str | None, params: Mapping[str, Scalar] | None) -> tuple[Where | None, dict[str, Scalar]]:
     if params is None:
         params = _NO_PARAMS
     elif type(params) is not dict and not isinstance(params, Mapping):
@@ -168,7 +177,7 @@ def _predicate(where: str | None, params: Mapping[str, Scalar] | None) -> tuple[
     for name, value in values.items():
         if not _is_scalar(value):
             _refuse_value(name, value)
-    return parsed.canonical, values
+    return parsed, values
 
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:

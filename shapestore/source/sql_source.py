@@ -92,16 +92,16 @@ def _query(connection: Connection, shape: Shape) -> tuple[Executable, dict[str, 
         raise _unknown_table(inspector, shape.table) from None
     there = list(connection.execute(select(literal_column("*")).select_from(found).limit(0)).keys())
     names = shape.columns or there
-    for name in (*names, *sorted(where_columns(shape.where) if shape.where else ())):
+    for name in (*names, *sorted(where_columns(shape.where_as_written) if shape.where_as_written else ())):
         if name not in there:
             raise UnknownColumnError(f'the table "{shape.table}" has no column "{name}"{_instead(name, there)}')
     # Bare columns, and not the types that reflection finds: these would refuse what SQLite lets stand in a column,
     # such as a malformed date.
     columns: list[Any] = [column(name) for name in names]
     statement = select(*columns).select_from(found).order_by(*map(column, key))
-    if shape.where is None:
+    if shape.where_as_written is None:
         return statement, {}, names
-    predicate, values = _predicate(connection.dialect.identifier_preparer, shape.where, shape.params)
+    predicate, values = _predicate(connection.dialect.identifier_preparer, shape.where_as_written, shape.params)
     return statement.where(text(predicate)), values, names
 
 

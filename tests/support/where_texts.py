@@ -190,7 +190,7 @@ class Speller:
 
 def mutated(tree: Tree, chance: random.Random) -> Tree:
     """The tree with one thing changed: an operator, a leaf, a NOT, or the order of two operands."""
-    inner = [place for place, child in enumerate(tree) if _is_tree(child)]
+    inner = [place for place, child in enumerate(tree[:4]) if _is_tree(child)]  # an ESCAPE has to stay one character
     if inner and chance.random() < 0.7:
         place = chance.choice(inner)
         return (*tree[:place], mutated(tree[place], chance), *tree[place + 1 :])

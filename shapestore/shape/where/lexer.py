@@ -1,4 +1,4 @@
-"""The words of a where: names, literals, parameters, keywords and signs, each with its place in the text.
+"""The tokens of a where: names, literals, parameters, keywords and signs, each with its place in the text.
 
 A comment, a semicolon, a dot, or anything else that is none of these is refused here, at its character.
 """
@@ -6,6 +6,7 @@ A comment, a semicolon, a dot, or anything else that is none of these is refused
 from __future__ import annotations
 
 import re
+from math import isinf
 from typing import NamedTuple, NoReturn
 
 from shapestore.errors import InvalidShapeError
@@ -14,7 +15,7 @@ NAME, FUNCTION, STRING, NUMBER, PARAMETER, END = "name", "function", "string", "
 
 _KEYWORDS = "AND BETWEEN ESCAPE FALSE IN IS ISNULL LIKE NOT NOTNULL NULL OR TRUE"
 
-# Bare, these are no columns to one database or another: they start something else, or have a value of their own.
+# Without quotes, one database or another takes these for the start of something else, or for a value of its own.
 _RESERVED = """
     ADD ALL ALTER ANY AS AUTOINCREMENT CASE CAST CHECK COLLATE COMMIT CONSTRAINT CREATE CURRENT_CATALOG CURRENT_DATE
     CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE
@@ -25,10 +26,10 @@ _RESERVED = """
 
 KEYWORDS, RESERVED = frozenset(_KEYWORDS.split()), frozenset(_RESERVED.split())
 
-_WORD = re.compile(
+_TOKEN = re.compile(
     r"""
-      (?P<string>    '(?:[^']|'')*' )
-    | (?P<quoted>    "(?:[^"]|"")+" | `(?:[^`]|``)+` | \[[^\]]+\] )
+      (?P<string>    '[^']*+(?:''[^']*+)*+' )
+    | (?P<quoted>    "(?:[^"]|"")++" | `(?:[^`]|``)++` | \[[^\]]++\] )
     | (?P<number>    (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.$]) )
     | (?P<parameter> :[A-Za-z_][A-Za-z0-9_]*(?!\w) )
     | (?P<bare>      [^\W\d]\w* ) (?P<call> (?=[ \t\r\n\f]*\() )?
@@ -42,7 +43,7 @@ _REMEDIES = {
     "--": "comments are not supported",
     "/*": "comments are not supported",
     ";": "a where is one expression, not a statement",
-    ".": "qualified names are not supported; write the bare column",
+    ".": "qualified names are not supported; write the column's name alone",
     ":": "a parameter is written :name, with an ASCII name",
     "?": "a parameter is written :name",
     "$": "a parameter is written :name",
@@ -52,10 +53,17 @@ _REMEDIES = {
     "`": "the quoted name is empty or not closed",
     "[": "the quoted name is empty or not closed",
 }
+_REASONS = {
+    "ORDER": "a shape has no ORDER BY; rows come in the order of the source's primary key",
+    "LIMIT": "a shape has no LIMIT; it holds every row for which its where is true",
+    "GROUP": "a shape has no GROUP BY; it holds the rows of its table as they are",
+    "SELECT": "a where has no subqueries (no SELECT); make a view of it in the source",
+    "EXISTS": "a where has no subqueries (no EXISTS); make a view of it in the source",
+}
 
 
 class Token(NamedTuple):
-    """One word. ``kind`` is a keyword or sign in its one spelling, else what kind of word it is."""
+    """One token. ``kind`` is a keyword or sign in its one spelling, else the name of its class."""
 
     kind: str
     text: str
@@ -64,21 +72,21 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """All words of ``text`` and an ``END``. Raises InvalidShapeError at the first character that begins none."""
-    words: list[Token] = []
-    place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches anywhere, if only nothing
+    """All tokens of ``text``, and an ``END``. Raises InvalidShapeError at the first character that begins no token."""
+    tokens: list[Token] = []
+    place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches anywhere, if only the empty text
     while place < len(text):
-        match = _WORD.match(text, place)
+        match = _TOKEN.match(text, place)
         if match is None:
             refuse(text, place, _remedy(text, place))
-        words.append(_word(match))
+        tokens.append(_token(match))
         place = _SPACE.match(text, match.end()).end()  # type: ignore[union-attr]
-    words.append(Token(END, "", len(text)))
-    return words
+    tokens.append(Token(END, "", len(text)))
+    return tokens
 
 
 def quoted(text: str, mark: str = '"') -> str:
-    """A name as the canonical text spells it; a string, with ``'`` for the mark."""
+    """A name in quotes, as standard SQL spells it; a string, with ``'`` for the mark."""
     return mark + text.replace(mark, mark * 2) + mark
 
 
@@ -94,7 +102,7 @@ def refuse(text: str, place: int, why: str) -> NoReturn:
     raise InvalidShapeError(f"where, at character {place + 1}: {why} (near {near!r})")
 
 
-def _word(match: re.Match[str]) -> Token:
+def _token(match: re.Match[str]) -> Token:
     text, start = match.group(), match.start()
     match match.lastgroup:
         case "string":
@@ -102,7 +110,7 @@ def _word(match: re.Match[str]) -> Token:
         case "quoted":
             return Token(NAME, unquoted(text), start)
         case "number":
-            return Token(NUMBER, text, start)
+            return _number(match, text, start)
         case "parameter":
             return Token(PARAMETER, text[1:], start)
         case "bare" | "call":
@@ -110,12 +118,21 @@ def _word(match: re.Match[str]) -> Token:
     return Token(_SPELLINGS.get(text, text), text, start)
 
 
+def _number(match: re.Match[str], text: str, start: int) -> Token:
+    value, digits = float(text), text.lower().partition("e")[0].strip("0.")
+    if isinf(value) or (digits and not value):
+        # SQLite reads infinity or 0, PostgreSQL a number of 100,000 digits, MariaDB an error.
+        refuse(match.string, start, "this is not a number that every database reads alike; its exponent is too large")
+    return Token(NUMBER, text, start)
+
+
 def _bare(match: re.Match[str], text: str, start: int) -> Token:
     keyword = text.upper() if text.isascii() else text
     if keyword in KEYWORDS:
         return Token(keyword, text, start)
     if keyword in RESERVED:
-        refuse(match.string, start, f"{keyword} is not supported; a column of this name is written {quoted(text)}")
+        reason = _REASONS.get(keyword, f"a where has no {keyword}")
+        refuse(match.string, start, f"{reason} (a column of this name is written {quoted(text)})")
     return Token(NAME if match["call"] is None else FUNCTION, text, start)
 
 

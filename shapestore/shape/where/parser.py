@@ -1,31 +1,47 @@
-"""The grammar of a where, read into its canonical text.
+"""The grammar of a where, read into its tree.
 
     condition   one or more conjunctions, joined by OR
     conjunction one or more negations, joined by AND
     negation    NOT negation | comparison
     comparison  value [= <> < <= > >= value | IS [NOT] value | ISNULL | NOTNULL | NOT NULL
-                | [NOT] IN (conditions) | [NOT] BETWEEN value AND value | [NOT] LIKE value [ESCAPE value]]
+                | [NOT] IN (conditions) | [NOT] BETWEEN value AND value | [NOT] LIKE value [ESCAPE character]]
     value       terms joined by + - * / %, or by ||
     term        [-] operand
     operand     name | number | string | :parameter | NULL | TRUE | FALSE | (condition) | function(conditions)
+    character   string | :parameter
 
-What databases do not group alike (``a = b = c``, ``a || b + c``) has no place in it without parentheses, so that a
-where has one meaning, and its canonical text needs no other parentheses than it.
+What databases do not group alike (``a = b = c``, ``a || b + c``) is refused without parentheses, so that a where has
+one meaning. A new operator is one branch here, one class in :mod:`expression`, and one case for each that reads trees:
+:mod:`canonical`, :mod:`render` and :mod:`limits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
-from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Token, quoted, refuse, tokenize
+from shapestore.shape.where.expression import (
+    Between,
+    Call,
+    Chain,
+    Column,
+    Comparison,
+    Constant,
+    Expression,
+    In,
+    Is,
+    Junction,
+    Like,
+    Negative,
+    Not,
+    Number,
+    Parameter,
+    String,
+)
+from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Token, refuse, tokenize
 
 MAX_DEPTH = 32
-"""Parentheses, calls and NOTs inside one another. Far below what would exhaust Python's stack."""
-
-# How tightly a part holds together: it needs parentheses where something tighter is called for.
-OR, AND, NOT, COMPARISON, CONCATENATION, SUM, PRODUCT, NEGATIVE, OPERAND = range(9)
-VALUE = CONCATENATION
+"""How many parentheses, calls and NOTs may stand inside one another. Far below what would exhaust Python's stack."""
 
 FUNCTIONS = {
     "abs": (1, 1),
@@ -41,57 +57,47 @@ FUNCTIONS = {
     "trim": (1, 1),
     "upper": (1, 1),
 }
-"""The functions a where may call, with the least and the greatest number of their arguments."""
+"""The functions that a where may call, with the least and the greatest number of their arguments."""
 
 _COMPARISONS = frozenset(("=", "<>", "<", "<=", ">", ">="))
 _NEGATED = frozenset(("IN", "BETWEEN", "LIKE"))
 _POSTFIXED = _COMPARISONS | _NEGATED | {"IS", "ISNULL", "NOTNULL", "NOT"}
-_OPERANDS = frozenset(("(", NAME, FUNCTION, PARAMETER, STRING, NUMBER, "NULL", "TRUE", "FALSE"))
-_SUMS = frozenset("+-")
-_PRODUCTS = frozenset("*/%")
-_ARITHMETIC = _SUMS | _PRODUCTS
+_SUMS, _PRODUCTS, _CONCATENATIONS = frozenset("+-"), frozenset("*/%"), frozenset(("||",))
+_VALUE_SIGNS = _SUMS | _PRODUCTS | _CONCATENATIONS
+_CONSTANTS = frozenset(("NULL", "TRUE", "FALSE"))
+_OPERANDS = _CONSTANTS | {"(", NAME, FUNCTION, PARAMETER, STRING, NUMBER}
 
 
-class Part(NamedTuple):
-    """A piece of the canonical text."""
-
-    text: str
-    binding: int
-    operands: tuple[str, ...] = ()
-    """Of an AND or OR: what it joins. One inside another of its kind gives its operands to it."""
-    opposite: str | None = None
-    """What NOT makes of it, for an operator with a NOT of its own."""
-
-    def within(self, binding: int) -> str:
-        return self.text if self.binding >= binding else f"({self.text})"
+def parse(text: str) -> Expression:
+    """The tree of a where. Raises InvalidShapeError, which says what is not accepted, and at which character."""
+    return _Parser(text).whole()
 
 
-class Parser:
-    """AccessTracker one where. ``parameters`` and ``columns`` gather the names met on the way."""
+class _Parser:
+    """Reads one where, by recursive descent: a method for each line of the grammar."""
 
     def __init__(self, text: str) -> None:
-        self.parameters: set[str] = set()
-        self.columns: set[str] = set()
         self._text = text
-        self._words = iter(tokenize(text))
-        self._next = next(self._words)
+        self._tokens = iter(tokenize(text))
+        self._next = next(self._tokens)
         self._depth = 0
 
-    def canonical(self) -> str:
-        """The canonical text of the whole. Raises InvalidShapeError."""
+    def whole(self) -> Expression:
         condition = self._condition()
         if self._next.kind != END:
             self._expected("an operator or the end")
-        return condition.text
+        return condition
 
-    def _advance(self) -> str:
-        """Step over the next word; its kind."""
-        kind = self._next.kind
-        self._next = next(self._words)
-        return kind
+    # --- steps over the tokens
+
+    def _advance(self) -> Token:
+        """Step over the next token, and return it."""
+        token = self._next
+        self._next = next(self._tokens)
+        return token
 
     def _take(self, kind: str) -> bool:
-        """Step over the next word if it is of this kind."""
+        """Step over the next token if it is of this kind."""
         taken = self._next.kind == kind
         if taken:
             self._advance()
@@ -110,136 +116,136 @@ class Parser:
         if self._depth > MAX_DEPTH:
             refuse(self._text, self._next.start, f"nested more than {MAX_DEPTH} deep")
 
-    def _condition(self) -> Part:
-        parts = [self._conjunction()]
-        while self._take("OR"):
-            parts.append(self._conjunction())
-        return _joined(parts, "OR", OR)
+    # --- the grammar
 
-    def _conjunction(self) -> Part:
-        parts = [self._negation()]
-        while self._take("AND"):
-            parts.append(self._negation())
-        return _joined(parts, "AND", AND)
+    def _condition(self) -> Expression:
+        return self._junction("OR", self._conjunction)
 
-    def _negation(self) -> Part:
+    def _conjunction(self) -> Expression:
+        return self._junction("AND", self._negation)
+
+    def _junction(self, word: str, operand: Callable[[], Expression]) -> Expression:
+        first = operand()
+        if self._next.kind != word:
+            return first
+        parts = [first]
+        while self._take(word):
+            parts.append(operand())
+        return Junction(word, tuple(inner for part in parts for inner in _joined(part, word)))
+
+    def _negation(self) -> Expression:
         if not self._take("NOT"):
             return self._comparison()
         self._deeper()
-        part = self._negation()
+        operand = self._negation()
         self._depth -= 1
-        if part.opposite is not None:
-            return Part(part.opposite, COMPARISON, opposite=part.text)
-        return Part(f"NOT {part.within(NOT)}", NOT)
+        return Not(operand)
 
-    def _comparison(self) -> Part:
+    def _comparison(self) -> Expression:
         value = self._value()
         if self._next.kind not in _POSTFIXED:
             return value
-        part = self._compared(value.within(VALUE))
+        compared = self._compared(value)
         if self._next.kind in _POSTFIXED:
             refuse(self._text, self._next.start, "comparisons do not follow one another; put one in parentheses")
-        return part
+        return compared
 
-    def _compared(self, left: str) -> Part:
-        operator = self._advance()
+    def _compared(self, left: Expression) -> Expression:
+        operator = self._advance().kind
         if operator in _COMPARISONS:
-            return Part(f"{left} {operator} {self._value().within(VALUE)}", COMPARISON)
-        if operator == "ISNULL":
-            return _negatable(left, "IS", "IS NOT", "NULL")
-        negated = operator == "NOT"
-        if operator == "NOTNULL" or (negated and self._take("NULL")):
-            return _negatable(left, "IS NOT", "IS", "NULL")
+            return Comparison(left, operator, self._value())
         if operator == "IS":
-            operators = ("IS NOT", "IS") if self._take("NOT") else ("IS", "IS NOT")
-            return _negatable(left, *operators, self._value().within(VALUE))
+            negated = self._take("NOT")
+            return Is(left, self._value(), negated)
+        negated = operator == "NOT"
+        if operator in ("ISNULL", "NOTNULL") or (negated and self._take("NULL")):
+            return Is(left, Constant("NULL"), operator != "ISNULL")
         if negated:
             if self._next.kind not in _NEGATED:
                 self._expected("IN, BETWEEN, LIKE or NULL after NOT")
-            operator = self._advance()
-        operators = (f"NOT {operator}", operator) if negated else (operator, f"NOT {operator}")
-        return _negatable(left, *operators, self._right_of(operator))
-
-    def _right_of(self, operator: str) -> str:
+            operator = self._advance().kind
         if operator == "IN":
-            return f"({', '.join(sorted(set(self._list())))})"
-        right = self._value().within(VALUE)
-        if operator == "BETWEEN":
-            self._require("AND")
-            return f"{right} AND {self._value().within(VALUE)}"
-        return f"{right} ESCAPE {self._value().within(VALUE)}" if self._take("ESCAPE") else right
+            return In(left, self._list(), negated)
+        return self._between(left, negated) if operator == "BETWEEN" else self._like(left, negated)
 
-    def _list(self) -> list[str]:
+    def _between(self, left: Expression, negated: bool) -> Expression:
+        low = self._value()
+        self._require("AND")
+        return Between(left, low, self._value(), negated)
+
+    def _like(self, left: Expression, negated: bool) -> Expression:
+        pattern = self._value()
+        if not self._take("ESCAPE"):
+            return Like(left, pattern, None, negated)
+        place = self._next.start
+        escape = self._value()
+        if not (isinstance(escape, Parameter) or (isinstance(escape, String) and len(escape.value) == 1)):
+            refuse(self._text, place, "ESCAPE takes one character, as a string or a :parameter")
+        return Like(left, pattern, escape, negated)
+
+    def _list(self) -> tuple[Expression, ...]:
         self._require("(")
         self._deeper()
-        parts = [self._condition().text]
+        items = [self._condition()]
         while self._take(","):
-            parts.append(self._condition().text)
+            items.append(self._condition())
         self._require(")")
         self._depth -= 1
-        return parts
+        return tuple(items)
 
-    def _value(self) -> Part:
-        part = self._term()
-        part = self._concatenation(part) if self._next.kind == "||" else self._sum(part)
-        if self._next.kind == "||" or self._next.kind in _ARITHMETIC:
+    def _value(self) -> Expression:
+        value = self._term()
+        if self._next.kind == "||":
+            value = self._chain(value, _CONCATENATIONS, self._term)
+        elif self._next.kind in _VALUE_SIGNS:
+            value = self._chain(self._product(value), _SUMS, lambda: self._product(self._term()))
+        if self._next.kind in _VALUE_SIGNS:
             refuse(self._text, self._next.start, "|| and arithmetic side by side; put one of them in parentheses")
-        return part
+        return value
 
-    def _concatenation(self, part: Part) -> Part:
-        while self._take("||"):
-            left = part.text if part.binding == CONCATENATION else part.within(NEGATIVE)
-            part = Part(f"{left} || {self._term().within(NEGATIVE)}", CONCATENATION)
-        return part
+    def _product(self, first: Expression) -> Expression:
+        return self._chain(first, _PRODUCTS, self._term)
 
-    def _sum(self, part: Part) -> Part:
-        part = self._product(part)
-        while (sign := self._next.kind) in _SUMS:
-            self._advance()
-            part = _infix(part, sign, self._product(self._term()), SUM)
-        return part
+    def _chain(self, first: Expression, signs: frozenset[str], operand: Callable[[], Expression]) -> Expression:
+        rest: list[tuple[str, Expression]] = []
+        while self._next.kind in signs:
+            rest.append((self._advance().kind, operand()))
+        if not rest:
+            return first
+        if isinstance(first, Chain) and first.rest[0][0] in signs:  # `(a - b) - c` is `a - b - c`
+            return Chain(first.first, (*first.rest, *rest))
+        return Chain(first, tuple(rest))
 
-    def _product(self, part: Part) -> Part:
-        while (sign := self._next.kind) in _PRODUCTS:
-            self._advance()
-            part = _infix(part, sign, self._term(), PRODUCT)
-        return part
+    def _term(self) -> Expression:
+        return Negative(self._operand()) if self._take("-") else self._operand()
 
-    def _term(self) -> Part:
-        if self._take("-"):
-            return Part(f"-{self._operand().within(OPERAND)}", NEGATIVE)
-        return self._operand()
-
-    def _operand(self) -> Part:
-        word = self._next
-        if word.kind not in _OPERANDS:
+    def _operand(self) -> Expression:
+        if self._next.kind not in _OPERANDS:
             self._expected("a column, a literal, a :parameter, a function, '-' or '('")
-        self._advance()
-        match word.kind:
+        token = self._advance()
+        match token.kind:
+            case "name":
+                return Column(token.text)
+            case "parameter":
+                return Parameter(token.text)
+            case "string":
+                return String(token.text)
+            case "number":
+                return Number(token.text)
+            case "function":
+                return self._call(token)
             case "(":
                 return self._parenthesized()
-            case "name":
-                self.columns.add(word.text)
-                return Part(quoted(word.text), OPERAND)
-            case "function":
-                return self._call(word)
-            case "parameter":
-                self.parameters.add(word.text)
-                return Part(f":{word.text}", OPERAND)
-            case "string":
-                return Part(quoted(word.text, "'"), OPERAND)
-            case "number":
-                return Part(word.text, OPERAND)
-        return Part(word.kind, OPERAND)
+        return Constant(token.kind)
 
-    def _parenthesized(self) -> Part:
+    def _parenthesized(self) -> Expression:
         self._deeper()
-        part = self._condition()
+        condition = self._condition()
         self._require(")")
         self._depth -= 1
-        return part
+        return condition
 
-    def _call(self, name: Token) -> Part:
+    def _call(self, name: Token) -> Expression:
         function = name.text.lower()
         if function not in FUNCTIONS:
             refuse(self._text, name.start, f"there is no function {name.text!r}; there are {', '.join(FUNCTIONS)}")
@@ -248,31 +254,9 @@ class Parser:
         if not least <= len(arguments) <= most:
             count = f"{least}" if least == most else f"{least} to {most}"
             refuse(self._text, name.start, f"{function} takes {count} argument(s), not {len(arguments)}")
-        return Part(f"{function}({', '.join(arguments)})", OPERAND)
+        return Call(function, arguments)
 
 
-def _infix(left: Part, sign: str, right: Part, binding: int) -> Part:
-    """Left-associative: ``a - (b - c)`` keeps its parentheses, and so does ``a + (b + c)``, since floats round."""
-    return Part(f"{left.within(binding)} {sign} {right.within(binding + 1)}", binding)
-
-
-def _negatable(left: str, operator: str, opposite: str, right: str) -> Part:
-    return Part(f"{left} {operator} {right}", COMPARISON, opposite=f"{left} {opposite} {right}")
-
-
-def _joined(parts: list[Part], operator: str, binding: int) -> Part:
-    """AND and OR do not mind order or repetition, NULL included, as long as they join truth values to a truth value."""
-    if len(parts) == 1:
-        return parts[0]
-    operands = tuple(sorted({text for part in parts for text in _operands(part, binding)}))
-    if len(operands) > 1:
-        return Part(f" {operator} ".join(operands), binding, operands)
-    # `5 AND 5` is 1 and not 5: only what is a truth value by itself stands for two of it.
-    only = parts[0]
-    return (
-        only if only.binding <= COMPARISON else Part(f"{operands[0]} {operator} {operands[0]}", binding, operands * 2)
-    )
-
-
-def _operands(part: Part, binding: int) -> Iterable[str]:
-    return part.operands if part.binding == binding else (part.within(binding + 1),)
+def _joined(part: Expression, word: str) -> tuple[Expression, ...]:
+    """What a part of a junction adds to it: a junction of the same word its own parts."""
+    return part.parts if isinstance(part, Junction) and part.word == word else (part,)

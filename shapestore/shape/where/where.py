@@ -1,24 +1,26 @@
-"""A shape's predicate: what a where means, in the one text that all its spellings share.
-
-The canonical text quotes every name, spells keywords in capitals, has no parentheses that say nothing, and puts the
-operands of AND and OR and the lists of IN in order. It is where it came from again, so two texts that could select
-different rows never share it; and it is a where itself, whose canonical text it is.
-"""
+"""A shape's predicate: read once, known by its canonical text, and rendered for the database that executes it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from itertools import pairwise
+from sys import getsizeof
 from typing import NamedTuple
 
 from shapestore.errors import InvalidShapeError
-from shapestore.shape.where.lexer import NAME, PARAMETER, STRING, refuse, tokenize
-from shapestore.shape.where.parser import Parser
+from shapestore.shape.where.cache import BoundedCache
+from shapestore.shape.where.canonical import canonical
+from shapestore.shape.where.expression import Column, Expression, Parameter, walk
+from shapestore.shape.where.lexer import refuse
+from shapestore.shape.where.limits import check_depth, size_of
+from shapestore.shape.where.parser import parse
+from shapestore.shape.where.render import Renderer
 
 MAX_LENGTH = 32_768
 """The greatest length of a where, in characters, as written and as canonical text."""
+
+REMEMBERED_BYTES = 8 * 1024 * 1024
+"""What the wheres that were read last may take together."""
 
 _INVALID = re.compile("[\0\ud800-\udfff]")
 
@@ -26,62 +28,98 @@ _INVALID = re.compile("[\0\ud800-\udfff]")
 class Where(NamedTuple):
     """A where, read."""
 
+    tree: Expression
     canonical: str
     params: frozenset[str]
     """The names of its parameters, without the colon."""
-    columns: frozenset[str]
-    """The names of its columns, as written and without quotes."""
+    depends_on_values: bool
+    """Whether the values of its parameters decide if it is acceptable, even where they are short."""
 
 
-@lru_cache(maxsize=1_024)
 def parse_where(text: str) -> Where:
-    """Read a where. The last thousand texts are remembered, so that reading one again costs next to nothing.
+    """Read a where. The texts read last are remembered, so that reading one again costs next to nothing.
 
     Raises InvalidShapeError, which says what is not accepted, and at which character.
 
     >>> parse_where("name like :start and (albumid==1)").canonical
     '"albumid" = 1 AND "name" LIKE :start'
     """
-    _check_length(text)
-    if invalid := _INVALID.search(text):
-        refuse(text, invalid.start(), "neither NUL nor half a surrogate pair is accepted, in quotes or out of them")
-    parser = Parser(text)
-    canonical = parser.canonical()
-    _check_length(canonical)
-    return Where(canonical, frozenset(parser.parameters), frozenset(parser.columns))
+    return _remembered.get(text)
 
 
-def where_columns(canonical: str) -> frozenset[str]:
-    """The names of the columns that a canonical where reads."""
-    return parse_where(canonical).columns
+def where_columns(text: str) -> frozenset[str]:
+    """The names of the columns that a where reads, as written and without quotes."""
+    return frozenset(part.name for part in walk(parse_where(text).tree) if isinstance(part, Column))
 
 
 def render_where(
-    canonical: str,
+    text: str,
     *,
     identifier: Callable[[str], str],
     string: Callable[[str], str],
     parameter: Callable[[str], str],
 ) -> str:
-    """A canonical where in the spelling of another database.
+    """A where as SQL, its operands in the order written.
 
     ``identifier`` and ``string`` are given a name and a string's value without quotes, ``parameter`` a name without
-    its colon; what they give back takes its place. The rest is the same in every database.
+    its colon; what they give back takes its place. A dialect that differs in more is a :class:`Renderer`.
 
-    >>> render_where('"a" = :p', identifier="`{}`".format, string=repr, parameter="%({})s".format)
-    '`a` = %(p)s'
+    >>> render_where("b = :p OR a", identifier="`{}`".format, string=repr, parameter="%({})s".format)
+    '(`b` = %(p)s) OR `a`'
     """
-    respelled = {NAME: identifier, STRING: string, PARAMETER: parameter}
-    text = parse_where(canonical).canonical
-    words = tokenize(text)
-    pieces: list[str] = []
-    for word, following in pairwise(words):
-        written = text[word.start : following.start]
-        bare = written.rstrip(" ")
-        pieces += (respelled[word.kind](word.text) if word.kind in respelled else bare, written[len(bare) :])
-    return "".join(pieces)
+    return _Spelled(identifier, string, parameter).render(parse_where(text).tree)
+
+
+class _Spelled(Renderer):
+    def __init__(
+        self, identifier: Callable[[str], str], string: Callable[[str], str], parameter: Callable[[str], str]
+    ) -> None:
+        self._spell = identifier, string, parameter
+
+    def identifier(self, name: str) -> str:
+        return self._spell[0](name)
+
+    def string(self, value: str) -> str:
+        return self._spell[1](value)
+
+    def parameter(self, name: str) -> str:
+        return self._spell[2](name)
+
+
+def _read(text: str) -> Where:
+    _check_length(text)
+    if invalid := _INVALID.search(text):
+        refuse(text, invalid.start(), "neither NUL nor half a surrogate pair is accepted, in quotes or outside of them")
+    tree = parse(text)
+    check_depth(tree)
+    canonical_text = canonical(tree)
+    _check_length(canonical_text)
+    params = frozenset(part.name for part in walk(tree) if isinstance(part, Parameter))
+    return Where(tree, canonical_text, params, _depends_on_values(tree, params))
+
+
+def _depends_on_values(tree: Expression, params: frozenset[str]) -> bool:
+    try:
+        size_of(tree, None)
+    except InvalidShapeError:
+        if not params:
+            raise
+        return True
+    return False
 
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
-        raise InvalidShapeError(f"where is too long: {len(text)} characters, of at most {MAX_LENGTH}")
+        raise InvalidShapeError(f"where is too long: {len(text)} characters; the limit is {MAX_LENGTH}")
+
+
+def _weight(where: Where) -> int:
+    """The bytes that a where takes, its text about as many as its canonical text."""
+    size = 500 + 2 * getsizeof(where.canonical) + sum(map(getsizeof, where.params))
+    for part in walk(where.tree):
+        fields = (getattr(part, name) for name in part.__struct_fields__)
+        size += getsizeof(part) + 64 + sum(getsizeof(field) for field in fields if isinstance(field, (str, tuple)))
+    return size
+
+
+_remembered = BoundedCache(_read, _weight, REMEMBERED_BYTES)
