@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from shapestore.errors import ShapeStoreError
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations, schema
-from shapestore.storage.path import make_if_missing, resolve
+from shapestore.storage.path import check_beside, make_if_missing, resolve
 
 
 def main() -> None:
@@ -42,6 +42,7 @@ def from_the_command_line() -> None:
     logging.getLogger("alembic.util.messaging").disabled = True  # what it says of an error, alembic prints as well
     try:
         path = resolve(path_from_the_command_line())
+        check_beside(path)
         gate = Gate(path)
         with closing(gate), gate.hold_blocking():
             make_if_missing(path)

@@ -1,5 +1,5 @@
-"""What has to be done now and then, and never on a caller's way: sweeping failures, writing down what was read,
-evicting, deleting discarded rows, freeing keys of ours that no flight leads.
+"""Regular work that no caller waits for: sweeping failures, recording what was read, evicting, deleting rows that are
+pending deletion, releasing keys of this store that no flight leads, and keeping the store provably alive.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import Callable
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
@@ -24,29 +25,34 @@ EVICTED_AT_ONCE = 500
 
 
 class Maintenance:
-    """One coroutine that wakes at every tick, and when a sweep is due. It writes through the writer, like all."""
+    """One coroutine that wakes at every tick, and when a sweep is due. It writes through the writer, as callers do.
+
+    ``keep_provable`` makes the owner file again if it was removed; it raises OSError if it cannot.
+    """
 
     def __init__(
         self,
         reader: Reader,
         writer: Writer,
         coalescer: Coalescer,
-        reads: AccessTracker,
+        access: AccessTracker,
         telemetry: Telemetry,
         *,
+        keep_provable: Callable[[], None],
         max_shapes: int | None,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._coalescer = coalescer
-        self._access = reads
+        self._access = access
         self._telemetry = telemetry
+        self._keep_provable = keep_provable
         self._max_shapes = max_shapes
         self._loop = asyncio.get_running_loop()
         self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
-        self._trouble = ""
+        self._writing, self._proving = _Trouble(), _Trouble()
         coalescer.sweep_later = self.sweep_later
         if max_shapes is not None:
             coalescer.after_publish = self._wakeup.set
@@ -57,26 +63,35 @@ class Maintenance:
         self._wakeup.set()
 
     async def run(self) -> None:
+        """Take turns until the writer closes, or the task is cancelled."""
         while True:
             more = False
+            self._prove()
             try:
-                more = await self._have_a_turn()
-                self._trouble = ""
+                more = await self._take_turn()
+                self._writing.over()
             except StoreClosedError:
                 return
             except ShapeStoreError as error:
-                # The disk is full, the gate is held, the file is gone: what is due stays due, and the next tick tries
-                # again. It is said once, for where all callers are served from what is stored, nobody else is told.
-                if self._trouble != str(error):
-                    logger.warning("nothing can be written, which is tried again: %s", error)
-                self._trouble = str(error)
+                # The disk is full, another process holds the gate, the file is gone: what is due stays due until the
+                # next tick. It is logged, for where all callers are served from what is stored, no caller sees it.
+                self._writing.met("nothing can be written, which is tried again at every tick: %s", error)
             except Exception:
-                logger.exception("maintenance failed in a way that was not foreseen; it goes on at the next tick")
+                logger.exception("unexpected error in maintenance, which continues at the next tick")
             if not more:
                 await self._sleep()
 
-    async def _have_a_turn(self) -> bool:
-        """Do what is due. Whether more is left to do at once: what may take long is done in parts, one in each turn."""
+    def _prove(self) -> None:
+        try:
+            self._keep_provable()
+            self._proving.over()
+        except OSError as error:
+            self._proving.met(
+                "the owner file of this store was removed, and making it again, tried at every tick, fails: %s", error
+            )
+
+    async def _take_turn(self) -> bool:
+        """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
         await self._sweep()
         evicting = await self._evict()
@@ -114,20 +129,20 @@ class Maintenance:
         self._telemetry.swept(handles)
 
     async def note(self) -> None:
-        """Write down what was read."""
+        """Record what was read since the last time."""
         self._noted_at = self._loop.time()
         read, followers = self._access.drain()
         if read or followers:
             await self._writer.submit(Note(read, followers))
 
     async def _cut_log(self) -> None:
-        """Have a long log checkpointed where nothing is written: a reader that was in the way may be gone by now."""
+        """Have a long log checkpointed even if nothing is written: the reader that prevented it may have ended."""
         if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
             self._writer.checkpoint_soon()
             await self._writer.submit(Note([], {}))
 
     async def _evict(self) -> bool:
-        """Drop some of what was least recently read, beyond ``max_shapes``. Whether there may be more."""
+        """Drop some of the least recently read shapes, beyond ``max_shapes``. Whether there may be more."""
         if self._max_shapes is None or self._reader.stored_count() <= self._max_shapes:
             return False
         await self.note()
@@ -137,10 +152,10 @@ class Maintenance:
         return bool(evicted)
 
     async def _free_orphans(self) -> None:
-        """A row of ours that no flight leads (its claim was committed, though the disk reported an error) is freed.
+        """Release lock rows of ours that no flight leads: their claim was committed, though the disk reported an error.
 
-        And a flight that leads by a row that is gone, since another process has ended the attempt, is told so. Else its
-        callers would wait for a creator that hangs, though the shape may be stored by now.
+        And tell flights that lead by a row which another process has ended. Otherwise their callers would wait for a
+        creator that hangs, though the shape may be stored by now.
         """
         claimed = self._coalescer.claimed()
         in_progress = set(await self._reader.in_progress(self._coalescer.owner))
@@ -149,5 +164,20 @@ class Maintenance:
             await self._writer.submit(Abandon(handle))
 
     async def _delete_discarded(self) -> bool:
-        """Delete some of the rows that were discarded. Whether there are more."""
+        """Delete some of the rows that are pending deletion. Whether there are more."""
         return self._reader.has_discarded() and await self._writer.submit(DeleteDiscarded())
+
+
+class _Trouble:
+    """Something that fails at every tick, logged once for each different error until it is over."""
+
+    def __init__(self) -> None:
+        self._logged = ""
+
+    def met(self, message: str, error: Exception) -> None:
+        if self._logged != str(error):
+            logger.warning(message, error)
+        self._logged = str(error)
+
+    def over(self) -> None:
+        self._logged = ""

@@ -15,7 +15,7 @@ from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.creator_thread import run_in_thread
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.locking.gate import Gate
-from shapestore.locking.owner import Owner, clear_the_dead, is_alive, owners_folder
+from shapestore.locking.owner import Owner, is_alive, remove_dead_owner_files
 from shapestore.maintenance import Maintenance
 from shapestore.options import Options
 from shapestore.storage import fork_guard, migrations, queries
@@ -68,14 +68,20 @@ class OpenStore:
             self.access,
             self.telemetry,
             owner=owner.id,
-            owners_folder=owners_folder(path),
+            path=path,
             create_timeout=options.create_timeout,
             failure_grace=options.failure_grace,
             max_creating=options.max_creating,
             max_in_flight=options.max_in_flight,
         )
         self.maintenance = Maintenance(
-            reader, self.writer, self.coalescer, self.access, self.telemetry, max_shapes=options.max_shapes
+            reader,
+            self.writer,
+            self.coalescer,
+            self.access,
+            self.telemetry,
+            keep_provable=owner.keep_provable,
+            max_shapes=options.max_shapes,
         )
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
         self._keeping = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
@@ -93,6 +99,7 @@ class OpenStore:
             undo.callback(fork_guard.closed, path)
             undo.callback(gate.close)
             try:
+                paths.check_beside(path)
                 migrations.refuse_foreign(path)
                 await gate.acquire()
                 undo.callback(gate.release)
@@ -104,9 +111,9 @@ class OpenStore:
                 undo.push_async_callback(connection.close)
                 reader = await Reader.open(path)
                 undo.push_async_callback(reader.close)
-                owner = Owner(owners_folder(path))
+                owner = Owner(path)
                 undo.callback(owner.withdraw)
-                await transact(connection, owner.id, lambda tx: _register(tx, owners_folder(path)))
+                await transact(connection, owner.id, lambda tx: _register(tx, path))
             except sqlite3.Error as error:
                 raise translated(error, path) from error
             except OSError as error:
@@ -175,12 +182,12 @@ def _bring_to_head(path: str, migrate: bool) -> None:
             migrations.check(connection, path)
 
 
-async def _register(tx: Transaction, folder: str) -> None:
+async def _register(tx: Transaction, path: str) -> None:
     """Clear away the dead, with their rows and files, and enter the list of the living."""
     for (owner,) in await tx.run(queries.OWNERS):
-        if not is_alive(folder, owner):
+        if not is_alive(path, owner):
             await end_owner(tx, owner, "died")
-    clear_the_dead(folder)
+    remove_dead_owner_files(path)
     await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), _program(), tx.now_ms)
 
 

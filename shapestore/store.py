@@ -26,7 +26,7 @@ from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.commands import Delete, Invalidate, Release
 from shapestore.storage.connection import Durability
-from shapestore.storage.path import resolve
+from shapestore.storage.path import bind, resolve
 from shapestore.telemetry import OnEvent, Stats, Telemetry
 
 
@@ -71,7 +71,7 @@ class ShapeStore:
             check_creator(create)
         if on_event is not None:
             check_listener(on_event)
-        self._path = path
+        self._path = bind(path)
         self._create = create
         self._wait_timeout = seconds("wait_timeout", wait_timeout)
         self._options = Options(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +72,21 @@ async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_thoug
             await eventually(lambda: store.stats.commands > commands + 2)
             assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
         await eventually(lambda: store.stats.wal_bytes == 0)
+
+
+async def test_an_owner_file_that_cannot_be_made_again_is_logged_once_and_keeps_nothing_else_from_being_done(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    async with ShapeStore(empty_path, create=create, max_shapes=1) as store:
+        shutil.rmtree(f"{empty_path}-owners")
+        Path(f"{empty_path}-owners").touch()
+        for number in range(5):
+            await store.get_or_create(Shape(f"table {number}"))
+        await eventually(lambda: store.stats.evicted == 4)
+        [logged] = [record.getMessage() for record in caplog.records]
+        assert "the owner file of this store was removed" in logged
+        assert f"{empty_path}-owners" in logged
+        Path(f"{empty_path}-owners").unlink()
+        await eventually(lambda: os.path.isdir(f"{empty_path}-owners") and os.listdir(f"{empty_path}-owners"))
+    assert len(caplog.records) == 1

@@ -27,13 +27,13 @@ from shapestore.admin.records import (
     shape_record,
 )
 from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError, StorageError
-from shapestore.locking.owner import is_alive, owners_folder
+from shapestore.locking.owner import is_alive
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
-from shapestore.storage.path import resolve
+from shapestore.storage.path import check_files_of_sqlite, resolve
 from shapestore.storage.reader import create_lock
 from shapestore.storage.sqlite_errors import damaged, translated
 
@@ -48,7 +48,6 @@ class Inspector:
     def __init__(self, path: str, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        self._owners_folder = owners_folder(path)
 
     def read(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a statement."""
@@ -152,7 +151,7 @@ class Inspector:
         return OwnerRecord(owner, None, None, None, self._is_alive(owner), None)
 
     def _is_alive(self, owner: str) -> bool:
-        return is_alive(self._owners_folder, owner)
+        return is_alive(self.path, owner)
 
 
 @contextlib.contextmanager
@@ -180,19 +179,12 @@ def existing(path: str | os.PathLike[str]) -> str:
 def opened(real: str) -> Iterator[sqlite3.Connection]:
     """A read-only connection to a database of any kind. SQLite's errors are raised as ShapeStoreErrors."""
     check_sqlite_version()
+    check_files_of_sqlite(real)
     try:
         with contextlib.closing(open_point_reader(real, busy_timeout_ms=BUSY_TIMEOUT_MS)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise _explained(error, real) from error
-
-
-def wal_bytes(real: str) -> int:
-    """The size of the write-ahead log."""
-    try:
-        return os.stat(f"{real}-wal").st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _explained(error: sqlite3.Error, real: str) -> ShapeStoreError:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from shapestore.admin.inspector import Inspector, existing, open_inspector, wal_bytes
+from shapestore.admin.inspector import Inspector, existing, open_inspector
 from shapestore.errors import StoreBusyError
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations, queries
 from shapestore.storage.commands import DeleteDiscarded
 from shapestore.storage.commands.history import as_json
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
+from shapestore.storage.path import check_beside, wal_bytes
 
 # Expected to be empty: the transaction that ends an attempt also marks its rows as pending deletion.
 ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
@@ -61,6 +62,7 @@ def delete_left_behind(path: str | os.PathLike[str]) -> None:
 @contextmanager
 def _alone(real: str, beside_others: bool) -> Iterator[sqlite3.Connection]:
     """A read-write connection under the gate, so that no store opens the file meanwhile."""
+    check_beside(real)
     with closing(Gate(real)) as gate, gate.hold_blocking(), migrations.opened(real) as connection:
         migrations.check(connection, real)
         living = [owner for owner in Inspector(real, connection).owners() if owner.alive]

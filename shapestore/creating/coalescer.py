@@ -36,7 +36,7 @@ class Coalescer:
         telemetry: Telemetry,
         *,
         owner: str,
-        owners_folder: str,
+        path: str,
         create_timeout: float,
         failure_grace: float,
         max_creating: int,
@@ -54,7 +54,7 @@ class Coalescer:
         self.timers = Timers()
         self.failure_ages = FailureAges()
         self.handles = Handles()
-        self._owners_folder = owners_folder
+        self._path = path
         self._max_in_flight = max_in_flight
         self.sweep_later: Callable[[str, float], None]
         """Set by the maintenance: sweep this failure in so many seconds."""
@@ -141,7 +141,7 @@ class Coalescer:
 
     def is_alive(self, owner: str) -> bool:
         """Whether the open store ``owner`` lives."""
-        return owner == self.owner or is_alive(self._owners_folder, owner)
+        return owner == self.owner or is_alive(self._path, owner)
 
     def failed(self, fail: Fail) -> None:
         """A failure of ours is published: its window begins, and its sweep is due at the end of it."""

@@ -1,33 +1,41 @@
-"""A lock on a file that the kernel keeps, and lets go of at any death of the process that took it.
+"""A lock on a regular file that the kernel keeps, and releases when the process that took it ends in whatever way.
 
 This is flock(2) on a descriptor of our own, straight from the standard library. A POSIX record lock
-(``lockf``) would be lost when the process closes any descriptor of the file; a lock library would
+(``lockf``) would be lost when the process closes any descriptor of the file. A lock library would
 add an audit hook and a fork protocol to the whole process for the sake of one system call.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import weakref
+import stat
+
+from shapestore.locking import at_fork
+
+# No link is followed, and whatever else lies at the path (a pipe, a device) neither blocks nor takes over a terminal.
+_CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class FileLock:
     """An exclusive lock on the file at ``path``, which is made (for its user only) if it is missing.
 
-    A forked child shares the descriptor, and with it the lock, so it closes its copy at once: else a
-    child that lives on would make its dead parent look alive. Closing does not unlock for the parent.
+    ``flags``, as for os.open, may say otherwise. Anything but a regular file is an OSError.
+
+    A forked child shares the descriptor, and with it the lock, so the child closes its copy at once: otherwise a
+    child that outlives its parent would make the parent look alive. Closing does not unlock for the parent.
     """
 
     _fd = -1
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, flags: int = os.O_RDWR | os.O_CREAT) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        _open_locks.add(self)
+        self._fd = _open_regular(path, flags)
+        at_fork.register(self)
 
     def try_lock(self) -> bool:
-        """Take the lock if nobody has it. Never waits."""
+        """Take the lock if it is free. Never waits."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,14 +43,23 @@ class FileLock:
         return True
 
     def lock(self) -> None:
-        """Take the lock, waiting for whoever has it."""
+        """Take the lock, waiting until its holder releases it."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def unlock(self) -> None:
+        """Release the lock; the file stays open."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
+    def read(self, size: int = 1_000) -> bytes:
+        """The first ``size`` bytes of the file."""
+        return os.pread(self._fd, size, 0)
+
+    def write(self, content: bytes) -> None:
+        """Write ``content`` at the beginning of the file."""
+        os.pwrite(self._fd, content, 0)
+
     def mark_contended(self) -> None:
-        """Tell whoever has the lock that it is waited for."""
+        """Tell the holder of the lock that it is waited for."""
         os.utime(self._fd)
 
     def contention_mark(self) -> int:
@@ -50,50 +67,58 @@ class FileLock:
         return os.fstat(self._fd).st_mtime_ns
 
     def is_at_its_path(self) -> bool:
-        """Whether the file that is locked is the one that the path names now (someone may have removed it)."""
+        """Whether the path still names the file that is locked, and not none, or another one."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+            return os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
         except FileNotFoundError:
             return False
 
     def close(self) -> None:
-        """Let go of the lock and of the file. Closing twice does no harm."""
+        """Release the lock and close the file. Closing twice does no harm."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
+    def in_forked_child(self) -> None:
+        self.close()
+
     def __del__(self) -> None:
-        self.close()  # a store that was dropped unclosed, its loop with it, is dead
+        self.close()  # a store that was dropped unclosed, its loop with it, has ended
 
 
 def is_locked(path: str) -> bool:
-    """Whether somebody holds the lock on the file at ``path``. Keeps nothing, makes no file, never waits.
+    """Whether the file at ``path`` is locked. Makes no file, keeps nothing open, never waits.
 
-    The look is by a shared lock, so that two who look do not see each other.
-    Any doubt (no permission, no descriptor left) counts as held.
+    Any doubt (no permission, no descriptor left, not a regular file) counts as locked.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
+        return content_if_locked(path) is not None
     except OSError:
         return True
+
+
+def content_if_locked(path: str, size: int = 1_000) -> bytes | None:
+    """The first ``size`` bytes of the file at ``path`` if it is locked; None if it is not locked, or missing.
+
+    Raises OSError if that cannot be told. The probe is a shared lock, so that two probes do not see each other.
+    """
+    try:
+        fd = _open_regular(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+    except BlockingIOError:
+        return os.pread(fd, size, 0)
     else:
-        return False
+        return None
     finally:
         os.close(fd)
 
 
-_open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
-
-
-def _close_inherited() -> None:
-    for lock in list(_open_locks):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_close_inherited)
+def _open_regular(path: str, flags: int) -> int:
+    fd = os.open(path, flags | _CAREFULLY, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return fd

@@ -91,7 +91,7 @@ def test_looking_at_a_current_file_and_upgrading_it_imports_neither_alembic_nor_
     migrations.upgrade(path)
     ran = python(
         "-c",
-        "import sqlite3, sys; from shapestore import migrations; path = sys.argv[1]; migrations.upgrade(path);"
+        "import sqlite3, sys; from shapestore.storage import migrations; path = sys.argv[1]; migrations.upgrade(path);"
         "migrations.check(sqlite3.connect(path), path); print(sorted({'alembic', 'sqlalchemy'} & set(sys.modules)))",
         path,
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
 import tempfile
@@ -14,7 +15,9 @@ import pytest
 from children import child
 
 from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
-from shapestore.storage.path import make_if_missing, resolve
+from shapestore.admin.inspector import open_inspector
+from shapestore.admin.vacuum import vacuum
+from shapestore.storage.path import bind, make_if_missing, resolve, wal_bytes
 
 ALBUMS = Shape("albums")
 
@@ -33,10 +36,25 @@ def test_a_file_that_is_there_or_may_be_made_is_named_by_its_real_path(tmp_path:
     assert os.listdir(tmp_path) == ["old.db"]
 
 
-def test_a_relative_path_is_one_from_where_the_store_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve("shapes.db") == str(tmp_path / "shapes.db")
     assert resolve("./a/../shapes.db") == str(tmp_path / "shapes.db")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("deep/er")
+    for path in ("link/../shapes.db", bind("link/../shapes.db")):
+        assert resolve(path) == str(tmp_path / "deep" / "shapes.db")  # as open() would have it
+
+
+def test_a_relative_path_in_a_directory_that_was_removed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    with pytest.raises(StorageError, match=r"'shapes\.db' is a relative path.*give an absolute path"):
+        ShapeStore("shapes.db")
+    ShapeStore(tmp_path / "shapes.db")
 
 
 def test_links_to_the_file_or_to_its_folder_lead_to_the_same_name(tmp_path: Path) -> None:
@@ -83,18 +101,18 @@ def place(tmp_path: Path, kind: str) -> str:
     ("kind", "what"),
     [
         ("folder", "is a folder; name a file in it"),
-        ("pipe", "is no regular file"),
-        ("device", "is no regular file"),
-        ("file for a folder", "cannot be looked at"),
+        ("pipe", "is a named pipe, not a regular file"),
+        ("device", "is a device, not a regular file"),
+        ("file for a folder", "cannot be accessed"),
         ("missing folder", "the folder .* does not exist; make it first"),
         ("link to nowhere", "the folder .* does not exist; make it first"),
-        ("link to itself", "cannot be looked at"),
+        ("link to itself", "cannot be accessed"),
         ("hard link", "is one of 2 hard links"),
-        ("long name", "cannot be looked at"),
-        (":memory:", "names no file"),
-        ("file:shapes.db?mode=memory", "names no file"),
-        ("", "names no file"),
-        ("shapes\0.db", "names no file"),
+        ("long name", "cannot be accessed"),
+        (":memory:", "does not name a file"),
+        ("file:shapes.db?mode=memory", "does not name a file"),
+        ("", "does not name a file"),
+        ("shapes\0.db", "does not name a file"),
     ],
 )
 async def test_what_is_no_place_for_a_store_is_refused_by_name_and_nothing_is_made(
@@ -213,6 +231,24 @@ async def test_an_open_store_stays_with_its_file_wherever_the_process_goes(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("path", ["shapes.db", Path("sub/../shapes.db"), "link/shapes.db"], ids=str)
+async def test_a_relative_path_means_the_file_that_it_meant_when_the_store_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | Path
+) -> None:
+    for folder in ("home", "elsewhere"):
+        (tmp_path / folder / "sub").mkdir(parents=True)
+        (tmp_path / folder / "link").symlink_to(".")
+    monkeypatch.chdir(tmp_path / "home")
+    store = ShapeStore(path, create=albums)
+    for folder in ("elsewhere", "home", "elsewhere"):
+        monkeypatch.chdir(tmp_path / folder)
+        async with store:
+            await store.get_or_create(ALBUMS)
+            assert store.stats.created == 1
+    assert sorted(os.listdir(tmp_path / "elsewhere")) == ["link", "sub"]
+    assert "shapes.db" in os.listdir(tmp_path / "home")
+
+
 async def test_a_file_that_got_another_hard_link_is_refused_at_the_next_opening(tmp_path: Path) -> None:
     path = tmp_path / "shapes.db"
     async with ShapeStore(path):
@@ -280,6 +316,102 @@ async def test_a_file_in_the_place_of_the_gate_or_of_the_owners_is_named(tmp_pat
     (tmp_path / "b.db-owners").unlink()
     async with ShapeStore(tmp_path / "b.db"):
         pass
+
+
+# --- what lies beside the file already, and is not a store's
+
+NOVEL = b"It was a dark and stormy night. " * 5
+NAMES = ["-wal", "-shm", "-journal", "-gate", "-owners"]
+
+
+def put(path: Path, what: str) -> None:
+    """Something at a path; a link leads to a file or a folder beside it."""
+    target = path.parent / "the users"
+    match what:
+        case "novel":
+            path.write_bytes(NOVEL)
+        case "folder":
+            path.mkdir()
+            (path / "0123456789abcdef").write_bytes(NOVEL)
+        case "pipe":
+            os.mkfifo(path)
+        case "link to a file":
+            target.write_bytes(NOVEL)
+            path.symlink_to(target)
+        case "link to an empty file":
+            target.touch()
+            path.symlink_to(target)
+        case "link to a folder":
+            target.mkdir()
+            (target / "0123456789abcdef").write_bytes(NOVEL)
+            path.symlink_to(target)
+        case "link to nowhere":
+            path.symlink_to(target)
+
+
+def everything_in(folder: Path) -> dict[str, object]:
+    """Each thing in a folder, and all that can be told of it without opening a pipe."""
+    return {
+        str(file): (file.lstat().st_mode, file.lstat().st_mtime_ns, file.is_file() and file.read_bytes())
+        for file in folder.rglob("*")
+        if not file.is_dir() or file.is_symlink()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "what",
+    ["novel", "folder", "pipe", "link to a file", "link to an empty file", "link to a folder", "link to nowhere"],
+)
+@pytest.mark.parametrize("there", [False, True], ids=["new file", "store"])
+async def test_what_is_not_the_stores_is_named_and_left_as_it_is(
+    tmp_path: Path, empty_store: Path, name: str, what: str, there: bool
+) -> None:
+    path = tmp_path / "cats"
+    if there:
+        shutil.copy(empty_store, path)
+    put(tmp_path / f"cats{name}", what)
+    before = everything_in(tmp_path)
+    store = ShapeStore(path, create=albums)
+    if (name, what) == ("-owners", "folder"):  # which may be anybody's: our files are told by their names and content
+        async with asyncio.timeout(60), store:
+            await store.get_or_create(ALBUMS)
+        assert everything_in(tmp_path / "cats-owners") == {file: before[file] for file in before if "-owners/" in file}
+    else:
+        for _ in range(2):
+            with pytest.raises(StorageError, match=f"cats{name}' is a.*, but not .*move it away"):
+                await asyncio.wait_for(store.open(), 60)
+        assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["-wal", "-shm", "-journal"])
+def test_what_is_not_the_stores_is_left_as_it_is_by_those_who_only_read_too(
+    tmp_path: Path, empty_store: Path, name: str
+) -> None:
+    shutil.copy(empty_store, tmp_path / "cats")
+    put(tmp_path / f"cats{name}", "novel")
+    before = everything_in(tmp_path)
+    with pytest.raises(StorageError, match=f"cats{name}' is a file, but not"), open_inspector(tmp_path / "cats"):
+        pass
+    with pytest.raises(StorageError, match=f"cats{name}' is a file, but not"):
+        vacuum(tmp_path / "cats")
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096], ids=["empty", "zeros"])
+@pytest.mark.parametrize("name", ["-wal", "-shm", "-journal"])
+async def test_what_a_power_cut_may_leave_beside_the_file_is_no_obstacle(
+    tmp_path: Path, empty_path: str, name: str, content: bytes
+) -> None:
+    Path(f"{empty_path}{name}").write_bytes(content)
+    async with ShapeStore(empty_path, create=albums) as store:
+        await store.get_or_create(ALBUMS)
+
+
+def test_the_size_of_a_log_that_is_not_there_is_zero(tmp_path: Path) -> None:
+    assert wal_bytes(str(tmp_path / "shapes.db")) == 0
+    (tmp_path / "shapes.db-wal").write_bytes(b"12345")
+    assert wal_bytes(str(tmp_path / "shapes.db")) == 5
 
 
 # --- permissions, as somebody who is not root meets them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sqlite3
 import time
@@ -15,7 +14,7 @@ from shapestore.admin.vacuum import ORPHANS
 from shapestore.admin.wording import count, some
 from shapestore.errors import InvalidShapeError
 from shapestore.locking.create_lock import State
-from shapestore.locking.owner import is_alive, owners_folder
+from shapestore.locking.owner import dead_owner_files
 from shapestore.shape.shape import Shape
 
 # Longer than any create_timeout in use: the process is stopped, or hangs.
@@ -140,19 +139,11 @@ def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
 
 
 def _dead_files(real: str) -> set[str]:
-    folder = owners_folder(real)
-
-    def unlocked() -> set[str]:
-        try:
-            return {name for name in os.listdir(folder) if not is_alive(folder, name)}
-        except OSError:
-            return set()
-
-    found = unlocked()
+    found = dead_owner_files(real)
     if found:
         time.sleep(0.05)  # a file that was just made is not locked yet
-        found &= unlocked()
-    return {name for name in found if os.path.lexists(os.path.join(folder, name))}
+        found &= dead_owner_files(real)
+    return found
 
 
 def _locks(inspector: Inspector) -> Iterator[Finding]:
