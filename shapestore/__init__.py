@@ -69,6 +69,7 @@ from shapestore.errors import (
 )
 from shapestore.events import Event
 from shapestore.locking.create_lock import CreateLock, Failure
+from shapestore.shape.change import Change
 from shapestore.shape.explain import Difference, Explanation
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from shapestore.source.sql_source import SQLSource
 
 __all__ = [
+    "Change",
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",

@@ -32,6 +32,7 @@ TOP_LEVEL = {
 }
 
 PUBLIC_NAMES = {
+    "Change",
     "CorruptStoreError",
     "CreateFailedError",
     "CreateLock",

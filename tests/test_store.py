@@ -66,7 +66,8 @@ async def store(empty_path: str) -> AsyncIterator[ShapeStore]:
 async def test_a_stored_shape_says_what_it_is_and_when_it_was_made(store: ShapeStore) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     stored = await store.get_or_create(TRACKS)
-    assert stored == StoredShape(stored.handle, TRACKS, 1, stored.created_at)
+    assert stored == StoredShape(stored.handle, TRACKS, 1, stored.created_at, stored.created_at, 1, live=False)
+    assert stored.etag == f"{stored.handle}-1"
     assert before <= stored.created_at <= datetime.now(UTC) + timedelta(seconds=1)
     assert stored.created_at.utcoffset() == timedelta(0)
 

@@ -66,7 +66,7 @@ class Reader:
             rows = await self._page(queries.FIND, shape.comparable)
         for handle, row_count, created_at_ms in rows:
             try:
-                return StoredShape(handle, shape, row_count, at(created_at_ms))
+                return from_row(handle, shape, row_count, created_at_ms)
             except _NONSENSE as error:
                 raise damaged(error, self._path) from error
         return None
