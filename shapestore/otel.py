@@ -86,13 +86,13 @@ class _Instruments:
             "shapestore.checkpoints", "{checkpoint}", "Checkpoints of the write-ahead log"
         )
         self.duration = meter.create_histogram(
-            "shapestore.creating.creator_run.duration",
+            "shapestore.creation.duration",
             "s",
             "From an attempt's claim to its publication, or to its failure, which error.type names",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self.rows = meter.create_histogram(
-            "shapestore.creating.creator_run.rows",
+            "shapestore.creation.rows",
             "{row}",
             "Rows of the shapes created",
             explicit_bucket_boundaries_advisory=_ROWS,
@@ -110,7 +110,7 @@ class _Instruments:
             totals: Counter[str] = Counter()
             for store in self._stores:
                 totals[_path_of(store)] += getattr(store._telemetry, name)
-            return [Observation(total, {"shapestore.storage.path": path}) for path, total in totals.items()]
+            return [Observation(total, {"shapestore.path": path}) for path, total in totals.items()]
 
         return read
 
@@ -122,7 +122,7 @@ class _Instruments:
                     now[_path_of(store)] = getattr(store.stats, name)
                 except ShapeStoreError:  # it is not open
                     continue
-            return [Observation(value, {"shapestore.storage.path": path}) for path, value in now.items()]
+            return [Observation(value, {"shapestore.path": path}) for path, value in now.items()]
 
         return read
 
@@ -170,12 +170,12 @@ class _Attempts:
             case events.Abandoned():
                 self._end(event.handle, "abandoned")
             case events.Checkpointed():
-                self._instruments.checkpoints.add(1, {"shapestore.storage.path": self._path})
+                self._instruments.checkpoints.add(1, {"shapestore.path": self._path})
 
     def _begin(self, event: events.Led) -> None:
         table = _table_of(event.comparable)
         attributes = {
-            "shapestore.storage.path": self._path,
+            "shapestore.path": self._path,
             "shapestore.table": table,
             "shapestore.handle": event.handle,
         }
@@ -200,7 +200,7 @@ class _Attempts:
             span.end()
 
     def _measure(self, event: events.Created | events.Failed) -> None:
-        attributes = {"shapestore.storage.path": self._path, "shapestore.table": _table_of(event.comparable)}
+        attributes = {"shapestore.path": self._path, "shapestore.table": _table_of(event.comparable)}
         if isinstance(event, events.Created):
             self._instruments.rows.record(event.row_count, attributes)
         else:

@@ -87,7 +87,7 @@ async def store(empty_path: str, collector: Collector) -> AsyncIterator[ShapeSto
 def facts(thing: ReadableSpan | Point) -> dict[str, Any]:
     """The attributes, but for the path, which is the same for all."""
     attributes = dict(thing.attributes or {})
-    assert str(attributes.pop("shapestore.storage.path")).endswith("shapes.db")
+    assert str(attributes.pop("shapestore.path")).endswith("shapes.db")
     return attributes
 
 
@@ -143,7 +143,7 @@ async def test_stores_of_several_files_are_told_apart(tmp_path: Path, collector:
     for name in ("a", "b"):
         async with collector.instrument(ShapeStore(tmp_path / name, create=lambda _: ROWS)) as store:
             await get(store)
-    paths = [point.attributes["shapestore.storage.path"] for point in collector.points("created")]
+    paths = [point.attributes["shapestore.path"] for point in collector.points("created")]
     assert paths == [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
