@@ -53,9 +53,9 @@ class Maintenance:
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._writing, self._proving = _Trouble(), _Trouble()
-        coalescer.sweep_later = self.sweep_later
+        coalescer.services.sweep_later = self.sweep_later
         if max_shapes is not None:
-            coalescer.after_publish = self._wakeup.set
+            coalescer.services.after_publish = self._wakeup.set
 
     def sweep_later(self, handle: str, seconds: float) -> None:
         """Sweep the failure of the attempt ``handle`` in so many seconds."""
@@ -158,7 +158,7 @@ class Maintenance:
         creator that hangs, though the shape may be stored by now.
         """
         claimed = self._coalescer.claimed()
-        in_progress = set(await self._reader.in_progress(self._coalescer.owner))
+        in_progress = set(await self._reader.in_progress(self._coalescer.services.owner))
         self._coalescer.supersede(claimed - in_progress)
         for handle in in_progress - self._coalescer.leading():
             await self._writer.submit(Abandon(handle))

@@ -13,6 +13,7 @@ import aiosqlite
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.creator_thread import run_in_thread
+from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, is_alive, remove_dead_owner_files
@@ -62,7 +63,7 @@ class OpenStore:
             max_queued=options.max_in_flight + 1_000,
             telemetry=self.telemetry,
         )
-        self.coalescer = Coalescer(
+        services = Services(
             reader,
             self.writer,
             self.access,
@@ -72,8 +73,8 @@ class OpenStore:
             create_timeout=options.create_timeout,
             failure_grace=options.failure_grace,
             max_creating=options.max_creating,
-            max_in_flight=options.max_in_flight,
         )
+        self.coalescer = Coalescer(services, max_in_flight=options.max_in_flight)
         self.maintenance = Maintenance(
             reader,
             self.writer,

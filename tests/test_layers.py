@@ -69,7 +69,6 @@ def test_a_module_imports_its_own_room_or_lower_floors(name: str) -> None:
     assert upward == set()
 
 
-@pytest.mark.xfail(reason="the coalescer and its flights still know each other")
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {name: set(imports(name)) - {name, "shapestore"} for name in MODULES}
     try:

@@ -1,36 +1,37 @@
-"""What a flight does while it leads: the claim, the creator, and an outcome that lands.
+"""One attempt to create a shape: the claim, the creator, and an outcome that lands.
 
-    claim
-      _claim_answered             the lock row is ours: _run_creator; or somebody else was first
-        _creator_ended            _publish what it gave, or _fail
-        _time_is_up               _fail
-        give_up, close            _abandon
-          _published, _failed, _abandoned       it is committed; or void, and the flight begins again
-          _not_landed                           the disk is full, say: the outcome is sent again, until it lands
+    CLAIMING   claim
+                 _claim_answered           another was first; or _run_creator
+    CREATING           _creator_ended      _publish what it gave, or _fail
+                       _time_is_up         _fail
+                       give_up, close      _abandon
+    LANDING              _landed           committed: _published, _failed or _abandoned; or void: _superseded
+                         _not_landed       the disk is full, say: the outcome is sent again after a pause
+    ENDED
 
 Each step is called when the one before has come to its end, and none of them waits.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextvars import Context
+from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
-from shapestore.creating.creator_run import CreatorRun
+from shapestore.creating.creator_run import Creator, CreatorRun, CreatorTask
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
+from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
+from shapestore.creating.waiters import Waiters
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
-from shapestore.shape.stored_shape import from_row
+from shapestore.shape.shape import Shape
+from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.storage.row_codec import Chunk
-
-if TYPE_CHECKING:
-    from shapestore.creating.flight import Flight
 
 T = TypeVar("T")
 
@@ -38,103 +39,152 @@ _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 
 
-class Attempt:
-    """One attempt to create a shape, under a handle of its own, which is its fence.
+class Phase(IntEnum):
+    """How far an attempt has come. As an int, since the hash of another Enum's member is slow."""
 
-    It begins with one of the ``max_creating`` places, which is its creator's until that has really ended. Its flight is
-    answered with what was committed.
+    CLAIMING = 1
+    """Its claim is in the writer's queue."""
+    CREATING = 2
+    """Its lock row is committed, and its creator runs."""
+    LANDING = 3
+    """Its outcome is decided, and on its way to the file."""
+    ENDED = 4
+    """Its outcome is committed or void; or it never led."""
+
+
+TRANSITIONS: dict[Phase, set[Phase]] = {
+    Phase.CLAIMING: {
+        Phase.CREATING,  # the claim is committed
+        Phase.LANDING,  # the claim is committed, but the attempt was given up meanwhile: it is abandoned
+        Phase.ENDED,  # another attempt was first, or the claim was refused
+    },
+    Phase.CREATING: {
+        Phase.LANDING,  # the creator has ended, or its time is up, or the attempt was given up
+        Phase.ENDED,  # an unexpected error
+    },
+    Phase.LANDING: {
+        Phase.ENDED,  # the outcome is committed, or void, or the store closes and it cannot be written
+    },
+    Phase.ENDED: set(),
+}
+
+
+class Leader(Protocol):
+    """What an attempt knows of the flight that leads by it."""
+
+    shape: Shape
+    creator: Creator
+    older: str | None
+    """The handle that a refresh is to replace."""
+    context: Context
+    """The context of the first caller."""
+    waiters: Waiters
+
+    def answer(self, stored: StoredShape) -> None:
+        """End with the shape."""
+
+    def end_by(self, error: ShapeStoreError) -> None:
+        """End with an error."""
+
+    def begin_again(self) -> None:
+        """The attempt has ended without an answer."""
+
+
+class Attempt:
+    """An attempt under a random handle of its own, which is its fencing token.
+
+    It takes over a slot of ``max_creating`` from its flight and passes it on to its creator.
     """
 
-    def __init__(self, flight: Flight) -> None:
-        self.handle = flight.coalescer.handles.new()
-        self._flight = flight
-        self._coalescer = flight.coalescer
-        self._shape = flight.shape
-        self._over: str | None = None
-        """The attempt that it was claimed over."""
+    def __init__(self, services: Services, leader: Leader) -> None:
+        self.handle = services.handles.new()
+        self._services = services
+        self._leader = leader
+        self._shape = leader.shape
+        self._phase = Phase.CLAIMING
+        self._timer: Timer | None = None
+        """CREATING: the creator's deadline. LANDING: the pause before the outcome is sent again."""
+        self._taken_over: str | None = None
         self._claimed_at = 0.0
-        self._creation: CreatorRun | None = None
-        self._deadline: Timer | None = None
+        self._run = CreatorRun(leader.shape, self.handle, leader.creator, services.writer)
         self._given_up = False
-        """Its fence is lost, or its store closes."""
         self._closing = False
-        self._settled = False
-        """Its outcome is decided, though the creator may not have ended, nor the outcome landed."""
-        self._next_try: Timer | None = None
         self._pause = _SHORTEST_PAUSE
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase in TRANSITIONS[self._phase], f"{self._phase!r} -> {phase!r}"
+        if self._phase is Phase.CLAIMING and phase is not Phase.CREATING:
+            self._services.slots.release()
+        self._phase = phase
+        if self._timer is not None:
+            self._services.timers.cancel(self._timer)
+            self._timer = None
 
     # --- for the flight
 
     @property
     def claimed(self) -> bool:
-        """Whether its lock row was committed."""
-        return self._claimed_at > 0
+        """Whether its claim was committed."""
+        return self._phase is Phase.CREATING or self._phase is Phase.LANDING
 
     def claim(self, over: str | None) -> None:
-        """Claim the key: over the attempt ``over``, if that was judged out of date."""
-        self._over = over
-        claim = Claim(self._shape.comparable, self.handle, over=over, older=self._flight.older)
-        self._send(claim, self._claim_answered, self._claim_refused, refusable=True)
+        """Claim the key. ``over`` is the attempt that is taken over, if there is one."""
+        self._taken_over = over
+        claim = Claim(self._shape.comparable, self.handle, over=over, older=self._leader.older)
+        self._send(claim, self._claim_answered, self.end_by, refusable=True)
 
     def give_up(self) -> None:
-        """Its fence is lost: end without an outcome, unless one is under way, which will be found void."""
+        """The fencing token no longer holds: end without an outcome. One that is on its way will be found void."""
         self._given_up = True
-        if self._next_try is not None:
-            self._coalescer.timers.call_now(self._next_try)
-        elif self._creation is not None and not self._settled:
-            self._stop_creator()
+        if self._phase is Phase.CREATING:
+            self._run.stop()
             self._abandon()
+        elif self._phase is Phase.LANDING and self._timer is not None:
+            self._services.timers.call_now(self._timer)
 
     def close(self) -> None:
-        """The store closes: the same, and whatever cannot be written now never will be."""
+        """Give up because the store closes: what cannot be written now will not be written."""
         self._closing = True
         self.give_up()
 
     def end_by(self, error: ShapeStoreError) -> None:
-        """Something went wrong that is nobody's answer."""
-        self._flight.end_by(error)
+        """End the attempt and its flight by an error that is not the creator's."""
+        if self._phase is Phase.CREATING:
+            self._run.stop()
+        if self._phase is not Phase.ENDED:
+            self._enter(Phase.ENDED)
+        self._leader.end_by(error)
 
-    # --- the claim
+    # --- CLAIMING
 
     @error_boundary
     def _claim_answered(self, led: bool) -> None:
         if not led:
-            self._coalescer.slots.give_back()
-            self._flight.begin_again()
+            self._enter(Phase.ENDED)
+            self._leader.begin_again()
             return
         self._claimed_at = time.monotonic()
-        context = self._flight.context.copy()
-        context.run(self._coalescer.telemetry.led, self._shape.comparable, self.handle, self._over)
+        context = self._leader.context.copy()
+        context.run(self._services.telemetry.led, self._shape.comparable, self.handle, self._taken_over)
         if self._given_up:
-            self._coalescer.slots.give_back()
-            self._settled = True
             self._abandon()
         else:
             self._run_creator(context)
 
-    @error_boundary
-    def _claim_refused(self, error: ShapeStoreError) -> None:
-        self._coalescer.slots.give_back()
-        self._flight.end_by(error)
-
-    # --- the creator
+    # --- CREATING
 
     def _run_creator(self, context: Context) -> None:
-        coalescer = self._coalescer
-        self._creation = CreatorRun(self._shape, self.handle, self._flight.creator, coalescer.writer)
-        self._deadline = coalescer.timers.at(coalescer.loop.time() + coalescer.create_timeout, self._time_is_up)
-        task = self._creation.start(context)  # an eager one may go far, even close the store, before this returns
-        task.add_done_callback(self._creator_ended)
-        coalescer.creating(task)
+        self._enter(Phase.CREATING)
+        self._timer = self._services.timers.after(self._services.create_timeout, self._time_is_up)
+        # An eager task may go far, even close the store, before this returns.
+        self._services.creators.start(self._run, context, self._creator_ended)
 
     @error_boundary
-    def _creator_ended(self, task: asyncio.Task[Chunk | BaseException]) -> None:
-        """It may be long after the outcome was decided."""
-        self._coalescer.created(task)
+    def _creator_ended(self, task: CreatorTask) -> None:
+        """This may be long after the outcome was decided."""
         outcome = _outcome(task)
-        if self._settled:
+        if self._phase is not Phase.CREATING:
             return
-        self._settle()
         if isinstance(outcome, Chunk):
             self._publish(outcome)
         elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
@@ -144,49 +194,21 @@ class Attempt:
 
     @error_boundary
     def _time_is_up(self) -> None:
-        self._stop_creator()
-        self._fail(TimeoutError(f"the creator was not done within {self._coalescer.create_timeout:g} s"))
-
-    def _stop_creator(self) -> None:
-        assert self._creation is not None
-        self._settle()
-        self._creation.stop()
-
-    def _settle(self) -> None:
-        assert self._deadline is not None
-        self._settled = True
-        self._coalescer.timers.cancel(self._deadline)
-
-    # --- the outcome
+        self._run.stop()
+        self._fail(TimeoutError(f"the creator did not finish within {self._services.create_timeout:g} s"))
 
     def _publish(self, rest: Chunk) -> None:
-        assert self._creation is not None
         publish = Publish(
             rest,
-            self._creation.row_count,
-            replaces=self._flight.older is not None,
+            self._run.row_count,
+            replaces=self._leader.older is not None,
             duration_ms=self._duration_ms(),
             followers=self._followers(),
         )
         self._land(publish, partial(self._published, publish))
 
-    @error_boundary
-    def _published(self, publish: Publish, created_at_ms: int | None) -> None:
-        """Called while the gate is still held: a moment later another process may drop the shape, and who asks after
-        that is not to be given it any more."""
-        if created_at_ms is None:
-            self._was_superseded()
-            return
-        coalescer = self._coalescer
-        coalescer.access.touch(self.handle)
-        coalescer.after_publish()
-        coalescer.telemetry.was_created(
-            self._shape.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
-        )
-        self._flight.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
-
     def _fail(self, error: BaseException) -> None:
-        failure = describe(error, grace=self._coalescer.failure_grace)
+        failure = describe(error, grace=self._services.failure_grace)
         fail = Fail(
             self._shape.comparable,
             self.handle,
@@ -196,54 +218,76 @@ class Attempt:
         )
         self._land(fail, partial(self._failed, fail, error))
 
-    @error_boundary
-    def _failed(self, fail: Fail, error: BaseException, held: bool) -> None:
-        if not held:
-            self._was_superseded()
-            return
-        assert self._creation is not None
-        self._coalescer.failed(fail)
-        self._coalescer.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
-        if isinstance(error, ShapeStoreError) and error is self._creation.refusal:
-            self._flight.end_by(error)
-        else:
-            self._flight.end_by(fail.failure.as_error(error))
-
     def _abandon(self) -> None:
-        """End without an outcome: nobody is to take the closing of a store for the failure of a creator."""
+        """End without an outcome: others must not take the closing of a store for a failure of its creator."""
         self._land(Abandon(self.handle), self._abandoned)
 
-    @error_boundary
-    def _abandoned(self, held: bool) -> None:
-        if not held:
-            self._was_superseded()
-            return
-        self._coalescer.telemetry.was_abandoned(self._shape.comparable, self.handle)
-        self._flight.begin_again()
+    # --- LANDING
 
-    def _was_superseded(self) -> None:
-        self._coalescer.telemetry.was_superseded(self._shape.comparable, self.handle)
-        self._flight.begin_again()
+    def _land(self, outcome: Command[T], committed: Callable[[T], None]) -> None:
+        """Send the outcome until it is committed, or found void."""
+        self._enter(Phase.LANDING)
+        self._send_outcome(outcome, committed)
 
-    # --- its way to the file
-
-    def _land(self, outcome: Command[T], answered: Callable[[T], None]) -> None:
-        """Have an outcome committed, or found void, however long the disk is full or the gate is held by another."""
-        self._next_try = None
-        self._send(outcome, answered, partial(self._not_landed, outcome, answered))
+    def _send_outcome(self, outcome: Command[T], committed: Callable[[T], None]) -> None:
+        self._send(outcome, partial(self._landed, committed), partial(self._not_landed, outcome, committed))
 
     @error_boundary
-    def _not_landed(self, outcome: Command[T], answered: Callable[[T], None], error: ShapeStoreError) -> None:
-        """The callers of the moment are told at once what is in the way; the next may find it gone."""
+    def _landed(self, committed: Callable[[T], None], answer: T) -> None:
+        """The outcome is committed, or void.
+
+        Called while the gate is still held. A moment later another process may drop the shape, and whoever calls after
+        that must not be given it: so the flight ends here and now.
+        """
+        self._enter(Phase.ENDED)
+        if answer is None or answer is False:
+            self._superseded()
+        else:
+            committed(answer)
+
+    @error_boundary
+    def _not_landed(self, outcome: Command[T], committed: Callable[[T], None], error: ShapeStoreError) -> None:
+        """Tell the callers of the moment at once what is in the way; later ones may find it gone."""
         if self._closing or not isinstance(error, (StorageError, StoreBusyError)):
-            # It could not be written before the store closed: to others it will be the attempt of a dead owner.
-            self._coalescer.telemetry.was_abandoned(self._shape.comparable, self.handle)
-            self._flight.end_by(error)
+            # It could not be written before the store closed. To others it will be the attempt of a dead owner.
+            self._services.telemetry.was_abandoned(self._shape.comparable, self.handle)
+            self.end_by(error)
             return
-        self._flight.waiters.refuse(error)
-        when = self._coalescer.loop.time() + self._pause
-        self._next_try = self._coalescer.timers.at(when, partial(self._land, outcome, answered))
+        self._leader.waiters.refuse(error)
+        self._timer = self._services.timers.after(self._pause, partial(self._send_outcome, outcome, committed))
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    # --- ENDED
+
+    def _published(self, publish: Publish, created_at_ms: int | None) -> None:
+        assert created_at_ms is not None
+        services = self._services
+        services.access.touch(self.handle)
+        services.after_publish()
+        services.telemetry.was_created(
+            self._shape.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
+        )
+        self._leader.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
+
+    def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
+        services = self._services
+        services.failure_ages.age_ms(self.handle)  # its TTL begins now
+        services.sweep_later(self.handle, fail.failure.retry_after_ms / 1000)
+        services.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
+        if isinstance(error, ShapeStoreError) and error is self._run.refusal:
+            self._leader.end_by(error)
+        else:
+            self._leader.end_by(fail.failure.as_error(error))
+
+    def _abandoned(self, _: bool) -> None:
+        self._services.telemetry.was_abandoned(self._shape.comparable, self.handle)
+        self._leader.begin_again()
+
+    def _superseded(self) -> None:
+        self._services.telemetry.was_superseded(self._shape.comparable, self.handle)
+        self._leader.begin_again()
+
+    # ---
 
     def _send(
         self,
@@ -254,18 +298,18 @@ class Attempt:
         refusable: bool = False,
     ) -> None:
         try:
-            self._coalescer.writer.send(command, answered, refused, refusable=refusable)
+            self._services.writer.send(command, answered, refused, refusable=refusable)
         except ShapeStoreError as error:
             refused(error)
 
     def _followers(self) -> int:
-        return max(0, len(self._flight.waiters) - 1)
+        return max(0, len(self._leader.waiters) - 1)
 
     def _duration_ms(self) -> int:
         return round((time.monotonic() - self._claimed_at) * 1000)
 
 
-def _outcome(task: asyncio.Task[Chunk | BaseException]) -> Chunk | BaseException:
+def _outcome(task: CreatorTask) -> Chunk | BaseException:
     """What the creator has given, or what it raised."""
     if task.cancelled():
         return RuntimeError("the creator was cancelled, by itself or by what it called")

@@ -1,4 +1,4 @@
-"""One attempt's creator, and its rows' way to the writer: called, iterated, encoded, sent in chunks.
+"""One attempt's creator: it is called, and its rows are iterated, encoded and sent to the writer in chunks.
 
 While one chunk is being written the next is being read, and no further: that is the back-pressure.
 """
@@ -20,16 +20,17 @@ from shapestore.storage.commands import AddRows
 from shapestore.storage.row_codec import Chunk, Encoder
 from shapestore.storage.writer import Writer
 
-# A thread that computes without a pause gives the event loop its turn only every 5 ms (sys.getswitchinterval), and
-# one small creation takes some twenty turns. So a creator's thread offers its turn this often: about every 0.1 ms.
+# A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
+# creation takes some twenty turns of the loop. So a creator's thread yields this often: about every 0.1 ms.
 ROWS_PER_TURN = 64
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 Creator = Callable[[Shape], Rows | Awaitable[Rows]]
+CreatorTask = asyncio.Task[Chunk | BaseException]
 
 
 class CreatorRun:
-    """The attempt ``handle``: runs ``creator`` for ``shape``, and ends with what is left for the publication."""
+    """Runs ``creator`` for the attempt ``handle``, and ends with the rows that are left for the publication."""
 
     def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer) -> None:
         self._shape = shape
@@ -40,19 +41,19 @@ class CreatorRun:
         self._sent: asyncio.Future[bool] | None = None
         self._stopped = False
         self._in_thread = False
-        self._task: asyncio.Task[Chunk | BaseException] | None = None
+        self._task: CreatorTask | None = None
         self.refusal: ShapeStoreError | None = None
-        """Why the store did not take a chunk: an error that is none of the creator's."""
+        """Why the store refused a chunk: an error that is not the creator's."""
 
     @property
     def row_count(self) -> int:
         return self._encoder.row_count
 
-    def start(self, context: contextvars.Context) -> asyncio.Task[Chunk | BaseException]:
-        """Begin, in a copy of that context. The task ends with the rows that filled no chunk, or with what went wrong.
+    def start(self, context: contextvars.Context) -> CreatorTask:
+        """Start the creator in a copy of ``context``. The task ends when the creator does, and not before.
 
-        What would end the event loop if it left a task, a SystemExit, is its result instead of its exception.
-        It ends when the creator does, and not before: until then the creator holds its place among ``max_creating``.
+        Its result is the rows that filled no chunk; its exception is the creator's. A SystemExit, which would end the
+        event loop if it left a task, is a result instead.
         """
         name = f"shapestore creation {self._handle}"
         # Not by ``context=``, which a task factory of the application's need not know.
@@ -60,7 +61,7 @@ class CreatorRun:
         return self._task
 
     def stop(self) -> None:
-        """Have no more of it: a coroutine is cancelled; a thread, which cannot be, is refused at its next chunk."""
+        """Take no more rows: a coroutine is cancelled; a thread, which cannot be, is refused at its next chunk."""
         self._stopped = True
         if self._task is not None and not self._in_thread:
             self._task.cancel()
@@ -76,7 +77,7 @@ class CreatorRun:
         except SystemExit as error:
             return error
         except KeyboardInterrupt as error:
-            if self._in_thread:  # where no key of a keyboard is ever heard: it is the creator's own
+            if self._in_thread:  # a signal is raised in the main thread only: this one is the creator's own
                 return error
             raise
         return self._encoder.rest()
@@ -123,13 +124,13 @@ class CreatorRun:
         rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
         self._in_thread = False
         if self._stopped and inspect.iscoroutine(rest):
-            rest.close()  # else it would complain of never having been awaited
+            rest.close()  # otherwise Python warns that it was never awaited
         if rest is not None:
             self._refuse_if_stopped()
             await self._take_on_the_loop(rest)
 
     def _take_in_thread(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """Call the creator and iterate what it gives. What only the loop can iterate is given back."""
+        """Call the creator and iterate its rows. Return them instead if only the loop can iterate them."""
         rows = self._creator(self._shape)
         if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
             return rows
@@ -154,7 +155,7 @@ class CreatorRun:
 
 
 def _runs_on_the_loop(creator: Creator) -> bool:
-    """Whether calling it blocks nothing: an async function, or an object whose ``__call__`` is one."""
+    """Whether a call of it does not block: an async function, or an object whose ``__call__`` is one."""
     return any(
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         for function in (creator, type(creator).__call__)
@@ -163,14 +164,16 @@ def _runs_on_the_loop(creator: Creator) -> bool:
 
 def _iterable(rows: Any) -> Iterable[Any]:
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
-        raise InvalidRowError(f"the creator gave a {type(rows).__name__}, not an iterable of rows: {rows!r:.100}")
+        raise InvalidRowError(
+            f"the creator returned a {type(rows).__name__}, not an iterable of rows (mappings of str): {rows!r:.100}"
+        )
     return rows
 
 
 def _close(rows: Any) -> None:
-    """A generator left half way is closed at once, by whom it ran in, so that what it holds open is closed too.
+    """Close a generator that was left half way, in the thread it ran in, so that what it holds open is closed too.
 
-    So is a coroutine that was given for rows: it would complain of never having been awaited.
+    A coroutine given in place of rows is closed as well; otherwise Python warns that it was never awaited.
     """
     if inspect.isgenerator(rows) or inspect.iscoroutine(rows):
         rows.close()

@@ -1,4 +1,4 @@
-"""The steps of a flight's way are called by the event loop, or by the writer: no error of a flight's is theirs."""
+"""The boundary for errors in steps, which the event loop or the writer calls: they must reach the callers instead."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from shapestore.errors import ShapeStoreError, StoreClosedError
 logger = logging.getLogger("shapestore")
 
 
-class OnItsWay(Protocol):
-    """Whose step it is."""
+class HasSteps(Protocol):
+    """A flight, or its attempt."""
 
     def end_by(self, error: ShapeStoreError) -> None:
-        """End, and tell the callers why."""
+        """End the flight and raise the error to its callers."""
 
 
-W = TypeVar("W", bound=OnItsWay)
+S = TypeVar("S", bound=HasSteps)
 P = ParamSpec("P")
 
 
-def error_boundary(step: Callable[Concatenate[W, P], None]) -> Callable[Concatenate[W, P], None]:
-    """Whatever goes wrong in this step ends the flight, and is told to its callers."""
+def error_boundary(step: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Make any exception of this step end the flight and be raised to its callers."""
 
     @functools.wraps(step)
-    def bounded_step(flying: W, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def bounded_step(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            step(flying, *args, **kwargs)
+            step(self, *args, **kwargs)
         except ShapeStoreError as error:
-            flying.end_by(error)
+            self.end_by(error)
         except Exception as error:
-            logger.exception("a flight failed in a way that was not foreseen; its callers are told")
-            flying.end_by(_unforeseen(error))
+            logger.exception("unexpected error while creating a shape; reported to its callers")
+            self.end_by(_unexpected(error))
         except BaseException:  # the program ends; but first its store is closed, which waits for the flights
-            flying.end_by(StoreClosedError("the program was ended during this call"))
+            self.end_by(StoreClosedError("the program was ended during this call"))
             raise
 
     return bounded_step
 
 
-def _unforeseen(cause: Exception) -> ShapeStoreError:
-    error = ShapeStoreError(f"unforeseen {type(cause).__name__}: {cause}; please report it")
+def _unexpected(cause: Exception) -> ShapeStoreError:
+    error = ShapeStoreError(f"unexpected {type(cause).__name__}: {cause}; please report it")
     error.__cause__ = cause
     return error

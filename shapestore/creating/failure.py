@@ -1,16 +1,19 @@
-"""A creator's exception as the text that its lock row publishes."""
+"""A creator's failure: as the text that its lock row publishes, and for how long this store has known it."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 from shapestore.errors import RetryLater
 from shapestore.locking.create_lock import Failure
 
 MAX_MESSAGE = 2_000
-MAX_SECONDS = 10 * 365 * 86_400.0  # a window that is longer, were it written in milliseconds, might fit no column
+MAX_SECONDS = 10 * 365 * 86_400.0  # a longer failure TTL, in milliseconds, might not fit its column
 
 
 def describe(error: BaseException, *, grace: float) -> Failure:
-    """The failure that ``error`` is, held for ``grace`` seconds, or for longer if it is a RetryLater that says so.
+    """The failure to publish for ``error``. Its TTL is ``grace`` seconds, or what a RetryLater asks for if longer.
 
     ``raise RetryLater(30) from error`` publishes the ``error``.
     """
@@ -26,11 +29,33 @@ def _message(error: BaseException) -> str:
     try:
         return _text(str(error))
     except BaseException as again:
-        return f"(its message cannot be had: {type(again).__name__})"
+        return f"(its message could not be read: {type(again).__name__})"
 
 
 def _text(text: str) -> str:
-    """As SQLite and JSON can hold it, and not without bound."""
+    """The text, limited in length, with what SQLite or JSON cannot hold written as escapes."""
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+class FailureAges:
+    """When this store first saw each failed attempt, by its own monotonic clock; the latest ``limit`` of them.
+
+    A failure is swept by its owner. If that owner does not (it is stopped, or has lost its timer), any store that has
+    seen the row for longer than its TTL may take over, whatever the wall clocks of the two processes say.
+    """
+
+    def __init__(self, limit: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._first_seen: dict[str, float] = {}
+
+    def age_ms(self, handle: str) -> float:
+        """Milliseconds since this was first called for the failed attempt ``handle``."""
+        now = self._clock()
+        first = self._first_seen.setdefault(handle, now)
+        if len(self._first_seen) > self._limit:
+            # Forgetting one too early only makes its TTL begin again.
+            del self._first_seen[next(iter(self._first_seen))]
+        return (now - first) * 1000

@@ -1,4 +1,4 @@
-"""The places of ``max_creating``: so many creators run at once, and no more; the first to ask is the first to get."""
+"""The slots of ``max_creating``: as many creators run at once, and no more. First come, first served."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Callable
 
 
 class Slots:
-    """``count`` places. A place is asked for, granted in turn, and given back once."""
+    """``count`` slots. Each is taken, at once or in turn, and released once."""
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._asked: dict[Callable[[], None], None] = {}
+        self._waiting: dict[Callable[[], None], None] = {}
 
     def __len__(self) -> int:
-        """How many wait for a place."""
-        return len(self._asked)
+        """How many requests wait for a slot."""
+        return len(self._waiting)
 
-    def ask(self, granted: Callable[[], None]) -> bool:
-        """Take a place, if one is free. Else ``granted`` is called when one is, and the place is taken by then."""
+    def take(self, granted: Callable[[], None]) -> bool:
+        """Take a slot, if one is free. Otherwise ``granted`` is called once a slot has been taken for it."""
         if self._free:
             self._free -= 1
             return True
-        self._asked[granted] = None
+        self._waiting[granted] = None
         return False
 
-    def take_back(self, granted: Callable[[], None]) -> None:
-        """Ask no more."""
-        self._asked.pop(granted, None)
+    def withdraw(self, granted: Callable[[], None]) -> None:
+        """Withdraw the request of ``granted``, if it still waits."""
+        self._waiting.pop(granted, None)
 
-    def give_back(self) -> None:
-        """Give up a place that was taken: to who has waited longest, if anybody does."""
-        if self._asked:
-            granted = next(iter(self._asked))
-            del self._asked[granted]
+    def release(self) -> None:
+        """Release a slot that was taken: it goes to the request that has waited longest, if there is one."""
+        if self._waiting:
+            granted = next(iter(self._waiting))
+            del self._waiting[granted]
             granted()
         else:
             self._free += 1

@@ -491,7 +491,7 @@ async def test_the_error_of_a_time_out_says_what_was_waited_for(path: str) -> No
             await store.get_or_create(TRACK, timeout=0.05)
         with pytest.raises(WaitTimeoutError, match="another store is still creating it"):
             await other.get_or_create(TRACK, timeout=0.05)
-        with pytest.raises(WaitTimeoutError, match="one of the max_creating places"):
+        with pytest.raises(WaitTimeoutError, match="all max_creating slots are in use"):
             await store.get_or_create(Shape("Album"), timeout=0.05)
         go.set()
 
@@ -529,8 +529,8 @@ async def test_thousands_who_come_and_go_leave_no_trace_while_one_waits_on(path:
         patient = asyncio.create_task(store.get_or_create(TRACK))
         await eventually(lambda: store.stats.leaders)
         assert store._open_store is not None
-        flights = store._open_store.coalescer
-        flight = flights.get(TRACK.comparable)
+        coalescer = store._open_store.coalescer
+        flight = coalescer.get(TRACK.comparable)
         assert flight is not None
         for _ in range(10):
             hasty = [asyncio.create_task(store.get_or_create(TRACK, timeout=0)) for _ in range(500)]
@@ -539,8 +539,7 @@ async def test_thousands_who_come_and_go_leave_no_trace_while_one_waits_on(path:
             cancel(leaving)
             await asyncio.wait(leaving)
         assert len(flight.waiters) == 1
-        assert len(flight.waiters._until) < 200
-        assert len(flights.timers) < 200
+        assert len(coalescer.services.timers) < 200
         assert store.stats.timeouts == 5_000
         go.set()
         await patient
@@ -554,6 +553,6 @@ async def test_the_time_of_a_herd_costs_one_timer(path: str) -> None:
         assert all(isinstance(answer, WaitTimeoutError) for answer in answers)
         assert time.monotonic() - began < 20
         assert len(set(map(id, answers))) == 5_000
-        assert "its lock row is still to be written" in str(answers[0])
+        assert "its lock row is not written yet" in str(answers[0])
         assert store.stats.timeouts == 5_000
         assert (await store.get_or_create(TRACK, timeout=30)).row_count == 1

@@ -615,7 +615,7 @@ async def test_a_creator_that_gives_no_rows_fails(path: str, form: str) -> None:
 
     async with ShapeStore(path, create=on_the_loop if form == "on the loop" else in_a_thread) as store:
         for kind in no_rows:
-            with pytest.raises(CreateFailedError, match=f"gave a {kind}, not an iterable of rows") as raised:
+            with pytest.raises(CreateFailedError, match=f"returned a {kind}, not an iterable of rows") as raised:
                 await store.get_or_create(Shape(kind))
             assert raised.value.error_type == "InvalidRowError"
 
@@ -625,7 +625,7 @@ async def test_a_coroutine_given_for_rows_is_refused_without_a_warning(path: str
         return coroutine(shape)
 
     async with ShapeStore(path, create=gives_a_coroutine) as store:
-        with pytest.raises(CreateFailedError, match="gave a coroutine, not an iterable of rows"):
+        with pytest.raises(CreateFailedError, match="returned a coroutine, not an iterable of rows"):
             await store.get_or_create(Shape("Track"))
     gc.collect()  # which would warn, and warnings are errors
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapestore.creating.failure import MAX_MESSAGE, describe
+from shapestore.creating.failure import MAX_MESSAGE, FailureAges, describe
 from shapestore.errors import RetryLater
 from shapestore.locking.create_lock import Failure
 
 
-def test_a_failure_is_told_by_the_class_and_the_message_and_held_for_the_grace_window() -> None:
+def test_a_failure_is_published_as_its_class_and_message_with_the_grace_as_its_ttl() -> None:
     assert describe(ValueError("no such album"), grace=1.5) == Failure("ValueError", "no such album", 1500)
 
 
@@ -20,7 +20,7 @@ def test_an_exception_without_a_message_has_an_empty_one() -> None:
     assert describe(KeyboardInterrupt(), grace=1.0) == Failure("KeyboardInterrupt", "", 1000)
 
 
-def test_retry_later_holds_its_failure_for_longer_than_the_grace_window_but_never_for_less() -> None:
+def test_retry_later_makes_the_ttl_longer_than_the_grace_but_never_shorter() -> None:
     assert describe(RetryLater(30, "slow down"), grace=1.0) == Failure("RetryLater", "slow down", 30_000)
     assert describe(RetryLater(0.2, "slow down"), grace=1.0).retry_after_ms == 1000
 
@@ -41,13 +41,13 @@ def test_retry_later_raised_while_another_error_was_handled_publishes_itself() -
     assert describe(later, grace=1.0).error_type == "RetryLater"
 
 
-def test_an_error_whose_message_cannot_be_had_is_published_all_the_same() -> None:
+def test_an_error_whose_message_cannot_be_read_is_published_all_the_same() -> None:
     class BrokenError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
     failure = describe(BrokenError(), grace=1.0)
-    assert failure == Failure("BrokenError", "(its message cannot be had: RuntimeError)", 1000)
+    assert failure == Failure("BrokenError", "(its message could not be read: RuntimeError)", 1000)
 
 
 def test_a_long_message_is_cut_and_says_how_long_it_was() -> None:
@@ -62,16 +62,66 @@ def test_a_long_class_name_is_cut_too() -> None:
 
 
 @given(st.text(st.characters(), max_size=MAX_MESSAGE + 100) | st.text("\0\ud800\udfffa", max_size=50))
-def test_whatever_the_message_the_text_is_one_that_sqlite_and_json_hold_as_it_is(message: str) -> None:
+def test_any_message_becomes_a_text_that_sqlite_and_json_hold_unchanged(message: str) -> None:
     text = describe(ValueError(message), grace=0).message
     assert json.loads(json.dumps(text)) == text
     assert sqlite3.connect(":memory:").execute("SELECT ?1, length(?1)", (text,)).fetchone() == (text, len(text))
 
 
 @pytest.mark.parametrize("seconds", [0, 1e-9, 0.0004, 86_400.0, 1e9, 1e17, 1e19, 1e300])
-def test_any_window_fits_the_column_that_it_is_written_in(seconds: float) -> None:
-    """As an integer of 64 bits: one that did not fit would keep the failure from ever being published."""
+def test_any_ttl_fits_its_column(seconds: float) -> None:
+    """As an integer of 64 bits: if it did not fit, the failure would never be published."""
     for failure in (describe(RetryLater(seconds), grace=0), describe(ValueError(), grace=seconds)):
         assert type(failure.retry_after_ms) is int
         assert 0 <= failure.retry_after_ms < 2**62
         assert failure.retry_after_ms == min(round(seconds * 1000), failure.retry_after_ms)
+
+
+class Clock:
+    """A monotonic clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_failure_ages_from_when_it_was_first_seen() -> None:
+    clock = Clock()
+    ages = FailureAges(clock=clock)
+    assert ages.age_ms("a") == 0
+    clock.now += 1.5
+    assert ages.age_ms("a") == 1500
+    assert ages.age_ms("b") == 0
+    clock.now += 0.25
+    assert (ages.age_ms("a"), ages.age_ms("b")) == (1750, 250)
+
+
+def test_asking_again_does_not_make_a_failure_younger() -> None:
+    clock = Clock()
+    ages = FailureAges(clock=clock)
+    seen = []
+    for _ in range(10):
+        seen.append(ages.age_ms("a"))
+        clock.now += 1.0
+    assert seen == [1000.0 * second for second in range(10)]
+
+
+def test_beyond_the_limit_the_earliest_is_forgotten_and_only_begins_again() -> None:
+    clock = Clock()
+    ages = FailureAges(limit=3, clock=clock)
+    for handle in "abcd":
+        ages.age_ms(handle)
+    clock.now += 1.0
+    assert [ages.age_ms(handle) for handle in "bcd"] == [1000, 1000, 1000]
+    assert ages.age_ms("a") == 0
+
+
+def test_a_limit_of_one_still_knows_the_latest() -> None:
+    clock = Clock()
+    ages = FailureAges(limit=1, clock=clock)
+    for handle in map(str, range(100)):
+        assert ages.age_ms(handle) == 0
+    clock.now += 1.0
+    assert ages.age_ms("99") == 1000

@@ -14,7 +14,7 @@ from processes import edit, outcomes, read
 
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, ShapeStoreError, StorageError, WaitTimeoutError
 from shapestore.creating.creator_run import Creator
-from shapestore.creating.failure_ages import FailureAges
+from shapestore.creating.failure import FailureAges
 from shapestore.events import Event, Swept
 from shapestore.storage.row_codec import CHUNK_ROWS
 
@@ -164,7 +164,7 @@ class Clock:
 def set_clock(store: ShapeStore, clock: Callable[[], float]) -> None:
     """Have this store see failures age by ``clock``."""
     assert store._open_store is not None
-    store._open_store.coalescer.failure_ages = FailureAges(clock=clock)
+    store._open_store.coalescer.services.failure_ages = FailureAges(clock=clock)
 
 
 async def test_after_the_window_the_failure_is_swept_and_another_attempt_is_made(path: str) -> None:
@@ -356,7 +356,7 @@ async def test_a_coroutine_whose_time_is_up_is_cancelled_and_every_waiter_told(p
         errors = await asyncio.gather(*(store.get_or_create(TRACK) for _ in range(100)), return_exceptions=True)
         for error in errors:
             assert isinstance(error, CreateFailedError)
-            assert (error.error_type, error.message) == ("TimeoutError", "the creator was not done within 0.05 s")
+            assert (error.error_type, error.message) == ("TimeoutError", "the creator did not finish within 0.05 s")
             assert isinstance(error.__cause__, TimeoutError)
         await asyncio.wait_for(cancelled.wait(), 30)
         await store.get_or_create(Shape("Album"), lambda shape: ROWS)  # its place is free again
@@ -390,7 +390,7 @@ async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_place_until_i
     async with ShapeStore(path, create_timeout=0.05, failure_grace=0, max_creating=1) as store:
         error = await failure_of(store.get_or_create(TRACK, create))
         assert error.error_type == "TimeoutError"
-        with pytest.raises(WaitTimeoutError, match="max_creating"):
+        with pytest.raises(WaitTimeoutError, match="max_creating slots are in use"):
             await store.get_or_create(Shape("Album"), lambda shape: ROWS, timeout=0.1)
         waiting = asyncio.create_task(store.get_or_create(Shape("Album"), lambda shape: ROWS))
         assert await store.get(Shape("Album")) is None
@@ -438,7 +438,7 @@ async def test_a_coroutine_that_will_not_be_cancelled_keeps_its_place_until_it_e
 
     async with ShapeStore(path, create_timeout=0.05, failure_grace=0, max_creating=1) as store:
         assert (await failure_of(store.get_or_create(TRACK, create))).error_type == "TimeoutError"
-        with pytest.raises(WaitTimeoutError, match="max_creating"):
+        with pytest.raises(WaitTimeoutError, match="max_creating slots are in use"):
             await store.get_or_create(Shape("Album"), lambda shape: ROWS, timeout=0.1)
         go.set()
         assert (await store.get_or_create(Shape("Album"), lambda shape: ROWS)).row_count == 1
@@ -471,9 +471,9 @@ MESSAGES: dict[str, tuple[Exception, str]] = {
     "with NUL": (ValueError("a\0b"), "a\\x00b"),
     "with half a surrogate pair": (ValueError("a\ud800b"), "a\\ud800b"),
     "of all planes": (ValueError("\u00e9\u4e2d\U0001f600"), "\u00e9\u4e2d\U0001f600"),
-    "that raises": (StrangeError(RuntimeError("no")), "(its message cannot be had: RuntimeError)"),
-    "that exits": (StrangeError(SystemExit(1)), "(its message cannot be had: SystemExit)"),
-    "that is no str": (StrangeError(7), "(its message cannot be had: TypeError)"),
+    "that raises": (StrangeError(RuntimeError("no")), "(its message could not be read: RuntimeError)"),
+    "that exits": (StrangeError(SystemExit(1)), "(its message could not be read: SystemExit)"),
+    "that is no str": (StrangeError(7), "(its message could not be read: TypeError)"),
 }
 
 
@@ -568,7 +568,7 @@ async def test_a_failure_that_cannot_be_described_is_told_and_the_key_is_freed(
     error = RetryLater(1)
     del error.seconds
     async with ShapeStore(path, create=Source(error).create) as store:
-        with pytest.raises(ShapeStoreError, match="unforeseen AttributeError"):
+        with pytest.raises(ShapeStoreError, match="unexpected AttributeError"):
             await store.get_or_create(TRACK)
-        assert "was not foreseen" in caplog.text
+        assert "unexpected error while creating a shape" in caplog.text
         assert (await store.get_or_create(TRACK, lambda shape: ROWS)).row_count == 1

@@ -21,7 +21,8 @@ class Flight:
 
     def __init__(self) -> None:
         self.deserted = 0
-        self.waiters = Waiters(Timers(), self.timed_out, self.all_gone)
+        self.timers = Timers()
+        self.waiters = Waiters(self.timers, self.timed_out, self.all_gone)
 
     def timed_out(self, timeout: float) -> WaitTimeoutError:
         return WaitTimeoutError(f"no answer within {timeout:g} s")
@@ -164,6 +165,7 @@ async def test_what_belonged_to_many_who_came_and_went_is_not_kept(loop: Skippin
     for _ in range(5_000):
         flight.waiters.remove(flight.waiters.add(10_000))
     assert sum(isinstance(kept, asyncio.Future) for kept in gc.get_objects()) < 500
+    assert len(flight.timers) == 1
     await loop.skip(10_001)
     assert isinstance(stays.exception(), WaitTimeoutError)
 

@@ -674,7 +674,7 @@ async def test_what_a_creator_gives_after_its_time_was_up_is_refused(empty_path:
         yield from MANY_ROWS
 
     async with ShapeStore(empty_path, create=create, create_timeout=0.1, failure_grace=0) as store:
-        with pytest.raises(CreateFailedError, match="TimeoutError: the creator was not done"):
+        with pytest.raises(CreateFailedError, match="TimeoutError: the creator did not finish"):
             await store.get_or_create(TRACK)
         await eventually(lambda: not read(empty_path, "SELECT 1 FROM create_locks"))
         go.set()

@@ -1,0 +1,57 @@
+"""What the flights and attempts of one open store share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shapestore.creating.failure import FailureAges
+from shapestore.creating.poll_batch import PollBatch
+from shapestore.creating.running_creators import RunningCreators
+from shapestore.creating.slots import Slots
+from shapestore.creating.timers import Timers
+from shapestore.locking.handles import Handles
+from shapestore.locking.owner import is_alive
+from shapestore.storage.access_tracker import AccessTracker
+from shapestore.storage.reader import Reader
+from shapestore.storage.writer import Writer
+from shapestore.telemetry import Telemetry
+
+
+class Services:
+    """The parts of an open store that creating a shape needs. ``owner`` is the id under which the store is open."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        access: AccessTracker,
+        telemetry: Telemetry,
+        *,
+        owner: str,
+        path: str,
+        create_timeout: float,
+        failure_grace: float,
+        max_creating: int,
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.access = access
+        self.telemetry = telemetry
+        self.owner = owner
+        self._path = path
+        self.create_timeout = create_timeout
+        self.failure_grace = failure_grace
+        self.handles = Handles()
+        self.timers = Timers()
+        self.polls = PollBatch(reader)
+        self.slots = Slots(max_creating)
+        self.creators = RunningCreators(self.slots)
+        self.failure_ages = FailureAges()
+        self.sweep_later: Callable[[str, float], None]
+        """Set by maintenance: sweep the failure of this handle in so many seconds."""
+        self.after_publish: Callable[[], None] = lambda: None
+        """Set by maintenance where the number of shapes is limited."""
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether the open store ``owner`` is alive."""
+        return owner == self.owner or is_alive(self._path, owner)
