@@ -73,6 +73,7 @@ from shapestore.shape.change import Change
 from shapestore.shape.explain import Difference, Explanation
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
+from shapestore.source.keyed import keyed
 from shapestore.store import ShapeStore
 from shapestore.telemetry import OnEvent, Stats
 
@@ -113,6 +114,7 @@ __all__ = [
     "UnknownTableError",
     "WaitTimeoutError",
     "__version__",
+    "keyed",
 ]
 
 __version__ = "0.1.0"

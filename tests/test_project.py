@@ -65,6 +65,7 @@ PUBLIC_NAMES = {
     "UnknownTableError",
     "WaitTimeoutError",
     "__version__",
+    "keyed",
 }
 
 

@@ -1,6 +1,7 @@
-"""From the URL of a source to the Engine that reads it: one that keeps nothing open and makes no file.
+"""From what a SQLSource is given, a URL or an Engine, to the Engine that reads it.
 
-No connection is made here. Whatever can be wrong with a URL by itself is said at once.
+No connection is made here. An Engine that is made from a URL keeps no connection open, and creates no file. Whatever
+is wrong with a URL by itself is said at once, without quoting any part of it: a mistyped URL has its password anywhere.
 """
 
 from __future__ import annotations
@@ -18,59 +19,90 @@ from shapestore.errors import InvalidSourceError
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
 _PACKAGE_OF_MODULE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
 
+_URL_FORM = (
+    "a source is an SQLAlchemy URL, dialect://user:password@host:port/database, in which special characters of a name "
+    "or password are written as %XX; for a SQLite file it is sqlite:/// and the path"
+)
+IN_MEMORY = (
+    "an in-memory database belongs to the one connection that filled it: give SQLSource the Engine that filled it, "
+    'made with create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})'
+)
 
-def engine_of(url: str | URL) -> Engine:
-    """The engine for ``url``. Raises InvalidSourceError."""
-    parsed = _parsed(url)
-    # A creation is a slow query, beside which connecting costs little; so nothing stays open, and nobody must close.
-    try:
-        engine = create_engine(parsed, poolclass=NullPool)
-    except NoSuchModuleError as error:
-        near = get_close_matches(parsed.get_backend_name(), _DIALECTS, n=1)
-        meant = f'did you mean "{near[0]}"?' if near else "install the package that brings it"
-        raise InvalidSourceError(f'SQLAlchemy has no dialect "{parsed.drivername}"; {meant}') from error
-    except ImportError as error:
-        package = _PACKAGE_OF_MODULE.get(error.name or "", error.name)
-        raise InvalidSourceError(
-            f'the driver for "{parsed.drivername}" is missing ({error}): `pip install "{package}"`, '
-            f"or name a driver that is installed, as in {parsed.get_backend_name()}+driver://"
-        ) from error
-    except (SQLAlchemyError, ValueError) as error:
-        raise InvalidSourceError(f"the URL of the source is refused: {error}") from error
+
+def engine_of(url_or_engine: object) -> Engine:
+    """The engine that reads the source. Raises InvalidSourceError."""
+    engine = url_or_engine if isinstance(url_or_engine, Engine) else _made(_parsed(url_or_engine))
     if engine.dialect.is_async:
         raise InvalidSourceError(
-            f'"{parsed.drivername}" is a driver for asyncio; a source is read in a thread, by one that blocks'
+            f'the driver "{engine.dialect.driver}" is for asyncio; a source is read in a thread: name a synchronous '
+            f'driver, as in "{engine.dialect.name}+driver://", or give a synchronous Engine'
         )
-    if engine.dialect.name == "sqlite":
-        _open_no_new_file(engine)
     return engine
 
 
-def _parsed(url: str | URL) -> URL:
-    if not isinstance(url, (str, URL)):
+def _parsed(url: object) -> URL:
+    if isinstance(url, URL):
+        return url
+    if not isinstance(url, str):
         raise InvalidSourceError(f"a source is an SQLAlchemy URL or a synchronous Engine, not {type(url).__name__}")
     try:
-        return make_url(url)
-    except (SQLAlchemyError, ValueError):  # neither is it shown nor the text itself: a password may be in it
-        raise InvalidSourceError(
-            "a source is an SQLAlchemy URL, dialect://user:password@host:port/database, with whatever is special in a "
-            "name or password written as %XX; a SQLite file is sqlite:/// and its path"
-        ) from None
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        parsed = None
+    if parsed is None:  # raised here, outside of the handler: the error that was caught holds the text
+        raise InvalidSourceError(_URL_FORM)
+    if parsed.password and "@" in f"{parsed.host}{parsed.database}":
+        raise InvalidSourceError(f'the URL of the source has more than one "@"; {_URL_FORM} (%40 for "@")')
+    return parsed
 
 
-def _open_no_new_file(engine: Engine) -> None:
-    """Have SQLite open files that are there, and make none at a mistyped path."""
-    if engine.url.database in (None, "", ":memory:"):
-        raise InvalidSourceError("a new in-memory database has nothing to be read; give the Engine that filled it")
+def _made(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite" and not url.host and url.database in (None, "", ":memory:"):
+        raise InvalidSourceError(IN_MEMORY)
+    # A creation is a slow query, beside which connecting costs little; so nothing stays open that must be closed.
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except NoSuchModuleError:
+        problem = _unknown_dialect(url)
+    except ImportError as error:
+        problem = _missing_driver(url, error.name)
+    except Exception as error:  # a dialect converts the values of the query, each in its own way
+        problem = (
+            f"the URL of the source was refused ({type(error).__name__}): check its query and its form; {_URL_FORM}"
+        )
+    else:
+        if engine.dialect.name == "sqlite":
+            _create_no_file(engine)
+        return engine
+    raise InvalidSourceError(problem)  # outside of the handler: the error that was caught quotes the URL
+
+
+def _unknown_dialect(url: URL) -> str:
+    near = get_close_matches(url.get_backend_name(), _DIALECTS, n=1)
+    if near and near[0] != url.get_backend_name():
+        return f'SQLAlchemy does not know the dialect of the URL; did you mean "{near[0]}"?'
+    return "SQLAlchemy does not know the dialect or driver of the URL: correct it, or install the package that adds it"
+
+
+def _missing_driver(url: URL, module: str | None) -> str:
+    package = _PACKAGE_OF_MODULE.get(module or "", module)
+    return (
+        f'the driver for "{url.drivername}" is missing (no module {module!r}): `pip install "{package}"`, '
+        f"or name a driver that is installed, as in {url.get_backend_name()}+driver://"
+    )
+
+
+def _create_no_file(engine: Engine) -> None:
+    """Let SQLite open existing files only: it would create one at a mistyped path."""
 
     @event.listens_for(engine, "do_connect")
     def _(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
-        if options.get("uri"):  # it says itself how it is to be opened
+        if options.get("uri"):  # the URI itself says how the file is opened
             return
         file = Path(arguments[0])
         if not file.is_file():
-            raise FileNotFoundError(f"the source is not there: {file} is no file")
+            raise FileNotFoundError(f"the source does not exist: {file} is not a file")
         # Not mode=ro: that would leave -wal and -shm files beside a database in WAL mode, and cannot read one whose
-        # writer was killed half way. What may not be written is opened read-only all the same.
+        # writer was killed half way. A file without write permission is opened read-only all the same.
         arguments[0] = f"{file.as_uri()}?mode=rw"
         options["uri"] = True

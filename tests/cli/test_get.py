@@ -141,7 +141,7 @@ def test_what_the_source_refuses_is_the_message_and_the_next_try_tries_again(pat
 def test_a_source_file_that_is_missing_is_told_and_not_made(path: str, tmp_path: Path) -> None:
     ran = in_a_pipe("get", path, "--source", f"sqlite:///{tmp_path}/chinok.db", "--table", "Track")
     assert ran.status == 1
-    assert "the source is not there" in ran.err
+    assert "the source does not exist" in ran.err
     assert not (tmp_path / "chinok.db").exists()
 
 

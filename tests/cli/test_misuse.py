@@ -130,7 +130,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_all_but_doctor_who_names_it(exa
         ("get FILE --table t", MISUSED, "Missing option '--source'"),
         ("get FILE --source sqlite:///x.db", MISUSED, "Missing option '--table'"),
         ("get FILE --source nonsense --table t", MISUSED, "SQLAlchemy URL"),
-        ("get FILE --source oracle+no://x --table t", MISUSED, "no dialect"),
+        ("get FILE --source oracle+no://x --table t", MISUSED, "does not know the dialect"),
         ("get FILE --source sqlite:// --table t", MISUSED, "in-memory"),
         ("get FILE --source sqlite:///x.db --table t --json --csv", MISUSED, "--json or --csv, not both"),
         ("get FILE --source sqlite:///x.db --table t --timeout 0", MISUSED, "not in the range"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
-from postgres_server import binaries, running_server
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -37,13 +35,9 @@ SCHEMA = r"""
 
 
 @pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    bin_folder = binaries()
-    if bin_folder is None:
-        pytest.skip("no PostgreSQL server is installed here")
-    with running_server(bin_folder) as url:
-        execute(url, SCHEMA)
-        yield url
+def server_url(postgres_url: str) -> str:
+    execute(postgres_url, SCHEMA)
+    return postgres_url
 
 
 @pytest.fixture

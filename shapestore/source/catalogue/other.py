@@ -1,0 +1,28 @@
+"""The catalogue of any other database, as far as SQLAlchemy knows it."""
+
+from __future__ import annotations
+
+from sqlalchemy import inspect
+
+from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.column_type import ColumnType
+
+
+class OtherCatalogue(Catalogue):
+    """Names are those that SQLAlchemy gives: it writes in lower case what Oracle keeps in capitals."""
+
+    def find(self, table: str, schema: str | None) -> Place | None:
+        return Place(schema, table) if inspect(self.connection).has_table(table, schema) else None
+
+    def columns(self, place: Place) -> dict[str, ColumnType | None]:
+        return {column["name"]: None for column in inspect(self.connection).get_columns(place.table, place.schema)}
+
+    def primary_key(self, place: Place) -> list[str]:
+        return list(inspect(self.connection).get_pk_constraint(place.table, place.schema)["constrained_columns"])
+
+    def tables(self, schema: str | None) -> list[str]:
+        inspector = inspect(self.connection)
+        return inspector.get_table_names(schema) + inspector.get_view_names(schema)
+
+    def schemas(self) -> list[str]:
+        return inspect(self.connection).get_schema_names()

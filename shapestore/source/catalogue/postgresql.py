@@ -1,0 +1,79 @@
+"""The catalogue of PostgreSQL. Materialized views, which information_schema leaves out, are in it."""
+
+from __future__ import annotations
+
+from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.column_type import ColumnType, Kind
+
+_KINDS = {
+    "int2": Kind.INTEGER,
+    "int4": Kind.INTEGER,
+    "int8": Kind.INTEGER,
+    "numeric": Kind.DECIMAL,
+    "float4": Kind.FLOAT,
+    "float8": Kind.FLOAT,
+    "bool": Kind.TRUTH,
+    "text": Kind.TEXT,
+    "varchar": Kind.TEXT,
+    "bpchar": Kind.TEXT,
+    "name": Kind.TEXT,
+    "citext": Kind.TEXT,
+}
+
+_TABLES = """
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm')
+"""
+_OF_PLACE = f"{_TABLES} AND n.nspname = :schema AND c.relname = :table"
+
+
+class PostgresCatalogue(Catalogue):
+    """A name without a schema is looked for on the session's search path."""
+
+    def find(self, table: str, schema: str | None) -> Place | None:
+        chosen = "pg_catalog.pg_table_is_visible(c.oid)" if schema is None else "n.nspname = :schema"
+        statement = f"SELECT n.nspname {_TABLES} AND c.relname = :table AND {chosen}"
+        found = self._names(statement, table=table, **({} if schema is None else {"schema": schema}))
+        return Place(found[0], table) if found else None
+
+    def columns(self, place: Place) -> dict[str, ColumnType | None]:
+        # A domain has the kind of the type below it, down to which WITH RECURSIVE goes.
+        statement = f"""
+            WITH RECURSIVE bases (oid, base) AS (
+                SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
+                UNION ALL
+                SELECT t.oid, b.base FROM pg_catalog.pg_type AS t JOIN bases AS b ON b.oid = t.typbasetype
+                WHERE t.typtype = 'd'
+            )
+            SELECT a.attname, t.typname
+            FROM pg_catalog.pg_attribute AS a
+            JOIN bases AS b ON b.oid = a.atttypid
+            JOIN pg_catalog.pg_type AS t ON t.oid = b.base
+            WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
+            ORDER BY a.attnum
+        """
+        rows = self._ask(statement, **place._asdict())
+        return {column: ColumnType(_KINDS.get(name, Kind.OTHER), name) for column, name in rows}
+
+    def primary_key(self, place: Place) -> list[str]:
+        statement = f"""
+            SELECT a.attname
+            FROM pg_catalog.pg_index AS i
+            CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            WHERE i.indisprimary AND i.indrelid = (SELECT c.oid {_OF_PLACE}) AND k.place <= i.indnkeyatts
+            ORDER BY k.place
+        """
+        return self._names(statement.replace("::", r"\:\:"), **place._asdict())
+
+    def tables(self, schema: str | None) -> list[str]:
+        chosen = (
+            "pg_catalog.pg_table_is_visible(c.oid) AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+            if schema is None
+            else "n.nspname = :schema"
+        )
+        statement = f"SELECT c.relname {_TABLES} AND {chosen} ORDER BY c.relkind IN ('v', 'm'), c.relname"
+        return self._names(statement, **({} if schema is None else {"schema": schema}))
+
+    def schemas(self) -> list[str]:
+        return self._names("SELECT nspname FROM pg_catalog.pg_namespace ORDER BY nspname")

@@ -1,0 +1,57 @@
+"""The catalogue of SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shapestore.errors import InvalidSourceError
+from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.sql_engine import IN_MEMORY
+
+
+class SqliteCatalogue(Catalogue):
+    """Every column may hold values of every type, so no types are given.
+
+    SQLite finds a table in any case of letters. A shape's table is spelled as it was created: one name for one table.
+    """
+
+    def find(self, table: str, schema: str | None) -> Place | None:
+        schemas = self.schemas()
+        known = {"temp": None} | dict.fromkeys(schemas)  # in the order in which SQLite looks for a name
+        searched = known if schema is None else known.keys() & {schema}
+        for each in searched:
+            if self._master(each, "SELECT name FROM {} WHERE type IN ('table', 'view') AND name = :table", table=table):
+                return Place(each, table)
+        if schema is None:
+            self._refuse_empty_memory(schemas)
+        return None
+
+    def columns(self, place: Place) -> dict[str, None]:
+        # hidden = 1: a column of a virtual table which `SELECT *` leaves out.
+        statement = "SELECT name FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
+        return dict.fromkeys(self._names(statement, **place._asdict()))
+
+    def primary_key(self, place: Place) -> list[str]:
+        statement = "SELECT name FROM pragma_table_info(:table, :schema) WHERE pk > 0 ORDER BY pk"
+        return self._names(statement, **place._asdict())
+
+    def tables(self, schema: str | None) -> list[str]:
+        """The default is the database ``main``."""
+        own = (
+            "SELECT name FROM {} WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite#_%' ESCAPE '#' "
+            "ORDER BY type, name"
+        )
+        return self._master(schema or "main", own)
+
+    def schemas(self) -> list[str]:
+        return self._names("SELECT name FROM pragma_database_list WHERE name <> 'temp' ORDER BY seq")
+
+    def _master(self, schema: str, statement: str, **values: Any) -> list[str]:
+        quoted = schema.replace('"', '""').replace(":", r"\:")
+        return self._names(statement.format(f'"{quoted}".sqlite_master'), **values)
+
+    def _refuse_empty_memory(self, schemas: list[str]) -> None:
+        """A new in-memory database is what each thread gets from an Engine that was not made for sharing one."""
+        [main_file] = self._names("SELECT file FROM pragma_database_list WHERE name = 'main'")
+        if not main_file and not any(map(self.tables, schemas)):
+            raise InvalidSourceError(f"this in-memory database is empty: {IN_MEMORY}")

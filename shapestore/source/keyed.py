@@ -1,0 +1,74 @@
+"""Rows with their keys: how a store learns which row of a refresh is which row of the shape that it has.
+
+A creator may have these beside its call. A store asks for the first that is there, from the top:
+
+``keyed_rows(shape)``
+    A :class:`KeyedRows`: key columns and rows of one moment. It gives the key also where the shape's ``columns`` leave
+    key columns out. SQLSource has it.
+``key_columns(shape)``
+    The names of the columns whose values tell the rows apart, or None. Each row holds them. Creators made by
+    :func:`keyed` have it; SQLSource has it too, for who wants the names alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from shapestore.errors import InvalidCreatorError
+from shapestore.shape.shape import Shape
+
+T = TypeVar("T")
+
+Key = tuple[int | float | str | bytes | None, ...]
+"""The values of a row's key, in the order of the key's columns."""
+
+
+class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
+    """Pairs of a key, None where there is none, and a row. Closing it ends the query; so does its end."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        """``rows``: a generator that yields the key's columns, or None, and then the pairs."""
+        self._rows = rows
+        self.key_columns: Sequence[str] | None = next(rows)
+        """The columns of the key, or None."""
+
+    def __next__(self) -> tuple[Key | None, dict[str, Any]]:
+        pair: tuple[Key | None, dict[str, Any]] = next(self._rows)
+        return pair
+
+    def close(self) -> None:
+        self._rows.close()  # type: ignore[attr-defined]
+
+
+class Keyed(partial[T]):
+    """A creator with a key. To :mod:`inspect` it is a coroutine or generator function if the creator is one."""
+
+    columns: tuple[str, ...]
+
+    def key_columns(self, _shape: Shape) -> Sequence[str]:
+        return self.columns
+
+
+def keyed(creator: Callable[[Shape], T], *columns: str) -> Keyed[T]:
+    """``creator``, with the names of the columns whose values tell its rows apart.
+
+    With them, a refresh changes the rows that differ, instead of replacing the shape.
+
+    >>> store = ShapeStore("shapes.db", create=keyed(report, "region", "year"))
+
+    Raises InvalidCreatorError if ``creator`` is not callable, or ``columns`` are not different names.
+    """
+    if not callable(creator):
+        raise InvalidCreatorError(
+            f"keyed() takes a creator and the names of its key's columns; {creator!r:.100} is not callable"
+        )
+    if not columns or not all(type(name) is str and name for name in columns) or len(set(columns)) < len(columns):
+        raise InvalidCreatorError(f"keyed() takes the names of the key's columns, each once: not {columns!r:.100}")
+    is_function = inspect.isroutine(creator) or isinstance(creator, partial)
+    # Of an object, the method that runs: inspect looks at functions alone.
+    wrapped: Keyed[T] = Keyed(creator) if is_function else Keyed(type(creator).__call__, creator)
+    wrapped.columns = columns
+    return wrapped

@@ -1,0 +1,107 @@
+"""The one statement that reads a shape.
+
+Every name is quoted, since words become reserved later; and every column is qualified, since SQLite takes a quoted name
+that is not a column for a string. Columns get labels of our own: of a column "t [C]" a driver may take the "C" for the
+name of a converter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, TextClause, text
+
+from shapestore.shape.shape import Scalar, Shape
+from shapestore.shape.where.where import render_where, where_columns
+from shapestore.source.table import Table, find_table
+
+Quote = Callable[[str], str]
+
+_ROW = "shape_row"
+"""What the statement calls the table."""
+
+
+class Query(NamedTuple):
+    """How a shape is read."""
+
+    statement: TextClause
+    values: dict[str, Scalar]
+    columns: Sequence[str]
+    """The names of the columns, of which the shape's own come first."""
+    width: int
+    """How many of them are the shape's own."""
+    key: Sequence[int]
+    """The places of the key's columns; none if the table has no key, or it was not asked for."""
+
+
+def shape_query(connection: Connection, shape: Shape, *, with_key: bool) -> Query:
+    """The statement for ``shape``; ``with_key``, its rows hold the primary key too.
+
+    What there is to be read is looked up each time, in the transaction that reads it: the schema of a source changes.
+    Raises UnknownTableError, UnknownColumnError.
+    """
+    table = find_table(connection, shape.table)
+    own = shape.columns or tuple(table.columns)
+    table.check(own)
+    where = shape.where_as_written
+    if where is not None:
+        table.check(sorted(where_columns(where)))
+    key = table.key if with_key else ()
+    columns = list(dict.fromkeys((*own, *key)))
+    quote = _quoting(connection)
+    sql = _select(table, columns, quote)
+    values: dict[str, Scalar] = {}
+    if where is not None:
+        predicate, values = _predicate(where, shape.params, quote)
+        sql += f" WHERE {predicate}"
+    if table.key:
+        sql += f" ORDER BY {', '.join(_column(name, quote) for name in table.key)}"
+    return Query(text(sql), values, columns, len(own), [columns.index(name) for name in key])
+
+
+def _select(table: Table, columns: Sequence[str], quote: Quote) -> str:
+    labelled = ", ".join(f"{_column(name, quote)} AS {quote(f'c{place}')}" for place, name in enumerate(columns))
+    schema = "" if table.place.schema is None else f"{quote(table.place.schema)}."
+    return f"SELECT {labelled} FROM {schema}{quote(table.place.table)} {quote(_ROW)}"
+
+
+def _column(name: str, quote: Quote) -> str:
+    return f"{quote(_ROW)}.{quote(name)}"
+
+
+def _quoting(connection: Connection) -> Quote:
+    """How names are quoted, in a statement that text() takes: it reads a ``:``, and doubles a ``%`` where needed."""
+    preparer = connection.dialect.identifier_preparer
+    doubles_percents = "%%" in preparer.quote("%")
+
+    def quote(name: str) -> str:
+        match connection.dialect.name:
+            case "sqlite" | "postgresql":
+                quoted = '"' + name.replace('"', '""') + '"'
+            case "mysql" | "mariadb":
+                quoted = "`" + name.replace("`", "``") + "`"
+            case _:  # by SQLAlchemy's rules, which know of names that Oracle must not be given in quotes
+                quoted = preparer.quote(name)
+                quoted = quoted.replace("%%", "%") if doubles_percents else quoted
+        return quoted.replace(":", r"\:")
+
+    return quote
+
+
+def _predicate(where: str, params: Mapping[str, Scalar], quote: Quote) -> tuple[str, dict[str, Scalar]]:
+    """The where as text() takes it, and its values. Strings are bound too: MySQL reads a backslash in them as more."""
+    values: dict[str, Scalar] = {}
+
+    def bound(value: Scalar) -> str:
+        name = f"value_{len(values)}"
+        values[name] = value
+        return f":{name}"
+
+    predicate = render_where(
+        where,
+        identifier=lambda name: _column(name, quote),
+        string=bound,
+        parameter=lambda name: bound(params[name]),
+    )
+    return predicate, values
