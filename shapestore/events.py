@@ -20,7 +20,7 @@ class Led(Event):
 
 @dataclass(frozen=True, slots=True)
 class Followed(Event):
-    """A caller joined an attempt that was under way in this store."""
+    """A caller joined a flight of this store."""
 
     comparable: str
 
@@ -47,6 +47,7 @@ class Failed(Event):
     error_type: str
     message: str
     retry_after_ms: int
+    """The failure TTL."""
     duration_ms: int
     """From the claim to the failure."""
 
@@ -60,16 +61,17 @@ class TimedOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class TakenOver(Event):
-    """The attempt that has just led leads over another, whose owner is dead or whose failure is out of date."""
+    """The attempt that has just led took over another, whose owner is dead or whose failure is out of date."""
 
     comparable: str
     handle: str
     over: str
+    """The handle of the attempt that was taken over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded(Event):
-    """An attempt of this store lost its fence; it changed nothing."""
+    """The fencing token of an attempt of this store no longer held; the attempt changed nothing."""
 
     comparable: str
     handle: str
@@ -77,7 +79,7 @@ class Superseded(Event):
 
 @dataclass(frozen=True, slots=True)
 class Abandoned(Event):
-    """An attempt of this store was given up, since the store closes."""
+    """An attempt of this store was given up, because the store closes."""
 
     comparable: str
     handle: str
@@ -85,7 +87,7 @@ class Abandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class Swept(Event):
-    """Failures whose window was over were removed."""
+    """Failures past their TTL were removed."""
 
     handles: tuple[str, ...]
 

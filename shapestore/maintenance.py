@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.events import Evicted, Swept
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import Abandon, DeleteDiscarded, Evict, Note, Sweep
 from shapestore.storage.reader import Reader
@@ -126,7 +127,7 @@ class Maintenance:
             for entry in due:
                 heapq.heappush(self._due, (now + TICK_SECONDS, entry[1]))
             raise
-        self._telemetry.swept(handles)
+        self._telemetry.tell(Swept, tuple(handles))
 
     async def note(self) -> None:
         """Record what was read since the last time."""
@@ -148,7 +149,8 @@ class Maintenance:
         await self.note()
         evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._access.pinned))
         if evicted:
-            self._telemetry.has_evicted(evicted)
+            self._telemetry.evicted += len(evicted)
+            self._telemetry.tell(Evicted, tuple(evicted))
         return bool(evicted)
 
     async def _free_orphans(self) -> None:

@@ -1,7 +1,7 @@
-"""OpenTelemetry's metrics and spans of a store (the extra ``otel``): one call, ``instrument(store)``.
+"""OpenTelemetry metrics and spans of a store (the extra ``otel``): one call, ``instrument(store)``.
 
-What ``store.stats`` counts is read from there when metrics are collected, in the exporter's own thread, so a hit costs
-what it costs without. Events give the rest: how long creations took, how many rows they made, and a span for each.
+Each field of ``store.stats`` is a metric. It is read when metrics are collected, in the exporter's own thread, so that
+hits cost no more than without. Events give the rest: durations and row counts of creations, and a span for each.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from importlib.metadata import version
 
 from shapestore import events
@@ -17,6 +18,7 @@ from shapestore.errors import ShapeStoreError
 from shapestore.events import Event
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
+from shapestore.telemetry import Stats
 
 try:
     from opentelemetry import context, metrics, trace
@@ -25,25 +27,6 @@ try:
 except ImportError as error:
     raise ImportError("shapestore.otel needs OpenTelemetry's API: pip install 'shapestore[otel]'") from error
 
-_COUNTS = {
-    "hits": ("{caller}", "Callers answered by a stored shape, at once"),
-    "leaders": ("{attempt}", "Attempts to create a shape that led"),
-    "followers": ("{caller}", "Callers who joined what another caller of the store had begun"),
-    "created": ("{shape}", "Shapes created"),
-    "failed": ("{attempt}", "Attempts that failed"),
-    "timeouts": ("{caller}", "Callers whose time was up"),
-    "takeovers": ("{attempt}", "Attempts that led over another: its owner was dead, or its failure out of date"),
-    "superseded": ("{attempt}", "Attempts that lost their fence and changed nothing"),
-    "polls": ("{look}", "Looks at lock rows: the cost of waiting"),
-    "batches": ("{transaction}", "Write transactions"),
-    "commands": ("{command}", "Commands that the writer was given"),
-    "evicted": ("{shape}", "Shapes dropped to keep to max_shapes"),
-}
-_GAUGES = {
-    "in_flight": ("{key}", "Keys being created, refreshed or waited for"),
-    "queue_depth": ("{command}", "Commands that wait for the writer"),
-    "wal_bytes": ("By", "The size of the write-ahead log"),
-}
 _SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60]
 _ROWS = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000]
 
@@ -53,7 +36,7 @@ _VERSION = version("shapestore")
 def instrument(
     store: ShapeStore, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
 ) -> ShapeStore:
-    """Make metrics and spans of what ``store`` does from now on. Gives back the store; a second call does nothing.
+    """Report metrics and spans of ``store`` from now on. Returns the store; a second call does nothing.
 
     >>> async with instrument(ShapeStore("shapes.db", create=source)) as store:
     ...     ...
@@ -72,49 +55,51 @@ def _path_of(store: ShapeStore) -> str:
 
 
 class _Instruments:
-    """The instruments of one meter provider. The stores they observe are kept: what was counted stays counted."""
+    """The instruments of one meter provider. They keep the stores that they observe: counters must never go back."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        # Replaced as a whole, never changed: the exporter's thread may be going through it.
+        # Replaced as a whole, never changed: the exporter's thread may be iterating over it.
         self._stores: tuple[ShapeStore, ...] = ()
         meter = provider.get_meter("shapestore", _VERSION)
-        for name, (unit, what) in _COUNTS.items():
-            meter.create_observable_counter(f"shapestore.{name}", [self._counts(name)], unit, what)
-        for name, (unit, what) in _GAUGES.items():
-            meter.create_observable_gauge(f"shapestore.{name}", [self._gauges(name)], unit, what)
+        for each in fields(Stats):
+            name, unit, description = f"shapestore.{each.name}", each.metadata["unit"], each.metadata["description"]
+            if each.metadata["gauge"]:
+                meter.create_observable_gauge(name, [self._gauge(each.name)], unit, description)
+            else:
+                meter.create_observable_counter(name, [self._counter(each.name)], unit, description)
         self.checkpoints = meter.create_counter(
             "shapestore.checkpoints", "{checkpoint}", "Checkpoints of the write-ahead log"
         )
         self.duration = meter.create_histogram(
             "shapestore.creation.duration",
             "s",
-            "From an attempt's claim to its publication, or to its failure, which error.type names",
+            "From an attempt's claim to its publication or its failure; error.type names the failure",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self.rows = meter.create_histogram(
             "shapestore.creation.rows",
             "{row}",
-            "Rows of the shapes created",
+            "Rows of the created shapes",
             explicit_bucket_boundaries_advisory=_ROWS,
         )
 
     def observe(self, store: ShapeStore) -> bool:
-        """From now on read this store's counts and gauges. False if that is so already."""
+        """Observe this store from now on. False if it is observed already."""
         if store in self._stores:
             return False
         self._stores = (*self._stores, store)
         return True
 
-    def _counts(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
+    def _counter(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
         def read(_: CallbackOptions) -> list[Observation]:
             totals: Counter[str] = Counter()
             for store in self._stores:
-                totals[_path_of(store)] += getattr(store._telemetry, name)
+                totals[_path_of(store)] += store._telemetry.counts()[name]
             return [Observation(total, {"shapestore.path": path}) for path, total in totals.items()]
 
         return read
 
-    def _gauges(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
+    def _gauge(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
         def read(_: CallbackOptions) -> list[Observation]:
             now = {}
             for store in self._stores:
@@ -127,7 +112,7 @@ class _Instruments:
         return read
 
 
-# One set for each provider: a second instrument of the same name would not be read.
+# One set a provider: a second instrument of the same name would not be read.
 _instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()
 
 
@@ -139,17 +124,17 @@ def _instruments_of(provider: MeterProvider) -> _Instruments:
 
 
 class _Attempts:
-    """What is told to ``on_event``, made into spans and measurements.
+    """Turns events into spans and measurements.
 
-    That an attempt leads is told in the context in which its creator then runs, a copy of the first caller's. So its
-    span is a child of that caller's, and what the creator does becomes a part of it.
+    ``Led`` is told in the context in which the creator then runs, a copy of the first caller's. So the attempt's span
+    is a child of that caller's, and spans of the creator are its children.
     """
 
     def __init__(self, path: str, instruments: _Instruments, tracer: Tracer) -> None:
         self._path = path
         self._instruments = instruments
         self._tracer = tracer
-        self._under_way: dict[str, Span] = {}
+        self._in_flight: dict[str, Span] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -180,22 +165,22 @@ class _Attempts:
             "shapestore.handle": event.handle,
         }
         span = self._tracer.start_span(f"create {table}", attributes=attributes)
-        self._under_way[event.handle] = span
-        context.attach(trace.set_span_in_context(span))  # for good: the context is the attempt's own
+        self._in_flight[event.handle] = span
+        context.attach(trace.set_span_in_context(span))  # never detached: the context is the attempt's own
 
     def _annotate(self, handle: str, **facts: str | int) -> None:
-        if handle in self._under_way:
-            self._under_way[handle].set_attributes({f"shapestore.{name}": fact for name, fact in facts.items()})
+        if handle in self._in_flight:
+            self._in_flight[handle].set_attributes({f"shapestore.{name}": fact for name, fact in facts.items()})
 
     def _fail(self, event: events.Failed) -> None:
-        if event.handle in self._under_way:
-            span = self._under_way[event.handle]
+        if event.handle in self._in_flight:
+            span = self._in_flight[event.handle]
             span.set_attribute("error.type", event.error_type)
             span.set_status(StatusCode.ERROR, event.message)
 
     def _end(self, handle: str, outcome: str) -> None:
         self._annotate(handle, outcome=outcome)
-        span = self._under_way.pop(handle, None)
+        span = self._in_flight.pop(handle, None)
         if span is not None:
             span.end()
 

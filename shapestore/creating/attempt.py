@@ -19,8 +19,9 @@ from collections.abc import Callable
 from contextvars import Context
 from enum import IntEnum
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from shapestore import events
 from shapestore.creating.creator_run import Creator, CreatorRun, CreatorTask
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
@@ -28,12 +29,14 @@ from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Waiters
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
+from shapestore.events import Event
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.storage.row_codec import Chunk
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -165,7 +168,7 @@ class Attempt:
             return
         self._claimed_at = time.monotonic()
         context = self._leader.context.copy()
-        context.run(self._services.telemetry.led, self._shape.comparable, self.handle, self._taken_over)
+        context.run(self._tell_led)
         if self._given_up:
             self._abandon()
         else:
@@ -250,7 +253,7 @@ class Attempt:
         """Tell the callers of the moment at once what is in the way; later ones may find it gone."""
         if self._closing or not isinstance(error, (StorageError, StoreBusyError)):
             # It could not be written before the store closed. To others it will be the attempt of a dead owner.
-            self._services.telemetry.was_abandoned(self._shape.comparable, self.handle)
+            self._tell(events.Abandoned)
             self.end_by(error)
             return
         self._leader.waiters.refuse(error)
@@ -264,27 +267,25 @@ class Attempt:
         services = self._services
         services.access.touch(self.handle)
         services.after_publish()
-        services.telemetry.was_created(
-            self._shape.comparable, self.handle, publish.row_count, publish.duration_ms, publish.followers
-        )
+        self._tell(events.Created, publish.row_count, publish.duration_ms, publish.followers)
         self._leader.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
 
     def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
-        services = self._services
-        services.failure_ages.age_ms(self.handle)  # its TTL begins now
-        services.sweep_later(self.handle, fail.failure.retry_after_ms / 1000)
-        services.telemetry.has_failed(fail.comparable, self.handle, fail.failure, fail.duration_ms)
+        failure = fail.failure
+        self._services.failure_ages.age_ms(self.handle)  # its TTL begins now
+        self._services.sweep_later(self.handle, failure.retry_after_ms / 1000)
+        self._tell(events.Failed, failure.error_type, failure.message, failure.retry_after_ms, fail.duration_ms)
         if isinstance(error, ShapeStoreError) and error is self._run.refusal:
             self._leader.end_by(error)
         else:
-            self._leader.end_by(fail.failure.as_error(error))
+            self._leader.end_by(failure.as_error(error))
 
     def _abandoned(self, _: bool) -> None:
-        self._services.telemetry.was_abandoned(self._shape.comparable, self.handle)
+        self._tell(events.Abandoned)
         self._leader.begin_again()
 
     def _superseded(self) -> None:
-        self._services.telemetry.was_superseded(self._shape.comparable, self.handle)
+        self._tell(events.Superseded)
         self._leader.begin_again()
 
     # ---
@@ -301,6 +302,14 @@ class Attempt:
             self._services.writer.send(command, answered, refused, refusable=refusable)
         except ShapeStoreError as error:
             refused(error)
+
+    def _tell_led(self) -> None:
+        self._tell(events.Led)
+        if self._taken_over is not None:
+            self._tell(events.TakenOver, self._taken_over)
+
+    def _tell(self, event: Callable[Concatenate[str, str, P], Event], *facts: P.args, **more: P.kwargs) -> None:
+        self._services.telemetry.tell(event, self._shape.comparable, self.handle, *facts, **more)
 
     def _followers(self) -> int:
         return max(0, len(self._leader.waiters) - 1)

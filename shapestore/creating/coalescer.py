@@ -9,6 +9,7 @@ from shapestore.creating.creator_run import Creator
 from shapestore.creating.flight import Flight
 from shapestore.creating.services import Services
 from shapestore.errors import StoreBusyError, StoreClosedError
+from shapestore.events import Followed
 from shapestore.shape.shape import Shape
 
 
@@ -38,7 +39,7 @@ class Coalescer:
             raise StoreClosedError("the store was closed during this call")
         flight = self._flights.get(shape.comparable)
         if flight is not None:
-            self.services.telemetry.followed(shape.comparable)
+            self.services.telemetry.tell(Followed, shape.comparable)
             return flight
         if len(self._flights) >= self._max_in_flight:
             raise StoreBusyError(

@@ -19,6 +19,7 @@ from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Waiters
 from shapestore.errors import ShapeStoreError, StoreClosedError, WaitTimeoutError
+from shapestore.events import TimedOut
 from shapestore.locking import create_lock
 from shapestore.locking.create_lock import decide
 from shapestore.shape.shape import Shape
@@ -224,7 +225,7 @@ class Flight:
             self._ended(self.shape.comparable)
 
     def _time_out(self, timeout: float) -> WaitTimeoutError:
-        self._services.telemetry.timed_out(self.shape.comparable)
+        self._services.telemetry.tell(TimedOut, self.shape.comparable)
         if self.claimed:
             why = "its creator is still running, until its own deadline"
         elif self._attempt:
