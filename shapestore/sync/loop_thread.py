@@ -39,24 +39,24 @@ class LoopThread:
         self.opened = False
         self.closing = False
         self.error: BaseException | None = None
-        """What ``at_end`` raised."""
+        """Why there is no loop, or what ``at_end`` raised."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._must_close = asyncio.Event()
+        self._started = threading.Event()
+        self._ended = threading.Event()
         self._unanswered: set[_Call[Any]] = set()
         self._kept: list[object] = []
         """In a forked child: what belongs to the parent's loop, and complains if it is freed without that loop."""
-        self._loop = asyncio.new_event_loop()
-        self._must_close = asyncio.Event()
-        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system refuses another thread
-            self._loop.close()
-            raise
-        except BaseException:  # an interrupt: the thread may be running all the same
-            self.close_soon()
-            raise
 
     # --- on any thread
+
+    def start(self) -> None:
+        """Start the thread and its loop. Raises what the system has against it: too many threads, or open files."""
+        self._thread.start()
+        self._started.wait()
+        if self.error is not None:
+            raise self.error
 
     @property
     def ended(self) -> bool:
@@ -110,7 +110,8 @@ class LoopThread:
 
     def _post(self, step: Callable[[], object]) -> None:
         try:
-            self._loop.call_soon_threadsafe(step)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(step)
         except RuntimeError:  # the loop is closed
             raise _closed_meanwhile() from None
 
@@ -118,20 +119,32 @@ class LoopThread:
 
     def _run(self) -> None:
         _threads.add(self)
-        task = self._loop.create_task(self._until_closed(), name="shapestore loop")
-        task.add_done_callback(lambda _: self._loop.stop())
+        try:
+            # Here, where no signal's handler can interrupt it half way.
+            self._loop = asyncio.new_event_loop()
+        except Exception as error:
+            self.error = error
+        else:
+            self._run_loop(self._loop)
+        _threads.discard(self)
+        self._ended.set()
+        self._started.set()
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = loop.create_task(self._until_closed(), name="shapestore loop")
+        task.add_done_callback(lambda _: loop.stop())
+        self._started.set()
         while not task.done():
             # What a creator raised to end the program has reached its caller already, and this is not the main thread.
             with contextlib.suppress(KeyboardInterrupt, SystemExit):
-                self._loop.run_forever()
-        self._loop.close()  # from here on every new call is refused
+                loop.run_forever()
+        loop.close()  # from here on every new call is refused
         while self._unanswered:
             self._unanswered.pop().refuse()
-        _threads.discard(self)
-        self._ended.set()
 
     async def _until_closed(self) -> None:
-        await self._must_close.wait()
+        if not self.closing:  # an interrupted start closes before there is a loop to be told
+            await self._must_close.wait()
         try:
             if self.at_end is not None:
                 await self.at_end()
@@ -140,7 +153,7 @@ class LoopThread:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        generators = asyncio.create_task(self._loop.shutdown_asyncgens())
+        generators = asyncio.create_task(asyncio.get_running_loop().shutdown_asyncgens())
         await asyncio.wait({*tasks, generators}, timeout=_CLEAN_UP_SECONDS)
 
 

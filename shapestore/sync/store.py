@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from shapestore.errors import ForkedStoreError, StoreClosedError
+from shapestore.errors import ForkedStoreError, StorageError, StoreClosedError
 from shapestore.store import ShapeStore as AsyncShapeStore
 from shapestore.sync.delegation import arguments_of, iterating, waiting
 from shapestore.sync.loop_thread import LoopThread
@@ -66,15 +66,24 @@ class ShapeStore:
                 thread.join()
                 thread = None
             if thread is None:
-                thread = self._thread = LoopThread(f"shapestore loop {self._path}")
-                thread.at_end = self._store.close
+                thread = LoopThread(f"shapestore loop {self._path}")
             try:
-                thread.call(self._store.open)
-                thread.opened = True
+                self._open_on(thread)
             except BaseException:
                 if not thread.opened:
                     thread.close_soon()
                 raise
+
+    def _open_on(self, thread: LoopThread) -> None:
+        if self._thread is not thread:
+            try:
+                thread.start()
+            except (OSError, RuntimeError) as error:
+                raise StorageError(f"{self!r} cannot be opened: its event loop does not start: {error}") from error
+            self._thread = thread
+            thread.at_end = self._store.close
+        thread.call(self._store.open)
+        thread.opened = True
 
     def close(self) -> None:
         """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.

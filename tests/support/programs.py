@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,26 +16,33 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
 
 
-def start(program: str, *arguments: str) -> subprocess.Popen[str]:
-    """A running program. What it leaves unclosed is an error, too, which Python reports when it frees the object."""
-    return subprocess.Popen(
+@contextmanager
+def started(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A running program, which does not outlive the block.
+
+    What it leaves unclosed is an error, too, which Python reports when it frees the object.
+    """
+    with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", dedent(program), *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def end(process: subprocess.Popen[str], status: int = 0) -> str:
+def said_until_the_end(process: subprocess.Popen[str], status: int = 0) -> str:
     """What the program prints until it ends, with this status; and what it complains of."""
-    try:
-        out, complaints = process.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        process.kill()
+    out, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == status, complaints
     return out + complaints
 
 
 def run(program: str, *arguments: str, status: int = 0) -> str:
-    return end(start(program, *arguments), status)
+    """Run a program to its end, and give what it said."""
+    with started(program, *arguments) as process:
+        return said_until_the_end(process, status)

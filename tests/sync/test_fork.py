@@ -10,8 +10,9 @@ from processes import assert_sound
 
 # Python 3.12 and later warn of any fork beside threads, which is beside the point here.
 PROLOGUE = """
-import multiprocessing, os, sys, threading, warnings
+import asyncio, contextlib, multiprocessing, os, sys, threading, time, warnings
 from shapestore import ForkedStoreError, Shape, StoreClosedError
+from shapestore.locking.file_lock import FileLock
 from shapestore.sync import ShapeStore
 
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
@@ -92,10 +93,50 @@ def test_a_child_that_ends_as_programs_do_says_nothing_and_disturbs_nothing(empt
     assert run(program, empty_path) == "999 1000\n"
 
 
-@pytest.mark.parametrize("method", ["open", "close"])
+IN_THE_MIDDLE = {
+    "open": """
+    gate = FileLock(path + "-gate")
+    gate.lock()
+    store = ShapeStore(path, create=create)
+    thread = threading.Thread(target=store.open)
+    thread.start()
+    while store._thread is None:
+        time.sleep(0.001)
+    go_on = gate.close
+    """,
+    "close": """
+    async def linger(shape):
+        try:
+            creating.set()
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            while not over.is_set():
+                await asyncio.sleep(0.001)
+
+    def ask():
+        with contextlib.suppress(StoreClosedError):
+            store.get_or_create(key, linger)
+
+    creating, closing, over = threading.Event(), threading.Event(), threading.Event()
+    store = ShapeStore(path, create=create)
+    store.open()
+    threading.Thread(target=ask).start()
+    creating.wait()
+    thread = threading.Thread(target=store.close)
+    thread.start()
+    closing.wait()
+    go_on = over.set
+    """,
+}
+
+
+@pytest.mark.parametrize("method", IN_THE_MIDDLE)
 def test_a_fork_while_another_thread_opens_or_closes_leaves_no_child_that_hangs(empty_path: str, method: str) -> None:
     """The lock that the other thread holds stays locked in the child for ever."""
-    program = """
+    program = (
+        IN_THE_MIDDLE[method]
+        + """
     def in_child():
         try:
             store.open()
@@ -103,29 +144,14 @@ def test_a_fork_while_another_thread_opens_or_closes_leaves_no_child_that_hangs(
             print("refused", flush=True)
         store.close()
 
-    def fork(frame, event, arg):
-        if event == "call" and frame.f_code.co_name == "call_soon_threadsafe":
-            threading.setprofile(None)
-            sys.setprofile(None)
-            go.set()
-            done.wait()
-
-    go, done = threading.Event(), threading.Event()
-    store = ShapeStore(path, create=create)
-    if METHOD == "close":
-        store.open()
-    threading.setprofile(fork)
-    thread = threading.Thread(target=getattr(store, METHOD))
-    thread.start()
-    threading.setprofile(None)
-    go.wait()
     ended_well(forked(in_child))
-    done.set()
+    go_on()
     thread.join()
     store.open()
     print(store.get_or_create(key).row_count)
     store.close()
-    """.replace("METHOD", repr(method))
+    """
+    )
     assert run(program, empty_path).split() == ["refused", "1000"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from textwrap import dedent
 
 import programs
@@ -15,7 +15,7 @@ from processes import assert_sound, owner_files, read
 from shapestore.locking.file_lock import FileLock
 
 PROLOGUE = """
-import asyncio, os, signal, sys, threading
+import asyncio, os, signal, sys, threading, time
 from shapestore import Shape
 from shapestore.sync import ShapeStore
 
@@ -32,8 +32,8 @@ def loop_threads():
 """
 
 
-def start(program: str, path: str) -> subprocess.Popen[str]:
-    return programs.start(PROLOGUE + dedent(program), path)
+def started(program: str, path: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return programs.started(PROLOGUE + dedent(program), path)
 
 
 def interrupt_at(process: subprocess.Popen[str], line: str) -> None:
@@ -63,9 +63,9 @@ def test_it_ends_the_wait_of_one_caller_while_the_creation_goes_on_for_another(e
         other.join()
         say(store.stats.created)
     """
-    process = start(program, empty_path)
-    interrupt_at(process, "creating")
-    assert programs.end(process) == "interrupted 1\n1\n1\n"
+    with started(program, empty_path) as process:
+        interrupt_at(process, "creating")
+        assert programs.said_until_the_end(process) == "interrupted 1\n1\n1\n"
 
 
 def test_it_ends_the_wait_of_an_iterator(empty_path: str) -> None:
@@ -82,9 +82,9 @@ def test_it_ends_the_wait_of_an_iterator(empty_path: str) -> None:
         except KeyboardInterrupt:
             say("interrupted", list(rows))
     """
-    process = start(program, empty_path)
-    interrupt_at(process, "waiting")
-    assert programs.end(process) == "interrupted []\n"
+    with started(program, empty_path) as process:
+        interrupt_at(process, "waiting")
+        assert programs.said_until_the_end(process) == "interrupted []\n"
 
 
 def test_it_ends_an_opening_and_leaves_nothing_open(empty_path: str) -> None:
@@ -97,13 +97,14 @@ def test_it_ends_an_opening_and_leaves_nothing_open(empty_path: str) -> None:
     except KeyboardInterrupt:
         say("interrupted")
     store.close()
-    say(len(loop_threads()))
+    while loop_threads():  # one that was interrupted before it was the store's ends by itself
+        time.sleep(0.001)
     """
     with closing(FileLock(f"{empty_path}-gate")) as gate:
         gate.lock()
-        process = start(program, empty_path)
-        interrupt_at(process, "opening")
-        assert programs.end(process) == "interrupted\n0\n"
+        with started(program, empty_path) as process:
+            interrupt_at(process, "opening")
+            assert programs.said_until_the_end(process) == "interrupted\n"
     assert not os.path.exists(f"{empty_path}-owners")
 
 
@@ -128,10 +129,10 @@ def test_it_ends_the_wait_for_a_closing_that_goes_on(empty_path: str) -> None:
     with store:
         say(store.count(), len(store.locks()), len(loop_threads()))
     """
-    process = start(program, empty_path)
-    interrupt_at(process, "creating")
-    interrupt_at(process, "closing")
-    assert programs.end(process) == "interrupted\n0 0 1\n"
+    with started(program, empty_path) as process:
+        interrupt_at(process, "creating")
+        interrupt_at(process, "closing")
+        assert programs.said_until_the_end(process) == "interrupted\n0 0 1\n"
 
 
 @pytest.mark.parametrize("hanging", ["over.wait()", "await asyncio.Event().wait()"])
@@ -144,9 +145,9 @@ def test_a_program_that_is_interrupted_ends_although_its_creator_hangs(empty_pat
     with ShapeStore(path, create=create) as store:
         store.get_or_create(Shape("key"))
     """.replace("HANGING", hanging).replace("DEF", "async def" if "await" in hanging else "def")
-    process = start(program, empty_path)
-    interrupt_at(process, "creating")
-    assert programs.end(process, -signal.SIGINT).count("KeyboardInterrupt") == 1
+    with started(program, empty_path) as process:
+        interrupt_at(process, "creating")
+        assert programs.said_until_the_end(process, -signal.SIGINT).count("KeyboardInterrupt") == 1
     assert read(empty_path, "SELECT count(*) FROM create_locks") == [0]
     assert owner_files(empty_path) == set()
 
@@ -180,7 +181,7 @@ def test_interruptions_at_any_moment_lose_no_thread_and_harm_no_call(empty_path:
         call()
     say(len(loop_threads()))
     """.replace("INTERRUPTIONS", str(interruptions))
-    assert programs.end(start(program, empty_path)) == "0\n"
+    assert programs.run(PROLOGUE + dedent(program), empty_path) == "0\n"
     assert_sound(empty_path)
 
 
@@ -199,7 +200,7 @@ def test_a_signals_handler_may_close_the_store_that_it_interrupts(empty_path: st
     with ShapeStore(path, create=create) as store:
         store.get_or_create(Shape("key"))
     """
-    process = start(program, empty_path)
-    interrupt_at(process, "creating")
-    assert programs.end(process, 3) == "closed\n"
+    with started(program, empty_path) as process:
+        interrupt_at(process, "creating")
+        assert programs.said_until_the_end(process, 3) == "closed\n"
     assert owner_files(empty_path) == set()
