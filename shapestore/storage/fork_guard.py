@@ -7,12 +7,13 @@ last of them to close it deletes the log that the child writes to, and what the 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import Counter
 
 from shapestore.errors import ForkedStoreError
 
-_open_here: Counter[str] = Counter()
+# One entry for each open store: several threads, each with a loop, may open a file at once, and append in one step.
+_open_here: list[str] = []
 _inherited: set[str] = set()
 
 
@@ -23,16 +24,17 @@ def opening(path: str) -> None:
             f"{path!r} was open in the parent of this process at the fork, and SQLite cannot open it here again "
             "without harm: fork before opening the store, or start processes by the methods spawn or forkserver"
         )
-    _open_here[path] += 1
+    _open_here.append(path)
 
 
 def closed(path: str) -> None:
     """Note that one of those who had it open has closed it."""
-    _open_here[path] -= 1
+    with contextlib.suppress(ValueError):  # a fork came between
+        _open_here.remove(path)
 
 
 def _after_fork() -> None:
-    _inherited.update(path for path, times in _open_here.items() if times)
+    _inherited.update(_open_here)
     _open_here.clear()
 
 
