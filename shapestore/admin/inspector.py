@@ -10,7 +10,11 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
+
+import msgspec
 
 from shapestore.admin.records import (
     CREATION_COLUMNS,
@@ -29,7 +33,7 @@ from shapestore.admin.records import (
 from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError, StorageError
 from shapestore.locking.owner import is_alive
 from shapestore.shape.explain import Explanation, explain
-from shapestore.shape.shape import Shape
+from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
@@ -39,7 +43,26 @@ from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
 
+SORTS = {
+    "table": ("table_name", "created_at_ms", "handle"),
+    "created": ("-created_at_ms", "handle"),
+    "read": ("-last_read_at_ms", "handle"),
+    "rows": ("-row_count", "handle"),
+    "bytes": ("-bytes", "handle"),
+}
+"""Orders of stored shapes, by columns; a minus sign is descending."""
+
 _CANNOT_BE_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Some of the stored shapes: those of a table, with a predicate, with these values among their parameters."""
+
+    table: str | None = None
+    where: str | None = None
+    """In its canonical text."""
+    params: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 class Inspector:
@@ -69,9 +92,18 @@ class Inspector:
 
     # --- shapes
 
-    def shapes(self, table: str | None = None) -> list[ShapeRecord]:
-        """All stored shapes, or all of a table: by table, the oldest first."""
-        return [shape_record(row) for row in self.read(_SHAPES, {"table": table})]
+    def shapes(
+        self, wanted: Filter = Filter(), *, sort: str = "table", reverse: bool = False, limit: int | None = None
+    ) -> list[ShapeRecord]:
+        """The stored shapes that pass the filter, in an order of ``SORTS`` or its reverse: the first ``limit``."""
+        order = _order(SORTS[sort], reverse)
+        parameters = {
+            "table": wanted.table,
+            "where": wanted.where,
+            "params": msgspec.json.encode(wanted.params).decode(),
+            "limit": -1 if limit is None else limit,
+        }
+        return [shape_record(row) for row in self.read(f"{_SHAPES} ORDER BY {order} LIMIT :limit", parameters)]
 
     def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
         """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
@@ -124,9 +156,17 @@ class Inspector:
         found = self.read(_CREATION_OF, (handle,))
         return creation_record(found[0]) if found else None
 
-    def creations(self, limit: int, table: str | None = None) -> list[CreationRecord]:
-        """The latest outcomes, the newest first."""
-        return [creation_record(row) for row in self.read(_CREATIONS, {"table": table, "limit": limit})]
+    def creations(
+        self, limit: int, table: str | None = None, *, failed: bool = False, since: datetime | None = None
+    ) -> list[CreationRecord]:
+        """The latest outcomes, the newest first: all, or those that ``failed`` (or whose process died)."""
+        parameters = {
+            "table": table,
+            "failed": failed,
+            "since_ms": None if since is None else int(since.timestamp() * 1000),
+            "limit": limit,
+        }
+        return [creation_record(row) for row in self.read(_CREATIONS, parameters)]
 
     def totals(self) -> Totals:
         """The counts of everything, as of one moment."""
@@ -214,10 +254,21 @@ def _confirmed(look: Callable[[], list[T]], is_alive: Callable[[T], bool], name:
 
 # --- the statements
 
+# A parameter is the same if its type is: 1, 1.0, '1' and true are four.
 _SHAPES = f"""
     SELECT {SHAPE_COLUMNS} FROM shapes
-    WHERE :table IS NULL OR table_name = :table ORDER BY table_name, created_at_ms, handle
+    WHERE (:table IS NULL OR table_name = :table)
+      AND (:where IS NULL OR comparable ->> '$.where' = :where)
+      AND NOT EXISTS (
+          SELECT 1 FROM json_each(:params) AS wanted WHERE NOT EXISTS (
+              SELECT 1 FROM json_each(comparable, '$.params') AS given
+              WHERE given.key = wanted.key AND given.type = wanted.type AND given.atom IS wanted.atom))
 """
+
+
+def _order(columns: Sequence[str], reverse: bool) -> str:
+    return ", ".join(f"{name.lstrip('-')} {'DESC' if name.startswith('-') != reverse else ''}" for name in columns)
+
 
 _SHAPES_BY_PART = f"""
     SELECT {SHAPE_COLUMNS} FROM shapes
@@ -250,7 +301,9 @@ _ROWS_SO_FAR = """
 
 _CREATIONS = f"""
     SELECT {CREATION_COLUMNS} FROM creations
-    WHERE :table IS NULL OR comparable ->> '$.table' = :table
+    WHERE (:table IS NULL OR comparable ->> '$.table' = :table)
+      AND (NOT :failed OR outcome IN ('failed', 'died'))
+      AND (:since_ms IS NULL OR finished_at_ms >= :since_ms)
     ORDER BY number DESC LIMIT :limit
 """
 

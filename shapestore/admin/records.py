@@ -27,6 +27,8 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class ShapeRecord(Record):
     row_count: int
+    bytes: int
+    """Bytes of the rows' JSON text."""
     created_at: datetime
     last_read_at: datetime
     comparable: str
@@ -95,7 +97,12 @@ class Totals:
 
 # --- from rows
 
-SHAPE_COLUMNS = "handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms"
+SHAPE_COLUMNS = """
+    handle, comparable, table_name, row_count,
+    (SELECT coalesce(sum(length(CAST(value AS BLOB))), 0) FROM shape_rows WHERE shape_rows.handle = shapes.handle)
+        AS bytes,
+    created_at_ms, last_read_at_ms
+"""
 OWNER_COLUMNS = "owner, pid, program, hostname, opened_at_ms"
 CREATION_COLUMNS = """
     handle, comparable, outcome, finished_at_ms, duration_ms, row_count, followers, error_type, error_message
@@ -104,8 +111,8 @@ CREATION_COLUMNS = """
 
 def shape_record(row: Sequence[Any]) -> ShapeRecord:
     """From the columns of ``SHAPE_COLUMNS``."""
-    handle, key, table, row_count, created_at_ms, last_read_at_ms = row
-    return ShapeRecord(*_described(handle, key, table), row_count, at(created_at_ms), at(last_read_at_ms), key)
+    handle, key, table, row_count, size, created_at_ms, last_read_at_ms = row
+    return ShapeRecord(*_described(handle, key, table), row_count, size, at(created_at_ms), at(last_read_at_ms), key)
 
 
 def owner_record(row: Sequence[Any], *, alive: bool) -> OwnerRecord:

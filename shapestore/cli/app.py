@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from shapestore.cli.change import invalidate, migrate, rm, unlock, vacuum
-from shapestore.cli.doctor import doctor
+from shapestore.cli.change import invalidate, rm, unlock
 from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
 from shapestore.cli.output import make_streams_safe, say
+from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
 
@@ -49,13 +49,18 @@ def app() -> None:
     """Inspect and maintain a store of shapes, beside the processes that use it.
 
     On a terminal, results are tables. In a pipe they are lines of fields separated by tabs; with --json, one JSON
-    object a line. A handle may be shortened to its end or its beginning.
+    object a line. A handle may be shortened to its end or its beginning. PATH may be left out if the variable
+    SHAPESTORE_PATH names the file.
 
     Exit status: 0 done, 1 failed or not found, 2 wrong usage, 130 interrupted.
     """
 
 
-for command in (ls, show, rows, get, locks, unlock, rm, invalidate, history, explain, watch, doctor, vacuum, migrate):
+_READING = (ls, show, rows, get, locks, history, explain, watch)
+_CHANGING = (unlock, rm, invalidate)
+_UPKEEP = (doctor, backup, vacuum, migrate)
+
+for command in (*_READING, *_CHANGING, *_UPKEEP):
     app.add_command(command)
 
 

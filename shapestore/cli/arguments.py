@@ -1,32 +1,76 @@
-"""The arguments and options that several commands share, except those that describe a shape."""
+"""The arguments and options that several commands share, except those that describe a shape; and their completion."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from shapestore.admin.inspector import Inspector
+from shapestore.admin.inspector import Inspector, open_inspector
 from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import some
+from shapestore.cli.output import visible
+from shapestore.cli.words import described, short
+from shapestore.errors import ShapeStoreError
 from shapestore.source.suggest import near
 
-path_argument = click.argument("path", type=click.Path())
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-table_option = click.option("--table", metavar="TABLE", help="Only those of this table.")
+PATH_VARIABLE = "SHAPESTORE_PATH"
+_MOST_COMPLETIONS = 1_000
 
 
-class Seconds(click.FloatRange):
-    """A number of seconds; "nan" is refused, which lies in every range."""
+# --- the path
 
-    name = "number of seconds"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        return seconds
+class _Path(click.Path):
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"Give the path of a store, or set {PATH_VARIABLE}."
+
+
+class _PathArgument(click.Argument):
+    """PATH. It may be left out where ``SHAPESTORE_PATH`` names the file."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        if os.environ.get(PATH_VARIABLE) and isinstance(opts, MutableMapping):
+            _make_way(opts, self._next(ctx))
+        return super().consume_value(ctx, opts)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        following = self._next(ctx) if os.environ.get(PATH_VARIABLE) else None
+        items = super().shell_complete(ctx, incomplete)
+        return items if following is None else [*items, *following.shell_complete(ctx, incomplete)]
+
+    def _next(self, ctx: click.Context) -> click.Argument | None:
+        others = (other for other in ctx.command.params if isinstance(other, click.Argument) and other is not self)
+        return next(others, None)
+
+
+def _make_way(opts: MutableMapping[str, Any], following: click.Argument | None) -> None:
+    """Let what stands in the place of PATH be the next argument, if there are too few, or it is not a file."""
+    path = opts.get("path")
+    if following is None or following.name is None or not isinstance(path, str):
+        return
+    given = opts.get(following.name)
+    if following.nargs == -1:
+        if not os.path.exists(path):
+            opts[following.name] = (path, *(given if isinstance(given, tuple) else ()))
+            del opts["path"]
+    elif not isinstance(given, str):
+        opts[following.name] = path
+        del opts["path"]
+
+
+path_argument = click.argument("path", type=_Path(), cls=_PathArgument, envvar=PATH_VARIABLE)
+
+
+# --- handles
 
 
 def shape_by_handle(inspector: Inspector, handle: str) -> ShapeRecord:
@@ -41,11 +85,106 @@ def shape_by_handle(inspector: Inspector, handle: str) -> ShapeRecord:
     return found[0]
 
 
-def other_tables(inspector: Inspector, table: str) -> str:
+# --- tables
+
+
+def other_tables(inspector: Inspector, table: str | None) -> str:
     """A hint for a table without shapes: the tables that have some, or those with a similar name."""
-    there = inspector.tables()
-    if table in there or not there:
+    there = [] if table is None else inspector.tables()
+    if table is None or table in there or not there:
         return ""
     if meant := near(table, there):
         return f"; did you mean {' or '.join(meant)}?"
     return f"; there are shapes of {some(there, most=10)}"
+
+
+# --- numbers and times
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds; "nan" is refused, which lies in every range."""
+
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?) ?(s|m|min|h|d|days?|w)")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def moment(text: str) -> datetime:
+    """A time: so long ago, as in "90 s", "15min", "2h" or "3 days"; or ISO 8601, in UTC unless it names a zone."""
+    try:
+        if ago := _AGO.fullmatch(text):
+            return datetime.fromtimestamp(time.time() - float(ago[1]) * _SECONDS[ago[2][0]], UTC)
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise click.BadParameter(f"{text!r} is not a time, such as 90s, 15min, 2h, 3d or 2024-05-01T12:00") from error
+
+
+# --- options
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def limit_option(default: int | None = None) -> Callable[[Any], Any]:
+    return click.option(
+        "-n",
+        "--limit",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=default is not None,
+        metavar="N",
+        help="How many, at most.",
+    )
+
+
+# --- what a shell completes
+
+
+def complete_handles(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Handles that begin so, or else the ends of handles, which the tables show."""
+    shapes = _inspect(ctx, lambda inspector: inspector.shapes(sort="read", limit=_MOST_COMPLETIONS))
+    whole = [(shape.handle, shape) for shape in shapes if shape.handle.startswith(incomplete)]
+    ends = [(short(shape.handle), shape) for shape in shapes if short(shape.handle).startswith(incomplete)]
+    return [CompletionItem(value, help=visible(described(shape))) for value, shape in whole or ends]
+
+
+def complete_locks(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    locks = _inspect(ctx, lambda inspector: inspector.locks())
+    return [
+        CompletionItem(lock.handle, help=visible(described(lock)))
+        for lock in locks
+        if lock.handle.startswith(incomplete)
+    ]
+
+
+def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    tables = _inspect(ctx, lambda inspector: inspector.tables())
+    return [CompletionItem(table) for table in tables if table.startswith(incomplete) and table == visible(table)]
+
+
+def _inspect(ctx: click.Context, look: Callable[[Inspector], list[Any]]) -> list[Any]:
+    """What the store of the command line holds; nothing, if it cannot be read: a shell has no place for an error."""
+    # Behind an option without its value, click has not come to the arguments yet.
+    path = next(filter(os.path.isfile, ctx.args), ctx.params.get("path"))
+    if not isinstance(path, str):
+        return []
+    try:
+        with open_inspector(path) as inspector:
+            return look(inspector)
+    except (ShapeStoreError, sqlite3.Error, OSError):
+        return []
+
+
+handle_argument = click.argument("handle", shell_complete=complete_handles)
+handles_argument = click.argument("handles", metavar="[HANDLE]...", nargs=-1, shell_complete=complete_handles)
+table_option = click.option(
+    "--table", metavar="TABLE", help="Only those of this table.", shell_complete=complete_tables
+)

@@ -1,29 +1,35 @@
-"""The commands that change a store: unlock, rm, invalidate through an open store; migrate and vacuum without one."""
+"""The commands that change what a store holds, each through an open store: unlock, rm, invalidate."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import click
 
-from shapestore.admin.inspector import existing, open_inspector, opened
+from shapestore.admin.inspector import Filter, open_inspector
 from shapestore.admin.vacuum import delete_left_behind
-from shapestore.admin.vacuum import vacuum as vacuum_file
 from shapestore.admin.wording import count
-from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle
-from shapestore.cli.output import print_json, say
-from shapestore.cli.shape_arguments import shape_options
-from shapestore.cli.words import short, size
-from shapestore.locking.gate import Gate
+from shapestore.cli.arguments import (
+    complete_locks,
+    complete_tables,
+    handles_argument,
+    json_option,
+    other_tables,
+    path_argument,
+    shape_by_handle,
+)
+from shapestore.cli.output import print_json, say, visible
+from shapestore.cli.shape_arguments import filter_options, shape_options
+from shapestore.cli.words import short
 from shapestore.shape.shape import Shape
-from shapestore.storage import migrations
-from shapestore.storage.path import make_if_missing, resolve
 from shapestore.store import ShapeStore
 
 T = TypeVar("T")
+
+_AT_ONCE = 100  # much less than the writer's queue takes
 
 
 def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]]) -> T:
@@ -38,7 +44,12 @@ def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]]) -> T:
 
 @click.command()
 @path_argument
-@click.option("--handle", metavar="HANDLE", help="The handle of the lock, as `locks` shows it, instead of its shape.")
+@click.option(
+    "--handle",
+    metavar="HANDLE",
+    help="The handle of the lock, as `locks` shows it, instead of its shape.",
+    shell_complete=complete_locks,
+)
 @shape_options(required=False)
 def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
     """Free a lock whose creator hangs.
@@ -71,27 +82,54 @@ def _is_part_of(part: str, handle: str) -> bool:
 
 @click.command()
 @path_argument
-@click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
-def rm(path: str, handles: tuple[str, ...]) -> None:
-    """Drop stored shapes.
+@handles_argument
+@filter_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+def rm(path: str, handles: tuple[str, ...], wanted: Filter, yes: bool, as_json: bool) -> None:
+    """Drop stored shapes, by handle or by table and predicate.
+
+    With --table, all shapes of the table; with --where, only those with this predicate, however it is spelled; with
+    --param, only those with this value. On a terminal it asks first. `ls` with the same options shows them.
 
     The next caller who asks for such a shape creates it again.
     """
+    if handles and wanted != Filter():
+        raise click.UsageError("name the shapes by HANDLE, or by --table and --where, not both")
+    if not handles and wanted.table is None:
+        raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
     with open_inspector(path) as inspector:
-        shapes = [shape_by_handle(inspector, handle) for handle in handles]
-
-    async def delete(store: ShapeStore) -> list[bool]:
-        return [await store.delete(shape.handle) for shape in shapes]
-
-    dropped = _with_store(path, delete)
+        hint = other_tables(inspector, wanted.table)
+        shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
+    if not handles and shapes and not yes and _is_dialogue():
+        question = f"Drop {count(len(shapes), 'shape')} of {wanted.table}?"
+        click.confirm(visible(question), abort=True, err=True)
+    dropped = _with_store(path, lambda store: _delete(store, [shape.handle for shape in shapes])) if shapes else []
     delete_left_behind(path)
-    for shape, was_there in zip(shapes, dropped, strict=True):
-        say(f"dropped {shape.handle}" if was_there else f"{shape.handle} was gone already")
+    if as_json:
+        print_json({"dropped": dropped})
+    elif handles:
+        for shape in shapes:
+            say(f"dropped {shape.handle}" if shape.handle in dropped else f"{shape.handle} was gone already")
+    else:
+        say(f"dropped {count(len(dropped), 'shape')} of the table {wanted.table!r}{hint}")
+
+
+def _is_dialogue() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+async def _delete(store: ShapeStore, handles: list[str]) -> list[str]:
+    """Drop shapes, several in a transaction; the handles of those that were still there."""
+    there: list[bool] = []
+    for first in range(0, len(handles), _AT_ONCE):
+        there += await asyncio.gather(*map(store.delete, handles[first : first + _AT_ONCE]))
+    return [handle for handle, was_there in zip(handles, there, strict=True) if was_there]
 
 
 @click.command()
 @path_argument
-@click.argument("table")
+@click.argument("table", shell_complete=complete_tables)
 @json_option
 def invalidate(path: str, table: str, as_json: bool) -> None:
     """Drop all shapes of a table that has changed.
@@ -106,45 +144,3 @@ def invalidate(path: str, table: str, as_json: bool) -> None:
         print_json({"table": table, "dropped": dropped})
     else:
         say(f"dropped {count(dropped, 'shape')} of the table {table!r}{'' if dropped else hint}")
-
-
-@click.command()
-@path_argument
-@click.option("--create", is_flag=True, help="Make a missing file.")
-def migrate(path: str, create: bool) -> None:
-    """Bring a store to this version's schema.
-
-    A missing file is made only with --create, so a mistyped path leaves nothing behind.
-    """
-    if create and not os.path.exists(real := resolve(path)):
-        make_if_missing(real)
-    real = existing(path)
-    with opened(real) as connection:
-        before = migrations.current_revision(connection)  # refuses a foreign file before a gate is made beside it
-    gate = Gate(real)
-    try:
-        with gate.hold_blocking():
-            migrations.upgrade(real)
-    finally:
-        gate.close()
-    if before == migrations.HEAD:
-        say(f"{path} is at {migrations.HEAD} already")
-    else:
-        say(f"{path} was brought {f'from {before} ' if before else ''}to {migrations.HEAD}")
-
-
-@click.command()
-@path_argument
-@click.option("--force", is_flag=True, help="Even while the file is open elsewhere: writes there wait or are refused.")
-@json_option
-def vacuum(path: str, force: bool, as_json: bool) -> None:
-    """Return free space to the file system.
-
-    Rows pending deletion are deleted first. The whole file is written again, which takes its size once more on the
-    disk. Reads go on meanwhile, but writes wait, so it is refused while other stores have the file open.
-    """
-    done = vacuum_file(path, beside_others=force)
-    if as_json:
-        print_json(done)
-    else:
-        say(f"{path}: {size(done.bytes_before)} before, {size(done.bytes_after)} now")

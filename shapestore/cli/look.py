@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
-from shapestore.admin.inspector import open_inspector
+from shapestore.admin.inspector import SORTS, Filter, open_inspector
 from shapestore.admin.records import Record
-from shapestore.cli.arguments import json_option, other_tables, path_argument, shape_by_handle, table_option
+from shapestore.cli.arguments import (
+    handle_argument,
+    json_option,
+    limit_option,
+    moment,
+    other_tables,
+    path_argument,
+    shape_by_handle,
+    table_option,
+)
 from shapestore.cli.output import is_terminal, plain, print_json
 from shapestore.cli.rows import form_options, print_rows
-from shapestore.cli.shape_arguments import shape_options
+from shapestore.cli.shape_arguments import filter_options, shape_options
 from shapestore.cli.tables import print_facts, print_records
 from shapestore.cli.words import (
     CREATIONS,
     LOCKS,
     SHAPES,
     ago,
+    lock_since,
     param,
     params,
     process_state,
-    since,
     state,
     took,
 )
 from shapestore.shape.explain import Explanation
 from shapestore.shape.shape import Shape
 
-limit_option = click.option(
-    "-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, at most."
-)
-
 
 @click.command()
 @path_argument
-@table_option
+@filter_options
+@click.option(
+    "--sort",
+    type=click.Choice(list(SORTS)),
+    default="table",
+    show_default=True,
+    help="By table, the oldest first; or what was created or read last, or has the most rows or bytes, first.",
+)
+@click.option("-r", "--reverse", is_flag=True, help="In the reverse order.")
+@limit_option()
 @json_option
-def ls(path: str, table: str | None, as_json: bool) -> None:
-    """List the stored shapes."""
+def ls(path: str, *, wanted: Filter, sort: str, reverse: bool, limit: int | None, as_json: bool) -> None:
+    """List the stored shapes.
+
+    With --where, those with this predicate, however it is spelled; with --param, those with this value.
+    """
     with open_inspector(path) as inspector:
-        shapes = inspector.shapes(table)
-        hint = "" if table is None else other_tables(inspector, table)
+        shapes = inspector.shapes(wanted, sort=sort, reverse=reverse, limit=limit)
+        hint = other_tables(inspector, wanted.table)
     if as_json:
         for shape in shapes:
             print_json(shape)
@@ -51,7 +69,7 @@ def ls(path: str, table: str | None, as_json: bool) -> None:
 
 @click.command()
 @path_argument
-@click.argument("handle")
+@handle_argument
 @json_option
 def show(path: str, handle: str, as_json: bool) -> None:
     """Show everything about one stored shape."""
@@ -65,6 +83,7 @@ def show(path: str, handle: str, as_json: bool) -> None:
         ("handle", shape.handle),
         *_facts(shape),
         ("rows", shape.row_count),
+        ("bytes", shape.bytes),
         ("created", _moment(shape.created_at)),
         ("last read", _moment(shape.last_read_at)),
     ]
@@ -75,7 +94,7 @@ def show(path: str, handle: str, as_json: bool) -> None:
 
 @click.command()
 @path_argument
-@click.argument("handle")
+@handle_argument
 @form_options
 def rows(path: str, handle: str, form: str | None) -> None:
     """Print the rows of a stored shape.
@@ -107,21 +126,27 @@ def locks(path: str, as_json: bool) -> None:
 @click.command()
 @path_argument
 @table_option
-@limit_option
+@click.option("--failed", is_flag=True, help="Only those that failed, or whose process was killed.")
+@click.option(
+    "--since", type=moment, metavar="TIME", help="Only those that ended since: 90s, 15min, 2h, 3d ago, or a time."
+)
+@limit_option(default=20)
 @json_option
-def history(path: str, table: str | None, limit: int, as_json: bool) -> None:
+def history(path: str, *, table: str | None, failed: bool, since: datetime | None, limit: int, as_json: bool) -> None:
     """List how the latest creations ended.
 
-    The newest come first. The file keeps the last thousand.
+    The newest come first. The file keeps the last thousand. A time without a zone is in UTC.
     """
     with open_inspector(path) as inspector:
-        creations = inspector.creations(limit, table)
+        creations = inspector.creations(limit, table, failed=failed, since=since)
+        hint = other_tables(inspector, table)
     if as_json:
         for creation in creations:
             print_json(creation)
     else:
-        nothing = "no creations yet" if table is None else f"no creations of {table}"
-        print_records(CREATIONS, creations, nothing=nothing)
+        what = "no failed creations" if failed else "no creations"
+        of = "" if table is None else f" of {table}"
+        print_records(CREATIONS, creations, nothing=f"{what}{of}{f' since {plain(since)}' if since else ''}{hint}")
 
 
 @click.command()
@@ -153,7 +178,7 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
     facts = [("comparable", explanation.comparable), *_stored(shape, explanation, hint)]
     if lock is not None:
         holder = f"by {lock.owner.process} ({process_state(lock)})"
-        facts.append(("lock", f"{state(lock)}, since {_moment(since(lock))}, {holder}"))
+        facts.append(("lock", f"{state(lock)}, since {_moment(lock_since(lock))}, {holder}"))
     print_facts(facts)
 
 

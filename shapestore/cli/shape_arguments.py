@@ -1,4 +1,4 @@
-"""The options that describe a shape: --table, --where, --param, --columns."""
+"""The options that describe a shape, or some of the stored ones: --table, --where, --param, --columns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, cast
 
 import click
 
+from shapestore.admin.inspector import Filter
+from shapestore.cli.arguments import complete_tables, table_option
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import parse_where
@@ -21,6 +23,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
 
 _COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^",][^,]*)?)(,|$)')
+
+
+_where = click.option("--where", metavar="WHERE", help="A predicate, as in: AlbumId = :album.")
+_param = click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of --where. VALUE is a number, true, false or null if it looks like one; anything else is text. "
+    "Text in double quotes is always text: the quotes are removed, and nothing between them is changed: "
+    "--param 'zip=\"01234\"'.",
+)
+_columns = click.option(
+    "--columns",
+    metavar="A,B",
+    help="The columns, in order; by default all. A name with a comma, or with spaces at its ends, stands in double "
+    "quotes.",
+)
 
 
 def shape_options(*, required: bool = True) -> Callable[[F], F]:
@@ -41,43 +61,52 @@ def shape_options(*, required: bool = True) -> Callable[[F], F]:
             shape = None if table is None else _shape_of(table, where, params, columns)
             return command(*arguments, shape=shape, **others)
 
-        decorated: Any = with_shape
-        for option in (
-            click.option(
-                "--columns",
-                metavar="A,B",
-                help="The columns, in order; by default all. A name with a comma, or with spaces at its ends, stands "
-                "in double quotes.",
-            ),
-            click.option(
-                "--param",
-                "params",
-                multiple=True,
-                metavar="NAME=VALUE",
-                help="A parameter of --where. VALUE is a number, true, false or null if it looks like one; anything "
-                "else is text. Text in double quotes is always text: the quotes are removed, and nothing between them "
-                "is changed: --param 'zip=\"01234\"'.",
-            ),
-            click.option("--where", metavar="WHERE", help="A predicate, as in: AlbumId = :album."),
-            click.option("--table", required=required, metavar="TABLE", help="The table."),
-        ):
-            decorated = option(decorated)
-        return cast(F, decorated)
+        table = click.option(
+            "--table", required=required, metavar="TABLE", help="The table.", shell_complete=complete_tables
+        )
+        return cast(F, table(_where(_param(_columns(with_shape)))))
 
     return decorate
+
+
+def filter_options(command: F) -> F:
+    """Add the options. The command is given ``wanted``, the filter of the shapes that they describe."""
+
+    @functools.wraps(command)
+    def with_filter(
+        *arguments: Any, table: str | None, where: str | None, params: tuple[str, ...], **others: Any
+    ) -> Any:
+        return command(*arguments, wanted=_filter_of(table, where, params), **others)
+
+    return cast(F, table_option(_where(_param(with_filter))))
+
+
+def _filter_of(table: str | None, where: str | None, params: tuple[str, ...]) -> Filter:
+    """A shape's filter needs no value for every parameter: without one, it takes them all."""
+    try:
+        values = _params(params)
+        parsed = None if where is None else parse_where(where)
+    except InvalidShapeError as error:
+        raise click.UsageError(str(error)) from error
+    _refuse_unused(values, frozenset() if parsed is None else parsed.params)
+    return Filter(table, None if parsed is None else parsed.canonical, values)
 
 
 def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:
     try:
         values = _params(params)
-        used = parse_where(where).params if where is not None else frozenset()
+        used = frozenset() if where is None else parse_where(where).params
         for name in sorted(used - values.keys()):
             raise click.UsageError(f"--where uses :{name}, but there is no --param {name}=VALUE")
-        for name in sorted(values.keys() - used):
-            raise click.UsageError(f"--param {name} is not used in --where")
+        _refuse_unused(values, used)
         return Shape(table, where=where, params=values or None, columns=column_names(columns))
     except InvalidShapeError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _refuse_unused(values: Mapping[str, Scalar], used: Collection[str]) -> None:
+    for name in sorted(values.keys() - used):
+        raise click.UsageError(f"--param {name} is not used in --where")
 
 
 def _params(given: tuple[str, ...]) -> dict[str, Scalar]:

@@ -83,7 +83,7 @@ def param(value: Any) -> str:
 # --- locks and creations
 
 
-def since(lock: LockRecord) -> datetime:
+def lock_since(lock: LockRecord) -> datetime:
     return lock.failed_at or lock.started_at
 
 
@@ -119,15 +119,16 @@ SHAPES = [
     Column[ShapeRecord]("handle", lambda shape: short(shape.handle), lambda shape: shape.handle),
     Column[ShapeRecord]("shape", described, fold=True),
     Column[ShapeRecord]("rows", lambda shape: grouped(shape.row_count), lambda shape: shape.row_count, True),
-    Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at, spare=1),
-    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at, spare=2),
+    Column[ShapeRecord]("bytes", lambda shape: grouped(shape.bytes), lambda shape: shape.bytes, True, spare=1),
+    Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at, spare=2),
+    Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at, spare=3),
 ]
 
 LOCKS = [
     Column[LockRecord]("handle", lambda lock: short(lock.handle), lambda lock: lock.handle, spare=1),
     Column[LockRecord]("shape", described, fold=True),
     Column[LockRecord]("state", state, lambda lock: lock.state.value, fold=True),
-    Column[LockRecord]("since", lambda lock: age(since(lock)), since, spare=3),
+    Column[LockRecord]("since", lambda lock: age(lock_since(lock)), lock_since, spare=3),
     Column[LockRecord]("rows", lambda lock: grouped(lock.rows_so_far), lambda lock: lock.rows_so_far, True, spare=5),
     Column[LockRecord]("owner", _owner, lambda lock: lock.owner.process, spare=4),
     Column[LockRecord]("is", process_state, spare=2),

@@ -172,4 +172,4 @@ def test_a_creation_that_takes_too_long_is_given_up(path: str, tmp_path: Path) -
         "get", path, "--source", f"sqlite:///{tmp_path}/endless.db", "--table", "endless", "--timeout", "0.2"
     )
     assert ran.status == 1
-    assert "the creator was not done within 0.2 s" in ran.err
+    assert "did not finish within 0.2 s" in ran.err

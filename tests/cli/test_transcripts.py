@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 
 import pytest
 from command_line import in_a_pipe, on_a_terminal, without_styles
@@ -46,13 +48,15 @@ def test_the_commands_are_listed_with_a_whole_sentence_each() -> None:
 )
 def test_only_a_terminal_is_sent_styles(example: str, command: tuple[str, ...]) -> None:
     name, *rest = command
-    assert "\x1b[1m" in (screen := on_a_terminal(name, example, *rest).out) or "\x1b[33m" in screen
+    assert re.search("\x1b\\[[0-9;]*m", on_a_terminal(name, example, *rest).out)
     piped = in_a_pipe(name, example, *rest).out
     assert "\x1b" not in piped.replace("\x1b[31mred\x1b[0m", "")  # a row's own text, which a pipe passes on
     assert not set(piped) & set("─━│┃")
 
 
 def test_no_color_is_respected(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chmod(example, 0o644)
+    assert "\x1b[33m" in on_a_terminal("doctor", example).out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[33m" not in on_a_terminal("doctor", example).out
 
@@ -130,7 +134,13 @@ def test_watch_shows_locks_herds_and_the_file_on_a_terminal(example: str) -> Non
 
 def test_doctor_says_on_a_terminal_what_to_do(example: str) -> None:
     ran = on_a_terminal("doctor", example)
-    assert ran.status == 1
-    assert "warning: dead-owner" in (screen := without_styles(ran.out))
+    assert ran.status == 0
+    assert "note: dead-owner" in (screen := without_styles(ran.out))
     assert "-> Nothing: the next store that opens the file clears this away" in screen
+    assert f"{example} is sound" in screen
+    os.chmod(example, 0o644)
+    ran = on_a_terminal("doctor", example)
+    assert ran.status == 1
+    assert "warning: permissions" in (screen := without_styles(ran.out))
+    assert "-> chmod o=" in screen
     assert f"{example} needs attention" in screen

@@ -120,10 +120,11 @@ def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
         named = [f"{owner.process}, which opened it {owner.opened_at:%Y-%m-%d %H:%M} UTC" for owner in dead]
         named += [f"the file {file}" for file in sorted(files)]
         yield Finding(
-            Severity.WARNING,
+            Severity.NOTE,
             "dead-owner",
             f"{count(len(named), 'store')} exited without closing: {some(named, '; ')}",
-            "Nothing: the next store that opens the file clears this away. Find out why the process was killed.",
+            "Nothing: the next store that opens the file clears this away. If the process was not killed on purpose, "
+            "find out why it exited.",
         )
     if discarded:
         at_work = any(owner.alive for owner in owners)
@@ -149,16 +150,26 @@ def _dead_files(real: str) -> set[str]:
 def _locks(inspector: Inspector) -> Iterator[Finding]:
     now = time.time()
     locks = inspector.locks()
-    stale = [lock for lock in locks if not lock.owner.alive or _is_late(lock, now)]
+    stale = [lock for lock in locks if not lock.owner.alive]
     if stale:
         yield Finding(
-            Severity.WARNING,
+            Severity.NOTE,
             "stale-lock",
-            f"{count(len(stale), 'lock')} of a store that has exited, or that did not sweep a failure: "
-            + some([_lock(lock) for lock in stale], "; "),
-            f"Nothing: the next caller takes over. Or free it: {_unlock(inspector.path, stale)}",
+            f"{count(len(stale), 'lock')} of a store that has exited: {some([_lock(lock) for lock in stale], '; ')}",
+            "Nothing: the next caller takes over, and the next store that opens the file clears it away. Or free it: "
+            f"{_unlock(inspector.path, stale)}",
         )
-    long = [lock for lock in locks if lock not in stale and _is_long(lock, now)]
+    late = [lock for lock in locks if lock.owner.alive and _is_late(lock, now)]
+    if late:
+        yield Finding(
+            Severity.WARNING,
+            "unswept-failure",
+            f"{count(len(late), 'failure')} that should have been swept: "
+            + some([f"{_lock(lock)}, by {lock.owner.process}" for lock in late], "; "),
+            "Find out whether that process is stopped or hangs. The next caller takes over. Or free the lock: "
+            f"{_unlock(inspector.path, late)}",
+        )
+    long = [lock for lock in locks if lock.owner.alive and _is_long(lock, now)]
     if long:
         yield Finding(
             Severity.WARNING,

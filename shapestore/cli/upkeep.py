@@ -1,0 +1,145 @@
+"""The commands about the file as a whole: doctor, backup, vacuum, migrate."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from shapestore.admin.backup import backup as back_up
+from shapestore.admin.doctor import Finding, Severity, examine, is_sound
+from shapestore.admin.inspector import existing, opened
+from shapestore.admin.vacuum import vacuum as vacuum_file
+from shapestore.admin.wording import count
+from shapestore.cli.arguments import json_option, path_argument
+from shapestore.cli.output import cell, console, is_terminal, print_fields, print_json, say
+from shapestore.cli.tables import new_table
+from shapestore.cli.words import size
+from shapestore.locking.gate import Gate
+from shapestore.storage import migrations
+from shapestore.storage.path import make_if_missing, resolve
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+
+
+@click.command()
+@path_argument
+@click.option("--quick", is_flag=True, help="Do not read every page: faster, but finds less damage.")
+@json_option
+def doctor(path: str, quick: bool, as_json: bool) -> None:
+    """Examine a store's file, and say what to do.
+
+    Nothing is changed.
+
+    Exit status: 0 if the file is sound, 1 if there is an error or a warning. Notes do not count.
+    """
+    findings = examine(path, quick=quick)
+    sound = is_sound(findings)
+    if as_json:
+        print_json({"path": path, "sound": sound, "findings": findings})
+    elif is_terminal():
+        _print_for_people(findings)
+    else:
+        print_fields(("severity", "name", "what", "to do"))
+        for finding in findings:
+            print_fields((finding.severity.value, finding.name, finding.what, finding.to_do))
+    if not as_json:
+        say(f"{path} is sound" if sound else f"{path} needs attention")
+    if not sound:
+        raise click.exceptions.Exit(1)
+
+
+def _print_for_people(findings: list[Finding]) -> None:
+    table = new_table(header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        title = Text(f"{finding.severity.value}: {finding.name}", style=_STYLES[finding.severity])
+        table.add_row(title, cell(finding.what))
+        table.add_row("", Text.assemble("-> ", cell(finding.to_do)))
+    if findings:
+        console().print(table)
+
+
+@click.command()
+@path_argument
+@click.argument("to", type=click.Path())
+@click.option("-f", "--force", "--overwrite", is_flag=True, help="Replace TO, if it is there.")
+@json_option
+def backup(path: str, to: str, force: bool, as_json: bool) -> None:
+    """Copy a store to the file TO, while it is in use.
+
+    The copy is the store as of one moment. It is checked before it gets the name TO, so TO is never half made. Only
+    its user can read it.
+
+    To restore it: close all stores, remove PATH with its -wal and -shm, and put the copy in its place.
+    """
+    with _ended_cleanly():
+        made = back_up(path, to, overwrite=force)
+    if as_json:
+        print_json(made)
+    else:
+        say(f"{to}: {count(made.shapes, 'shape')}, {size(made.bytes)}, sound")
+
+
+@contextlib.contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Let a signal that ends the program (from `timeout`, say) first clear away what is unfinished."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+@click.command()
+@path_argument
+@click.option("--create", is_flag=True, help="Make a missing file.")
+def migrate(path: str, create: bool) -> None:
+    """Bring a store to this version's schema.
+
+    A missing file is made only with --create, so a mistyped path leaves nothing behind.
+    """
+    if create and not os.path.exists(real := resolve(path)):
+        make_if_missing(real)
+    real = existing(path)
+    with opened(real) as connection:
+        before = migrations.current_revision(connection)  # refuses a foreign file before a gate is made beside it
+    gate = Gate(real)
+    try:
+        with gate.hold_blocking():
+            migrations.upgrade(real)
+    finally:
+        gate.close()
+    if before == migrations.HEAD:
+        say(f"{path} is at {migrations.HEAD} already")
+    else:
+        say(f"{path} was brought {f'from {before} ' if before else ''}to {migrations.HEAD}")
+
+
+@click.command()
+@path_argument
+@click.option("--force", is_flag=True, help="Even while the file is open elsewhere: writes there wait or are refused.")
+@json_option
+def vacuum(path: str, force: bool, as_json: bool) -> None:
+    """Return free space to the file system.
+
+    Rows pending deletion are deleted first. The whole file is written again, which takes its size once more on the
+    disk. Reads go on meanwhile, but writes wait, so it is refused while other stores have the file open.
+    """
+    done = vacuum_file(path, beside_others=force)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{path}: {size(done.bytes_before)} before, {size(done.bytes_after)} now")
