@@ -6,6 +6,10 @@ import reprlib
 from collections.abc import Collection
 from itertools import islice
 
+_LONGEST = 200
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxstring = _BRIEFLY.maxother = 80
+
 
 def listed(texts: Collection[str], most: int = 10, comma: str = ", ") -> str:
     """The first ``most`` of ``texts``, and how many more there are.
@@ -24,10 +28,25 @@ def shown(value: object) -> str:
     '\x1b[31m' (str) <int instance at 0x...> (int)
     """
     try:
-        text = reprlib.repr(value)
+        text = _BRIEFLY.repr(value)
     except Exception:  # a repr may be any code; Python's own refuses an int of 5,000 digits
         text = "a value that cannot be shown"
-    return f"{printable(text)} ({type(value).__name__})"
+    return f"{printable(text)} ({type_name(value)})"
+
+
+def described(error: BaseException) -> str:
+    """The type of an error and the beginning of its message, without control characters, whatever its ``str`` does."""
+    try:
+        message = printable(str(error)[:_LONGEST])
+    except Exception:  # as in shown()
+        message = "its message cannot be shown"
+    return f"{type_name(error)}: {message}" if message else type_name(error)
+
+
+def type_name(value: object) -> str:
+    """The name of a value's type, whatever its class or metaclass say."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return printable(name[:_LONGEST])
 
 
 def printable(text: str) -> str:

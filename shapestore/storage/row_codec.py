@@ -1,17 +1,15 @@
-"""Rows on their way into a store: checked, encoded as JSON text, and cut into chunks."""
+"""Rows on their way into a store: encoded as JSON text, and cut into chunks."""
 
 from __future__ import annotations
 
-import datetime
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from shapestore.errors import InvalidRowError
+from shapestore.shape.listing import described, shown
+from shapestore.shape.row_values import PLAIN, UnfitError, plain_row
 
 # A chunk is one transaction's worth of rows: large enough that its commit costs little beside its rows, small
 # enough that other keys' commands, which take turns with it, hardly wait.
@@ -20,36 +18,8 @@ CHUNK_BYTES = 512 * 1024
 
 MAX_ROW_BYTES = 64 * 1024 * 1024
 
-
-def _as_plain(value: Any) -> Any:
-    """What msgspec does not take by itself: a mapping that is no dict, an instance of a subclass."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, datetime.datetime):
-        return datetime.datetime.combine(value.date(), value.timetz())
-    kinds: tuple[type[Any], ...] = (str, int, float, bytes, Decimal)
-    for kind in kinds:
-        if isinstance(value, kind):
-            return kind(value)
-    raise TypeError(f"a {type(value).__name__} has no form in JSON")
-
-
-_encode = msgspec.json.Encoder(decimal_format="string", enc_hook=_as_plain).encode
-
-# Types whose values JSON always holds as they are. Most rows are made of these alone, which one set comparison shows.
-_PLAIN = frozenset({str, int, bool, type(None)})
-_AS_TEXT = (
-    datetime.datetime,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    Decimal,
-    UUID,
-    bytes,
-    bytearray,
-    memoryview,
-)
-_MINUTE = datetime.timedelta(minutes=1)
+_NAMES = frozenset((str,))
+_encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class Chunk:
@@ -62,7 +32,7 @@ class Chunk:
         self.first = first
         self.rows: list[str] = []
         self.size = 0
-        """Bytes of JSON text, near enough."""
+        """Bytes of JSON text."""
 
     def as_array(self) -> str:
         """All rows as one JSON array: one parameter, and one statement to insert them."""
@@ -84,12 +54,12 @@ class Encoder:
         self.row_count = 0
 
     def add(self, row: Any) -> Chunk | None:
-        """Take one row; give back the chunk that it filled, if it did. Raises InvalidRowError."""
+        """Add one row, and return the chunk if the row filled it. Raises InvalidRowError."""
         position = self.row_count + 1
-        text = encode_row(row, position)
+        text = _encoded(row, position)
         self.row_count = position
         chunk = self._chunk
-        chunk.rows.append(text)
+        chunk.rows.append(text.decode())
         chunk.size += len(text)
         if len(chunk.rows) < CHUNK_ROWS and chunk.size < CHUNK_BYTES:
             return None
@@ -97,27 +67,13 @@ class Encoder:
         return chunk
 
     def rest(self) -> Chunk:
-        """The rows that filled no chunk."""
+        """The chunk of the rows that did not fill one."""
         return self._chunk
 
 
 def encode_row(row: Any, position: int) -> str:
     """The JSON text of a row. Raises InvalidRowError, which names the row by ``position`` and the value by its path."""
-    if type(row) is not dict:
-        if not isinstance(row, Mapping):
-            raise InvalidRowError(
-                f"row {position} is of type {type(row).__name__}, not a mapping of str to values: {row!r:.100}"
-            )
-        row = dict(row)
-    if not (_PLAIN.issuperset(map(type, row.values())) and all(type(key) is str for key in row)):
-        _check(row, f"row {position}")
-    try:
-        text = _encode(row).decode()
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise InvalidRowError(f"row {position} cannot be held as JSON: {error}") from error
-    if len(text) > MAX_ROW_BYTES:
-        raise InvalidRowError(f"row {position} takes {len(text)} characters of JSON; the bound is {MAX_ROW_BYTES}")
-    return text
+    return _encoded(row, position).decode()
 
 
 def decode_row(text: str) -> dict[str, Any]:
@@ -126,27 +82,39 @@ def decode_row(text: str) -> dict[str, Any]:
     return row
 
 
-def _check(value: Any, path: str, depth: int = 0) -> None:
-    """Raise InvalidRowError for whatever would not come back as it went in, or as the text that stands for it."""
-    if isinstance(value, (datetime.datetime, datetime.time)) and (value.utcoffset() or _MINUTE) % _MINUTE:
-        raise InvalidRowError(f"{path} is not a whole number of minutes from UTC, as times in JSON are: {value}")
-    if value is None or isinstance(value, (str, int, *_AS_TEXT)):
-        return
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidRowError(f"{path} is {value!r}, which JSON cannot hold")
-    elif depth > 100:
-        raise InvalidRowError(f"{path} is nested deeper than 100 levels")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise InvalidRowError(f"{path} has the key {key!r} of type {type(key).__name__}; keys are str")
-            _check(item, f"{path}, {key!r}", depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            _check(item, f"{path}[{index}]", depth + 1)
-    else:
+def _encoded(row: Any, position: int) -> bytes:
+    # Two set comparisons show that a row is plain, as most are.
+    if not (type(row) is dict and PLAIN.issuperset(map(type, row.values())) and _NAMES.issuperset(map(type, row))):
+        row = _plain(row, position)
+    try:
+        text = _encode(row)
+    except Exception as error:
+        raise _named(row, position, error) from error
+    if len(text) > MAX_ROW_BYTES:
+        column = max(row, key=lambda name: len(_encode(row[name])))
         raise InvalidRowError(
-            f"{path} is of type {type(value).__name__}, which JSON cannot hold; "
-            "use None, bool, int, float, str, list, dict, or a date, time, Decimal, UUID or bytes"
+            f"row {position} takes {len(text)} bytes of JSON, most of them in {column!r:.100}; "
+            f"the limit is {MAX_ROW_BYTES} bytes"
         )
+    return text
+
+
+def _plain(row: Any, position: int) -> dict[str, Any]:
+    try:
+        if isinstance(row, Mapping):
+            return plain_row(row)
+    except UnfitError as unfit:
+        raise InvalidRowError(f"row {position}{unfit.path} {unfit.why}") from unfit.__cause__
+    except Exception as error:  # isinstance() asks the row what it is
+        raise InvalidRowError(f"row {position} cannot be read: {described(error)}") from error
+    raise InvalidRowError(f"row {position} must be a mapping of str to values; got {shown(row)}")
+
+
+def _named(row: dict[str, Any], position: int, error: Exception) -> InvalidRowError:
+    """The error for a row that cannot be encoded, with the name of the first column that is to blame."""
+    for name, value in row.items():
+        try:
+            _encode({name: value})
+        except Exception as at_fault:
+            return InvalidRowError(f"row {position}, {name!r:.100} cannot be held as JSON: {described(at_fault)}")
+    return InvalidRowError(f"row {position} cannot be held as JSON: {described(error)}")
