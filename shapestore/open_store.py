@@ -11,8 +11,9 @@ import sys
 
 import aiosqlite
 
+from shapestore.concurrency.uncancelled import uncancelled
+from shapestore.concurrency.worker_thread import run_in_thread
 from shapestore.creating.coalescer import Coalescer
-from shapestore.creating.creator_thread import run_in_thread
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.locking.gate import Gate
@@ -27,7 +28,6 @@ from shapestore.storage.connection import abandon, check_sqlite_version, open_wr
 from shapestore.storage.reader import Reader
 from shapestore.storage.sqlite_errors import translated
 from shapestore.storage.transaction import Transaction, transact
-from shapestore.storage.uncancelled import uncancelled
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 
@@ -84,14 +84,16 @@ class OpenStore:
             keep_provable=owner.keep_provable,
             max_shapes=options.max_shapes,
         )
+        self._dropped = False
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
-        self._keeping = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
+        self._maintaining = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
 
     @classmethod
     async def open(cls, path: str, options: Options, telemetry: Telemetry) -> OpenStore:
-        """Open, make or migrate the file, clear away what the dead have left, and register as an owner.
+        """Open, make or migrate the file, clear away what dead owners have left, and register as an owner.
 
-        All of it under the gate, so that several processes may do it at the same moment.
+        All of it under the gate, so that several processes can do it at the same moment. If it fails, or is cancelled,
+        it is undone.
         """
         check_sqlite_version()
         fork_guard.opening(path)
@@ -104,7 +106,7 @@ class OpenStore:
                 migrations.refuse_foreign(path)
                 await gate.acquire()
                 undo.callback(gate.release)
-                # The gate is not left before the thread has ended, which cannot be stopped.
+                # The thread cannot be stopped, and the gate is held until it has ended.
                 await uncancelled(
                     run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                 )
@@ -119,56 +121,70 @@ class OpenStore:
                 raise translated(error, path) from error
             except OSError as error:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
-            session = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
+            store = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
             undo.pop_all()
             gate.release()
-            return session
+            return store
 
     async def close(self) -> None:
-        """Give up what is under way, write what is queued, and leave no trace but the shapes. It always ends."""
-        if self.loop.is_closed():  # and with it all that was under way
-            await self.reader.abandon()
-            await abandon(self._connection)
-            self._owner.abandon()
-        else:
+        """Give up what is in flight, write what is queued, and leave nothing but the shapes. It always ends.
+
+        If it is cancelled (by what cancels all tasks), it waits for nothing more: the store ends as a killed process
+        does, and the next opening clears away what it has left in the file.
+        """
+        try:
             await self._close()
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let go of everything that is still open, as the end of the process would; again does no harm.
+
+        At once, or as soon as the tasks have ended that use it.
+        """
+        if not self.loop.is_closed():  # and its tasks with it
+            for task in (self._maintaining, self._writing):
+                if not task.done():
+                    task.cancel()
+                    task.add_done_callback(lambda _: self.drop())
+                    return
+        if self._dropped:
+            return
+        self._dropped = True
+        self.reader.abandon()
+        abandon(self._connection)
+        self._owner.abandon()
         self._gate.close()
         fork_guard.closed(self._path)
 
     async def _close(self) -> None:
         await self.coalescer.close()
-        self._keeping.cancel()
+        self._maintaining.cancel()
         with contextlib.suppress(ShapeStoreError):
             await self.maintenance.note()
         self.writer.close()
-        await asyncio.wait([self._keeping, self._writing])
+        await asyncio.wait([self._maintaining, self._writing])
         try:
             await self._gate.acquire()
         except (ShapeStoreError, OSError):
-            await self._leave_as_the_dead_do()
+            # Another process holds it: others will find the owner dead, and clear away what it has left in the file.
+            await self._close_connections()
         else:
-            try:
-                await self._leave_in_good_order()
-            finally:
-                self._gate.release()
+            await self._leave()
 
-    async def _leave_in_good_order(self) -> None:
+    async def _leave(self) -> None:
+        """Remove all traces of this store from the file. The gate is held until the connections are closed."""
         with contextlib.suppress(sqlite3.Error):
             await transact(self._connection, self._owner.id, lambda tx: end_owner(tx, tx.owner, "abandoned"))
             await self.writer.checkpoint()
         await self._close_connections()
         self._owner.withdraw()
 
-    async def _leave_as_the_dead_do(self) -> None:
-        """The gate is not to be had: others will find the owner dead, and clear away what it has left."""
-        await self._close_connections()
-        self._owner.abandon()
-
     async def _close_connections(self) -> None:
-        # The writer last: the last connection of all checkpoints the log, which a reader could not.
-        for closing in (self.reader, self._connection):
+        # The writer last: the last connection to close checkpoints the log, and a reader cannot.
+        for connection in (self.reader, self._connection):
             with contextlib.suppress(sqlite3.Error):
-                await closing.close()
+                await connection.close()
 
 
 def _bring_to_head(path: str, migrate: bool) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import weakref
 from collections.abc import AsyncGenerator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from shapestore.creating.creator_run import Creator
 from shapestore.errors import (
-    ForkedStoreError,
     InvalidCreatorError,
     InvalidShapeError,
     ShapeGoneError,
-    StoreClosedError,
 )
+from shapestore.lifecycle import Lifecycle
 from shapestore.locking.create_lock import CreateLock
 from shapestore.open_store import OpenStore
 from shapestore.options import Options, at_least_one, check_creator, check_listener, one_of, seconds, text
@@ -84,12 +83,7 @@ class ShapeStore:
             migrate=one_of("migrate", migrate, (True, False)),
         )
         self._telemetry = Telemetry(on_event)
-        self._open_store: OpenStore | None = None
-        self._opening = asyncio.Lock()
-        self._opening_on: asyncio.AbstractEventLoop | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
-        _stores.add(self)
+        self._lifecycle = Lifecycle(partial(_opened, self._path, self._options, self._telemetry))
 
     # --- opening and closing
 
@@ -100,41 +94,14 @@ class ShapeStore:
         MigrationRequiredError (a newer schema, or an older one with ``migrate=False``), StoreBusyError (the gate is
         held).
         """
-        async with self._turn():
-            if self._closing is not None:
-                await asyncio.shield(self._closing)
-            if self._open_store is not None and self._open_store.loop.is_closed():
-                open_store, self._open_store = self._open_store, None
-                await open_store.close()
-            if self._open_store is None:
-                self._open_store = await OpenStore.open(resolve(self._path), self._options, self._telemetry)
-                self._why_not_open = StoreClosedError
+        await self._lifecycle.open()
 
     async def close(self) -> None:
         """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
 
         Closing goes on if the caller is cancelled. A closed store can be opened again.
         """
-        async with self._turn():  # an opening that is under way comes first
-            if self._closing is None and self._open_store is not None:
-                if not self._open_store.loop.is_closed():
-                    self._live()
-                open_store, self._open_store = self._open_store, None
-                self._closing = asyncio.create_task(open_store.close(), name="shapestore close")
-                self._closing.add_done_callback(self._has_closed)
-            closing = self._closing
-        if closing is not None:
-            await asyncio.shield(closing)
-
-    def _turn(self) -> asyncio.Lock:
-        """The lock of opening and closing. One that was waited for keeps to its loop: another loop gets a new one."""
-        loop = asyncio.get_running_loop()
-        if self._opening_on is not loop and not self._opening.locked():
-            self._opening, self._opening_on = asyncio.Lock(), loop
-        return self._opening
-
-    def _has_closed(self, _: asyncio.Task[None]) -> None:
-        self._closing = None
+        await self._lifecycle.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -296,7 +263,7 @@ class ShapeStore:
     @property
     def stats(self) -> Stats:
         """What this store has done since it was made, and what it is doing."""
-        open_store = self._opened()
+        open_store = self._lifecycle.opened
         return open_store.telemetry.stats(
             in_flight=len(open_store.coalescer),
             queue_depth=open_store.writer.queued,
@@ -306,18 +273,7 @@ class ShapeStore:
     # --- what all of them need
 
     def _live(self) -> OpenStore:
-        open_store = self._opened()
-        if open_store.loop is not asyncio.get_running_loop():
-            raise StoreClosedError(
-                "the store was opened on another event loop, and lives on that one: open a store on each, or, "
-                "if that loop has ended, await store.open() again"
-            )
-        return open_store
-
-    def _opened(self) -> OpenStore:
-        if self._open_store is None:
-            raise self._why_not_open(_NOT_OPEN[self._why_not_open])
-        return self._open_store
+        return self._lifecycle.live
 
     def _creator(self, create: Creator | None) -> Creator:
         creator = self._create if create is None else create
@@ -328,31 +284,9 @@ class ShapeStore:
         check_creator(creator)
         return creator
 
-    def _is_forked(self) -> None:
-        """In a child of fork: leave everything that is the parent's as it is, and refuse to be used."""
-        if self._open_store is not None or self._closing is not None or self._opening.locked():
-            self._why_not_open = ForkedStoreError
-            # Kept, for closing a connection here would disturb the parent's.
-            _parents.append((self._open_store, self._closing))
-        self._open_store = self._closing = None
-        self._opening = asyncio.Lock()
 
-
-_NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
-    StoreClosedError: "the store is not open: use `async with ShapeStore(...)`, or await store.open() first",
-    ForkedStoreError: "the store was opened before a fork and is used in the child: open a store in each process",
-}
-
-_stores: weakref.WeakSet[ShapeStore] = weakref.WeakSet()
-_parents: list[object] = []
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._is_forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+async def _opened(path: str, options: Options, telemetry: Telemetry) -> OpenStore:
+    return await OpenStore.open(resolve(path), options, telemetry)
 
 
 def _shape(shape: Shape) -> Shape:

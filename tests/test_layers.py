@@ -12,13 +12,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "shapestore"
 
 FLOORS = (
-    {"errors", "events"},
+    {"errors", "events", "concurrency"},
     {"shape", "locking"},
     {"telemetry", "source"},
     {"storage"},
     {"creating", "following", "admin", "options"},
     {"maintenance"},
     {"open_store"},
+    {"lifecycle"},
     {"store"},
     {"http", "sync", "cli", "otel"},
 )

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from shapestore.creating.creator_thread import run_in_thread
+from shapestore.concurrency.worker_thread import run_in_thread
 from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.shape import Shape
 from shapestore.storage.commands import AddRows

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 
-from shapestore.locking import at_fork
+from shapestore.concurrency import at_fork
 
 # No link is followed, and whatever else lies at the path (a pipe, a device) neither blocks nor takes over a terminal.
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

@@ -16,7 +16,7 @@ import os
 import struct
 from hashlib import blake2b
 
-from shapestore.locking import at_fork
+from shapestore.concurrency import at_fork
 
 # What the system is short of at the moment; it says nothing about the lock.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK}

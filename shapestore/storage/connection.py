@@ -1,7 +1,7 @@
-"""How a store's file is opened: one connection that writes, and two that cannot.
+"""How a store's file is opened: one connection that writes, and two that only read.
 
-On every one: no checkpoint of SQLite's own (the writer makes them, under the gate; see gate.py), no
-implicit transactions (``isolation_level=None``), and no trust in functions that a schema may name.
+Every connection makes no checkpoint of SQLite's own accord (the writer makes them, under the gate; see gate.py), opens
+no transaction by itself (``isolation_level=None``), and trusts no function that a schema names.
 """
 
 from __future__ import annotations
@@ -10,66 +10,81 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
+from shapestore.concurrency.futures import refuse, resolve
+from shapestore.concurrency.uncancelled import uncancelled, until_done
 from shapestore.errors import StorageError
-from shapestore.storage.uncancelled import uncancelled
 
 Durability = Literal["normal", "full"]
 
 OLDEST_SQLITE = (3, 38, 0)  # unixepoch(), ->> (3.38), STRICT (3.37), RETURNING (3.35)
 
 # How long a write waits for a foreign writer (the shell, Litestream) that holds SQLite's lock, and a long read for
-# the moment in which a closing process recovers the file. Less than the gate's own bound.
+# the moment in which a closing process recovers the file. Less than the gate's own limit.
 BUSY_TIMEOUT_MS = 5_000
 _JOURNAL_SIZE_LIMIT_BYTES = 8 * 1024 * 1024
 # For the point reads: a thousand shapes that are asked for again and again, anywhere among a million, stay in memory
-# with the upper pages of their indexes (a quarter less time for a hit). A small file takes no more than it is long.
+# with the upper pages of their indexes (a quarter less time for a hit). A small file takes no more than its own size.
 _POINT_CACHE_KIB = 16 * 1024
 
 
 def check_sqlite_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
-    """Raise StorageError where the SQLite that Python was built with is too old for the schema."""
+    """Raise StorageError if the SQLite that Python was built with is too old for the schema."""
     if version < OLDEST_SQLITE:
         found, needed = (".".join(map(str, v)) for v in (version, OLDEST_SQLITE))
         raise StorageError(f"SQLite {found} is too old: shapestore needs {needed}; use a newer Python build")
 
 
 def open_point_reader(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connection:
-    """A read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer.
+    """Open a read-only connection for point reads on the event loop's own thread. It never waits: busy is an answer.
 
-    Who looks from outside may wait, for ``busy_timeout_ms``.
+    An inspector, which has no loop, may let it wait for ``busy_timeout_ms``.
     """
-    connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=busy_timeout_ms / 1000)
-    connection.execute("PRAGMA query_only = 1")
-    connection.execute("PRAGMA trusted_schema = 0")
-    connection.execute(f"PRAGMA cache_size = -{_POINT_CACHE_KIB}")
+    connection = sqlite3.connect(
+        _uri(path, "ro"),
+        uri=True,
+        isolation_level=None,
+        timeout=busy_timeout_ms / 1000,
+        check_same_thread=False,  # it is closed by another thread if its loop ended first
+    )
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("PRAGMA trusted_schema = 0")
+        connection.execute(f"PRAGMA cache_size = -{_POINT_CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def open_immutable(path: str) -> sqlite3.Connection:
-    """A connection to what may be nobody's store: looking at it leaves no file beside it that is not there already.
+    """Open a file that may not be a store's: reading it leaves no file beside it that is not there already.
 
-    Without a log beside it, all is in the file itself, and SQLite need not make one, nor lock anything, to read it.
+    Without a log beside it, everything is in the file itself, and SQLite need neither make a log nor lock to read it.
     """
     immutable = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
     return sqlite3.connect(f"{_uri(path, 'ro')}{immutable}", uri=True, isolation_level=None, timeout=0)
 
 
 async def open_reader(path: str) -> aiosqlite.Connection:
-    """A read-only connection on a thread of its own, for whatever takes longer than a point read."""
-    connection = await _connect(_uri(path, "ro"))
+    """Open a read-only connection on a thread of its own, for what takes longer than a point read."""
+    connection = await _Connection(_uri(path, "ro"))
     await _pragmas(connection, "query_only = 1")
     return connection
 
 
 async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection:
-    """The read-write connection. The file exists already; the caller holds the gate (WAL is switched on here)."""
-    connection = await _connect(_uri(path, "rw"))
+    """Open the read-write connection. The file exists; the caller holds the gate, since this switches WAL on."""
+    connection = await _Connection(_uri(path, "rw"))
     await _pragmas(
         connection,
         "journal_mode = WAL",
@@ -84,28 +99,10 @@ def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
     return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
-async def _connect(uri: str) -> aiosqlite.Connection:
-    connection = aiosqlite.Connection(_connector(uri), iter_chunk_size=1)
-    connection._thread.daemon = True  # else one whose close was forgotten would hang the interpreter at its end
-    try:
-        return await uncancelled(connection)
-    except asyncio.CancelledError:
-        # Its thread has opened the file all the same, and whoever was cancelled will not close it.
-        with contextlib.suppress(sqlite3.Error):
-            await uncancelled(connection.close())
-        raise
-
-
-def _connector(uri: str) -> Callable[[], sqlite3.Connection]:
-    return lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
-
-
-async def abandon(connection: aiosqlite.Connection) -> None:
-    """Close a connection of a loop that is closed. Its thread may have died of having nobody to tell a result to."""
-    stopped = connection.stop()
-    if stopped is not None:
-        await asyncio.wait([stopped], timeout=1)
-    connection._connection = None  # which closes it, if the thread did not
+def abandon(connection: aiosqlite.Connection) -> None:
+    """Have the connection closed by its thread, and the thread end, without waiting for it; its loop may be closed."""
+    if connection._running:
+        connection.stop()
 
 
 async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
@@ -113,5 +110,66 @@ async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
         for pragma in (*pragmas, "trusted_schema = 0"):
             await connection.execute_fetchall(f"PRAGMA {pragma}")
     except BaseException:
-        await uncancelled(connection.close())
+        with contextlib.suppress(asyncio.CancelledError):  # the first one is raised
+            await uncancelled(connection.close())
         raise
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection, apart from its thread and its beginning.
+
+    Its thread does not keep the interpreter from exiting, and outlives its event loop: aiosqlite's own one ends by an
+    error, and leaves the connection open, if the loop is closed while a statement runs. And a connection that was
+    being opened when its opener was cancelled is closed again.
+    """
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(partial(_connect, uri), iter_chunk_size=1)
+        # The thread does not refer to the connection, which is closed where it was forgotten.
+        self._thread = threading.Thread(target=_serve, args=[self._tx], name="shapestore connection", daemon=True)
+
+    async def _connect(self) -> Self:
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((opened, self._open))
+        try:
+            await uncancelled(opened)
+        except BaseException:
+            stopped = self.stop()
+            assert stopped is not None
+            await until_done(stopped)
+            raise
+        return self
+
+    def _open(self) -> None:
+        self._connection = self._connector()
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+
+
+def _serve(sent: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
+    """Call what is sent to the thread, and answer it, until the connection is closed."""
+    while _serve_one(*sent.get()) is not _STOP_RUNNING_SENTINEL:
+        pass
+
+
+def _serve_one(future: asyncio.Future[Any] | None, function: Callable[[], Any]) -> Any:
+    result: Any = None
+    failure: BaseException | None = None
+    try:
+        result = function()
+    except BaseException as error:
+        failure = error
+    if future is not None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the waiter with it
+            future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
+    del failure  # or it and this frame, in its traceback, would keep each other in memory
+    return result
+
+
+def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+    if failure is None:
+        resolve(future, result)
+    else:
+        refuse(future, failure)

@@ -49,11 +49,10 @@ class Reader:
         self._point.close()
         await self._pages.close()
 
-    async def abandon(self) -> None:
-        """Close in another loop, and it may be in another thread, than that of the opening."""
-        with contextlib.suppress(sqlite3.ProgrammingError):
-            self._point.close()
-        await abandon(self._pages)
+    def abandon(self) -> None:
+        """Close without waiting: in another loop, and it may be in another thread, than that of the opening."""
+        self._point.close()
+        abandon(self._pages)
 
     # --- point reads
 

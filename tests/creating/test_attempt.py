@@ -51,8 +51,7 @@ async def store(empty_path: str) -> AsyncIterator[ShapeStore]:
 
 
 def free_slots(store: ShapeStore) -> int:
-    assert store._open_store is not None
-    return store._open_store.coalescer.services.slots._free
+    return store._lifecycle.opened.coalescer.services.slots._free
 
 
 async def is_published(store: ShapeStore, path: str) -> None:

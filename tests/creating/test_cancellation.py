@@ -528,8 +528,7 @@ async def test_thousands_who_come_and_go_leave_no_trace_while_one_waits_on(path:
     async with ShapeStore(path, create=create, wait_timeout=600) as store:
         patient = asyncio.create_task(store.get_or_create(TRACK))
         await eventually(lambda: store.stats.leaders)
-        assert store._open_store is not None
-        coalescer = store._open_store.coalescer
+        coalescer = store._lifecycle.opened.coalescer
         flight = coalescer.get(TRACK.comparable)
         assert flight is not None
         for _ in range(10):

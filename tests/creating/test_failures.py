@@ -163,8 +163,7 @@ class Clock:
 
 def set_clock(store: ShapeStore, clock: Callable[[], float]) -> None:
     """Have this store see failures age by ``clock``."""
-    assert store._open_store is not None
-    store._open_store.coalescer.services.failure_ages = FailureAges(clock=clock)
+    store._lifecycle.opened.coalescer.services.failure_ages = FailureAges(clock=clock)
 
 
 async def test_after_the_window_the_failure_is_swept_and_another_attempt_is_made(path: str) -> None:

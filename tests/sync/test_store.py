@@ -425,7 +425,7 @@ def test_an_iterator_that_is_left_half_way_unpins_its_shape(empty_path: str, lea
 
 
 def pinned(store: ShapeStore) -> set[str]:
-    open_store = store._store._open_store
+    open_store = store._store._lifecycle.opened
     assert open_store is not None
     return set(open_store.access._pinned)
 

@@ -1,0 +1,133 @@
+"""Opening and closing: one at a time, on whatever event loop, also if they are cancelled or the process forks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from shapestore.concurrency import at_fork
+from shapestore.concurrency.uncancelled import until_done
+from shapestore.errors import ForkedStoreError, StoreClosedError
+from shapestore.open_store import OpenStore
+
+_NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
+    StoreClosedError: "the store is not open: use `async with ShapeStore(...)`, or await store.open() first",
+    ForkedStoreError: "the store was opened before a fork and is used in the child: open a store in each process",
+}
+
+
+class Lifecycle:
+    """A store's way between closed and open; ``open_store`` makes what is there between.
+
+        closed --open--> opening --> open --close--> closing --> closed
+
+    An opening that is cancelled is undone. A closing goes on if its caller is cancelled. What an event loop has left
+    that ended meanwhile, open or half closed, is abandoned by the next opening or closing, on another loop.
+    """
+
+    def __init__(self, open_store: Callable[[], Coroutine[Any, Any, OpenStore]]) -> None:
+        self._make = open_store
+        self._current: OpenStore | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._lock_loop: asyncio.AbstractEventLoop | None = None
+        self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
+        at_fork.register(self)
+
+    @property
+    def opened(self) -> OpenStore:
+        """What is open. Raises StoreClosedError, or ForkedStoreError in a child of the process that opened it."""
+        if self._current is None or self._closing is not None:
+            raise self._why_not_open(_NOT_OPEN[self._why_not_open])
+        return self._current
+
+    @property
+    def live(self) -> OpenStore:
+        """What is open, and may be used on the running event loop. Raises StoreClosedError on another one."""
+        open_store = self.opened
+        if open_store.loop is not asyncio.get_running_loop():
+            raise StoreClosedError(
+                "the store was opened on another event loop, and is used on that one alone: open a store on each "
+                "loop, or, if that loop has ended, await store.open() again"
+            )
+        return open_store
+
+    async def open(self) -> None:
+        async with self._turn():
+            self._abandon_if_its_loop_has_ended()
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
+            if self._current is None:
+                self._current = await self._open()
+                self._why_not_open = StoreClosedError
+
+    async def close(self) -> None:
+        async with self._turn():  # an opening that is going on comes first
+            self._abandon_if_its_loop_has_ended()
+            if self._current is not None and self._closing is None:
+                self._closing = self._start_closing(self.live)
+            closing = self._closing
+        if closing is not None:
+            await asyncio.shield(closing)
+
+    async def _open(self) -> OpenStore:
+        """Open in a task of its own, which is cancelled once and may then await while it cleans up.
+
+        Its caller cannot, under anyio: there a cancellation is repeated at every await.
+        """
+        opening = asyncio.create_task(self._make(), name="shapestore open")
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.cancel()
+            await until_done(opening)
+            if not opening.cancelled() and opening.exception() is None:  # it was quicker than the cancellation
+                await until_done(self._start_closing(opening.result()))
+            raise
+
+    def _start_closing(self, open_store: OpenStore) -> asyncio.Task[None]:
+        """Close in a task of its own, which goes on if its caller is cancelled.
+
+        If it is cancelled itself, as by the end of asyncio.run, even before it has begun, nothing stays open all the
+        same.
+        """
+
+        def has_closed(closing: asyncio.Task[None]) -> None:
+            if not closing.cancelled():
+                closing.exception()  # raised to those who wait for it, if any do
+            open_store.drop()
+            if self._current is open_store:
+                self._current = self._closing = None
+
+        closing = asyncio.create_task(open_store.close(), name="shapestore close")
+        closing.add_done_callback(has_closed)
+        return closing
+
+    def _abandon_if_its_loop_has_ended(self) -> None:
+        if self._current is not None and self._current.loop.is_closed():
+            self._current.drop()
+            self._current = self._closing = None
+
+    def _turn(self) -> asyncio.Lock:
+        """The lock of opening and closing. A lock belongs to the loop on which it is waited for: each gets its own."""
+        loop = asyncio.get_running_loop()
+        if self._lock_loop is not loop and (not self._lock.locked() or _has_ended(self._lock_loop)):
+            self._lock, self._lock_loop = asyncio.Lock(), loop
+        return self._lock
+
+    def in_forked_child(self) -> None:
+        """Leave everything that is the parent's as it is, and refuse to be used."""
+        if self._current is not None or self._closing is not None or self._lock.locked():
+            self._why_not_open = ForkedStoreError
+            # Kept, for closing a connection here would disturb the parent's.
+            _parents.append((self._current, self._closing))
+        self._current = self._closing = None
+        self._lock = asyncio.Lock()
+
+
+_parents: list[object] = []
+
+
+def _has_ended(loop: asyncio.AbstractEventLoop | None) -> bool:
+    return loop is not None and loop.is_closed()
