@@ -547,21 +547,21 @@ def nested(depth: int) -> list[Any]:
 
 
 BAD: list[tuple[Any, str]] = [
-    (None, "of type NoneType, not a mapping"),
-    ("text", "of type str, not a mapping"),
-    (1, "of type int, not a mapping"),
-    ([("n", 1)], "of type list, not a mapping"),
+    (None, "must be a mapping of str to values; got "),
+    ("text", "must be a mapping of str to values; got "),
+    (1, "must be a mapping of str to values; got "),
+    ([("n", 1)], "must be a mapping of str to values; got "),
     ({1: "one"}, "the key 1 of type int"),
     ({None: "none"}, "the key None of type NoneType"),
-    ({"a": {1: 2}}, "row 3, 'a' has the key 1 of type int"),
+    ({"a": {1: 2}}, "row 3, 'a' has the key 1 (int)"),
     ({"a": float("nan")}, "row 3, 'a' is nan"),
     ({"a": float("inf")}, "row 3, 'a' is inf"),
     ({"a": [0, {"b": float("-inf")}]}, "row 3, 'a'[1], 'b' is -inf"),
     ({"a": {1, 2}}, "row 3, 'a' is of type set"),
     ({"a": object()}, "row 3, 'a' is of type object"),
     ({"a": 1j}, "row 3, 'a' is of type complex"),
-    ({"a": "\ud800"}, "row 3 cannot be held as JSON"),
-    ({"\ud800": 1}, "row 3 cannot be held as JSON"),
+    ({"a": "\ud800"}, "row 3, 'a' cannot be held as JSON"),
+    ({"\ud800": 1}, "cannot be held as JSON"),
     ({"a": nested(200)}, "is nested deeper than 100 levels"),
 ]
 
