@@ -76,7 +76,8 @@ class EveryFollowerPolls(_OneWriter):
         pause = 0.005
         while True:
             value, locked = self._look.execute(
-                "SELECT (SELECT value FROM shapes WHERE key = ?1), EXISTS (SELECT 1 FROM locks WHERE key = ?1)", (key,)
+                "SELECT (SELECT value FROM shapes WHERE key = ?), EXISTS (SELECT 1 FROM locks WHERE key = ?)",
+                (key, key),
             ).fetchone()
             if value is not None:
                 return str(value)

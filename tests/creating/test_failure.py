@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,9 @@ def test_a_long_class_name_is_cut_too() -> None:
 def test_any_message_becomes_a_text_that_sqlite_and_json_hold_unchanged(message: str) -> None:
     text = describe(ValueError(message), grace=0).message
     assert json.loads(json.dumps(text)) == text
-    assert sqlite3.connect(":memory:").execute("SELECT ?1, length(?1)", (text,)).fetchone() == (text, len(text))
+    with closing(sqlite3.connect(":memory:")) as database:
+        held = database.execute("SELECT :text, length(:text)", {"text": text}).fetchone()
+    assert held == (text, len(text))
 
 
 @pytest.mark.parametrize("seconds", [0, 1e-9, 0.0004, 86_400.0, 1e9, 1e17, 1e19, 1e300])

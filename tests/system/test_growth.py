@@ -118,9 +118,9 @@ def filled(path: Path, count: int) -> str:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(
             """
-            WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
+            WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
             INSERT INTO shapes
-            SELECT printf('%032x', n), ?2 || ':' || n || '}' || ?3, 'albums', 0, 0, 0, n FROM numbers
+            SELECT printf('%032x', n), ? || ':' || n || '}' || ?, 'albums', 0, 0, 0, n FROM numbers
             """,
             (count, head, tail),
         )
