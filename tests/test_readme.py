@@ -167,8 +167,8 @@ def test_the_tests_that_are_named_as_proofs_exist() -> None:
 
 
 def named_folders() -> set[str]:
-    rooms = {file.parent.name for file in (ROOT / "shapestore").rglob("__init__.py")}
-    return rooms | {"system"}
+    modules = (ROOT / "shapestore").rglob("*.py")
+    return {name for module in modules for name in (module.stem, module.parent.name)} | {"system"}
 
 
 def test_the_recipes_of_sql_run_on_a_store(empty_path: str) -> None:
