@@ -16,10 +16,10 @@ from click.shell_completion import CompletionItem
 
 from shapestore.admin.inspector import Inspector, open_inspector
 from shapestore.admin.records import ShapeRecord
-from shapestore.admin.wording import some
 from shapestore.cli.output import visible
 from shapestore.cli.words import described, short
 from shapestore.errors import ShapeStoreError
+from shapestore.shape.listing import listed
 from shapestore.source.suggest import near
 
 PATH_VARIABLE = "SHAPESTORE_PATH"
@@ -95,7 +95,7 @@ def other_tables(inspector: Inspector, table: str | None) -> str:
         return ""
     if meant := near(table, there):
         return f"; did you mean {' or '.join(meant)}?"
-    return f"; there are shapes of {some(there, most=10)}"
+    return f"; there are shapes of {listed(there, most=10)}"
 
 
 # --- numbers and times

@@ -10,10 +10,11 @@ import click
 
 from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import ShapeRecord
-from shapestore.admin.wording import count, some
+from shapestore.admin.wording import count
 from shapestore.cli.arguments import json_option
 from shapestore.cli.output import is_terminal, print_csv, print_fields, print_json_text, say
 from shapestore.cli.tables import print_rows_on_the_terminal
+from shapestore.shape.listing import listed
 from shapestore.storage.row_codec import decode_row
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,7 +76,7 @@ def _uniform(names: list[str], first: list[Row], others: Iterator[list[Row]]) ->
         for row in batch:
             position += 1
             if not known.issuperset(row):
-                unknown = some([repr(name) for name in row if name not in known])
+                unknown = listed([repr(name) for name in row if name not in known])
                 raise click.ClickException(
                     f"row {position} has {unknown}, which the first rows do not have, so a table cannot show it: "
                     "use --json"

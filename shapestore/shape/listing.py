@@ -11,14 +11,14 @@ _BRIEFLY = reprlib.Repr()
 _BRIEFLY.maxstring = _BRIEFLY.maxother = 80
 
 
-def listed(texts: Collection[str], most: int = 10, comma: str = ", ") -> str:
-    """The first ``most`` of ``texts``, and how many more there are.
+def listed(things: Collection[str], comma: str = ", ", most: int = 5) -> str:
+    """The first things of a list, and how many more there are.
 
-    >>> listed(["a", "b", "c", "d"], most=2)
-    'a, b and 2 more'
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=2)
+    ('a, b', 'a, b, and 1 more')
     """
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return comma.join(islice(texts, most)) + more
+    more = len(things) - most
+    return comma.join(islice(things, most)) + (f"{comma}and {more} more" if more > 0 else "")
 
 
 def shown(value: object) -> str:

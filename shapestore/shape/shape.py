@@ -215,4 +215,4 @@ def _refuse_value(name: str, value: object) -> NoReturn:
 
 
 def _all_shown(names: Collection[object]) -> str:
-    return listed(sorted(map(shown, names)))
+    return listed(sorted(map(shown, names)), most=10)

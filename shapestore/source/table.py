@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from shapestore.errors import UnknownColumnError, UnknownTableError
+from shapestore.shape.listing import listed
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.mariadb import MariadbCatalogue
 from shapestore.source.catalogue.other import OtherCatalogue
@@ -82,11 +82,10 @@ def _there(catalogue: Catalogue, name: str, translated: Mapping[str | None, str 
 
 def _instead(name: str, there: Collection[str]) -> str:
     """What to write instead, and what there is."""
-    has = f"t has {_listed(there) if there else 'none at all'}"
+    has = f"t has {_quoted(there) if there else 'none at all'}"
     meant = near(name, there)
-    return f"; did you mean {_listed(meant, ' or ')}? I{has}" if meant else f"; i{has}"
+    return f"; did you mean {_quoted(meant, ' or ')}? I{has}" if meant else f"; i{has}"
 
 
-def _listed(names: Collection[str], comma: str = ", ", most: int = 40) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return comma.join(f'"{name}"' for name in islice(names, most)) + more
+def _quoted(names: Iterable[str], comma: str = ", ") -> str:
+    return listed([f'"{name}"' for name in names], comma, most=40)

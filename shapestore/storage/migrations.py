@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shapestore.errors import MigrationRequiredError, StorageError
+from shapestore.shape.listing import listed
 from shapestore.storage.connection import open_immutable
 from shapestore.storage.sqlite_errors import damaged, translated
 
@@ -51,7 +52,7 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
     if len(revisions) == 1 and tables >= _TABLES_OF_A_STORE:
         return str(revisions[0])
     raise StorageError(
-        f"{_path_of(connection)!r} is a database of some other program (it holds {_some(sorted(tables))}), "
+        f"{_path_of(connection)!r} is a database of some other program (it holds {listed(sorted(tables))}), "
         "and was left as it is; give the store a file of its own"
     )
 
@@ -165,7 +166,3 @@ def _quiet_alembic() -> Iterator[None]:
 
 def _path_of(connection: sqlite3.Connection) -> str:
     return str(connection.execute("PRAGMA database_list").fetchone()[2])
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -276,7 +276,7 @@ def test_a_column_that_is_not_there_is_said_with_those_that_are(source: SQLSourc
 
 def test_of_many_names_some_are_said(path: Path, source: SQLSource) -> None:
     execute(path, f"CREATE TABLE wide ({', '.join(f'c{n} INT' for n in range(100))})")
-    with pytest.raises(UnknownColumnError, match=r'"c39" and 60 more$'):
+    with pytest.raises(UnknownColumnError, match=r'"c39", and 60 more$'):
         read(source, "wide", columns=["zzz"])
 
 

@@ -11,10 +11,11 @@ from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import LockRecord
 from shapestore.admin.vacuum import ORPHANS
-from shapestore.admin.wording import count, some
+from shapestore.admin.wording import count
 from shapestore.errors import InvalidShapeError
 from shapestore.locking.create_lock import State
 from shapestore.locking.owner import dead_owner_files
+from shapestore.shape.listing import listed
 from shapestore.shape.shape import Shape
 
 # Longer than any create_timeout in use: the process is stopped, or hangs.
@@ -54,7 +55,7 @@ def _shapes(inspector: Inspector) -> Iterator[Finding]:
             Severity.ERROR,
             "shape",
             f"{count(len(wrong), 'shape')} with a canonical text that is unreadable, or names another table than the "
-            f"shape's row: {some(wrong)}",
+            f"shape's row: {listed(wrong)}",
             _drop(inspector.path, wrong),
         )
 
@@ -78,7 +79,7 @@ def _row_counts(inspector: Inspector, quick: bool) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "row-count",
-            f"{count(len(wrong), 'shape')} with missing or damaged rows: {some(each, '; ')}",
+            f"{count(len(wrong), 'shape')} with missing or damaged rows: {listed(each, '; ')}",
             _drop(inspector.path, [row[0] for row in wrong]),
         )
 
@@ -104,7 +105,7 @@ def _orphans(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "orphaned-rows",
-            f"rows that belong to no shape, and that no store will delete, under the handles {some(orphans)}",
+            f"rows that belong to no shape, and that no store will delete, under the handles {listed(orphans)}",
             f"Delete them: shapestore vacuum {shlex.quote(inspector.path)}",
         )
 
@@ -122,7 +123,7 @@ def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE,
             "dead-owner",
-            f"{count(len(named), 'store')} exited without closing: {some(named, '; ')}",
+            f"{count(len(named), 'store')} exited without closing: {listed(named, '; ')}",
             "Nothing: the next store that opens the file clears this away. If the process was not killed on purpose, "
             "find out why it exited.",
         )
@@ -155,7 +156,7 @@ def _locks(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE,
             "stale-lock",
-            f"{count(len(stale), 'lock')} of a store that has exited: {some([_lock(lock) for lock in stale], '; ')}",
+            f"{count(len(stale), 'lock')} of a store that has exited: {listed([_lock(lock) for lock in stale], '; ')}",
             "Nothing: the next caller takes over, and the next store that opens the file clears it away. Or free it: "
             f"{_unlock(inspector.path, stale)}",
         )
@@ -165,7 +166,7 @@ def _locks(inspector: Inspector) -> Iterator[Finding]:
             Severity.WARNING,
             "unswept-failure",
             f"{count(len(late), 'failure')} that should have been swept: "
-            + some([f"{_lock(lock)}, by {lock.owner.process}" for lock in late], "; "),
+            + listed([f"{_lock(lock)}, by {lock.owner.process}" for lock in late], "; "),
             "Find out whether that process is stopped or hangs. The next caller takes over. Or free the lock: "
             f"{_unlock(inspector.path, late)}",
         )
@@ -175,7 +176,7 @@ def _locks(inspector: Inspector) -> Iterator[Finding]:
             Severity.WARNING,
             "long-creation",
             f"{count(len(long), 'creation')} in progress for more than an hour: "
-            + some([f"{_lock(lock)}, by {lock.owner.process}" for lock in long], "; "),
+            + listed([f"{_lock(lock)}, by {lock.owner.process}" for lock in long], "; "),
             f"Find out whether that process is stopped or hangs. Freeing the lock is safe: "
             f"{_unlock(inspector.path, long)}",
         )
