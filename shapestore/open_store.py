@@ -12,7 +12,7 @@ import sys
 import aiosqlite
 
 from shapestore.concurrency.uncancelled import uncancelled
-from shapestore.concurrency.worker_thread import run_in_thread
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
@@ -45,12 +45,14 @@ class OpenStore:
         owner: Owner,
         connection: aiosqlite.Connection,
         reader: Reader,
+        threads: WorkerThreads,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._path = path
         self._gate = gate
         self._owner = owner
         self._connection = connection
+        self._threads = threads
         self.telemetry = telemetry
         self.reader = reader
         self.access = AccessTracker()
@@ -68,6 +70,7 @@ class OpenStore:
             self.writer,
             self.access,
             self.telemetry,
+            threads,
             owner=owner.id,
             path=path,
             create_timeout=options.create_timeout,
@@ -98,9 +101,11 @@ class OpenStore:
         check_sqlite_version()
         fork_guard.opening(path)
         gate = Gate(path)
+        threads = WorkerThreads()
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(fork_guard.closed, path)
             undo.callback(gate.close)
+            undo.callback(threads.close)
             try:
                 paths.check_beside(path)
                 migrations.refuse_foreign(path)
@@ -108,7 +113,7 @@ class OpenStore:
                 undo.callback(gate.release)
                 # The thread cannot be stopped, and the gate is held until it has ended.
                 await uncancelled(
-                    run_in_thread(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                    threads.run(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                 )
                 connection = await open_writer(path, options.durability)
                 undo.push_async_callback(connection.close)
@@ -121,7 +126,9 @@ class OpenStore:
                 raise translated(error, path) from error
             except OSError as error:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
-            store = cls(path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader)
+            store = cls(
+                path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader, threads=threads
+            )
             undo.pop_all()
             gate.release()
             return store
@@ -154,6 +161,7 @@ class OpenStore:
         self.reader.abandon()
         abandon(self._connection)
         self._owner.abandon()
+        self._threads.close()
         self._gate.close()
         fork_guard.closed(self._path)
 

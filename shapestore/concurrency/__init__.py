@@ -1,7 +1,7 @@
 """What the other rooms need of tasks, threads and processes, and neither asyncio nor Python offers.
 
 - `uncancelled`: work that a cancellation must not leave half done.
-- `worker_thread`: a thread for one call that blocks.
+- `worker_threads`: threads for calls that block, kept for the next one.
 - `futures`: resolve a future whose waiter may have gone.
 - `at_fork`: what a forked child must let go of.
 """

@@ -109,7 +109,7 @@ class Attempt:
         """CREATING: the creator's deadline. LANDING: the pause before the outcome is sent again."""
         self._taken_over: str | None = None
         self._claimed_at = 0.0
-        self._run = CreatorRun(leader.shape, self.handle, leader.creator, services.writer)
+        self._run = CreatorRun(leader.shape, self.handle, leader.creator, services.writer, services.threads)
         self._given_up = False
         self._closing = False
         self._pause = _SHORTEST_PAUSE

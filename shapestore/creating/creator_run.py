@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from shapestore.concurrency.worker_thread import run_in_thread
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.shape import Shape
 from shapestore.storage.commands import AddRows
@@ -32,11 +32,12 @@ CreatorTask = asyncio.Task[Chunk | BaseException]
 class CreatorRun:
     """Runs ``creator`` for the attempt ``handle``, and ends with the rows that are left for the publication."""
 
-    def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer) -> None:
+    def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer, threads: WorkerThreads) -> None:
         self._shape = shape
         self._handle = handle
         self._creator = creator
         self._writer = writer
+        self._threads = threads
         self._encoder = Encoder(handle)
         self._sent: asyncio.Future[bool] | None = None
         self._stopped = False
@@ -121,7 +122,7 @@ class CreatorRun:
     async def _take_by_a_thread(self) -> None:
         self._in_thread = True
         loop = asyncio.get_running_loop()
-        rest = await run_in_thread(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
+        rest = await self._threads.run(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
         self._in_thread = False
         if self._stopped and inspect.iscoroutine(rest):
             rest.close()  # otherwise Python warns that it was never awaited

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.failure import FailureAges
 from shapestore.creating.poll_batch import PollBatch
 from shapestore.creating.running_creators import RunningCreators
@@ -26,6 +27,7 @@ class Services:
         writer: Writer,
         access: AccessTracker,
         telemetry: Telemetry,
+        threads: WorkerThreads,
         *,
         owner: str,
         path: str,
@@ -37,6 +39,7 @@ class Services:
         self.writer = writer
         self.access = access
         self.telemetry = telemetry
+        self.threads = threads
         self.owner = owner
         self._path = path
         self.create_timeout = create_timeout

@@ -401,16 +401,20 @@ async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_place_until_i
 
 
 async def test_a_thread_whose_attempt_is_over_cannot_spoil_the_one_that_came_after_it(path: str) -> None:
-    begun: list[threading.Thread] = []
+    begun: list[int] = []
+    ended: list[int] = []
     go = threading.Event()
 
     def create(shape: Shape) -> Iterator[Row]:
-        begun.append(threading.current_thread())
-        late = len(begun) == 1
-        if late:
+        number = len(begun)
+        begun.append(number)
+        if number == 0:
             go.wait(30)
-        for _ in range(3 * CHUNK_ROWS):
-            yield {"late": late}
+        try:
+            for _ in range(3 * CHUNK_ROWS):
+                yield {"late": number == 0}
+        finally:
+            ended.append(number)
 
     async with ShapeStore(path, create=create) as store:
         asked = asyncio.create_task(store.get_or_create(TRACK))
@@ -418,7 +422,7 @@ async def test_a_thread_whose_attempt_is_over_cannot_spoil_the_one_that_came_aft
         assert await store.release_lock(TRACK)
         second = await asked
         go.set()
-        await eventually(lambda: not begun[0].is_alive())
+        await eventually(lambda: ended == [1, 0])
         assert await rows_of(store, second) == [{"late": False}] * (3 * CHUNK_ROWS)
         assert (store.stats.leaders, store.stats.superseded) == (2, 1)
         await settled(store, path)

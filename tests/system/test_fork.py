@@ -350,3 +350,23 @@ def test_forks_in_the_middle_of_the_writing_harm_neither_side(path: str, forks: 
     """.replace("FORKS", str(forks))
     run(program, path, timeout=120)
     assert_sound(path)
+
+
+def test_a_child_of_a_program_that_keeps_threads_for_creators_has_threads_of_its_own(path: str) -> None:
+    program = """
+    def plain(shape):
+        return [{"n": 1}]
+
+    async def use(path):
+        async with ShapeStore(path, create=plain) as store:
+            await asyncio.gather(*(store.get_or_create(Shape(f"{n}")) for n in range(10)))
+            ended_well(forked(lambda: asyncio.run(use_two(path + "-another"))))
+            assert (await store.get_or_create(Shape("after"))).row_count == 1
+
+    async def use_two(path):
+        async with ShapeStore(path, create=plain) as store:
+            await asyncio.gather(*(store.get_or_create(Shape(f"{n}")) for n in range(10)))
+
+    asyncio.run(use(path))
+    """
+    assert run(program, path) == ""

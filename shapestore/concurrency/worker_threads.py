@@ -1,0 +1,108 @@
+"""Threads for calls that block, such as a creator's or a migration. An idle thread is kept for the next call.
+
+They are daemons, and not those of a pool, which are joined when the interpreter ends: a call that hangs would hang the
+interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+from shapestore.concurrency.futures import refuse, resolve
+
+T = TypeVar("T")
+
+# An idle thread ends after this long.
+IDLE_SECONDS = 5.0
+
+
+class Call(NamedTuple):
+    """A function to call, and the future of its result, or of what it raises."""
+
+    function: Callable[[], Any]
+    context: Context
+    name: str
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Any]
+
+
+Inbox = SimpleQueue[Call | None]
+
+
+class WorkerThreads:
+    """The threads of one open store: as many as have been busy at once, and no more."""
+
+    def __init__(self) -> None:
+        self._idle: list[Inbox] = []
+        """The inboxes of idle threads, that of the latest at the end. Each use of the list is atomic."""
+        self._closed = False
+
+    def run(self, function: Callable[[], T], name: str) -> asyncio.Future[T]:
+        """Call ``function`` in a thread of that name, in a copy of the caller's context; its result, or what it raised.
+
+        It waits for no other call: if no thread is idle, a new one is started. The future is not a task: what cancels
+        all tasks of a loop does not cancel it. If its waiter is cancelled the thread runs on: nothing can stop it.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        call = Call(function, copy_context(), name, loop, done)
+        try:
+            self._idle.pop().put(call)
+        except IndexError:
+            inbox: Inbox = SimpleQueue()
+            inbox.put(call)
+            threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True).start()
+        return done
+
+    def close(self) -> None:
+        """End each thread, a busy one as soon as its call has returned. Again does no harm."""
+        self._closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().put(None)
+
+    def _work(self, inbox: Inbox) -> None:
+        while self._took_a_call(inbox):
+            threading.current_thread().name = "shapestore idle"
+
+    def _took_a_call(self, inbox: Inbox) -> bool:
+        """Wait for the next call and make it. False if the thread is to end."""
+        try:
+            call = inbox.get(timeout=0 if self._closed else IDLE_SECONDS)
+        except Empty:
+            try:
+                self._idle.remove(inbox)
+            except ValueError:  # `run` or `close` has just taken it
+                call = inbox.get()
+            else:
+                return False
+        if call is None:
+            return False
+        threading.current_thread().name = call.name
+        how, by = _outcome(partial(call.context.run, call.function), call.name)
+        # Idle before the outcome is known. Otherwise the next call might find no idle thread, and start one too many.
+        self._idle.append(inbox)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the waiter with it
+            call.loop.call_soon_threadsafe(how, call.done, by)
+        return True
+
+
+def _outcome(call: Callable[[], Any], name: str) -> tuple[Callable[[asyncio.Future[Any], Any], None], Any]:
+    """How a future is to be resolved, and by what.
+
+    In a frame of its own, without the future: a future and a frame in its error's traceback would keep each other in
+    memory.
+    """
+    try:
+        return resolve, call()
+    except StopIteration as error:  # no future can hold one
+        return refuse, RuntimeError(f"{name} raised {error!r}")
+    except BaseException as error:
+        return refuse, error
