@@ -1,4 +1,4 @@
-"""Why a shape was created anew: its identity, and what sets it apart from the nearest that is stored."""
+"""Why a shape was created once more: its identity, and what sets it apart from the nearest that is stored."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_parameters_that_are_equal_in_python_are_still_different() -> None:
     assert len(comparables) == 8
 
 
-def test_a_shape_is_no_equal_of_its_text() -> None:
+def test_a_shape_does_not_equal_its_text() -> None:
     assert album() != album().comparable
     assert album() != ("Track",)
 
@@ -302,7 +302,7 @@ def test_two_values_share_a_comparable_only_if_they_are_the_same(one: Any, other
         None,
     ],
 )
-def test_what_is_no_comparable_is_refused(text: Any) -> None:
+def test_what_is_not_a_comparable_is_refused(text: Any) -> None:
     with pytest.raises(InvalidShapeError, match="not the comparable of a shape"):
         Shape.from_comparable(text)
 

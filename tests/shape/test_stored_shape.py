@@ -39,7 +39,7 @@ def test_a_position_may_exceed_64_bits() -> None:
     assert pickle.loads(pickle.dumps(stored)) == stored
 
 
-def test_it_is_no_tuple_and_does_not_change() -> None:
+def test_it_is_not_a_tuple_and_does_not_change() -> None:
     assert not isinstance(STORED, tuple)
     with pytest.raises(TypeError):
         iter(STORED)  # type: ignore[call-overload]

@@ -198,7 +198,7 @@ def test_any_mapping_is_a_row(row: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", [None, 1, "row", b"row", [], [("id", 1)], ("id", 1), {"id"}, object], ids=repr)
-def test_what_is_no_mapping_is_no_row(row: Any) -> None:
+def test_what_is_not_a_mapping_is_not_a_row(row: Any) -> None:
     with pytest.raises(InvalidRowError, match=r"row 7 must be a mapping of str to values; got .* \(\w+\)"):
         encode_row(row, 7)
 

@@ -1,4 +1,4 @@
-"""The memory of what was read: bounded in bytes, whoever asks for what."""
+"""The memory of what was read: its size in bytes is bounded, whatever is read."""
 
 from __future__ import annotations
 
