@@ -1,6 +1,6 @@
-"""What shapestore does, shown on a music shop: who asked, what was created, how long it took, and the tables.
+"""Show shapestore at work on a music shop: callers, creations, their times, and the tables.
 
-Run it by ``scripts/demo``. What it makes stays in ``.demo/`` to be looked at; the shop is kept for the next time.
+``scripts/demo`` runs it. Its files stay in ``.demo/``; the shop is made once and used again.
 """
 
 import argparse
@@ -50,7 +50,7 @@ async def demo(source: Path, path: Path) -> None:
         elif isinstance(event, Led) and event.comparable == LARGE.comparable:
             led.set()
 
-    # A failure is kept for longer than the usual second, so that it is there to be seen below.
+    # A failure TTL longer than the usual second, so that the tables below still show the failure.
     create = SQLSource(f"sqlite:///{source}")
     async with ShapeStore(path, create=create, failure_grace=5.0, on_event=on_event) as store:
         await a_herd(store, created)
@@ -63,13 +63,13 @@ async def demo(source: Path, path: Path) -> None:
         what = "substr(what, 1, 54) AS what"
         await asyncio.to_thread(shell, path, f'SELECT "table", "where", {what}, who FROM create_locks_in_words')
         stored = await creating
-        say(f"Its {stored.row_count:,} rows are there after {created[-1].duration_ms:,} ms, and so:\n")
+        say(f"It was published with {stored.row_count:,} rows after {created[-1].duration_ms:,} ms. The outcomes:\n")
         columns = 'outcome, "table", "where", params, "rows", took, followers_served AS followers'
         await asyncio.to_thread(shell, path, f"SELECT {columns} FROM creations_in_words")
 
 
 async def a_herd(store: ShapeStore, created: list[Created]) -> None:
-    title(f"A herd: {CALLERS:,} callers ask at once for {len(HERD)} shapes that are not there")
+    title(f"A herd: {CALLERS:,} callers ask at once for {len(HERD)} shapes that are missing")
     shapes = list(HERD.values())
     begun = time.perf_counter()
 
@@ -99,13 +99,13 @@ async def a_herd(store: ShapeStore, created: list[Created]) -> None:
     stats = store.stats
     say(
         f"{stats.leaders} callers led and {stats.followers} followed. "
-        f"The writer was given {stats.commands} commands, and wrote them in {stats.batches} transactions."
+        f"The writer took {stats.commands} commands, and committed them in {stats.batches} transactions."
     )
     begun = time.perf_counter()
     for n in range(CALLERS):
         await store.get_or_create(shapes[n % len(shapes)])
     each_us = (time.perf_counter() - begun) / CALLERS * 1e6
-    say(f"The same {CALLERS:,} again, now that the shapes are there: {each_us:.0f} µs each, and nothing is created.")
+    say(f"The same {CALLERS:,} again, now that the shapes are stored: {each_us:.0f} µs each, without a creation.")
 
 
 async def a_herd_of_processes(source: Path, path: Path) -> None:
@@ -118,7 +118,7 @@ async def a_herd_of_processes(source: Path, path: Path) -> None:
     ]
     for process in processes:
         assert process.stdout is not None
-        await process.stdout.readline()  # it has opened the store, and waits for the others
+        await process.stdout.readline()  # the process has opened the store, and waits for the others
     outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
     answers = [json.loads(output) for output, _ in outputs]
     figures = ("callers", "created", "waited_here", "waited_for_the_other", "hits", "polls")
@@ -129,8 +129,8 @@ async def a_herd_of_processes(source: Path, path: Path) -> None:
             "created",
             "waited for its own",
             "waited for the other",
-            "found it",
-            "looks at lock rows",
+            "found it stored",
+            "polls",
         ),
         [[str(answer["pid"]), *(f"{answer[figure]:,}" for figure in figures)] for answer in answers],
     )
@@ -172,12 +172,12 @@ async def a_mistake(store: ShapeStore) -> None:
     attempts = store.stats.failed
     answers = await asyncio.gather(*(store.get_or_create(MISTAKE) for _ in range(100)), return_exceptions=True)
     messages = {str(answer) for answer in answers if isinstance(answer, CreateFailedError)}
-    say(f"{store.stats.failed - attempts} attempt was made, and all {len(answers)} callers were told:")
+    say(f"{store.stats.failed - attempts} attempt was made, and all {len(answers)} callers got its error:")
     for message in messages:
         say(message)
 
 
-# --- how it is shown
+# --- output
 
 
 def title(text: str) -> None:
@@ -189,7 +189,7 @@ def say(text: str) -> None:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """The first column to the left, figures to the right."""
+    """Print a table: the first column to the left, figures to the right."""
     lines = [names, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *rest in lines:
@@ -199,7 +199,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def shell(path: Path, query: str) -> None:
-    """What ``sqlite3`` shows; the like of it, if there is no such program here or it is too old for the views."""
+    """Print what ``sqlite3`` prints; a plain table, if there is no such program or it is too old for the views."""
     say(f"$ sqlite3 -readonly -box {path} '{query}'")
     command = ["sqlite3", "-readonly", "-box", str(path), query]
     try:
@@ -211,7 +211,7 @@ def shell(path: Path, query: str) -> None:
         table([column[0] for column in result.description], rows)
 
 
-# --- how it is run
+# --- running
 
 
 def main() -> None:
@@ -233,7 +233,7 @@ def run(folder: Path, lines: int) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"Another demo is running in {folder}; give this one a --folder of its own.")
+            sys.exit(f"Another demo is running in {folder}: give this one another --folder.")
         begun = time.perf_counter()
         source = music_shop(folder, lines)
         seconds = time.perf_counter() - begun
@@ -242,7 +242,7 @@ def run(folder: Path, lines: int) -> None:
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir()
         asyncio.run(demo(source, store / "shapes.db"))
-        say(f"Look for yourself: sqlite3 -readonly -box {store / 'shapes.db'}, then .tables")
+        say(f"See for yourself: sqlite3 -readonly -box {store / 'shapes.db'}, then .tables")
 
 
 if __name__ == "__main__":

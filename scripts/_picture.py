@@ -1,4 +1,4 @@
-"""Draw the picture of `shapestore watch` in the README: a real store, in the middle of a herd.
+"""Draw the picture of `shapestore watch` in the README, from a real store with a herd.
 
 .venv/bin/python scripts/_picture.py
 """

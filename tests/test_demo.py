@@ -44,9 +44,9 @@ def test_the_demo_creates_each_shape_once(tmp_path: Path, path: str) -> None:
             assert (table, stored[table]) == (table, *shop.execute(query).fetchone())
 
     for said in (
-        "1,000 callers ask at once for 5 shapes",
+        "1,000 callers ask at once for 5 shapes that are missing",
         "4 creations in all, and 4 handles",
-        "1 attempt was made, and all 100 callers were told:",
+        "1 attempt was made, and all 100 callers got its error:",
         'UnknownColumnError: the table "track" has no column "titel"; did you mean "title"?',
         "create_locks_in_words",
     ):
