@@ -26,7 +26,7 @@ app = FastAPI(lifespan=lifespan)
 async def tracks(album: int, request: Request) -> Response:
     store: ShapeStore = request.state.store
     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
-    headers = {"ETag": f'"{stored.handle}"'}
+    headers = {"ETag": f'"{stored.etag}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return JSONResponse([row async for row in store.rows(stored.handle)], headers=headers)

@@ -25,7 +25,7 @@ async def tracks(request: Request) -> Response:
     store: ShapeStore = request.state.store
     album = request.path_params["album"]
     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
-    headers = {"ETag": f'"{stored.handle}"'}
+    headers = {"ETag": f'"{stored.etag}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return JSONResponse([row async for row in store.rows(stored.handle)], headers=headers)
