@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
@@ -231,7 +231,8 @@ def test_a_path_that_is_wrong_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_uri_says_itself_how_the_file_is_opened(path: Path) -> None:
-    source = SQLSource(f"sqlite:///{path.as_uri().replace('%', '%25')}?mode=ro&uri=true")
+    # Not as text: SQLAlchemy 2.1 decodes %25 in the path of a URL, and 2.0 does not.
+    source = SQLSource(URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"}))
     assert ids(source, "album_id = 1") == [1]
 
 
