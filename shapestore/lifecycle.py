@@ -120,13 +120,9 @@ class Lifecycle:
         """Leave everything that is the parent's as it is, and refuse to be used."""
         if self._current is not None or self._closing is not None or self._lock.locked():
             self._why_not_open = ForkedStoreError
-            # Kept, for closing a connection here would disturb the parent's.
-            _parents.append((self._current, self._closing))
+            at_fork.keep((self._current, self._closing))
         self._current = self._closing = None
         self._lock = asyncio.Lock()
-
-
-_parents: list[object] = []
 
 
 def _has_ended(loop: asyncio.AbstractEventLoop | None) -> bool:

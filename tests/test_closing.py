@@ -449,11 +449,6 @@ async def test_many_openings_leak_nothing(path: str) -> None:
 # Loops that end, and another one
 
 
-# A loop that ends while a connection's thread is at work: the thread dies of having nobody to tell its result to.
-loop_ends = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
-
-@loop_ends
 def test_a_store_used_on_another_loop_says_so_and_can_be_opened_there(path: str) -> None:
     store = ShapeStore(path, create=rows, wait_timeout=5)
 
@@ -478,7 +473,6 @@ def test_a_store_used_on_another_loop_says_so_and_can_be_opened_there(path: str)
     assert os.listdir(f"{path}-owners") == []
 
 
-@loop_ends
 def test_a_store_whose_loop_has_ended_can_be_closed_on_another(path: str) -> None:
     stuck = Stuck()
     store = ShapeStore(path)

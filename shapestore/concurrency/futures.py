@@ -1,8 +1,9 @@
-"""Resolving a future whose waiter may have been cancelled, or may not look."""
+"""Resolving a future whose waiter may have been cancelled, may not look, or may be gone with its event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,11 +12,13 @@ T = TypeVar("T")
 def resolve(future: asyncio.Future[T], result: T) -> None:
     """Set the result, unless the future is done already (its waiter was cancelled)."""
     if not future.done():
-        future.set_result(result)
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            future.set_result(result)
 
 
 def refuse(future: asyncio.Future[T], error: BaseException) -> None:
     """Set the exception, unless the future is done already. A waiter that never looks is not reported as a fault."""
     if not future.done():
-        future.set_exception(error)
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            future.set_exception(error)
         future.exception()
