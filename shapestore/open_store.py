@@ -134,15 +134,25 @@ class OpenStore:
             return store
 
     async def close(self) -> None:
-        """Give up what is in flight, write what is queued, and leave nothing but the shapes. It always ends.
+        """Give up what is in flight, write what is queued, leave nothing but the shapes in the file. It always ends.
 
-        If it is cancelled (by what cancels all tasks), it waits for nothing more: the store ends as a killed process
-        does, and the next opening clears away what it has left in the file.
+        ``drop`` follows it, however it ends. If it is cancelled (by what cancels all tasks), it waits for nothing more:
+        to others the store ends as a killed process does, and the next opening clears away what it has left in the
+        file.
         """
+        await self.coalescer.close()
+        self._maintaining.cancel()
+        with contextlib.suppress(ShapeStoreError):
+            await self.maintenance.note()
+        self.writer.close()
+        await asyncio.wait([self._maintaining, self._writing])
         try:
-            await self._close()
-        finally:
-            self.drop()
+            await self._gate.acquire()
+        except (ShapeStoreError, OSError):
+            # Another process holds it: others will find the owner dead, and clear away what it has left in the file.
+            await self._close_connections()
+        else:
+            await self._leave()
 
     def drop(self) -> None:
         """Let go of everything that is still open, as the end of the process would; again does no harm.
@@ -164,21 +174,6 @@ class OpenStore:
         self._threads.close()
         self._gate.close()
         fork_guard.closed(self._path)
-
-    async def _close(self) -> None:
-        await self.coalescer.close()
-        self._maintaining.cancel()
-        with contextlib.suppress(ShapeStoreError):
-            await self.maintenance.note()
-        self.writer.close()
-        await asyncio.wait([self._maintaining, self._writing])
-        try:
-            await self._gate.acquire()
-        except (ShapeStoreError, OSError):
-            # Another process holds it: others will find the owner dead, and clear away what it has left in the file.
-            await self._close_connections()
-        else:
-            await self._leave()
 
     async def _leave(self) -> None:
         """Remove all traces of this store from the file. The gate is held until the connections are closed."""
