@@ -44,6 +44,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    assert not unstable, f"an address in a test's name differs between the processes of `-n 2`: {unstable}"
     if config.getoption("--slow"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
