@@ -1,0 +1,11 @@
+"""Print the tracks of an album: a script beside the application, over the same file. Only a miss reads the database."""
+
+import sys
+
+from shapestore import Shape, SQLSource
+from shapestore.sync import ShapeStore
+
+with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+    stored = store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": int(sys.argv[1])}))
+    for row in store.rows(stored.handle):
+        print(row["Name"])
