@@ -9,14 +9,14 @@ store is ever touched by another thread: its connections and its state belong to
       wait on a lock (Ctrl-C ends it)          hit, creation, failure: as for every coroutine
       return or raise  <----------------     answer
 
-A loop for each store, and not one for the process: it ends with its store, and an async creator that blocks the loop
-by mistake holds up no other store.
+Each store has a loop of its own, instead of one for the process: the loop ends with its store, and an async creator
+that blocks the loop by mistake delays no other store.
 
 What must hold:
 
 - Every call is answered. A call that is posted while the loop ends is refused with StoreClosedError (loop_thread).
-- A caller that goes away, by an exception of a signal's handler, cancels its own wait and nothing else.
-- Closing, and leaving an iterator half way, only post to the loop: a finalizer may do both, on whatever thread.
+- An exception that a signal handler raises cancels the wait of the call that it interrupts, and nothing else.
+- A finalizer may run on any thread, so those of the store and of its iterators only post to the loop.
 - A forked child recognises itself by its process id before it touches a lock or the loop of its parent.
 - A method is one line in store.py, made from the asynchronous method, so signatures and types cannot drift apart.
 """

@@ -13,6 +13,7 @@ from shapestore.store import ShapeStore as AsyncShapeStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Face(Protocol):
@@ -65,7 +66,17 @@ def arguments_of(
 
 
 def _name_after(method: Callable[..., Any], own: Callable[..., Any]) -> None:
-    """Give ``own`` the name, the signature and the docstring of ``method``, without ``await``."""
+    """Give ``own`` the name, the signature and the docstring of ``method``."""
     functools.update_wrapper(own, method)
-    own.__doc__ = re.sub(r"\bawait |\basync (?=for|with)", "", method.__doc__ or "")
     own.__module__ = "shapestore.sync"
+    documented_as(method)(own)
+
+
+def documented_as(method: object) -> Callable[[F], F]:
+    """Give another method the docstring of this one, without ``await``."""
+
+    def document(own: F) -> F:
+        own.__doc__ = re.sub(r"\bawait |\basync (?=for|with)", "", method.__doc__ or "")
+        return own
+
+    return document

@@ -21,7 +21,7 @@ _EXIT_SECONDS = 1.0
 _CLEAN_UP_SECONDS = 1.0
 """How long tasks that remain after the closing, such as those that a creator started, may take to be cancelled."""
 
-# Until each has ended. A forked child keeps its parent's: to close a loop there would disturb the parent's selector.
+# All that run. A forked child keeps those of its parent: freeing a loop there would disturb the parent's selector.
 _threads: set[LoopThread] = set()
 
 
@@ -52,7 +52,7 @@ class LoopThread:
     # --- on any thread
 
     def start(self) -> None:
-        """Start the thread and its loop. Raises what the system has against it: too many threads, or open files."""
+        """Start the thread and its loop. Raises OSError or RuntimeError at the limits of open files or of threads."""
         self._thread.start()
         self._started.wait()
         if self.error is not None:
@@ -66,17 +66,17 @@ class LoopThread:
         return threading.get_ident() == self._thread.ident
 
     def refuse_its_own_thread(self) -> None:
-        """Raise RuntimeError on the loop's own thread: a wait there would stop the very loop that is waited for."""
+        """Raise RuntimeError on the loop's own thread, where a wait for the loop would never end."""
         if self.is_current():
             raise RuntimeError(
-                "a method of shapestore.sync.ShapeStore was called on its store's own event loop, which it would block "
-                "for ever: call it from another thread; a creator that needs the store is a plain function"
+                "a method of shapestore.sync.ShapeStore was called on its store's own event loop, and would block it "
+                "forever: call it from another thread. A creator that uses the store must be a plain function"
             )
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run the coroutine that ``make`` gives on the loop, in a copy of the caller's context, and wait for it.
 
-        Whatever ends the wait early, such as a KeyboardInterrupt, cancels the coroutine and is raised at once.
+        An exception that ends the wait early, such as KeyboardInterrupt, cancels the coroutine and is raised at once.
         """
         self.refuse_its_own_thread()
         call = _Call(make, self._unanswered)
@@ -109,9 +109,10 @@ class LoopThread:
             self._thread.join()
 
     def _post(self, step: Callable[[], object]) -> None:
+        if self._loop is None:
+            raise _closed_meanwhile()
         try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(step)
+            self._loop.call_soon_threadsafe(step)
         except RuntimeError:  # the loop is closed
             raise _closed_meanwhile() from None
 
@@ -120,7 +121,7 @@ class LoopThread:
     def _run(self) -> None:
         _threads.add(self)
         try:
-            # Here, where no signal's handler can interrupt it half way.
+            # On this thread, where no signal handler can interrupt it half way.
             self._loop = asyncio.new_event_loop()
         except Exception as error:
             self.error = error
@@ -143,7 +144,7 @@ class LoopThread:
             self._unanswered.pop().refuse()
 
     async def _until_closed(self) -> None:
-        if not self.closing:  # an interrupted start closes before there is a loop to be told
+        if not self.closing:  # an interrupted start: it asked for the closing before there was a loop to post to
             await self._must_close.wait()
         try:
             if self.at_end is not None:
@@ -160,7 +161,7 @@ class LoopThread:
 class _Call(Generic[T]):
     """A coroutine to be run on the loop, and the thread that waits for it.
 
-    A bare lock and no Future: a hit takes half the time that ``asyncio.run_coroutine_threadsafe`` would take.
+    It waits on a bare lock, not on a Future: ``asyncio.run_coroutine_threadsafe`` takes about twice as long.
     """
 
     __slots__ = ("_answered", "_error", "_make", "_task", "_unanswered", "_value")
@@ -199,7 +200,7 @@ class _Call(Generic[T]):
             self._task.cancel()
 
     def refuse(self) -> None:
-        """Answer that the loop has ended."""
+        """Answer with StoreClosedError, since the loop has ended."""
         self._error = _closed_meanwhile()
         self._answered.release()
 
@@ -216,7 +217,7 @@ class _Call(Generic[T]):
 
 
 def _start_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task for it that begins at once, where Python can do that (from 3.12 on): it spares a turn of the loop."""
+    """A task that begins at once where Python can do that (from 3.12 on), which saves a turn of the loop."""
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=loop, eager_start=True)
@@ -228,7 +229,7 @@ def _closed_meanwhile() -> StoreClosedError:
 
 
 def _close_at_exit() -> None:
-    """Close the stores that are still open, within a second: a creator that hangs does not keep the interpreter."""
+    """Close the stores that are still open, and wait a second at most: a creator that hangs must not block the exit."""
     until = time.monotonic() + _EXIT_SECONDS
     threads = [thread for thread in _threads.copy() if thread.pid == os.getpid()]
     for thread in threads:
@@ -237,5 +238,5 @@ def _close_at_exit() -> None:
         thread.join(max(0.0, until - time.monotonic()))
 
 
-# Daemon threads still run then. Callbacks of the application that were registered later run before this one.
+# Daemon threads still run at that time. Callbacks that the application registers later run before this one.
 atexit.register(_close_at_exit)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from shapestore.errors import ForkedStoreError, StorageError, StoreClosedError
 from shapestore.store import ShapeStore as AsyncShapeStore
-from shapestore.sync.delegation import arguments_of, iterating, waiting
+from shapestore.sync.delegation import arguments_of, documented_as, iterating, waiting
 from shapestore.sync.loop_thread import LoopThread
 from shapestore.sync.read_ahead import ReadAhead
 from shapestore.telemetry import Stats
@@ -27,19 +27,20 @@ class ShapeStore:
     ...     for row in store.rows(stored.handle):
     ...         print(row)
 
-    It takes the same options and has the same methods, which raise the same errors. Every method may be called from
-    any thread. Each open store has one daemon thread, which runs its event loop:
+    It takes the same options and has the same methods, which raise the same errors. Any thread may call them. Each
+    open store has one daemon thread, which runs its event loop.
 
-    - A plain function as a creator runs in a thread of its own, and may use this store. An async function runs on the
-      loop: there the methods of this store raise RuntimeError, for their wait would stop the loop they wait for.
-    - ``on_event`` is called on the loop's thread. It may read ``stats``, and must not wait for another thread that
-      waits for the store.
-    - In a coroutine of another event loop, in a notebook for example, a method blocks that loop until it returns.
-    - An iterator reads a little ahead. One that is left half way, or closed, ends on the loop; nothing waits for it.
-    - A KeyboardInterrupt ends the wait of the call that it interrupts, and nothing else. A creation goes on.
-    - A forked child cannot use the store of its parent (ForkedStoreError), nor can a store be pickled.
-    - A store that is open when the interpreter exits is closed then, within a second. One that is garbage-collected
-      while it is open is closed with a ResourceWarning.
+    - A creator that is a plain function runs in a thread of its own, and may use this store.
+    - A creator that is an async function runs on the loop, and must not block it. There ``close`` only begins the
+      closing. The other methods raise RuntimeError, since their wait would never end.
+    - ``on_event`` is called on the loop's thread. It may read ``stats``, but must not wait for the store.
+    - In a coroutine of another event loop, for example in a notebook, a method blocks that loop until it returns.
+    - An iterator reads a little ahead. To close or drop it half way waits for nothing.
+    - KeyboardInterrupt ends the wait of the call that it interrupts, and nothing else: a creation or a closing goes on.
+    - In a forked child, methods of a store that was open at the fork raise ForkedStoreError; ``close`` does nothing.
+    - A store cannot be pickled: open one in each process.
+    - When the interpreter exits, a store that is still open is closed, within a second. A store that is
+      garbage-collected while it is open is closed with a ResourceWarning.
     """
 
     _thread: LoopThread | None = None
@@ -48,16 +49,13 @@ class ShapeStore:
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
         self._store = AsyncShapeStore(path, **options)
         self._path = os.fspath(path)
-        # By process: a forked child has a lock of its own, for a thread that it lacks may hold its parent's.
+        # By process id: in a forked child the parent's lock may be held, by a thread that the child does not have.
         self._turns: dict[int, threading.RLock] = {}
 
     # --- opening and closing
 
+    @documented_as(AsyncShapeStore.open)
     def open(self) -> None:
-        """Open the file, making or migrating it first where that is needed. Opening an open store does nothing.
-
-        Raises what the asynchronous store's ``open`` raises.
-        """
         if (thread := self._thread_here()) is not None:
             thread.refuse_its_own_thread()
         with self._turn():
@@ -85,12 +83,8 @@ class ShapeStore:
         thread.call(self._store.open)
         thread.opened = True
 
+    @documented_as(AsyncShapeStore.close)
     def close(self) -> None:
-        """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
-
-        Closing goes on if the caller is interrupted. On the store's own event loop, for example in an async creator,
-        it only begins the closing. A closed store can be opened again. In a forked child it does nothing.
-        """
         if self._thread is None or self._thread.pid != os.getpid():
             return
         if self._thread.is_current():
@@ -104,7 +98,7 @@ class ShapeStore:
                 raise thread.error
 
     def _turn(self) -> threading.RLock:
-        """The lock of opening and closing. A signal's handler may close the store that it interrupts."""
+        """The lock of opening and closing. It is reentrant, for a signal handler may close a store that is opening."""
         return self._turns.setdefault(os.getpid(), threading.RLock())
 
     def __enter__(self) -> Self:
@@ -144,8 +138,8 @@ class ShapeStore:
     release_lock = waiting(AsyncShapeStore.release_lock)
 
     @property
+    @documented_as(AsyncShapeStore.stats)
     def stats(self) -> Stats:
-        """What this store has done since it was made, and what it is doing."""
         self._open_thread()
         return self._store.stats
 

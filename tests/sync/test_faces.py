@@ -40,6 +40,13 @@ def test_a_method_takes_the_same_arguments_with_the_same_defaults(name: str) -> 
     assert inspect.signature(ShapeStore).parameters == inspect.signature(AsyncShapeStore).parameters
 
 
+@pytest.mark.parametrize("name", ["rows", "shapes"])
+def test_an_iterator_is_shown_as_a_plain_one(name: str) -> None:
+    method = getattr(ShapeStore, name)
+    assert inspect.signature(method).return_annotation == get_type_hints(method)["return"]
+    assert get_origin(get_type_hints(method)["return"]) is Generator
+
+
 def without_async(hints: dict[str, Any]) -> dict[str, Any]:
     """The types of a method, whose iterator is a plain one."""
     returns = hints["return"]

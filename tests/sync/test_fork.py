@@ -10,7 +10,7 @@ from processes import assert_sound
 
 # Python 3.12 and later warn of any fork beside threads, which is beside the point here.
 PROLOGUE = """
-import asyncio, contextlib, multiprocessing, os, sys, threading, time, warnings
+import asyncio, contextlib, multiprocessing, os, signal, sys, threading, time, warnings
 from shapestore import ForkedStoreError, Shape, StoreClosedError
 from shapestore.locking.file_lock import FileLock
 from shapestore.sync import ShapeStore
@@ -25,6 +25,7 @@ def create(shape):
 def forked(in_child):
     pid = os.fork()
     if pid == 0:
+        signal.alarm(60)  # a child that hangs does not outlive the tests
         status = 1
         try:
             in_child()
@@ -153,6 +154,37 @@ def test_a_fork_while_another_thread_opens_or_closes_leaves_no_child_that_hangs(
     """
     )
     assert run(program, empty_path).split() == ["refused", "1000"]
+
+
+def test_a_fork_while_another_thread_starts_the_loop_leaves_a_child_that_opens_the_store_itself(
+    empty_path: str,
+) -> None:
+    """Nothing is open yet, but the other thread holds the lock of opening."""
+    program = """
+    def new_event_loop():
+        if os.getpid() == parent:
+            starting.set()
+            go_on.wait()
+        return made()
+
+    def in_child():
+        with store:
+            print(store.get_or_create(key).row_count, flush=True)
+
+    parent = os.getpid()
+    starting, go_on = threading.Event(), threading.Event()
+    made, asyncio.new_event_loop = asyncio.new_event_loop, new_event_loop
+    store = ShapeStore(path, create=create)
+    thread = threading.Thread(target=store.open)
+    thread.start()
+    starting.wait()
+    ended_well(forked(in_child))
+    go_on.set()
+    thread.join()
+    print(store.count())
+    store.close()
+    """
+    assert run(program, empty_path).split() == ["1000", "1"]
 
 
 def test_a_child_opens_what_its_parent_has_not_open(empty_path: str) -> None:

@@ -204,3 +204,32 @@ def test_a_signals_handler_may_close_the_store_that_it_interrupts(empty_path: st
         interrupt_at(process, "creating")
         assert programs.said_until_the_end(process, 3) == "closed\n"
     assert owner_files(empty_path) == set()
+
+
+def test_a_signals_handler_may_close_the_store_that_it_interrupts_at_the_opening(empty_path: str) -> None:
+    """The opening comes first, then the closing: neither waits for the other for ever."""
+    program = """
+    def stop(number, frame):
+        say("closing")
+        store.close()
+        say("closed", len(loop_threads()))
+
+    def tell():
+        while store._thread is None:
+            time.sleep(0.001)
+        say("opening")
+
+    signal.signal(signal.SIGINT, stop)
+    store = ShapeStore(path)
+    threading.Thread(target=tell).start()
+    store.open()
+    """
+    with closing(FileLock(f"{empty_path}-gate")) as gate:
+        gate.lock()
+        with started(program, empty_path) as process:
+            interrupt_at(process, "opening")
+            assert process.stdout is not None
+            assert process.stdout.readline() == "closing\n"
+            gate.close()
+            assert programs.said_until_the_end(process) == "closed 0\n"
+    assert owner_files(empty_path) == set()

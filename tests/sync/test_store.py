@@ -10,7 +10,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any
@@ -29,6 +29,7 @@ from shapestore import (
 )
 from shapestore.events import Created, Event
 from shapestore.sync import ShapeStore
+from shapestore.sync.loop_thread import LoopThread
 
 KEY = Shape("key")
 
@@ -206,6 +207,54 @@ def test_calls_that_come_while_the_store_closes_are_answered(empty_path: str) ->
             assert all(isinstance(each.exception(), StoreClosedError) for each in waiting)
 
 
+def test_a_call_that_the_closing_leaves_without_an_answer_is_refused(empty_path: str) -> None:
+    started = threading.Event()
+
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as threads:
+        with ShapeStore(empty_path) as store:
+            waiting = threads.submit(store._wait, hang)
+            started.wait()
+        with pytest.raises(StoreClosedError, match="closed during this call"):
+            waiting.result()
+
+
+def test_a_call_that_comes_after_the_last_turn_of_the_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is posted, for the loop is not closed yet, but nothing runs it any more."""
+    posted = threading.Event()
+    late: list[Future[None]] = []
+
+    async def nothing() -> None: ...
+
+    def call() -> None:
+        loop_thread.call(nothing)
+
+    class LoopThatIsCalledLate(asyncio.SelectorEventLoop):
+        def close(self) -> None:
+            if not self.is_closed():
+                late.append(threads.submit(call))
+                posted.wait()
+            super().close()
+
+        def _write_to_self(self) -> None:  # the last step of a post
+            super()._write_to_self()  # type: ignore[misc]
+            if threading.current_thread().name.startswith("late"):
+                posted.set()
+
+    monkeypatch.setattr(asyncio, "new_event_loop", LoopThatIsCalledLate)
+    with ThreadPoolExecutor(1, thread_name_prefix="late") as threads:
+        loop_thread = LoopThread("shapestore loop")
+        loop_thread.start()
+        loop_thread.close_soon()
+        loop_thread.join()
+        for refused in (late[0].result, call):
+            with pytest.raises(StoreClosedError):
+                refused()
+
+
 def test_an_open_store_that_is_collected_closes_with_a_warning(empty_path: str) -> None:
     store = ShapeStore(empty_path, create=three_rows)
     store.open()
@@ -271,6 +320,30 @@ def test_an_async_creator_may_close_the_store_which_only_begins_the_closing(empt
         store.get_or_create(KEY)
     store.close()
     assert loop_threads() == []
+
+
+def test_opening_on_the_loop_of_a_store_that_another_thread_closes_is_refused_and_does_not_hang(
+    empty_path: str,
+) -> None:
+    refused: list[bool] = []
+    creating = threading.Event()
+
+    async def create(_: Shape) -> list[dict[str, Any]]:
+        try:
+            creating.set()
+            await asyncio.Event().wait()
+        finally:
+            with pytest.raises(RuntimeError, match="its store's own event loop"):
+                store.open()
+            refused.append(True)
+        return []
+
+    with ThreadPoolExecutor(1) as threads:
+        with ShapeStore(empty_path, create=create) as store:
+            waiting = threads.submit(store.get_or_create, KEY)
+            creating.wait()
+        assert isinstance(waiting.exception(), StoreClosedError)
+    assert refused == [True]
 
 
 COLOUR: ContextVar[str] = ContextVar("colour")
@@ -430,6 +503,45 @@ def pinned(store: ShapeStore) -> set[str]:
     return set(open_store.access._pinned)
 
 
+@pytest.mark.parametrize("taken", [1, 500])
+def test_an_iterator_that_is_closed_half_way_closes_the_async_generator_that_it_reads(
+    store: ShapeStore, taken: int
+) -> None:
+    """Also where that is still referenced, so that only an explicit close ends it."""
+    closed = threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            for number in range(10_000):
+                yield number
+        finally:
+            closed.set()
+
+    generator = numbers()
+    rows = store._iterate(lambda: generator, 100)
+    assert list(islice(rows, taken)) == list(range(taken))
+    assert not closed.is_set()
+    rows.close()
+    closed.wait()
+
+
+def test_an_iterator_gives_an_item_before_the_next_one_is_there(store: ShapeStore) -> None:
+    """As one that waits for changes must."""
+    asked = threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        while not asked.is_set():
+            await asyncio.sleep(0)
+        yield 3
+
+    rows = store._iterate(numbers, 100)
+    assert [next(rows), next(rows)] == [1, 2]
+    asked.set()
+    assert list(rows) == [3]
+
+
 def test_an_iterator_may_be_dropped_on_the_loop_itself(empty_path: str) -> None:
     """As the garbage collector does, on whatever thread it runs."""
     held: list[Iterator[Any]] = []
@@ -468,3 +580,27 @@ def test_locks_of_a_creation_in_progress_are_seen_and_released(empty_path: str) 
     with ShapeStore(empty_path, create=create) as store:
         assert store.get_or_create(KEY).row_count == 3
     assert [lock.comparable for lock in seen] == [KEY.comparable]
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ("threading.Thread.start", RuntimeError("can't start new thread")),
+        ("asyncio.new_event_loop", OSError("too many open files")),
+    ],
+)
+def test_a_store_whose_loop_cannot_start_says_so_and_can_be_opened_later(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, broken: str, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    store = ShapeStore(empty_path, create=three_rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, fail)
+        for _ in range(2):
+            with pytest.raises(StorageError, match=str(error)):
+                store.open()
+    with store:
+        assert store.get_or_create(KEY).row_count == 3
+    assert loop_threads() == []
