@@ -27,3 +27,7 @@ class ColumnType(NamedTuple):
     """The database's own name for it, in lower case."""
     is_unsigned: bool = False
     """A number of MySQL's or MariaDB's whose arithmetic has no negative results."""
+
+
+UNTYPED = ColumnType(Kind.OTHER, "")
+"""Of a column whose type does not matter, or is not known."""

@@ -7,13 +7,20 @@ name of a converter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
 from shapestore.shape.shape import Scalar, Shape
-from shapestore.shape.where.where import render_where, where_columns
+from shapestore.shape.where.where import parse_where, where_columns
+from shapestore.source.predicate.as_written import AsWritten
+from shapestore.source.predicate.bindings import Bindings
+from shapestore.source.predicate.dialect import Dialect
+from shapestore.source.predicate.mariadb import mariadb_dialect
+from shapestore.source.predicate.postgresql import PostgresDialect
+from shapestore.source.predicate.standard import Standard
+from shapestore.source.predicate.translated import Translator
 from shapestore.source.table import Table, find_table
 
 Quote = Callable[[str], str]
@@ -50,14 +57,13 @@ def shape_query(connection: Connection, shape: Shape, *, with_key: bool) -> Quer
     key = table.key if with_key else ()
     columns = list(dict.fromkeys((*own, *key)))
     quote = _quoting(connection)
+    bindings = Bindings()
     sql = _select(table, columns, quote)
-    values: dict[str, Scalar] = {}
     if where is not None:
-        predicate, values = _predicate(where, shape.params, quote)
-        sql += f" WHERE {predicate}"
+        sql += f" WHERE {_predicate(connection, table, shape, where, bindings)}"
     if table.key:
         sql += f" ORDER BY {', '.join(_column(name, quote) for name in table.key)}"
-    return Query(text(sql), values, columns, len(own), [columns.index(name) for name in key])
+    return Query(text(sql), bindings.values, columns, len(own), [columns.index(name) for name in key])
 
 
 def _select(table: Table, columns: Sequence[str], quote: Quote) -> str:
@@ -89,19 +95,26 @@ def _quoting(connection: Connection) -> Quote:
     return quote
 
 
-def _predicate(where: str, params: Mapping[str, Scalar], quote: Quote) -> tuple[str, dict[str, Scalar]]:
-    """The where as text() takes it, and its values. Strings are bound too: MySQL reads a backslash in them as more."""
-    values: dict[str, Scalar] = {}
+def _predicate(connection: Connection, table: Table, shape: Shape, where: str, bindings: Bindings) -> str:
+    """The where as text() takes it. Its values are bound: MySQL reads a backslash in a string as more than that."""
+    quote = _quoting(connection)
 
-    def bound(value: Scalar) -> str:
-        name = f"value_{len(values)}"
-        values[name] = value
-        return f":{name}"
+    def spell(name: str) -> str:
+        return _column(name, quote)
 
-    predicate = render_where(
-        where,
-        identifier=lambda name: _column(name, quote),
-        string=bound,
-        parameter=lambda name: bound(params[name]),
-    )
-    return predicate, values
+    tree = parse_where(where).tree
+    dialect = _dialect(connection)
+    if dialect is not None:
+        return Translator(dialect, table.columns, spell, shape.params, bindings).condition(tree)
+    renderer = AsWritten if connection.dialect.name == "sqlite" else Standard
+    return renderer(spell, shape.params, bindings).render(tree)
+
+
+def _dialect(connection: Connection) -> Dialect | None:
+    """The dialect that a where is translated to, if the database is one of those that give it another meaning."""
+    match connection.dialect.name:
+        case "postgresql":
+            return PostgresDialect()
+        case "mysql" | "mariadb":
+            return mariadb_dialect(connection)
+    return None

@@ -31,7 +31,7 @@ class Table(NamedTuple):
     name: str
     """As the shape gives it."""
     place: Place
-    columns: Mapping[str, ColumnType | None]
+    columns: Mapping[str, ColumnType]
     key: Sequence[str]
     """The columns of the primary key in its own order; none for a view, or a table without one."""
 

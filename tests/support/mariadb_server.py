@@ -32,21 +32,20 @@ def ordinary_user() -> str | None:
 
 @contextmanager
 def running_server(program: Path) -> Iterator[str]:
-    """The URL of a server's empty database ``shop``, while the server runs."""
+    """The URL of a server without databases of its own, while it runs."""
     user = ordinary_user()
     # Not in pytest's folder: other users cannot enter it, and its path is too long for a socket.
     with tempfile.TemporaryDirectory(prefix="maria-", dir="/tmp") as folder:
-        data, socket, init = (Path(folder, name) for name in ("data", "socket", "init.sql"))
+        data, socket = Path(folder, "data"), Path(folder, "socket")
         data.mkdir()
-        init.write_text("CREATE DATABASE shop CHARACTER SET utf8mb4;\n")
         if user is not None:
             shutil.chown(folder, user)
             shutil.chown(data, user)
         options = {
             "datadir": data,
             "socket": socket,
-            "init-file": init,
             "pid-file": Path(folder, "pid"),
+            "character-set-server": "utf8mb4",
             "innodb-buffer-pool-size": "16M",
             "innodb-log-file-size": "8M",
             "innodb-flush-log-at-trx-commit": "0",
@@ -58,7 +57,7 @@ def running_server(program: Path) -> Iterator[str]:
             server = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
             try:
                 _wait_until_ready(socket, server, Path(folder, "log"))
-                yield f"mariadb+pymysql://tester@localhost/shop?unix_socket={socket}&charset=utf8mb4"
+                yield f"mariadb+pymysql://tester@localhost/?unix_socket={socket}&charset=utf8mb4"
             finally:
                 server.terminate()
                 server.wait(30)

@@ -30,8 +30,8 @@ class Catalogue(ABC):
         """The table or view of exactly this name. A schema of None means: as the database itself resolves the name."""
 
     @abstractmethod
-    def columns(self, place: Place) -> Mapping[str, ColumnType | None]:
-        """The columns in their order, with their types where a where depends on them."""
+    def columns(self, place: Place) -> Mapping[str, ColumnType]:
+        """The columns in their order, with their types."""
 
     @abstractmethod
     def primary_key(self, place: Place) -> Sequence[str]:

@@ -6,7 +6,7 @@ from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.column_type import ColumnType, Kind
 
 _KINDS = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), Kind.INTEGER),
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), Kind.INTEGER),
     **dict.fromkeys(("decimal",), Kind.DECIMAL),
     **dict.fromkeys(("float", "double"), Kind.FLOAT),
     **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), Kind.TEXT),
@@ -27,14 +27,14 @@ class MariadbCatalogue(Catalogue):
         found = [Place(*row) for row in self._ask(statement, table=table, schema=schema)]
         return next((place for place in found if place.table == table and schema in (None, place.schema)), None)
 
-    def columns(self, place: Place) -> dict[str, ColumnType | None]:
+    def columns(self, place: Place) -> dict[str, ColumnType]:
         statement = """
             SELECT column_name, data_type, column_type LIKE '%unsigned%' FROM information_schema.columns
             WHERE table_schema = :schema AND table_name = :table ORDER BY ordinal_position
         """
         rows = self._ask(statement, **place._asdict())
         return {
-            column: ColumnType(_KINDS.get(name.lower(), Kind.OTHER), name.lower(), bool(unsigned))
+            column: ColumnType(_KINDS.get(name.lower(), Kind.OTHER), name.lower(), bool(unsigned) or name == "bit")
             for column, name, unsigned in rows
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import inspect
 
 from shapestore.source.catalogue.catalogue import Catalogue, Place
-from shapestore.source.column_type import ColumnType
+from shapestore.source.column_type import UNTYPED, ColumnType
 
 
 class OtherCatalogue(Catalogue):
@@ -14,8 +14,8 @@ class OtherCatalogue(Catalogue):
     def find(self, table: str, schema: str | None) -> Place | None:
         return Place(schema, table) if inspect(self.connection).has_table(table, schema) else None
 
-    def columns(self, place: Place) -> dict[str, ColumnType | None]:
-        return {column["name"]: None for column in inspect(self.connection).get_columns(place.table, place.schema)}
+    def columns(self, place: Place) -> dict[str, ColumnType]:
+        return {column["name"]: UNTYPED for column in inspect(self.connection).get_columns(place.table, place.schema)}
 
     def primary_key(self, place: Place) -> list[str]:
         return list(inspect(self.connection).get_pk_constraint(place.table, place.schema)["constrained_columns"])

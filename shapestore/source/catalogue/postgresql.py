@@ -9,6 +9,7 @@ _KINDS = {
     "int2": Kind.INTEGER,
     "int4": Kind.INTEGER,
     "int8": Kind.INTEGER,
+    "oid": Kind.INTEGER,
     "numeric": Kind.DECIMAL,
     "float4": Kind.FLOAT,
     "float8": Kind.FLOAT,
@@ -36,21 +37,18 @@ class PostgresCatalogue(Catalogue):
         found = self._names(statement, table=table, **({} if schema is None else {"schema": schema}))
         return Place(found[0], table) if found else None
 
-    def columns(self, place: Place) -> dict[str, ColumnType | None]:
-        # A domain has the kind of the type below it, down to which WITH RECURSIVE goes.
+    def columns(self, place: Place) -> dict[str, ColumnType]:
+        # A domain has the kind of the type that it is made from, which may be a domain too.
         statement = f"""
-            WITH RECURSIVE bases (oid, base) AS (
-                SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
+            WITH RECURSIVE columns (name, place, type) AS (
+                SELECT a.attname, a.attnum, a.atttypid FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
                 UNION ALL
-                SELECT t.oid, b.base FROM pg_catalog.pg_type AS t JOIN bases AS b ON b.oid = t.typbasetype
+                SELECT c.name, c.place, t.typbasetype FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
                 WHERE t.typtype = 'd'
             )
-            SELECT a.attname, t.typname
-            FROM pg_catalog.pg_attribute AS a
-            JOIN bases AS b ON b.oid = a.atttypid
-            JOIN pg_catalog.pg_type AS t ON t.oid = b.base
-            WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
-            ORDER BY a.attnum
+            SELECT c.name, t.typname FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
+            WHERE t.typtype <> 'd' ORDER BY c.place
         """
         rows = self._ask(statement, **place._asdict())
         return {column: ColumnType(_KINDS.get(name, Kind.OTHER), name) for column, name in rows}

@@ -6,11 +6,12 @@ from typing import Any
 
 from shapestore.errors import InvalidSourceError
 from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.column_type import UNTYPED, ColumnType
 from shapestore.source.sql_engine import IN_MEMORY
 
 
 class SqliteCatalogue(Catalogue):
-    """Every column may hold values of every type, so no types are given.
+    """Every column may hold values of every type, so none is told.
 
     SQLite finds a table in any case of letters. A shape's table is spelled as it was created: one name for one table.
     """
@@ -26,10 +27,10 @@ class SqliteCatalogue(Catalogue):
             self._refuse_empty_memory(schemas)
         return None
 
-    def columns(self, place: Place) -> dict[str, None]:
+    def columns(self, place: Place) -> dict[str, ColumnType]:
         # hidden = 1: a column of a virtual table which `SELECT *` leaves out.
         statement = "SELECT name FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
-        return dict.fromkeys(self._names(statement, **place._asdict()))
+        return dict.fromkeys(self._names(statement, **place._asdict()), UNTYPED)
 
     def primary_key(self, place: Place) -> list[str]:
         statement = "SELECT name FROM pragma_table_info(:table, :schema) WHERE pk > 0 ORDER BY pk"

@@ -1,0 +1,84 @@
+"""The operands of a translated where: SQL, and what is known of its values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final, final
+
+from shapestore.shape.shape import Scalar
+from shapestore.source.column_type import Kind
+
+NUMBERS = frozenset((Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT))
+
+_NUMERIC_TEXT = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+class UntranslatableError(Exception):
+    """Why a part of a where has no translation. The walk makes an InvalidShapeError of it, which says which part."""
+
+
+@final
+class _Varies:
+    """In place of a value that differs from row to row."""
+
+
+VARIES: Final = _Varies()
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One operand."""
+
+    sql: str
+    """In parentheses where it is more than a name, a value or a call."""
+    kind: Kind
+    value: Scalar | _Varies = VARIES
+    """The value itself, if it is known before any row is read."""
+    type_name: str = ""
+    """The database's name for its type, where it is a column, or of the kind OTHER."""
+    is_column: bool = False
+    is_unsigned: bool = False
+    has_collation: bool = False
+    """Whether text of a column is in it, whose collation then decides."""
+
+    @property
+    def is_constant(self) -> bool:
+        return self.value is not VARIES
+
+
+def kind_of(value: Scalar) -> Kind:
+    """The kind of a constant. A fraction is exact, as its literal is."""
+    match value:
+        case None:
+            return Kind.NULL
+        case bool():
+            return Kind.TRUTH
+        case int():
+            return Kind.INTEGER
+        case float():
+            return Kind.DECIMAL if has_short_literal(value) else Kind.FLOAT
+    return Kind.TEXT
+
+
+def has_short_literal(value: float) -> bool:
+    """Whether its literal needs no exponent: databases take such a literal for exact, and others for a float."""
+    return value == 0 or 1e-15 <= abs(value) < 1e15
+
+
+def number_in(text: str) -> int | float | None:
+    """The number that SQLite takes a text for beside a column of numbers, if it is one.
+
+    >>> number_in(" -7 "), number_in("1e2"), number_in("7 apples")
+    (-7, 100.0, None)
+    """
+    found = number(text) if _NUMERIC_TEXT.fullmatch(text) else None
+    return found if found is not None and isfinite(found) else None
+
+
+def number(digits: str) -> int | float:
+    """A number from its digits: an int if it has 64 bits, else a float."""
+    if digits.strip().lstrip("+-").isdigit() and -(2**63) <= int(digits) < 2**63:
+        return int(digits)
+    return float(digits)
