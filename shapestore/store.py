@@ -23,7 +23,7 @@ from shapestore.options import Options, at_least_one, check_creator, check_liste
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.storage.commands import Delete, Invalidate, Release
+from shapestore.storage.commands import Delete
 from shapestore.storage.connection import Durability
 from shapestore.storage.path import bind, resolve
 from shapestore.telemetry import OnEvent, Stats, Telemetry
@@ -39,7 +39,8 @@ class ShapeStore:
 
     ``path``: the file; made, and migrated, when the store is opened. No I/O happens before.
     ``create``: the creator of shapes, unless a call brings its own: a callable that takes the Shape and gives rows.
-    ``wait_timeout``: seconds a caller waits for an answer; ``create_timeout``: seconds a creator may take.
+    ``create_timeout``: seconds a creator may take. ``wait_timeout``: seconds a caller waits for an answer; a little
+    longer, so that the callers of a creator that hangs get its time-out (CreateFailedError), and not their own.
     ``failure_grace``: seconds for which a failure is given to further callers before another attempt is made.
     ``max_creating``: creators that run at once; ``max_in_flight``: keys that are created or waited for at once.
     ``max_shapes``: shapes kept; the least recently read go first. None keeps all.
@@ -56,7 +57,7 @@ class ShapeStore:
         path: str | os.PathLike[str],
         *,
         create: Creator | None = None,
-        wait_timeout: float = 30.0,
+        wait_timeout: float = 35.0,
         create_timeout: float = 30.0,
         failure_grace: float = 1.0,
         max_creating: int = 64,
@@ -117,9 +118,10 @@ class ShapeStore:
     async def get_or_create(
         self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
     ) -> StoredShape:
-        """The stored shape; created first, if it is missing, by exactly one of all who ask, in whatever process.
+        """The stored shape. If it is missing, it is created first, by exactly one of all callers in all processes.
 
-        Waits ``timeout`` seconds at most (default: the store's ``wait_timeout``).
+        Waits ``timeout`` seconds at most (default: the store's ``wait_timeout``). A caller that is cancelled, or whose
+        time is up, does not end the creation: it serves the other callers, and later ones.
 
         Raises CreateFailedError (the creator's error, or its time-out), WaitTimeoutError, StoreBusyError (too many keys
         at once), StorageError (the disk refuses), StoreClosedError.
@@ -136,7 +138,7 @@ class ShapeStore:
                 open_store.access.touch(stored.handle)
                 return stored
         flight = open_store.coalescer.join(shape, self._creator(create))
-        # As flight.wait does: written out, for a coroutine more for each caller of a herd would be felt.
+        # As flight.wait does, written out: one coroutine more for each caller of a herd would be noticeable.
         waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
         try:
             return await waiter
@@ -147,10 +149,12 @@ class ShapeStore:
     async def refresh(
         self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
     ) -> StoredShape:
-        """Build the shape anew, under a new handle. Until that is published, the old one goes on being served.
+        """Create the shape again, under a new handle. Until that is published, the old one is served.
 
-        Refreshes of one shape at once are one, in all processes: a caller who joins one under way gets its rows, which
-        may have been read before the call. A failure leaves the old shape as it is. Raises as get_or_create does.
+        Refreshes of one shape at the same time are one, in all processes: a caller who joins one in flight gets its
+        rows, which may have been read before the call. A failure leaves the old shape as it is.
+
+        Waits, and raises, as get_or_create does.
         """
         open_store = self._live()
         until = time.monotonic() + (self._wait_timeout if timeout is None else seconds("timeout", timeout))
@@ -160,7 +164,7 @@ class ShapeStore:
         while True:
             flight = open_store.coalescer.join(shape, creator, refreshing=True, older=older)
             fresh = await flight.wait(max(0.0, until - time.monotonic()))
-            # One that was under way may only now have seen the very shape that is to be replaced.
+            # A flight that was joined may only now have seen the very shape that is to be replaced.
             if fresh.handle != older:
                 return fresh
 
@@ -223,20 +227,12 @@ class ShapeStore:
         return await self._live().writer.submit(Delete(text("handle", handle)), refusable=True)
 
     async def invalidate(self, table: str) -> int:
-        """Drop all shapes of a table whose data has changed; how many there were.
+        """Drop all shapes of a table, because its data has changed; how many there were.
 
-        Nothing read from the source before this returned is published after it: creations under way begin again.
+        Nothing that was read from the source before this call is published after it: creations in progress begin again.
+        If the caller is cancelled, it is done all the same.
         """
-        return await asyncio.shield(asyncio.create_task(self._invalidate(self._live(), text("table", table))))
-
-    @staticmethod
-    async def _invalidate(open_store: OpenStore, table: str) -> int:
-        total, dropped = 0, Invalidate.SHAPES
-        while dropped == Invalidate.SHAPES:  # as many as go into one transaction: there may be more
-            dropped, ended = await open_store.writer.submit(Invalidate(table), refusable=True)
-            open_store.coalescer.supersede(ended)
-            total += dropped
-        return total
+        return await self._live().coalescer.invalidate(text("table", table))
 
     # --- locks
 
@@ -245,20 +241,12 @@ class ShapeStore:
         return await self._live().reader.locks()
 
     async def release_lock(self, shape: Shape) -> bool:
-        """Free a shape's lock by hand, for an operator whose creator hangs. False if there was none.
+        """Release a shape's lock row by hand, for an operator whose creator hangs. False if there was none.
 
-        Safe at any time: whoever was creating it cannot publish it any more; the next caller creates it anew.
+        Safe at any time: the attempt that held it can no longer publish, and the next caller makes another. If the
+        caller is cancelled, it is done all the same.
         """
-        return await asyncio.shield(asyncio.create_task(self._release(self._live(), _shape(shape))))
-
-    @staticmethod
-    async def _release(open_store: OpenStore, shape: Shape) -> bool:
-        released = await open_store.writer.submit(Release(shape.comparable), refusable=True)
-        if released is None:
-            return False
-        open_store.coalescer.supersede([released])
-        open_store.coalescer.wake(shape.comparable)
-        return True
+        return await self._live().coalescer.release(_shape(shape).comparable)
 
     @property
     def stats(self) -> Stats:

@@ -1,4 +1,4 @@
-"""What goes to ``logging.getLogger("shapestore")``: nothing while all is well, and what nobody else would be told."""
+"""What goes to ``logging.getLogger("shapestore")``: nothing while all is well; each failure of a creator once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 from typing import Any
 
 import pytest
+from inspections import eventually
 
-from shapestore import CreateFailedError, Shape, ShapeStore
+from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError
 from shapestore.events import Event
 
 
@@ -36,11 +37,58 @@ async def test_a_happy_herd_logs_nothing(path: str, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-async def test_a_creators_failure_is_its_callers_to_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_creators_failure_is_logged_once_an_attempt_with_its_traceback(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    async with ShapeStore(path, create=fail) as store:
+    async with ShapeStore(path, create=fail, failure_grace=3600) as store, ShapeStore(path, create=fail) as other:
+        asked = [each.get_or_create(Shape("Track")) for each in [store] * 10 + [other] * 10]
+        assert {type(answer) for answer in await asyncio.gather(*asked, return_exceptions=True)} == {CreateFailedError}
         with pytest.raises(CreateFailedError):
             await store.get_or_create(Shape("Track"))
+        [record] = caplog.records
+        assert (record.name, record.levelname) == ("shapestore", "WARNING")
+        assert record.getMessage() == (
+            'creating {"v":1,"table":"Track","where":null,"params":{},"columns":null} failed; '
+            "callers get this error for 3600 s"
+        )
+        assert record.exc_text is not None
+        assert "in fail\n" in record.exc_text
+        assert record.exc_text.endswith("ValueError: no such album")
+        await store.release_lock(Shape("Track"))
+        with pytest.raises(CreateFailedError):
+            await store.get_or_create(Shape("Track"))
+    assert len(caplog.records) == 2
+
+
+async def test_a_creators_time_out_is_logged_too(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def hang(shape: Shape) -> list[dict[str, Any]]:
+        await asyncio.Event().wait()
+        return []
+
+    async with ShapeStore(path, create=hang, create_timeout=0.01) as store:
+        with pytest.raises(CreateFailedError):
+            await store.get_or_create(Shape("Track"))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.exc_text == "TimeoutError: the creator did not finish within 0.01 s"
+
+
+async def test_what_is_given_up_or_superseded_is_not_logged(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    begun: list[Shape] = []
+
+    async def hang(shape: Shape) -> list[dict[str, Any]]:
+        begun.append(shape)
+        await asyncio.Event().wait()
+        return []
+
+    async with ShapeStore(path, create=hang) as store:
+        asked = asyncio.create_task(store.get_or_create(Shape("Track")))
+        await eventually(lambda: len(begun) == 1)
+        await store.invalidate("Track")
+        await eventually(lambda: len(begun) == 2)
+    with pytest.raises(StoreClosedError):
+        await asked
     assert caplog.records == []
 
 

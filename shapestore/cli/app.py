@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import sys
@@ -19,6 +20,9 @@ from shapestore.cli.output import make_streams_safe, say
 from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
+
+# What fails is printed by `run`. Without a handler Python would write the log to stderr as well, with its tracebacks.
+logging.getLogger("shapestore").addHandler(logging.NullHandler())
 
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell reports a program that Ctrl-C ended
 _BROKEN_PIPE = 141  # 128 + SIGPIPE

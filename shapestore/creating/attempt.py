@@ -14,6 +14,7 @@ Each step is called when the one before has come to its end, and none of them wa
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -34,6 +35,8 @@ from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish
 from shapestore.storage.row_codec import Chunk
+
+logger = logging.getLogger("shapestore")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -134,8 +137,9 @@ class Attempt:
         """Claim the key. ``over`` is the attempt that is taken over, if there is one."""
         self._taken_over = over
         claim = Claim(self._shape.comparable, self.handle, over=over, older=self._leader.older)
-        self._send(claim, self._claim_answered, self.end_by, refusable=True)
+        self._services.send(claim, self._claim_answered, self.end_by, refusable=True)
 
+    @error_boundary
     def give_up(self) -> None:
         """The fencing token no longer holds: end without an outcome. One that is on its way will be found void."""
         self._given_up = True
@@ -212,6 +216,12 @@ class Attempt:
 
     def _fail(self, error: BaseException) -> None:
         failure = describe(error, grace=self._services.failure_grace)
+        logger.warning(
+            "creating %.500s failed; callers get this error for %g s",
+            self._shape.comparable,
+            failure.retry_after_ms / 1000,
+            exc_info=error,
+        )
         fail = Fail(
             self._shape.comparable,
             self.handle,
@@ -233,7 +243,7 @@ class Attempt:
         self._send_outcome(outcome, committed)
 
     def _send_outcome(self, outcome: Command[T], committed: Callable[[T], None]) -> None:
-        self._send(outcome, partial(self._landed, committed), partial(self._not_landed, outcome, committed))
+        self._services.send(outcome, partial(self._landed, committed), partial(self._not_landed, outcome, committed))
 
     @error_boundary
     def _landed(self, committed: Callable[[T], None], answer: T) -> None:
@@ -289,19 +299,6 @@ class Attempt:
         self._leader.begin_again()
 
     # ---
-
-    def _send(
-        self,
-        command: Command[T],
-        answered: Callable[[T], None],
-        refused: Callable[[ShapeStoreError], None],
-        *,
-        refusable: bool = False,
-    ) -> None:
-        try:
-            self._services.writer.send(command, answered, refused, refusable=refusable)
-        except ShapeStoreError as error:
-            refused(error)
 
     def _tell_led(self) -> None:
         self._tell(events.Led)

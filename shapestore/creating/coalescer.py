@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 
+from shapestore.concurrency.futures import refuse, resolve
 from shapestore.creating.creator_run import Creator
 from shapestore.creating.flight import Flight
 from shapestore.creating.services import Services
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.events import Followed
 from shapestore.shape.shape import Shape
+from shapestore.storage.commands import Invalidate, Release
 
 
 class Coalescer:
@@ -52,12 +55,47 @@ class Coalescer:
 
     def _ended(self, comparable: str) -> None:
         del self._flights[comparable]
-        if self._flights or self._all_ended is None:
-            return
-        if not self._all_ended.cancelled():  # by the end of the loop, together with the closing
-            self._all_ended.set_result(None)
+        if self._all_ended is not None and not self._flights:
+            resolve(self._all_ended, None)
 
-    # --- what another process, or a command of this one, has done to keys in flight
+    # --- ending attempts from outside
+
+    def invalidate(self, table: str) -> asyncio.Future[int]:
+        """Drop a table's shapes and end the attempts that read it; how many shapes there were.
+
+        It is done also if the waiter of the future is cancelled.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        total = 0
+
+        def dropped(answer: tuple[int, list[str]]) -> None:
+            nonlocal total
+            count, ended = answer
+            total += count
+            self.supersede(ended)
+            if count < Invalidate.SHAPES:
+                resolve(done, total)
+            else:  # as many as go into one transaction: there may be more
+                self.services.send(Invalidate(table), dropped, partial(refuse, done))
+
+        self.services.send(Invalidate(table), dropped, partial(refuse, done), refusable=True)
+        return done
+
+    def release(self, comparable: str) -> asyncio.Future[bool]:
+        """Release the lock row of a key, whatever owner it has; whether there was one.
+
+        It is done also if the waiter of the future is cancelled.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def released(handle: str | None) -> None:
+            if handle is not None:
+                self.supersede([handle])
+                self.wake(comparable)
+            resolve(done, handle is not None)
+
+        self.services.send(Release(comparable), released, partial(refuse, done), refusable=True)
+        return done
 
     def leading(self) -> set[str]:
         """The handles of all attempts, from before their claims are committed."""

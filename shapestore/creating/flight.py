@@ -141,7 +141,7 @@ class Flight:
                 self._leave_slots()
                 self._poll_later()
             case create_lock.ReleaseOwn(handle):
-                services.writer.send(Abandon(handle), lambda _: self.poll(), self.end_by)
+                services.send(Abandon(handle), lambda _: self.poll(), self.end_by)
 
     def _decide(self, seen: create_lock.KeyState) -> create_lock.Step:
         services, lock = self._services, seen.lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.failure import FailureAges
@@ -10,12 +11,16 @@ from shapestore.creating.poll_batch import PollBatch
 from shapestore.creating.running_creators import RunningCreators
 from shapestore.creating.slots import Slots
 from shapestore.creating.timers import Timers
+from shapestore.errors import ShapeStoreError
 from shapestore.locking.handles import Handles
 from shapestore.locking.owner import is_alive
 from shapestore.storage.access_tracker import AccessTracker
+from shapestore.storage.commands import Command
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
+
+T = TypeVar("T")
 
 
 class Services:
@@ -54,6 +59,20 @@ class Services:
         """Set by maintenance: sweep the failure of this handle in so many seconds."""
         self.after_publish: Callable[[], None] = lambda: None
         """Set by maintenance where the number of shapes is limited."""
+
+    def send(
+        self,
+        command: Command[T],
+        answered: Callable[[T], object],
+        refused: Callable[[ShapeStoreError], object],
+        *,
+        refusable: bool = False,
+    ) -> None:
+        """As ``Writer.send``; but ``refused`` is called, too, if the writer does not take the command."""
+        try:
+            self.writer.send(command, answered, refused, refusable=refusable)
+        except ShapeStoreError as error:
+            refused(error)
 
     def is_alive(self, owner: str) -> bool:
         """Whether the open store ``owner`` is alive."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from shapestore.concurrency.futures import refuse, resolve
 from shapestore.creating.timers import Timer, Timers
 from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
@@ -52,13 +53,12 @@ class Waiters:
     def answer(self, stored: StoredShape) -> None:
         """Give the shape to every caller."""
         for waiter in self._take_all():
-            if not waiter.done():
-                waiter.set_result(stored)
+            resolve(waiter, stored)
 
     def refuse(self, error: ShapeStoreError) -> None:
         """Give a copy of the error to every caller."""
         for waiter in self._take_all():
-            _refuse(waiter, fresh(error))
+            refuse(waiter, fresh(error))
 
     def _take_all(self) -> dict[Waiter, Timer]:
         waiting, self._waiting = self._waiting, {}
@@ -67,12 +67,6 @@ class Waiters:
 
     def _time_is_up(self, waiter: Waiter, timeout: float) -> None:
         del self._waiting[waiter]
-        _refuse(waiter, self._time_out(timeout))
+        refuse(waiter, self._time_out(timeout))
         if not self._waiting:
             self._all_gone()
-
-
-def _refuse(waiter: Waiter, error: BaseException) -> None:
-    if not waiter.done():
-        waiter.set_exception(error)
-        waiter.exception()  # a caller cancelled at this very moment will not fetch it; that needs no warning
