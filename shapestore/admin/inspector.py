@@ -159,7 +159,7 @@ class Inspector:
     def creations(
         self, limit: int, table: str | None = None, *, failed: bool = False, since: datetime | None = None
     ) -> list[CreationRecord]:
-        """The latest outcomes, the newest first: all, or those that ``failed`` (or whose process died)."""
+        """The latest outcomes, the newest first: all, or those that ``failed`` (or whose process was killed)."""
         parameters = {
             "table": table,
             "failed": failed,
@@ -244,7 +244,7 @@ def _explained(error: sqlite3.Error, real: str) -> ShapeStoreError:
 
 
 def _confirmed(look: Callable[[], list[T]], is_alive: Callable[[T], bool], name: Callable[[T], str]) -> list[T]:
-    """What ``look`` returns, without what seems dead only because its store was closed during the look."""
+    """What ``look`` returns, except what seems to have exited only because its store was closed during the look."""
     found = look()
     if all(map(is_alive, found)):
         return found

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,6 +21,8 @@ from shapestore.cli.words import described, short
 from shapestore.errors import ShapeStoreError
 from shapestore.shape.listing import listed
 from shapestore.source.suggest import near
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 PATH_VARIABLE = "SHAPESTORE_PATH"
 _MOST_COMPLETIONS = 1_000
@@ -67,7 +69,9 @@ def _make_way(opts: MutableMapping[str, Any], following: click.Argument | None) 
         del opts["path"]
 
 
-path_argument = click.argument("path", type=_Path(), cls=_PathArgument, envvar=PATH_VARIABLE)
+def path_argument(command: F) -> F:
+    """Add PATH. A decorator is made for each command, since that of click 8.1 forgets its ``cls`` after the first."""
+    return click.argument("path", type=_Path(), cls=_PathArgument, envvar=PATH_VARIABLE)(command)
 
 
 # --- handles

@@ -59,7 +59,7 @@ def console(width: int | None = None, *, stderr: bool = False) -> Console:
 
 
 def say(message: str) -> None:
-    """Write a message to stderr. Its further lines are indented, so that none can pass for a message of its own."""
+    """Write a message to stderr. Its further lines are indented, so that none passes for another message."""
     click.echo(visible(message, keep="\n").replace("\n", "\n  "), err=True)
 
 

@@ -1,4 +1,4 @@
-"""Records in words: the phrases and the columns in which people read them."""
+"""Records for people: the phrases that describe them, and the columns of their tables."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from shapestore.locking.gate import Gate
 
 @pytest.fixture(scope="session")
 def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of some shapes, closed in good order, to be copied."""
+    """A closed store with some shapes, to copy."""
     path = tmp_path_factory.mktemp("filled") / "shapes.db"
 
     def rows(shape: Shape) -> Iterator[dict[str, Any]]:
@@ -323,7 +323,7 @@ def test_a_gate_of_another_user_is_named(store: str) -> None:
     assert names(examine(store)) == ["file-owner"]
 
 
-# --- what the dead, the stopped and the living leave
+# --- what killed, stopped and running processes leave
 
 
 def test_a_killed_process_is_named_with_its_lock_and_the_next_store_clears_both_away(

@@ -1,4 +1,4 @@
-"""An operator's day: which shapes, which failures, away with these, and less to type."""
+"""What an operator asks for: filters, failures, dropping by filter, backup, and less to type."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ def test_other_shells_show_what_a_handle_stands_for(example: str) -> None:
     assert lines == ["plain", NOTES_HANDLE, "Note"]
 
 
-def test_a_table_that_nobody_can_type_is_not_completed(empty_path: str) -> None:
+def test_a_table_that_cannot_be_typed_is_not_completed(empty_path: str) -> None:
     with closing(sqlite3.connect(empty_path)) as connection, connection:
         for n, table in enumerate(("fine", "two\nlines", "\x1b[31m")):
             connection.execute(

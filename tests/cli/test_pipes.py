@@ -194,7 +194,7 @@ def one(path: str, *command: str) -> Any:
     return json.loads(ran.out)
 
 
-def test_the_locks_of_a_living_process_a_stopped_one_and_a_dead_one_are_told_apart(
+def test_the_locks_of_a_running_process_a_stopped_one_and_a_killed_one_are_told_apart(
     workers: Workers, empty_path: str
 ) -> None:
     living, stopped, dead = workers.open(empty_path, 3)
@@ -217,7 +217,7 @@ def test_the_locks_of_a_living_process_a_stopped_one_and_a_dead_one_are_told_apa
     stopped.go_on()
 
 
-def test_looking_waits_for_nobody_and_changes_nothing(workers: Workers, empty_path: str) -> None:
+def test_reading_waits_for_no_writer_and_changes_nothing(workers: Workers, empty_path: str) -> None:
     [worker] = workers.open(empty_path)
     worker.lead("key")
     owners = owner_files(empty_path)

@@ -46,8 +46,8 @@ async def no_rows(shape: Shape) -> list[dict[str, Any]]:
 
 def creations(path: str) -> list[CreationRecord]:
     """The newest first."""
-    with open_inspector(path) as onlooker:
-        return onlooker.creations(10_000)
+    with open_inspector(path) as inspector:
+        return inspector.creations(10_000)
 
 
 def outcomes(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line as a test runs it: in a pipe or on a terminal of this process, or as a process of its own."""
+"""Running the command line in a test: in this process with a pipe or a terminal, or in another process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that holds one of everything there is to be seen, at a moment that does not pass."""
+"""A store with one of everything that the command line shows, at a fixed time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 
 @contextmanager
 def example_store(empty_store: Path, path: str) -> Iterator[None]:
-    """Make the store at ``path``. While it lasts, the owner "alive" lives, and the owner "dead" does not."""
+    """Make the store at ``path``. Inside the context, the owner "alive" holds its lock, and "dead" does not."""
     shutil.copyfile(empty_store, path)
     os.chmod(path, 0o600)
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -1,4 +1,4 @@
-"""A test as an onlooker: it waits until something is so, and sees what a store has left behind."""
+"""Helpers that inspect a store from a test: they wait for a state, and find what a store has left behind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What each command says of the example store, as recorded in tests/cli, and as it says it now.
+"""What each command prints about the example store: as recorded in tests/cli, and now.
 
-``python tests/support/transcripts.py`` records it again, for its difference to be read before it is committed.
+``python tests/support/transcripts.py`` records it again. Read the difference before you commit it.
 """
 
 from __future__ import annotations

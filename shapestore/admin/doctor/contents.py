@@ -115,10 +115,10 @@ def _orphans(inspector: Inspector) -> Iterator[Finding]:
 
 def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
     owners = inspector.owners()
-    dead = [owner for owner in owners if not owner.alive]
-    files = _dead_files(inspector.path) - {owner.owner for owner in dead}
-    if dead or files:
-        named = [f"{owner.process}, which opened it {owner.opened_at:%Y-%m-%d %H:%M} UTC" for owner in dead]
+    exited = [owner for owner in owners if not owner.alive]
+    files = _dead_files(inspector.path) - {owner.owner for owner in exited}
+    if exited or files:
+        named = [f"{owner.process}, which opened it {owner.opened_at:%Y-%m-%d %H:%M} UTC" for owner in exited]
         named += [f"the file {file}" for file in sorted(files)]
         yield Finding(
             Severity.NOTE,
