@@ -14,7 +14,7 @@ from shapestore.errors import InvalidShapeError
 from shapestore.shape import comparable as comparables
 from shapestore.shape.comparable import MAX_NAME_LENGTH, VERSION, Fields, Scalar, is_name
 from shapestore.shape.listing import listed, shown
-from shapestore.shape.where.limits import SHORT, size_of
+from shapestore.shape.where.limits import SHORT
 from shapestore.shape.where.where import Where, parse_where
 
 __all__ = ["Scalar", "Shape"]
@@ -79,7 +79,7 @@ class Shape:
         fields = Fields(v=VERSION, table=table, where=canonical, params=values, columns=names)
         comparable = comparables.write(fields)
         if parsed is not None and (parsed.depends_on_values or (len(comparable) > SHORT and _has_long(values))):
-            size_of(parsed.tree, values)
+            parsed.check(values)
         return _made(fields, where, comparable)
 
     @classmethod

@@ -6,8 +6,12 @@ A comment, a semicolon, a dot, or anything else that is none of these is refused
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from math import isinf
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+from msgspec import Struct
 
 from shapestore.errors import InvalidShapeError
 
@@ -28,12 +32,16 @@ KEYWORDS, RESERVED = frozenset(_KEYWORDS.split()), frozenset(_RESERVED.split())
 
 _TOKEN = re.compile(
     r"""
+    [ \t\r\n\f]*+ (?:
       (?P<string>    '[^']*+(?:''[^']*+)*+' )
     | (?P<quoted>    "(?:[^"]|"")++" | `(?:[^`]|``)++` | \[[^\]]++\] )
     | (?P<number>    (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.$]) )
     | (?P<parameter> :[A-Za-z_][A-Za-z0-9_]*(?!\w) )
-    | (?P<bare>      [^\W\d]\w* ) (?P<call> (?=[ \t\r\n\f]*\() )?
+    | (?P<function>  [^\W\d]\w*+ (?=[ \t\r\n\f]*\() )
+    | (?P<bare>      [^\W\d]\w*+ )
     | (?P<sign>      <= | >= | <> | != | == | \|\| | -(?!-) | /(?!\*) | [+*%<>=(),] )
+    | (?P<end>       \Z )
+    )
     """,
     re.VERBOSE,
 )
@@ -62,7 +70,7 @@ _REASONS = {
 }
 
 
-class Token(NamedTuple):
+class Token(Struct, frozen=True):
     """One token. ``kind`` is a keyword or sign in its one spelling, else the name of its class."""
 
     kind: str
@@ -74,14 +82,15 @@ class Token(NamedTuple):
 def tokenize(text: str) -> list[Token]:
     """All tokens of ``text``, and an ``END``. Raises InvalidShapeError at the first character that begins no token."""
     tokens: list[Token] = []
-    place = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches anywhere, if only the empty text
-    while place < len(text):
+    place, group = 0, ""
+    while group != "end":
         match = _TOKEN.match(text, place)
         if match is None:
+            place = _SPACE.match(text, place).end()  # type: ignore[union-attr]  # it matches anywhere
             refuse(text, place, _remedy(text, place))
-        tokens.append(_token(match))
-        place = _SPACE.match(text, match.end()).end()  # type: ignore[union-attr]
-    tokens.append(Token(END, "", len(text)))
+        group = str(match.lastgroup)
+        start, place = match.span(group)
+        tokens.append(_READERS[group](text, start, text[start:place]))
     return tokens
 
 
@@ -102,38 +111,35 @@ def refuse(text: str, place: int, why: str) -> NoReturn:
     raise InvalidShapeError(f"where, at character {place + 1}: {why} (near {near!r})")
 
 
-def _token(match: re.Match[str]) -> Token:
-    text, start = match.group(), match.start()
-    match match.lastgroup:
-        case "string":
-            return Token(STRING, unquoted(text), start)
-        case "quoted":
-            return Token(NAME, unquoted(text), start)
-        case "number":
-            return _number(match, text, start)
-        case "parameter":
-            return Token(PARAMETER, text[1:], start)
-        case "bare" | "call":
-            return _bare(match, text, start)
-    return Token(_SPELLINGS.get(text, text), text, start)
-
-
-def _number(match: re.Match[str], text: str, start: int) -> Token:
+def _number(where: str, start: int, text: str) -> Token:
     value, digits = float(text), text.lower().partition("e")[0].strip("0.")
     if isinf(value) or (digits and not value):
         # SQLite reads infinity or 0, PostgreSQL a number of 100,000 digits, MariaDB an error.
-        refuse(match.string, start, "this is not a number that every database reads alike; its exponent is too large")
+        refuse(where, start, "this is not a number that every database reads alike; its exponent is too large")
     return Token(NUMBER, text, start)
 
 
-def _bare(match: re.Match[str], text: str, start: int) -> Token:
+def _bare(where: str, start: int, text: str, kind: str = NAME) -> Token:
     keyword = text.upper() if text.isascii() else text
     if keyword in KEYWORDS:
         return Token(keyword, text, start)
     if keyword in RESERVED:
         reason = _REASONS.get(keyword, f"a where has no {keyword}")
-        refuse(match.string, start, f"{reason} (a column of this name is written {quoted(text)})")
-    return Token(NAME if match["call"] is None else FUNCTION, text, start)
+        refuse(where, start, f"{reason} (a column of this name is written {quoted(text)})")
+    return Token(kind, text, start)
+
+
+_READERS: dict[str, Callable[[str, int, str], Token]] = {
+    "string": lambda _, start, text: Token(STRING, unquoted(text), start),
+    "quoted": lambda _, start, text: Token(NAME, unquoted(text), start),
+    "number": _number,
+    "parameter": lambda _, start, text: Token(PARAMETER, text[1:], start),
+    "function": partial(_bare, kind=FUNCTION),
+    "bare": _bare,
+    "sign": lambda _, start, text: Token(_SPELLINGS.get(text, text), text, start),
+    "end": lambda _, start, text: Token(END, text, start),
+}
+"""For each group of the pattern, what makes a token of the whole text, its place, and its own text."""
 
 
 def _remedy(text: str, place: int) -> str:

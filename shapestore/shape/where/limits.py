@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isqrt
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.comparable import Scalar
@@ -22,6 +22,7 @@ from shapestore.shape.where.expression import (
     Chain,
     Column,
     Comparison,
+    Constant,
     Expression,
     In,
     Is,
@@ -46,10 +47,25 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_PATTERN_BYTES = 8_192
 """The greatest length of a LIKE's pattern, the columns in it not counted: SQLite refuses more than 50,000 bytes."""
 SHORT = 1_000
-"""Parameters up to this number of characters are counted once for all, when a where is parsed."""
+"""Parameters up to this number of characters are counted once for all, when a where is read."""
 
 
-# --- depth
+class Cost(NamedTuple):
+    """What an expression costs."""
+
+    levels: int
+    """Of SQLite's tree."""
+    stack: int
+    """Entries of the stack of SQLite's parser."""
+    times: int
+    """Its value is at most ``times`` as long as the longest column value of the row,"""
+    plus: int
+    """and this number of bytes longer."""
+
+
+_COLUMN = Cost(1, 1, 1, 0)
+_NUMBER_BYTES = 32
+"""A number or truth value, where it is taken for text."""
 
 # What stands on the parser's stack when it begins the first operand, and when it begins each further one.
 _STACKED: dict[type[Expression], tuple[int, int]] = {
@@ -66,136 +82,130 @@ _STACKED: dict[type[Expression], tuple[int, int]] = {
 }
 _GROUPED = 3
 """What a long chain of AND or OR has on the stack besides, since it is rendered in groups."""
+_WITH_A_NOT = (Is, In, Between, Like)
+_SHORTENING = frozenset(("lower", "upper", "trim", "ltrim", "rtrim", "substr", "nullif"))
+"""Functions whose value is no longer than their first argument."""
 
 
-def check_depth(expression: Expression) -> None:
-    """Raise InvalidShapeError if SQLite could not parse what is rendered for ``expression``."""
-    levels, stack = _depth(expression)
-    if levels > MAX_LEVELS:
-        raise InvalidShapeError(
-            f"the where is too deep for SQLite: {levels} levels; the limit is {MAX_LEVELS}. Each operand of + - * / % "
-            "or || is a level: write fewer of them side by side"
-        )
-    if stack > MAX_STACK:
-        raise InvalidShapeError(
-            f"the where is nested too deeply for SQLite: its parser would need {stack} entries of its stack; "
-            f"the limit is {MAX_STACK}. Write fewer operators inside one another"
-        )
+class Meter:
+    """Walks a where once, and adds up what it costs.
 
-
-def _depth(expression: Expression) -> tuple[int, int]:
-    """The levels of SQLite's tree, and the entries of its parser's stack."""
-    levels, stack = 0, 1
-    before, later = _STACKED.get(type(expression), (0, 0))
-    operands = expression.operands()
-    if isinstance(expression, Junction) and len(operands) > WIDEST_JUNCTION:
-        before, later = before + _GROUPED, later + _GROUPED
-    for operand in operands:
-        inner_levels, inner_stack = _depth(operand)
-        levels = max(levels, inner_levels)
-        stack = max(stack, before + inner_stack)
-        before = later
-    return levels + _own_levels(expression, len(operands)), stack
-
-
-def _own_levels(expression: Expression, operands: int) -> int:
-    if isinstance(expression, Junction) and operands > WIDEST_JUNCTION:
-        return 2 * (isqrt(operands - 1) + 1)
-    if isinstance(expression, (Junction, Chain)):
-        return operands - 1
-    return 2 if isinstance(expression, (Is, In, Between, Like)) else 1  # NOT is a level of its own
-
-
-# --- size
-
-
-class Size(NamedTuple):
-    """How long a value may be: ``times`` the longest column value of the row, and ``plus`` bytes."""
-
-    times: int
-    plus: int
-
-
-_NUMBER = Size(0, 32)
-"""A number or truth value, where it is taken for text."""
-
-
-def size_of(expression: Expression, params: Mapping[str, Scalar] | None) -> Size:
-    """How long the value of an expression may be. Without ``params`` each counts as a string of SHORT characters.
-
-    Raises InvalidShapeError if it may compute too much, or if a LIKE in it fails with these values for every row.
+    With ``params`` it counts their values; without, each as a string of SHORT characters.
     """
-    return _Meter(params).size(expression)
 
-
-class _Meter:
-    """Adds up what one where computes."""
-
-    def __init__(self, params: Mapping[str, Scalar] | None) -> None:
+    def __init__(self, params: Mapping[str, Scalar] | None = None) -> None:
+        self.parameters: set[str] = set()
+        """The names of the parameters that were met."""
+        self.nodes = 0
+        """How many expressions were met."""
+        self.excess: str | None = None
+        """Why the where may compute too much, or a LIKE in it always fails. None if neither."""
         self._params = params
         self._bytes = 0
 
-    def size(self, expression: Expression) -> Size:
-        size = self._computed(expression, list(map(self.size, expression.operands())))
-        self._bytes += size.plus
-        if size.times > MAX_TIMES:
-            raise InvalidShapeError(
-                f"the where may compute a value {size.times} times as long as a column's; the limit is {MAX_TIMES}. "
+    def cost(self, expression: Expression) -> Cost:
+        """What an expression costs. Raises InvalidShapeError if SQLite cannot parse it; for the size, see excess."""
+        self.nodes += 1
+        if isinstance(expression, Column):
+            return _COLUMN
+        operands = [*map(self.cost, expression.operands())]
+        times, plus = self._size(expression, operands) if operands else (0, self._length_of_leaf(expression))
+        levels, stack = _depth(expression, operands) if operands else (1, 1)
+        if levels > MAX_LEVELS or stack > MAX_STACK:
+            _refuse_depth(levels, stack)
+        self._bytes += plus
+        if times > MAX_TIMES:
+            self._exceeds(
+                f"the where may compute a value {times} times as long as a column's; the limit is {MAX_TIMES}. "
                 "Join fewer columns by ||, or write shorter replacements in replace()"
             )
         if self._bytes > MAX_BYTES:
-            raise InvalidShapeError(
+            self._exceeds(
                 f"the where's strings and parameters, each time they occur, and what it computes from them take more "
                 f"than {MAX_BYTES} bytes. Write shorter ones, or fewer"
             )
-        return size
+        return Cost(levels, stack, times, plus)
 
-    def _computed(self, expression: Expression, operands: list[Size]) -> Size:
-        match expression:
-            case Column():
-                return Size(1, 0)
+    def _exceeds(self, why: str) -> None:
+        self.excess = self.excess or why
+
+    def _length_of_leaf(self, leaf: Expression) -> int:
+        match leaf:
             case Parameter(name):
-                return Size(0, self._length(name))
-            case String(value):
-                return Size(0, len(value.encode()))
-            case Number(text):
-                return Size(0, len(text))
+                self.parameters.add(name)
+                return self._length(name)
+            case String(text) | Number(text) | Constant(text):
+                return len(text.encode())
+        raise AssertionError(f"no length for {leaf!r}")
+
+    def _size(self, expression: Expression, operands: list[Cost]) -> tuple[int, int]:
+        first = operands[0]
+        match expression:
             case Call("replace", arguments):
                 return self._replaced(arguments, operands)
             case Call("coalesce"):
-                return Size(max(size.times for size in operands), max(size.plus for size in operands))
-            case Call("lower" | "upper" | "trim" | "ltrim" | "rtrim" | "substr" | "nullif"):
-                return operands[0]
+                return max(cost.times for cost in operands), max(cost.plus for cost in operands)
+            case Call(function) if function in _SHORTENING:
+                return first.times, first.plus
             case Chain(_, rest) if rest[0][0] == "||":
-                return Size(sum(size.times for size in operands), sum(size.plus for size in operands))
+                return sum(cost.times for cost in operands), sum(cost.plus for cost in operands)
             case Like(_, _, escape, _):
                 self._check_like(operands[1], escape)
-        return _NUMBER
+        return 0, _NUMBER_BYTES
 
-    def _replaced(self, arguments: tuple[Expression, ...], operands: list[Size]) -> Size:
+    def _replaced(self, arguments: tuple[Expression, ...], operands: list[Cost]) -> tuple[int, int]:
         """What is found may be one byte long, unless it is a literal or a value that is known."""
-        if operands[2].times:
-            raise InvalidShapeError(
+        text, search, replacement = operands
+        if replacement.times:
+            self._exceeds(
                 "replace() with a column in its third argument may compute any length; write a string or a parameter"
             )
         known = isinstance(arguments[1], String if self._params is None else (String, Parameter))
-        growth = max(1, -(-operands[2].plus // max(1, operands[1].plus if known else 1)))
-        return Size(operands[0].times * growth, operands[0].plus * growth)
+        growth = max(1, -(-replacement.plus // max(1, search.plus if known else 1)))
+        return text.times * growth, text.plus * growth
 
-    def _check_like(self, pattern: Size, escape: Expression | None) -> None:
+    def _check_like(self, pattern: Cost, escape: Expression | None) -> None:
         if pattern.plus > MAX_PATTERN_BYTES:
-            raise InvalidShapeError(
-                f"the pattern of LIKE is too long: {pattern.plus} bytes; the limit is {MAX_PATTERN_BYTES}"
-            )
+            self._exceeds(f"the pattern of LIKE is too long: {pattern.plus} bytes; the limit is {MAX_PATTERN_BYTES}")
         if isinstance(escape, Parameter) and not self._is_character(escape.name):
-            raise InvalidShapeError(f"ESCAPE takes one character; params[{escape.name!r}] must be a str of one")
+            self._exceeds(f"ESCAPE takes one character; params[{escape.name!r}] must be a str of one")
 
     def _length(self, name: str) -> int:
         if self._params is None:
             return 4 * SHORT
         value = self._params[name]
-        return len(value.encode()) if isinstance(value, str) else 32
+        return len(value.encode()) if isinstance(value, str) else _NUMBER_BYTES
 
     def _is_character(self, name: str) -> bool:
         value = None if self._params is None else self._params[name]
         return isinstance(value, str) and len(value) == 1
+
+
+def _depth(expression: Expression, operands: list[Cost]) -> tuple[int, int]:
+    """Levels and entries of the stack of what is rendered for an expression."""
+    grouped = isinstance(expression, Junction) and len(operands) > WIDEST_JUNCTION
+    before, later = _STACKED[type(expression)]
+    if grouped:
+        before, later = before + _GROUPED, later + _GROUPED
+    levels = stack = 0
+    for cost in operands:
+        levels = max(levels, cost.levels)
+        stack = max(stack, before + cost.stack)
+        before = later
+    if grouped:
+        return levels + 2 * (isqrt(len(operands) - 1) + 1), stack
+    if isinstance(expression, (Junction, Chain)):
+        return levels + len(operands) - 1, stack
+    return levels + (2 if isinstance(expression, _WITH_A_NOT) else 1), stack
+
+
+def _refuse_depth(levels: int, stack: int) -> NoReturn:
+    if levels > MAX_LEVELS:
+        raise InvalidShapeError(
+            f"the where is too deep for SQLite: {levels} levels; the limit is {MAX_LEVELS}. Each operand of "
+            "+ - * / % or || is a level: write fewer of them side by side"
+        )
+    raise InvalidShapeError(
+        f"the where is nested too deeply for SQLite: its parser would need {stack} entries of its stack; "
+        f"the limit is {MAX_STACK}. Write fewer operators inside one another"
+    )

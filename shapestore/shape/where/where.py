@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from sys import getsizeof
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shapestore.errors import InvalidShapeError
+from shapestore.shape.comparable import Scalar
 from shapestore.shape.where.cache import BoundedCache
 from shapestore.shape.where.canonical import canonical
-from shapestore.shape.where.expression import Column, Expression, Parameter, walk
+from shapestore.shape.where.expression import Column, Expression, walk
 from shapestore.shape.where.lexer import refuse
-from shapestore.shape.where.limits import check_depth, size_of
+from shapestore.shape.where.limits import Meter
 from shapestore.shape.where.parser import parse
 from shapestore.shape.where.render import Renderer
 
@@ -34,6 +34,15 @@ class Where(NamedTuple):
     """The names of its parameters, without the colon."""
     depends_on_values: bool
     """Whether the values of its parameters decide if it is acceptable, even where they are short."""
+    weight: int
+    """About how many bytes it takes in memory, and not fewer."""
+
+    def check(self, values: Mapping[str, Scalar]) -> None:
+        """Raise InvalidShapeError if it may compute too much with these values, or a LIKE always fails with them."""
+        meter = Meter(values)
+        meter.cost(self.tree)
+        if meter.excess:
+            raise InvalidShapeError(meter.excess)
 
 
 def parse_where(text: str) -> Where:
@@ -91,21 +100,14 @@ def _read(text: str) -> Where:
     if invalid := _INVALID.search(text):
         refuse(text, invalid.start(), "neither NUL nor half a surrogate pair is accepted, in quotes or outside of them")
     tree = parse(text)
-    check_depth(tree)
+    meter = Meter()
+    meter.cost(tree)
+    if meter.excess and not meter.parameters:
+        raise InvalidShapeError(meter.excess)
     canonical_text = canonical(tree)
     _check_length(canonical_text)
-    params = frozenset(part.name for part in walk(tree) if isinstance(part, Parameter))
-    return Where(tree, canonical_text, params, _depends_on_values(tree, params))
-
-
-def _depends_on_values(tree: Expression, params: frozenset[str]) -> bool:
-    try:
-        size_of(tree, None)
-    except InvalidShapeError:
-        if not params:
-            raise
-        return True
-    return False
+    weight = 1_000 + 8 * len(text) + 300 * meter.nodes
+    return Where(tree, canonical_text, frozenset(meter.parameters), meter.excess is not None, weight)
 
 
 def _check_length(text: str) -> None:
@@ -113,13 +115,4 @@ def _check_length(text: str) -> None:
         raise InvalidShapeError(f"where is too long: {len(text)} characters; the limit is {MAX_LENGTH}")
 
 
-def _weight(where: Where) -> int:
-    """The bytes that a where takes, its text about as many as its canonical text."""
-    size = 500 + 2 * getsizeof(where.canonical) + sum(map(getsizeof, where.params))
-    for part in walk(where.tree):
-        fields = (getattr(part, name) for name in part.__struct_fields__)
-        size += getsizeof(part) + 64 + sum(getsizeof(field) for field in fields if isinstance(field, (str, tuple)))
-    return size
-
-
-_remembered = BoundedCache(_read, _weight, REMEMBERED_BYTES)
+_remembered = BoundedCache(_read, lambda where: where.weight, REMEMBERED_BYTES)

@@ -99,7 +99,7 @@ def test_threads_share_a_cache() -> None:
 )
 def test_large_wheres_are_remembered_in_a_bounded_number_of_bytes(text: str) -> None:
     """The largest took 380 MB together, a thousand of them."""
-    remembered = BoundedCache(where._read, where._weight, 500_000)
+    remembered = BoundedCache(where._read, lambda read: read.weight, 500_000)
     tracemalloc.start()
     try:
         for number in range(12):
