@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shapestore.errors import ShapeStoreError
 from shapestore.locking.gate import Gate
-from shapestore.storage import migrations, schema
+from shapestore.storage import migrations, schema, views
 from shapestore.storage.path import check_beside, make_if_missing, resolve
 
 
@@ -76,7 +76,12 @@ def migrate(connection: sqlite3.Connection) -> None:
                 include_name=is_of_the_store,
                 process_revision_directives=number_the_revision,
             )
+            for statement in drop_views():
+                begun.exec_driver_sql(statement)
             context.run_migrations()
+            if context.get_context().get_current_revision() == migrations.HEAD:
+                for statement in (*drop_views(), *views.VIEWS.values()):
+                    begun.exec_driver_sql(statement)
     except DBAPIError as error:
         raise error.orig or error from error
 
@@ -85,6 +90,13 @@ def print_statements() -> None:
     context.configure(dialect_name="sqlite", transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
+        for statement in (*drop_views(), *views.VIEWS.values()):
+            context.execute(statement)
+
+
+def drop_views() -> list[str]:
+    """Views are no part of the revisions: they are dropped before and made again after, from views.py."""
+    return [f"DROP VIEW IF EXISTS {name}" for name in views.VIEWS]
 
 
 def is_of_the_store(name: str | None, kind: str, _parents: Any) -> bool:

@@ -8,12 +8,26 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import Evicted, Swept
+from shapestore.options import Options
 from shapestore.storage.access_tracker import AccessTracker
-from shapestore.storage.commands import Abandon, DeleteDiscarded, Evict, Note, Sweep
+from shapestore.storage.commands import (
+    Abandon,
+    Compact,
+    DeletePiece,
+    Evict,
+    ForgetKept,
+    Note,
+    Register,
+    Sweep,
+    TrimLog,
+)
+from shapestore.storage.commands.shapes import beyond, first_beyond
+from shapestore.storage.log.compact import has_long_log, next_piece, next_trim
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
@@ -22,7 +36,6 @@ logger = logging.getLogger("shapestore")
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
-EVICTED_AT_ONCE = 500
 
 
 class Maintenance:
@@ -31,16 +44,16 @@ class Maintenance:
     ``keep_provable`` makes the owner file again if it was removed; it raises OSError if it cannot.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what it looks after, each by its own name
         self,
         reader: Reader,
         writer: Writer,
         coalescer: Coalescer,
         access: AccessTracker,
         telemetry: Telemetry,
+        options: Options,
         *,
         keep_provable: Callable[[], None],
-        max_shapes: int | None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -48,14 +61,16 @@ class Maintenance:
         self._access = access
         self._telemetry = telemetry
         self._keep_provable = keep_provable
-        self._max_shapes = max_shapes
+        self._options = options
         self._loop = asyncio.get_running_loop()
         self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._writing, self._proving = _Trouble(), _Trouble()
+        self._long_logs: set[int] = set()
         coalescer.services.sweep_later = self.sweep_later
-        if max_shapes is not None:
+        coalescer.services.compact_later = self.compact_later
+        if options.max_shapes is not None or options.max_bytes is not None:
             coalescer.services.after_publish = self._wakeup.set
 
     def sweep_later(self, handle: str, seconds: float) -> None:
@@ -95,7 +110,10 @@ class Maintenance:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
         await self._sweep()
+        await self._forget_readers()
         evicting = await self._evict()
+        await self._forget_kept()
+        await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             await self.note()
             await self._cut_log()
@@ -142,16 +160,52 @@ class Maintenance:
             self._writer.checkpoint_soon()
             await self._writer.submit(Note([], {}))
 
+    async def _forget_readers(self) -> None:
+        """Readers that were registered and have ended no longer keep what they read."""
+        self._access.forget_idle()
+        ended = self._access.ended()
+        if ended:
+            await self._writer.submit(Register({}, ended))
+
     async def _evict(self) -> bool:
-        """Drop some of the least recently read shapes, beyond ``max_shapes``. Whether there may be more."""
-        if self._max_shapes is None or self._reader.stored_count() <= self._max_shapes:
+        """Drop some of what was least recently read, beyond the limits. Whether there may be more."""
+        limits, totals = self._options, self._reader.totals()
+        if not beyond(totals["shapes"], limits.max_shapes) and not beyond(totals["bytes"], limits.max_bytes):
             return False
         await self.note()
-        evicted = await self._writer.submit(Evict(self._max_shapes, EVICTED_AT_ONCE, self._access.pinned))
+        evicted = await self._writer.submit(Evict(limits.max_shapes, limits.max_bytes))
         if evicted:
             self._telemetry.evicted += len(evicted)
             self._telemetry.tell(Evicted, tuple(evicted))
         return bool(evicted)
+
+    async def _forget_kept(self) -> None:
+        """Discard handles that were kept for ``keep_replaced`` seconds, and those beyond the limits."""
+        totals = self._reader.totals()
+        if not totals["kept"]:
+            return
+        numbers = await self._reader.expired(round(self._options.keep_replaced * 1000))
+        too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
+        too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
+        if too_many or too_large:
+            oldest = first_beyond(await self._reader.oldest_kept(), too_many, too_large)
+            numbers += [number for (number,) in oldest if number not in set(numbers)]
+        if numbers:
+            await self._writer.submit(ForgetKept(numbers))
+
+    def compact_later(self, number: int) -> None:
+        """The log of the shape ``number`` has grown."""
+        self._long_logs.add(number)
+
+    async def _cut_logs(self) -> None:
+        """Forget the beginning of logs that are long beside their rows."""
+        keep_ms = round(self._options.keep_replaced * 1000)
+        for number in list(self._long_logs):
+            if not await self._reader.run(partial(has_long_log, number=number)):
+                self._long_logs.discard(number)
+            elif await self._writer.submit(Compact(number, keep_ms)):
+                while last := await self._reader.run(partial(next_trim, number=number)):
+                    await self._writer.submit(TrimLog(number, last))
 
     async def _free_orphans(self) -> None:
         """Release lock rows of ours that no flight leads: their claim was committed, though the disk reported an error.
@@ -167,7 +221,10 @@ class Maintenance:
 
     async def _delete_discarded(self) -> bool:
         """Delete some of the rows that are pending deletion. Whether there are more."""
-        return self._reader.has_discarded() and await self._writer.submit(DeleteDiscarded())
+        piece = await self._reader.run(next_piece) if self._reader.has_discarded() else None
+        if piece is not None:
+            await self._writer.submit(DeletePiece(piece))
+        return piece is not None
 
 
 class _Trouble:

@@ -16,10 +16,13 @@ from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
+from shapestore.freshness.background import BackgroundRefreshes
+from shapestore.freshness.requests import Requests
 from shapestore.locking.gate import Gate
-from shapestore.locking.owner import Owner, is_alive, remove_dead_owner_files
+from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead_owner_files
 from shapestore.maintenance import Maintenance
 from shapestore.options import Options
+from shapestore.reading.row_batches import RowBatches
 from shapestore.storage import fork_guard, migrations, queries
 from shapestore.storage import path as paths
 from shapestore.storage.access_tracker import AccessTracker
@@ -48,6 +51,7 @@ class OpenStore:
         threads: WorkerThreads,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.options = options
         self._path = path
         self._gate = gate
         self._owner = owner
@@ -76,16 +80,20 @@ class OpenStore:
             create_timeout=options.create_timeout,
             failure_grace=options.failure_grace,
             max_creating=options.max_creating,
+            namespace=options.namespace,
         )
         self.coalescer = Coalescer(services, max_in_flight=options.max_in_flight)
+        background = BackgroundRefreshes(self.coalescer, services.timers, max_creating=options.max_creating)
+        self.requests = Requests(services, self.coalescer, background)
+        self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self.maintenance = Maintenance(
             reader,
             self.writer,
             self.coalescer,
             self.access,
             self.telemetry,
+            options,
             keep_provable=owner.keep_provable,
-            max_shapes=options.max_shapes,
         )
         self._dropped = False
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
@@ -202,13 +210,15 @@ def _bring_to_head(path: str, migrate: bool) -> None:
             migrations.check(connection, path)
 
 
-async def _register(tx: Transaction, path: str) -> None:
+def _register(tx: Transaction, path: str) -> None:
     """Clear away the dead, with their rows and files, and enter the list of the living."""
-    for (owner,) in await tx.run(queries.OWNERS):
+    if not living_owners(path) - {tx.owner}:
+        tx.run(queries.SET_JUMP_DUE)  # the file may be an older copy of one that has gone on
+    for (owner,) in tx.run(queries.OWNERS):
         if not is_alive(path, owner):
-            await end_owner(tx, owner, "died")
+            end_owner(tx, owner, "died")
     remove_dead_owner_files(path)
-    await tx.run(queries.ADD_OWNER, tx.owner, os.getpid(), socket.gethostname(), _program(), tx.now_ms)
+    tx.run(queries.ADD_OWNER, pid=os.getpid(), hostname=socket.gethostname(), program=_program())
 
 
 def _program() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +23,9 @@ class Options:
     max_creating: int
     max_in_flight: int
     max_shapes: int | None
+    max_bytes: int | None
+    keep_replaced: float
+    namespace: str
     durability: Durability
     migrate: bool
 
@@ -42,6 +46,11 @@ def seconds(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
     return value
+
+
+def age(name: str, value: float) -> float:
+    """Seconds, of which there may be infinitely many."""
+    return value if value == math.inf and not isinstance(value, bool) else seconds(name, value)
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator
-from functools import partial
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self
 
 from shapestore.creating.creator_run import Creator
 from shapestore.errors import (
-    InvalidCreatorError,
     InvalidShapeError,
-    ShapeGoneError,
 )
+from shapestore.freshness.policy import FreshnessPolicy
+from shapestore.freshness.requests import Request, checked_creator
 from shapestore.lifecycle import Lifecycle
 from shapestore.locking.create_lock import CreateLock
 from shapestore.open_store import OpenStore
-from shapestore.options import Options, at_least_one, check_creator, check_listener, one_of, seconds, text
+from shapestore.options import Options, age, at_least_one, check_creator, check_listener, one_of, seconds, text
+from shapestore.reading.cached import creations_of
+from shapestore.reading.json_text import as_array, as_lines
+from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.storage.commands import Delete
+from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
+from shapestore.storage.log.read import Batch
 from shapestore.storage.path import bind, resolve
 from shapestore.telemetry import OnEvent, Stats, Telemetry
+
+P = ParamSpec("P")
 
 
 class ShapeStore:
@@ -43,7 +49,13 @@ class ShapeStore:
     longer, so that the callers of a creator that hangs get its time-out (CreateFailedError), and not their own.
     ``failure_grace``: seconds for which a failure is given to further callers before another attempt is made.
     ``max_creating``: creators that run at once; ``max_in_flight``: keys that are created or waited for at once.
-    ``max_shapes``: shapes kept; the least recently read go first. None keeps all.
+    ``max_shapes``, ``max_bytes``: how many shapes are stored, and how many bytes of rows and logs; the least recently
+    read go first. None keeps all.
+    ``max_age``: seconds for which a shape is fresh, since it was last confirmed; None is for ever. Then, for
+    ``stale_while_revalidate`` seconds, it is served while one refresh runs in the background. After that callers wait
+    for a refresh; if it fails, the old rows are served for ``stale_if_error`` seconds since they became stale.
+    ``keep_replaced``: seconds for which a handle that was replaced or dropped stays readable, and longer for those who
+    are reading it. ``namespace``: stores of different namespaces share a file, and no shape.
     ``durability``: "normal" loses nothing to a killed process; "full" nothing to a power cut either, at one disk
     flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
     ``on_event``: called on the loop with each shapestore.events.Event, amid the store's work: let it be quick.
@@ -63,6 +75,12 @@ class ShapeStore:
         max_creating: int = 64,
         max_in_flight: int = 10_000,
         max_shapes: int | None = None,
+        max_bytes: int | None = None,
+        keep_replaced: float = 60.0,
+        namespace: str = "",
+        max_age: float | None = None,
+        stale_while_revalidate: float = 0.0,
+        stale_if_error: float = 0.0,
         durability: Durability = "normal",
         migrate: bool = True,
         on_event: OnEvent | None = None,
@@ -80,8 +98,16 @@ class ShapeStore:
             max_creating=at_least_one("max_creating", max_creating),
             max_in_flight=at_least_one("max_in_flight", max_in_flight),
             max_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
+            max_bytes=None if max_bytes is None else at_least_one("max_bytes", max_bytes),
+            keep_replaced=seconds("keep_replaced", keep_replaced),
+            namespace=text("namespace", namespace),
             durability=one_of("durability", durability, ("normal", "full")),
             migrate=one_of("migrate", migrate, (True, False)),
+        )
+        self._freshness = FreshnessPolicy(
+            None if max_age is None else age("max_age", max_age),
+            seconds("stale_while_revalidate", stale_while_revalidate),
+            seconds("stale_if_error", stale_if_error),
         )
         self._telemetry = Telemetry(on_event)
         self._lifecycle = Lifecycle(partial(_opened, self._path, self._options, self._telemetry))
@@ -116,32 +142,41 @@ class ShapeStore:
     # --- getting shapes
 
     async def get_or_create(
-        self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
+        self,
+        shape: Shape,
+        create: Creator | None = None,
+        *,
+        max_age: float | None = None,
+        timeout: float | None = None,
     ) -> StoredShape:
         """The stored shape. If it is missing, it is created first, by exactly one of all callers in all processes.
 
-        Waits ``timeout`` seconds at most (default: the store's ``wait_timeout``). A caller that is cancelled, or whose
-        time is up, does not end the creation: it serves the other callers, and later ones.
+        ``max_age``: how old it may be, in seconds since it was last confirmed (default: the store's ``max_age``;
+        ``math.inf`` for any age). 0 demands a refresh that began after this call.
+        ``timeout``: how long to wait, in seconds (default: the store's ``wait_timeout``). A caller that is cancelled,
+        or whose time is up, does not end the creation: it serves the other callers, and later ones.
 
         Raises CreateFailedError (the creator's error, or its time-out), WaitTimeoutError, StoreBusyError (too many keys
         at once), StorageError (the disk refuses), StoreClosedError.
         """
         open_store = self._live()
-        try:
-            flight = open_store.coalescer.get(shape.comparable)
-        except AttributeError:
-            raise _no_shape(shape) from None
+        key = self._key(shape)
+        policy = self._freshness if max_age is None else self._policy(max_age)
+        if policy.max_age is not None:
+            return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
+        # As Requests.get does: written out, since a hit is what callers mostly get.
+        flight = open_store.coalescer.get(key)
         if flight is None or flight.refreshing:
-            stored = await open_store.reader.find(shape)
+            stored = await open_store.reader.find(key, shape)
             if stored is not None:
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
                 return stored
-        flight = open_store.coalescer.join(shape, self._creator(create))
-        # As flight.wait does, written out: one coroutine more for each caller of a herd would be noticeable.
+        flight = open_store.coalescer.join(key, shape, self._creator(create))
+        # As Flight.wait does, written out: one coroutine more for each caller of a herd would be noticeable.
         waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
         try:
-            return await waiter
+            return (await waiter).stored
         except asyncio.CancelledError:
             flight.waiters.remove(waiter)
             raise
@@ -149,58 +184,161 @@ class ShapeStore:
     async def refresh(
         self, shape: Shape, create: Creator | None = None, *, timeout: float | None = None
     ) -> StoredShape:
-        """Create the shape again, under a new handle. Until that is published, the old one is served.
+        """Read the shape from its source again. Until that is published, the present rows go on being served.
 
-        Refreshes of one shape at the same time are one, in all processes: a caller who joins one in flight gets its
-        rows, which may have been read before the call. A failure leaves the old shape as it is.
+        Where rows have a key the handle stays, and only what is different is written; nothing but the time, if nothing
+        is. Otherwise changed rows get a new handle, and the old one stays readable for ``keep_replaced`` seconds.
 
-        Waits, and raises, as get_or_create does.
+        Refreshes of one shape at once are one, in all processes: a caller who joins one in flight gets its rows, which
+        may have been read before the call. A failure leaves the shape as it is. Raises as ``get_or_create`` does.
         """
         open_store = self._live()
-        until = time.monotonic() + (self._wait_timeout if timeout is None else seconds("timeout", timeout))
-        stored = await open_store.reader.find(_shape(shape))
-        older = None if stored is None else stored.handle
-        creator = self._creator(create)
-        while True:
-            flight = open_store.coalescer.join(shape, creator, refreshing=True, older=older)
-            fresh = await flight.wait(max(0.0, until - time.monotonic()))
-            # A flight that was joined may only now have seen the very shape that is to be replaced.
-            if fresh.handle != older:
-                return fresh
+        key = self._key(shape)
+        found = await open_store.reader.find_with_age(key, shape)
+        older = None if found is None else found[1].by
+        request = self._request(key, shape, create, timeout)
+        return await open_store.requests.refresh(request, older=older, outdated={older})
 
     async def get(self, shape: Shape) -> StoredShape | None:
         """The stored shape, or None. Creates nothing and waits for nothing."""
-        return await self._live().reader.find(_shape(shape))
+        return await self._live().reader.find(self._key(shape), shape)
 
     async def get_by_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, or None if there is none (any more)."""
         return await self._live().reader.find_handle(text("handle", handle))
 
-    async def rows(
-        self, handle: str, *, after: int = 0, batch_size: int = 1000
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """The rows of a snapshot, in order, from behind position ``after`` (positions count from 1).
+    # --- reading rows
 
-        Holds no transaction between batches, so a slow reader is in nobody's way. Raises ShapeGoneError, and never ends
-        short, if the shape is dropped or refreshed meanwhile.
+    async def fetch(
+        self,
+        shape: Shape,
+        create: Creator | None = None,
+        *,
+        max_age: float | None = None,
+        timeout: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """The rows of the shape, in order; created first, if it is missing. As ``get_or_create`` and ``rows`` in one.
+
+        >>> rows = await store.fetch(Shape("Track", where="AlbumId = :album", params={"album": 1}))
+        """
+        decode = self._live().reader.decode
+        inside = self._small(shape, create, max_age)
+        if inside is not None:
+            return decode(inside)
+        stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
+        rows: list[dict[str, Any]] = []
+        async for batch in self._batches(stored):
+            rows += decode(batch.text)
+        return rows
+
+    async def fetch_json(
+        self,
+        shape: Shape,
+        create: Creator | None = None,
+        *,
+        max_age: float | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """As ``fetch``, but as the bytes of one JSON array, as they are stored: nothing is decoded."""
+        inside = self._small(shape, create, max_age)
+        if inside is not None:
+            return b"[" + inside + b"]"
+        stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
+        return b"".join([piece async for piece in self.stream_json(stored)])
+
+    def cached(
+        self, table: str, *, max_age: float | None = None, timeout: float | None = None
+    ) -> Callable[[Callable[P, Any]], Callable[P, Coroutine[Any, Any, list[dict[str, Any]]]]]:
+        """Make a function the creator of the shapes of ``table``: one for each set of its arguments.
+
+        The decorated function is async, and returns the rows from the store. Its arguments are the params of the shape,
+        so each is a None, bool, int, float or str. It may be async or plain, and return rows or yield them.
+
+        >>> @store.cached(table="report", max_age=60)
+        ... async def report(year: int, region: str):
+        ...     return await slow_query(year, region)
+        >>> rows = await report(2024, region="north")
+        """
+        text("table", table)
+
+        def decorate(function: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, list[dict[str, Any]]]]:
+            creation = creations_of(function, table)
+
+            @wraps(function)
+            async def fetched(*args: P.args, **kwargs: P.kwargs) -> list[dict[str, Any]]:
+                return await self.fetch(*creation(*args, **kwargs), max_age=max_age, timeout=timeout)
+
+            return fetched
+
+        return decorate
+
+    async def rows(
+        self, stored: StoredShape | str, *, after: int = 0, batch_size: int = 1000
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The rows of a stored shape, in order, all of one moment: that of ``stored``, or of now for a handle.
+
+        ``after``: go on behind the row at this position of the shape (n for the n-th row of a fresh snapshot).
+        Refreshes, deletion or eviction meanwhile change nothing: the rows are kept for their reader. No transaction is
+        open between batches, so a slow reader blocks nothing. Raises ShapeGoneError, and never ends short, if the
+        handle was gone for longer than ``keep_replaced`` seconds at the beginning.
         """
         if type(after) is not int or after < 0:
             raise ValueError(f"after is the position of the last row seen, 0 for none; not {after!r}")
         at_least_one("batch_size", batch_size)
-        open_store = self._live()
-        stored = await open_store.reader.find_handle(text("handle", handle))
-        if stored is None:
-            raise ShapeGoneError(handle)
-        open_store.access.touch(handle)
-        with open_store.access.pinning(handle):
-            while after < stored.row_count:
-                for row in await self._live().reader.rows(stored, after, batch_size):
+        decode = self._live().reader.decode
+        async with aclosing(self._batches(stored, after=after, limit=batch_size)) as batches:
+            async for batch in batches:
+                for row in decode(batch.text):
                     yield row
-                after += batch_size
+
+    async def stream_json(self, stored: StoredShape | str, *, lines: bool = False) -> AsyncGenerator[bytes, None]:
+        """The rows as ``rows`` gives them, as the bytes of one JSON array, or of one row a line (NDJSON), in pieces."""
+        batches = self._batches(stored, separator="\n" if lines else ",")
+        async with aclosing(as_lines(batches) if lines else as_array(batches)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def read_log(self, stored: StoredShape | str, *, after: int = 0, limit: int = 1000) -> list[Change]:
+        """What the log of a handle says behind the position ``after``, ``limit`` entries at most; [] at its end.
+
+        From 0 it begins with the rows of the snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if
+        the log does not reach back to that position any more: then begin again from 0, or with the rows.
+        """
+        if type(after) is not int or after < 0:
+            raise ValueError(f"after is a position that the log has given, 0 for its beginning; not {after!r}")
+        at_least_one("limit", limit)
+        reader = self._live().reader
+        return [reader.change(entry) for entry in await reader.log_entries(_handle(stored), after, limit)]
+
+    def _batches(self, stored: StoredShape | str, **how: Any) -> AsyncGenerator[Batch, None]:
+        position = stored.position if isinstance(stored, StoredShape) else None
+        return self._live().row_batches.read(_handle(stored), position, **how)
+
+    def _small(self, shape: Shape, create: Creator | None, max_age: float | None) -> bytes | None:
+        """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""
+        open_store = self._live()
+        key, policy = self._key(shape), self._policy(max_age)
+        if policy.max_age == 0:
+            return None
+        found = open_store.reader.fetch_small(key)
+        if found is None:
+            return None
+        inside, handle, confirmation = found
+        if policy.max_age is not None:
+            request = self._request(key, shape, create, None)
+            if not open_store.requests.serves(request, policy, confirmation):
+                return None
+        open_store.telemetry.hits += 1
+        open_store.access.touch(handle)
+        return inside
+
+    # --- listing
 
     async def shapes(self, *, table: str | None = None) -> AsyncGenerator[StoredShape, None]:
         """Every stored shape, or every one of a table, in no order, page by page."""
-        async for stored in self._live().reader.shapes(None if table is None else text("table", table)):
+        async for stored in self._live().reader.shapes(
+            self._options.namespace, None if table is None else text("table", table)
+        ):
             yield stored
 
     async def count(self) -> int:
@@ -214,25 +352,32 @@ class ShapeStore:
         or of all tables, if the table has none.
         """
         open_store = self._live()
-        stored = await open_store.reader.find(_shape(shape))
+        reader = open_store.reader
+        stored = await reader.find(self._key(shape), shape)
         if stored is not None:
             return explain(shape, [stored])
-        candidates = await open_store.reader.some_shapes(shape.table) or await open_store.reader.some_shapes(None)
-        return explain(shape, candidates)
+        candidates = await reader.some_shapes(self._options.namespace, shape.table) or await reader.some_shapes(
+            "", None
+        )
+        return explain(shape, [candidate for _, candidate in candidates])
 
     # --- dropping shapes
 
-    async def delete(self, handle: str) -> bool:
+    async def delete(self, handle: StoredShape | str) -> bool:
         """Drop a shape. At once invisible in every process; its rows are deleted later. False if there was none."""
-        return await self._live().writer.submit(Delete(text("handle", handle)), refusable=True)
+        return await self._live().writer.submit(Delete(_handle(handle)), refusable=True)
 
-    async def invalidate(self, table: str) -> int:
-        """Drop all shapes of a table, because its data has changed; how many there were.
+    async def invalidate(self, what: Shape | str) -> int:
+        """Drop all shapes of the table ``what``, because its data has changed; or one Shape. How many were dropped.
 
         Nothing that was read from the source before this call is published after it: creations in progress begin again.
         If the caller is cancelled, it is done all the same.
         """
-        return await self._live().coalescer.invalidate(text("table", table))
+        if isinstance(what, Shape):
+            command: Callable[[], Invalidate | InvalidateKey] = partial(InvalidateKey, self._key(what))
+        else:
+            command = partial(Invalidate, self._options.namespace, text("table", what))
+        return await self._live().coalescer.invalidate(command)
 
     # --- locks
 
@@ -246,7 +391,7 @@ class ShapeStore:
         Safe at any time: the attempt that held it can no longer publish, and the next caller makes another. If the
         caller is cancelled, it is done all the same.
         """
-        return await self._live().coalescer.release(_shape(shape).comparable)
+        return await self._live().coalescer.release(self._key(shape))
 
     @property
     def stats(self) -> Stats:
@@ -260,28 +405,31 @@ class ShapeStore:
 
     # --- what all of them need
 
+    def _key(self, shape: Shape) -> str:
+        """The key under which this store holds a shape."""
+        namespace = self._options.namespace
+        try:
+            return shape.comparable_in(namespace) if namespace else shape.comparable
+        except AttributeError:
+            raise InvalidShapeError(f"a Shape is needed, not {type(shape).__name__}: {shape!r:.100}") from None
+
     def _live(self) -> OpenStore:
         return self._lifecycle.live
 
+    def _policy(self, max_age: float | None) -> FreshnessPolicy:
+        return self._freshness if max_age is None else self._freshness._replace(max_age=age("max_age", max_age))
+
+    def _request(self, key: str, shape: Shape, create: Creator | None, timeout: float | None) -> Request:
+        given = self._create if create is None else create
+        return Request(key, shape, given, self._wait_timeout if timeout is None else seconds("timeout", timeout))
+
     def _creator(self, create: Creator | None) -> Creator:
-        creator = self._create if create is None else create
-        if creator is None:
-            raise InvalidCreatorError(
-                "the shape is missing, and there is no creator: give create= to ShapeStore or to this call"
-            )
-        check_creator(creator)
-        return creator
+        return checked_creator(self._create if create is None else create)
 
 
 async def _opened(path: str, options: Options, telemetry: Telemetry) -> OpenStore:
     return await OpenStore.open(resolve(path), options, telemetry)
 
 
-def _shape(shape: Shape) -> Shape:
-    if not isinstance(shape, Shape):
-        raise _no_shape(shape)
-    return shape
-
-
-def _no_shape(shape: object) -> InvalidShapeError:
-    return InvalidShapeError(f"a Shape is needed, not {type(shape).__name__}: {shape!r:.100}")
+def _handle(stored: StoredShape | str) -> str:
+    return stored.handle if isinstance(stored, StoredShape) else text("handle", stored)

@@ -18,7 +18,7 @@ from processes import assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
 from shapestore.creating.creator_run import Creator
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

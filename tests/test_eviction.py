@@ -1,4 +1,4 @@
-"""A store that keeps no more than ``max_shapes``: what goes, what is spared, and who has to wait for it (nobody)."""
+"""A store that keeps no more than ``max_shapes``: what goes, who still reads it, and who waits for it (nobody)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from inspections import eventually, gate_held, lost_rows, rows_of, shapes
+from file_rows import add_shape
+from inspections import eventually, gate_held, rows_of, shapes
+from processes import handles_with_rows, kept
 
 from shapestore import Shape, ShapeStore, StoredShape, events, maintenance
+from shapestore.storage.commands import Evict
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -57,13 +60,10 @@ def read_orders(path: str) -> str:
 
 def add_shapes(path: str, *wanted: Shape) -> None:
     """Shapes without rows, as if another process had just made them."""
-    with closing(sqlite3.connect(path)) as connection:
-        for shape in wanted:
-            connection.execute(
-                "INSERT INTO shapes SELECT ?, ?, ?, 0, 0, 0, coalesce(max(read_order), 0) + 1 FROM shapes",
-                (f"handle of {shape.table}", shape.comparable, shape.table),
-            )
-        connection.commit()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        [(newest,)] = connection.execute("SELECT coalesce(max(read_order), 0) FROM shapes")
+        for read_order, shape in enumerate(wanted, newest + 1):
+            add_shape(connection, f"handle of {shape.table}", shape, read_order=read_order)
 
 
 async def ticks(store: ShapeStore, count: int = 3) -> None:
@@ -151,18 +151,18 @@ async def test_a_bound_of_one_keeps_the_newest(empty_path: str) -> None:
 
 
 async def test_what_was_evicted_is_made_anew_when_it_is_wanted_and_its_rows_are_deleted(empty_path: str) -> None:
-    async with a_store(empty_path, 1) as store:
+    async with a_store(empty_path, 1, keep_replaced=0) as store:
         [a] = await create(store, A)
         await create(store, B)
         await evicted_down_to(store, 1)
         assert await store.get_by_handle(a.handle) is None
         assert (await store.get_or_create(A)).handle != a.handle
         await evicted_down_to(store, 1)
-        await eventually(lambda: lost_rows(empty_path) == 0)
+        await eventually(lambda: len(handles_with_rows(empty_path)) == 1)
 
 
 async def test_evictions_are_counted_and_told_in_batches(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "EVICTED_AT_ONCE", 4)
+    monkeypatch.setattr(Evict, "AT_ONCE", 4)
     async with a_store(empty_path) as store:
         stored = await create(store, *shapes(13))
     told: list[events.Event] = []
@@ -191,65 +191,36 @@ async def test_nobody_waits_for_an_eviction(empty_path: str) -> None:
         assert await evicted_down_to(store, 3) == "BCD"
 
 
-# --- what is spared
+# --- what is being read
 
 
-async def test_a_shape_that_is_being_read_here_is_spared_until_it_has_been_read(empty_path: str) -> None:
+async def test_a_shape_that_is_being_read_goes_as_any_other_and_is_read_to_its_end(empty_path: str) -> None:
     async with a_store(empty_path, 2) as store:
         [a, _] = await create(store, A, B)
         reading = store.rows(a.handle, batch_size=1)
         assert await anext(reading) == {"number": 0}
-        for shape in (C, D, E):
-            await create(store, shape)
-            assert await evicted_down_to(store, 2) == f"A{shape.table}"
+        await create(store, B, C)
+        assert await evicted_down_to(store, 2) == "BC"
+        assert await store.get_by_handle(a.handle) is None
         assert [row async for row in reading] == [{"number": 1}, {"number": 2}]
-        await create(store, F)
-        assert await evicted_down_to(store, 2) == "EF"
 
 
-async def test_a_shape_is_spared_until_the_last_of_its_readers_has_gone(empty_path: str) -> None:
-    async with a_store(empty_path, 1) as store:
-        [a] = await create(store, A)
-        one, other = store.rows(a.handle, batch_size=1), store.rows(a.handle, batch_size=1)
-        await anext(one)
-        await anext(other)
-        await create(store, B)
-        assert await evicted_down_to(store, 1) == "A"
-        await one.aclose()
-        await create(store, C)
-        assert await evicted_down_to(store, 1) == "A"
-        assert len([row async for row in other]) == 2
-        await create(store, D)
-        assert await evicted_down_to(store, 1) == "D"
-
-
-async def test_a_reading_that_begins_while_an_eviction_is_queued_is_spared(empty_path: str) -> None:
-    async with a_store(empty_path) as store:
-        [a] = await create(store, A)
-    async with a_store(empty_path, 1) as store:
-        async with gate_held(empty_path):
-            add_shapes(empty_path, B)
-            await eventually(lambda: store.stats.commands == 1)  # the eviction, which waits for the gate
-            reading = store.rows(a.handle, batch_size=1)
-            await anext(reading)
-        assert await evicted_down_to(store, 1) == "A"
-        assert len([row async for row in reading]) == 2
-
-
-async def test_where_everything_is_being_read_nothing_goes_and_nothing_is_told(empty_path: str) -> None:
-    async with a_store(empty_path) as store:
-        stored = await create(store, A, B, C)
-    told: list[events.Event] = []
-    readings = []
-    async with a_store(empty_path, 3, on_event=told.append) as store:
-        for shape in stored:
-            readings.append(store.rows(shape.handle, batch_size=1))
-            await anext(readings[-1])
-        [d] = await create(store, D)
-        assert await evicted_down_to(store, 3) == "ABC"  # all the others are being read
-        assert [event for event in told if isinstance(event, events.Evicted)] == [events.Evicted((d.handle,))]
+@pytest.mark.parametrize("keep_replaced", [0, 0.01, 60])
+async def test_readers_read_to_their_ends_whatever_goes_meanwhile(empty_path: str, keep_replaced: float) -> None:
+    """Their rows are kept for them, beyond the bounds of what is kept for others: for a while, or until they end."""
+    async with a_store(empty_path, 1, keep_replaced=keep_replaced) as store:
+        readings = []
+        for shape in (A, B, C):
+            [stored] = await create(store, shape)
+            readings.append(store.rows(stored, batch_size=1))
+            assert await anext(readings[-1]) == {"number": 0}
+        for shape in (D, E, F):
+            await create(store, shape)
+            assert await evicted_down_to(store, 1) == shape.table
         for reading in readings:
-            assert len([row async for row in reading]) == 2
+            assert [row async for row in reading] == [{"number": 1}, {"number": 2}]
+        if keep_replaced < 1:
+            await eventually(lambda: not kept(empty_path))
 
 
 # --- how reading is remembered

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from file_rows import add_rows, add_shape, discard
 from inspections import eventually, gate_held, lost_rows, rows_of, settled, shapes
+from processes import handles_with_rows
 
 from shapestore import (
     CreateFailedError,
@@ -21,9 +24,10 @@ from shapestore import (
     WaitTimeoutError,
     maintenance,
 )
-from shapestore.storage.commands import DeleteDiscarded, Invalidate
+from shapestore.storage.commands import DeletePiece, Invalidate
 from shapestore.storage.connection import open_writer
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.log import compact
+from shapestore.storage.log.chunks import CHUNK_ROWS
 from shapestore.storage.transaction import transact
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -187,9 +191,7 @@ async def test_get_leads_from_the_old_handle_to_the_new(store: ShapeStore) -> No
     old = await store.get_or_create(TRACK)
     fresh = await store.refresh(TRACK)
     assert await store.get_by_handle(old.handle) is None
-    with pytest.raises(ShapeGoneError) as gone:
-        await rows_of(store, old)
-    assert gone.value.handle == old.handle
+    assert await rows_of(store, old) == [{"reading": 1, "number": 0}], "it is kept for those who still read it"
     assert await store.get(old.shape) == await store.get_by_handle(fresh.handle) == fresh
 
 
@@ -256,14 +258,13 @@ async def test_a_shape_is_dropped_once(store: ShapeStore) -> None:
     assert (await store.get(TRACK), await store.count()) == (None, 0)
 
 
-async def test_what_is_dropped_is_gone_for_whoever_is_reading_it(store: ShapeStore, source: Source) -> None:
+async def test_what_is_dropped_is_read_to_its_end_by_whoever_is_reading_it(store: ShapeStore, source: Source) -> None:
     source.rows = 3
     stored = await store.get_or_create(TRACK)
     reading = store.rows(stored.handle, batch_size=1)
     assert (await anext(reading))["number"] == 0
     assert await store.delete(stored.handle)
-    with pytest.raises(ShapeGoneError):
-        await anext(reading)
+    assert [row["number"] async for row in reading] == [1, 2]
 
 
 async def test_a_shape_that_was_dropped_is_made_anew_under_a_new_handle(store: ShapeStore, source: Source) -> None:
@@ -445,16 +446,20 @@ def nobody_tidies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 async def test_rows_of_what_is_gone_are_deleted_in_the_background(
-    store: ShapeStore, source: Source, file: sqlite3.Connection
+    empty_path: str, source: Source, file: sqlite3.Connection
 ) -> None:
     source.rows = MANY
-    stored = [await store.get_or_create(shape) for shape in shapes(4)]
-    await store.delete(stored[0].handle)
-    await store.invalidate("table 1")
-    await store.refresh(shapes(3)[2])
-    assert counted(file, "shape_rows") > 2 * MANY, "nobody had to wait for it"
-    await eventually(lambda: counted(file, "shape_rows") == 2 * MANY and counted(file, "discarded") == 0)
-    assert len(await rows_of(store, stored[3])) == MANY
+    async with ShapeStore(empty_path, create=source.create, keep_replaced=0) as store:
+        stored = [await store.get_or_create(shape) for shape in shapes(4)]
+        await store.delete(stored[0].handle)
+        await store.invalidate("table 1")
+        await store.refresh(shapes(3)[2])
+        assert counted(file, "shape_rows") > 2 * MANY, "nobody had to wait for it"
+        await eventually(lambda: counted(file, "shape_rows") == 2 * MANY and counted(file, "discarded") == 0)
+        assert len(await rows_of(store, stored[3])) == MANY
+        with pytest.raises(ShapeGoneError) as gone:
+            await rows_of(store, stored[0])
+        assert gone.value.handle == stored[0].handle
 
 
 @pytest.mark.usefixtures("nobody_tidies")
@@ -465,10 +470,10 @@ async def test_rows_that_were_to_be_deleted_are_so_after_a_close_and_a_reopening
     async with ShapeStore(empty_path, create=source.create) as store:
         kept, dropped = [await store.get_or_create(shape) for shape in shapes(2)]
         await store.delete(dropped.handle)
-    assert file.execute("SELECT handle FROM discarded").fetchall() == [(dropped.handle,)]
+    assert file.execute("SELECT handle FROM kept").fetchall() == [(dropped.handle,)]
     assert counted(file, "shape_rows") == 2 * MANY
-    async with ShapeStore(empty_path) as store:
-        await eventually(lambda: counted(file, "discarded") == 0)
+    async with ShapeStore(empty_path, keep_replaced=0) as store:
+        await eventually(lambda: counted(file, "kept") == counted(file, "discarded") == 0)
         assert counted(file, "shape_rows") == MANY
         assert len(await rows_of(store, kept)) == MANY
 
@@ -476,44 +481,44 @@ async def test_rows_that_were_to_be_deleted_are_so_after_a_close_and_a_reopening
 async def test_rows_are_deleted_in_bounded_steps(
     empty_path: str, file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DeleteDiscarded, "ROWS", 10)
-    monkeypatch.setattr(DeleteDiscarded, "HANDLES", 3)
-    rows = {"a": 25, "b": 0, "c": 1, "d": 0, "e": 9, "f": 10, "g": 11, "h": 0}
-    file.executemany("INSERT INTO discarded VALUES (?)", [(handle,) for handle in rows])
-    for handle, count in [*rows.items(), ("kept", 7)]:
-        file.executemany(
-            "INSERT INTO shape_rows VALUES (?, ?, '{}')", [(handle, position + 1) for position in range(count)]
-        )
+    monkeypatch.setattr(compact, "PIECE_ROWS", 10)
+    rows = {3: 25, 5: 0, 7: 1, 8: 0, 9: 9, 11: 10, 12: 11, 14: 0}
+    for number, count in rows.items():
+        discard(file, number)
+        add_rows(file, number, count)
+    add_shape(file, "stored", TRACK, rows=["{}"] * 7, number=10)
     connection = await open_writer(empty_path, "normal")
     try:
-        more, steps = True, 0
-        while more:
+        steps = 0
+        while piece := compact.next_piece(file):
             before = counted(file, "shape_rows"), counted(file, "discarded")
-            [more] = await transact(connection, "me", lambda tx: DeleteDiscarded.apply([DeleteDiscarded()], tx))
+            await transact(connection, "me", partial(DeletePiece.apply, [DeletePiece(piece)]))
             after = counted(file, "shape_rows"), counted(file, "discarded")
             assert 0 <= before[0] - after[0] <= 10
-            assert 0 <= before[1] - after[1] <= 3
+            assert 0 <= before[1] - after[1] <= 1
             assert before != after, "each step is a step on"
-            assert more == (after[1] > 0)
+            assert piece.is_last == (after[1] < before[1])
             steps += 1
     finally:
         await connection.close()
-    assert steps >= 6
-    assert file.execute("SELECT DISTINCT handle FROM shape_rows").fetchall() == [("kept",)]
+    assert steps == 3 + 1 + 1 + 1 + 1 + 1 + 2 + 1
+    assert counted(file, "discarded") == 0
+    assert handles_with_rows(empty_path) == ["stored"]
 
 
 async def test_everything_else_has_its_turn_while_rows_are_deleted(
-    store: ShapeStore, source: Source, file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    empty_path: str, source: Source, file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1)
+    monkeypatch.setattr(compact, "PIECE_ROWS", 1)
     source.rows = CHUNK_ROWS
-    dropped = await store.get_or_create(TRACK)
-    await store.delete(dropped.handle)
-    await eventually(lambda: counted(file, "shape_rows") < CHUNK_ROWS)
-    source.rows = 1
-    for shape in shapes(5):
-        await store.get_or_create(shape)
-    assert counted(file, "discarded") == 1, "there is more of it to come"
-    monkeypatch.undo()
-    await eventually(lambda: counted(file, "discarded") == 0)
-    assert counted(file, "shape_rows") == 5
+    async with ShapeStore(empty_path, create=source.create, keep_replaced=0) as store:
+        dropped = await store.get_or_create(TRACK)
+        await store.delete(dropped.handle)
+        await eventually(lambda: counted(file, "shape_rows") < CHUNK_ROWS)
+        source.rows = 1
+        for shape in shapes(5):
+            await store.get_or_create(shape)
+        assert counted(file, "discarded") == 1, "there is more of it to come"
+        monkeypatch.undo()
+        await eventually(lambda: counted(file, "discarded") == 0)
+        assert counted(file, "shape_rows") == 5

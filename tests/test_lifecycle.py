@@ -22,7 +22,7 @@ from steps import Steps
 
 from shapestore import Shape, ShapeStore, StoreClosedError
 from shapestore.concurrency.uncancelled import uncancelled
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 TRACK = Shape("Track")
 ROOT = Path(__file__).resolve().parents[1]

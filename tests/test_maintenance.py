@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from inspections import eventually, lost_rows
+from processes import handles_with_rows
 
 from shapestore import CreateFailedError, Shape, ShapeStore, maintenance
 from shapestore.storage import writer
-from shapestore.storage.commands import DeleteDiscarded
+from shapestore.storage.log import compact
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -35,8 +36,8 @@ async def test_a_long_deletion_keeps_neither_a_sweep_nor_an_eviction_waiting(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
-    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1)
-    async with ShapeStore(empty_path, create=create, max_shapes=1, failure_grace=0) as store:
+    monkeypatch.setattr(compact, "PIECE_ROWS", 1)
+    async with ShapeStore(empty_path, create=create, max_shapes=1, failure_grace=0, keep_replaced=0) as store:
         await store.delete((await store.get_or_create(LARGE)).handle)
         await eventually(lambda: 0 < lost_rows(empty_path) < 5_000)
         with pytest.raises(CreateFailedError):
@@ -50,12 +51,12 @@ async def test_a_long_deletion_keeps_neither_a_sweep_nor_an_eviction_waiting(
 
 async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 3_600)
-    monkeypatch.setattr(DeleteDiscarded, "ROWS", 1_000)
+    monkeypatch.setattr(compact, "PIECE_ROWS", 1_000)
     async with ShapeStore(empty_path, create=create) as store:
         await store.delete((await store.get_or_create(LARGE)).handle)
-    assert lost_rows(empty_path) == 5_000
-    async with ShapeStore(empty_path):
-        await eventually(lambda: lost_rows(empty_path) == 0)
+    assert len(handles_with_rows(empty_path)) == 1
+    async with ShapeStore(empty_path, keep_replaced=0):
+        await eventually(lambda: handles_with_rows(empty_path) == [])
 
 
 async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_though_nothing_is_written(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_rows import add_lock
 from inspections import eventually
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -267,11 +268,7 @@ async def test_an_attempt_that_takes_over_says_over_which(
     store: ShapeStore, empty_path: str, collector: Collector
 ) -> None:
     with closing(sqlite3.connect(empty_path, isolation_level=None)) as connection:
-        connection.execute(
-            "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
-            " VALUES (?, 'Track', 'in_progress', 'who is dead', 'left behind', 0)",
-            (TRACKS.comparable,),
-        )
+        add_lock(connection, "left behind", TRACKS, owner="who is dead")
     await get(store)
     assert facts(collector.span())["shapestore.over"] == "left behind"
     assert collector.value("takeovers") == 1

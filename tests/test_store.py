@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from file_rows import add_shape
 from inspections import eventually, gate_held, left_open, settled
-from processes import read
+from processes import handles_with_rows, read
 
 from shapestore import (
     CreateFailedError,
@@ -112,16 +113,15 @@ async def test_the_count_is_right_also_when_others_write(empty_path: str, store:
     assert await store.count() == 2
     with contextlib.closing(sqlite3.connect(empty_path)) as shell:
         with shell:
-            shell.executemany(
-                "INSERT INTO shapes VALUES (?, ?, 'by hand', 0, 0, 0, 1)",
-                [(f"h{n}", Shape(f"t{n}").comparable) for n in range(10)],
-            )
+            for n in range(10):
+                add_shape(shell, f"h{n}", Shape(f"t{n}"))
         assert await store.count() == 12
         with shell:
             shell.execute("DELETE FROM shapes WHERE handle IN ('h1', 'h2', 'h99')")
         assert await store.count() == 10
         with shell:
-            shell.execute("INSERT OR IGNORE INTO shapes VALUES ('h3', 'a key', 't', 0, 0, 0, 1)")
+            with pytest.raises(sqlite3.IntegrityError):
+                add_shape(shell, "h3", "a key")
             shell.execute("UPDATE shapes SET read_order = 7")
         assert await store.count() == 10
         shell.execute("DELETE FROM shapes")
@@ -138,19 +138,20 @@ async def test_a_refresh_does_not_change_the_count(store: ShapeStore) -> None:
 # --- dropping
 
 
-async def test_a_deleted_shape_is_gone_at_once_and_its_rows_soon(empty_path: str, store: ShapeStore) -> None:
-    stored = await store.get_or_create(ALBUMS)
-    other = await store.get_or_create(TRACKS)
-    assert await store.delete(stored.handle) is True
-    assert await store.get(ALBUMS) is None
-    assert await store.get_by_handle(stored.handle) is None
-    assert await store.delete(stored.handle) is False
-    assert await store.get(TRACKS) == other
-    assert await store.count() == 1
-    await settled(store, empty_path)
-    assert set(read(empty_path, "SELECT handle FROM shape_rows")) == {other.handle}
-    again = await store.get_or_create(ALBUMS)
-    assert again.handle != stored.handle
+async def test_a_deleted_shape_is_gone_at_once_and_its_rows_soon(empty_path: str) -> None:
+    async with ShapeStore(empty_path, create=one_row, keep_replaced=0) as store:
+        stored = await store.get_or_create(ALBUMS)
+        other = await store.get_or_create(TRACKS)
+        assert await store.delete(stored.handle) is True
+        assert await store.get(ALBUMS) is None
+        assert await store.get_by_handle(stored.handle) is None
+        assert await store.delete(stored.handle) is False
+        assert await store.get(TRACKS) == other
+        assert await store.count() == 1
+        await eventually(lambda: handles_with_rows(empty_path) == [other.handle])
+        await settled(store, empty_path)
+        again = await store.get_or_create(ALBUMS)
+        assert again.handle != stored.handle
 
 
 async def test_invalidating_a_table_drops_its_shapes_and_no_others(store: ShapeStore) -> None:
@@ -167,9 +168,8 @@ async def test_invalidating_a_table_drops_its_shapes_and_no_others(store: ShapeS
 
 async def test_invalidating_drops_more_shapes_than_fit_into_one_transaction(empty_path: str, store: ShapeStore) -> None:
     with contextlib.closing(sqlite3.connect(empty_path)) as shell, shell:
-        shell.executemany(
-            "INSERT INTO shapes VALUES (?, ?, 'albums', 0, 0, 0, 1)", [(f"h{n}", f"key {n}") for n in range(2_500)]
-        )
+        for n in range(2_500):
+            add_shape(shell, f"h{n}", f"key {n}", table_name="albums")
     assert await store.invalidate("albums") == 2_500
     assert await store.count() == 0
 

@@ -8,7 +8,9 @@ from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import pytest
+from file_rows import add_lock
 from inspections import eventually
+from processes import edited
 
 from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, WaitTimeoutError, events
 from shapestore.events import (
@@ -183,11 +185,8 @@ async def test_each_caller_whose_time_is_up_is_counted(watched: Watched) -> None
 
 async def test_an_attempt_over_that_of_a_dead_store_is_a_takeover(empty_path: str) -> None:
     async with Watched(empty_path) as watched:
-        edit(
-            empty_path,
-            "INSERT INTO create_locks VALUES (?, 'albums', 'in_progress', 'nobody', 'dead', 0, NULL, NULL, NULL, NULL)",
-            ALBUMS.comparable,
-        )
+        with edited(empty_path) as file:
+            add_lock(file, "dead", ALBUMS)
         stored = await watched.store.get_or_create(ALBUMS)
         assert await watched.moved() == {"leaders": 1, "takeovers": 1, "created": 1}
         led, taken_over, created = watched.told

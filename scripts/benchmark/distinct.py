@@ -19,7 +19,7 @@ from shapestore import ShapeStore
 from shapestore.locking.handles import Handles
 from shapestore.storage.commands import Claim, Publish
 from shapestore.storage.connection import open_writer
-from shapestore.storage.row_codec import Encoder
+from shapestore.storage.log.chunks import Encoder
 from shapestore.storage.transaction import transact
 from shapestore.storage.writer import MAX_BATCH
 
@@ -98,8 +98,8 @@ def _claim_and_publish(handles: Handles) -> tuple[Claim, Publish]:
     encoder = Encoder(handle)
     for row in one_row(shape):
         encoder.add(row)
-    claim = Claim(shape.comparable, handle, over=None, older=None)
-    return claim, Publish(encoder.rest(), 1, replaces=False, duration_ms=0, followers=0)
+    claim = Claim(shape, handle, comparable=shape.comparable, namespace="", over=None, older=None)
+    return claim, Publish(encoder.rest(), encoder, replaces=False, duration_ms=0, followers=0)
 
 
 def _called(make: Callable[[], peers.ThreadGet], count: int) -> Sampler:

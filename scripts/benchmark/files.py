@@ -45,7 +45,7 @@ async def at_once(shape: Shape) -> list[Row]:
 def _empty(folder: Path) -> Path:
     """Migrated by another process: what alembic loads would be a burden on the garbage collector of this one."""
     path = folder / "empty.db"
-    upgrade = "import sys; from shapestore import migrations; migrations.upgrade(sys.argv[1])"
+    upgrade = "import sys; from shapestore.storage import migrations; migrations.upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", upgrade, path], check=True)
     return path
 
@@ -55,18 +55,34 @@ def new_file(folder: Path) -> str:
     return shutil.copy(_empty(folder), tempfile.mkdtemp(dir=folder))
 
 
+_ROW = '{"TrackId":1,"Name":"Track"}'
+_ADD_SHAPE = """
+    INSERT INTO shapes (
+        number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
+        bytes, confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, created_at_ms, refreshed_at_ms,
+        last_read_at_ms, read_order)
+    VALUES (:number, :handle, :comparable, '', :table, :where, 1, 1, 1, 1, :bytes, :handle, '', 0, 1, 1, 1, 1, :number)
+"""
+
+
 def fill(path: str, shapes: Iterable[Shape]) -> None:
     """Put shapes there, a row each, as creations would have done."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("BEGIN")
-        for order, shape in enumerate(shapes, 1):
-            handle = secrets.token_hex(16)
-            database.execute(
-                "INSERT INTO shapes (handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms,"
-                " read_order) VALUES (?, ?, ?, 1, 1, 1, ?)",
-                (handle, shape.comparable, shape.table, order),
-            )
-            database.execute("INSERT INTO shape_rows VALUES (?, 1, ?)", (handle, '{"TrackId":1,"Name":"Track"}'))
+        number = 0
+        for number, shape in enumerate(shapes, 1):
+            stored = {
+                "number": number,
+                "handle": secrets.token_hex(16),
+                "comparable": shape.comparable,
+                "table": shape.table,
+                "where": shape.where_as_written,
+                "bytes": len(_ROW),
+                "row": _ROW,
+            }
+            database.execute(_ADD_SHAPE, stored)
+            database.execute("INSERT INTO shape_rows (id, value) VALUES ((:number << 28) + 1, :row)", stored)
+        database.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'create_locks'", (number,))
         database.execute("COMMIT")
 
 

@@ -30,15 +30,16 @@ from shapestore.admin.records import (
     owner_record,
     shape_record,
 )
-from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError, StorageError
+from shapestore.errors import InvalidShapeError, ShapeStoreError, StorageError
 from shapestore.locking.owner import is_alive
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Scalar, Shape
-from shapestore.shape.stored_shape import StoredShape, from_row
+from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
+from shapestore.storage.log import read
 from shapestore.storage.path import check_files_of_sqlite, resolve
-from shapestore.storage.reader import create_lock
+from shapestore.storage.reader import create_lock, to_stored
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
@@ -116,16 +117,13 @@ class Inspector:
     def rows(self, shape: ShapeRecord, batch_size: int = 1000) -> Iterator[list[str]]:
         """The rows of a shape as JSON texts, in batches, without an open transaction between them.
 
-        Raises ShapeGoneError if the shape is dropped or refreshed meanwhile; it never ends short.
+        All are of one moment. Raises ShapeGoneError if the shape goes meanwhile; it never ends short.
         """
-        after = 0
-        while after < shape.row_count:
-            expected = min(batch_size, shape.row_count - after)
-            batch = [text for (text,) in self.read(queries.ROWS, (shape.handle, after, expected))]
-            if len(batch) < expected:
-                raise ShapeGoneError(shape.handle)
-            yield batch
-            after += expected
+        _, position = read.standing(self._connection, shape.handle, None)
+        after, is_last = 0, False
+        while not is_last:
+            text, _, after, is_last = read.rows(self._connection, shape.handle, position, after, batch_size, "\n")
+            yield text.decode().split("\n") if text else []
 
     def explain(self, shape: Shape) -> Explanation:
         """As ShapeStore.explain does."""
@@ -135,8 +133,8 @@ class Inspector:
     def _stored(self, statement: str, parameters: Mapping[str, Any]) -> list[StoredShape]:
         try:
             return [
-                from_row(handle, Shape.from_comparable(key), count, at_ms)
-                for handle, key, count, at_ms in self.read(statement, parameters)
+                to_stored(Shape.from_comparable(key, where), columns)
+                for key, where, *columns in self.read(statement, parameters)
             ]
         except InvalidShapeError as error:
             raise damaged(error, self.path) from error
@@ -283,19 +281,21 @@ _TABLES = "SELECT DISTINCT table_name FROM shapes ORDER BY table_name"
 
 _MOST_CANDIDATES = 10_000
 
-_SAME_OR_OF_TABLE = """
-    SELECT handle, comparable, row_count, created_at_ms FROM shapes
-    WHERE comparable = :key
-       OR handle IN (SELECT handle FROM shapes WHERE table_name = :table ORDER BY handle LIMIT :most)
+_STORED = f"SELECT comparable, where_as_written, {queries.STORED} FROM shapes"
+
+_SAME_OR_OF_TABLE = f"""
+    {_STORED} WHERE comparable = :key
+       OR number IN (SELECT number FROM shapes WHERE table_name = :table ORDER BY number LIMIT :most)
 """
 
-_ANY = "SELECT handle, comparable, row_count, created_at_ms FROM shapes ORDER BY handle LIMIT :most"
+_ANY = f"{_STORED} ORDER BY number LIMIT :most"
 
 _OWNERS = f"SELECT {OWNER_COLUMNS} FROM owners ORDER BY opened_at_ms, owner"
 
 _ROWS_SO_FAR = """
     SELECT handle,
-           coalesce((SELECT max(position) FROM shape_rows WHERE shape_rows.handle = create_locks.handle), 0)
+           coalesce((SELECT max(id) & 268435455 FROM shape_rows
+                     WHERE id > create_locks.number << 28 AND id < (create_locks.number + 1) << 28), 0)
     FROM create_locks
 """
 

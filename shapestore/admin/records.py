@@ -98,10 +98,7 @@ class Totals:
 # --- from rows
 
 SHAPE_COLUMNS = """
-    handle, comparable, table_name, row_count,
-    (SELECT coalesce(sum(length(CAST(value AS BLOB))), 0) FROM shape_rows WHERE shape_rows.handle = shapes.handle)
-        AS bytes,
-    created_at_ms, last_read_at_ms
+    handle, comparable, table_name, row_count, bytes, created_at_ms, last_read_at_ms
 """
 OWNER_COLUMNS = "owner, pid, program, hostname, opened_at_ms"
 CREATION_COLUMNS = """

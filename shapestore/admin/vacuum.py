@@ -10,18 +10,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from shapestore.admin.inspector import Inspector, existing, open_inspector
 from shapestore.errors import StoreBusyError
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations, queries
-from shapestore.storage.commands import DeleteDiscarded
-from shapestore.storage.commands.history import as_json
+from shapestore.storage.commands import ForgetKept
+from shapestore.storage.commands.history import discard
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
+from shapestore.storage.log import compact
 from shapestore.storage.path import check_beside, wal_bytes
+from shapestore.storage.transaction import Transaction, commit
 
 # Expected to be empty: the transaction that ends an attempt also marks its rows as pending deletion.
-ORPHANS = "SELECT handle FROM left_behind WHERE what = 'rows that belong to no shape'"
+ORPHANS = "SELECT number FROM left_behind WHERE what = 'rows that belong to no shape'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def vacuum(path: str | os.PathLike[str], *, beside_others: bool = False) -> Vacu
         pass  # refuses a file that is not a store before a gate is made beside it
     with _alone(real, beside_others) as connection:
         before = _size(real)
-        _delete_left_behind(connection)
+        _delete_left_behind(connection, forget_kept=not beside_others)
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return Vacuumed(before, _size(real))
@@ -54,7 +57,7 @@ def delete_left_behind(path: str | os.PathLike[str]) -> None:
     """Delete the rows of dropped shapes, unless a store has the file open: an open store does that by itself."""
     try:
         with _alone(existing(path), beside_others=False) as connection:
-            _delete_left_behind(connection)
+            _delete_left_behind(connection, forget_kept=True)
     except StoreBusyError:
         pass
 
@@ -96,22 +99,18 @@ def _refuse_beside_litestream(connection: sqlite3.Connection, real: str) -> None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
 
 
-def _delete_left_behind(connection: sqlite3.Connection) -> None:
-    """In chunks, so that the write-ahead log stays short."""
-    orphans = connection.execute(ORPHANS).fetchall()
-    more = True
-    while more:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute(queries.DISCARD, (as_json([handle for (handle,) in orphans]),))
-            connection.execute(queries.DELETE_ROWS, (DeleteDiscarded.HANDLES, DeleteDiscarded.ROWS))
-            connection.execute(queries.FORGET_DISCARDED, (DeleteDiscarded.HANDLES,))
-            more = bool(connection.execute(queries.NEXT_DISCARDED).fetchall())
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        orphans = []
+def _delete_left_behind(connection: sqlite3.Connection, *, forget_kept: bool) -> None:
+    """Delete a piece at a time, so that the write-ahead log stays short.
+
+    Handles that are kept for their readers are forgotten where no store has the file open, and so no reader.
+    """
+    orphans = [number for (number,) in connection.execute(ORPHANS).fetchall()]
+    commit(connection, lambda tx: discard(tx, orphans), Transaction(connection, "vacuum"))
+    if forget_kept:
+        kept = ForgetKept([number for (number,) in connection.execute("SELECT number FROM kept").fetchall()])
+        commit(connection, lambda tx: ForgetKept.apply([kept], tx), Transaction(connection, "vacuum"))
+    while piece := compact.next_piece(connection):
+        commit(connection, partial(compact.delete, piece=piece), Transaction(connection, "vacuum"))
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 

@@ -20,21 +20,23 @@ from collections.abc import Callable
 from contextvars import Context
 from enum import IntEnum
 from functools import partial
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from shapestore import events
-from shapestore.creating.creator_run import Creator, CreatorRun, CreatorTask
+from shapestore.creating.creator_run import Creator, CreatorRun, CreatorTask, Given
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
-from shapestore.creating.waiters import Waiters
+from shapestore.creating.waiters import Answer, Waiters
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.events import Event
 from shapestore.shape.shape import Shape
-from shapestore.shape.stored_shape import StoredShape, from_row
-from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish
-from shapestore.storage.row_codec import Chunk
+from shapestore.shape.stored_shape import from_row
+from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
+from shapestore.storage.log.chunks import Chunk
+from shapestore.storage.log.difference import Difference
+from shapestore.storage.reader import to_stored
 
 logger = logging.getLogger("shapestore")
 
@@ -78,15 +80,16 @@ TRANSITIONS: dict[Phase, set[Phase]] = {
 class Leader(Protocol):
     """What an attempt knows of the flight that leads by it."""
 
+    key: str
     shape: Shape
     creator: Creator
     older: str | None
-    """The handle that a refresh is to replace."""
+    """Of a refresh: the attempt that has confirmed what is stored."""
     context: Context
     """The context of the first caller."""
     waiters: Waiters
 
-    def answer(self, stored: StoredShape) -> None:
+    def answer(self, answer: Answer) -> None:
         """End with the shape."""
 
     def end_by(self, error: ShapeStoreError) -> None:
@@ -106,13 +109,13 @@ class Attempt:
         self.handle = services.handles.new()
         self._services = services
         self._leader = leader
-        self._shape = leader.shape
+        self._key = leader.key
         self._phase = Phase.CLAIMING
         self._timer: Timer | None = None
         """CREATING: the creator's deadline. LANDING: the pause before the outcome is sent again."""
         self._taken_over: str | None = None
         self._claimed_at = 0.0
-        self._run = CreatorRun(leader.shape, self.handle, leader.creator, services.writer, services.threads)
+        self._run = CreatorRun(services, leader, self.handle)
         self._given_up = False
         self._closing = False
         self._pause = _SHORTEST_PAUSE
@@ -136,7 +139,14 @@ class Attempt:
     def claim(self, over: str | None) -> None:
         """Claim the key. ``over`` is the attempt that is taken over, if there is one."""
         self._taken_over = over
-        claim = Claim(self._shape.comparable, self.handle, over=over, older=self._leader.older)
+        claim = Claim(
+            self._leader.shape,
+            self.handle,
+            comparable=self._key,
+            namespace=self._services.namespace,
+            over=over,
+            older=self._leader.older,
+        )
         self._services.send(claim, self._claim_answered, self.end_by, refusable=True)
 
     @error_boundary
@@ -184,7 +194,7 @@ class Attempt:
         self._enter(Phase.CREATING)
         self._timer = self._services.timers.after(self._services.create_timeout, self._time_is_up)
         # An eager task may go far, even close the store, before this returns.
-        self._services.creators.start(self._run, context, self._creator_ended)
+        self._services.creators.add(partial(self._run.start, context), self._creator_ended)
 
     @error_boundary
     def _creator_ended(self, task: CreatorTask) -> None:
@@ -194,6 +204,8 @@ class Attempt:
             return
         if isinstance(outcome, Chunk):
             self._publish(outcome)
+        elif isinstance(outcome, Difference):
+            self._publish_difference(outcome)
         elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
             self._abandon()
         else:
@@ -207,23 +219,33 @@ class Attempt:
     def _publish(self, rest: Chunk) -> None:
         publish = Publish(
             rest,
-            self._run.row_count,
+            self._run.encoded,
             replaces=self._leader.older is not None,
             duration_ms=self._duration_ms(),
             followers=self._followers(),
         )
         self._land(publish, partial(self._published, publish))
 
+    def _publish_difference(self, difference: Difference) -> None:
+        publish = PublishDifference(
+            self.handle,
+            self._run.compared_with,
+            difference,
+            duration_ms=self._duration_ms(),
+            followers=self._followers(),
+        )
+        self._land(publish, partial(self._refreshed, publish))
+
     def _fail(self, error: BaseException) -> None:
         failure = describe(error, grace=self._services.failure_grace)
         logger.warning(
             "creating %.500s failed; callers get this error for %g s",
-            self._shape.comparable,
+            self._key,
             failure.retry_after_ms / 1000,
             exc_info=error,
         )
         fail = Fail(
-            self._shape.comparable,
+            self._key,
             self.handle,
             failure,
             duration_ms=self._duration_ms(),
@@ -278,7 +300,18 @@ class Attempt:
         services.access.touch(self.handle)
         services.after_publish()
         self._tell(events.Created, publish.row_count, publish.duration_ms, publish.followers)
-        self._leader.answer(from_row(self.handle, self._shape, publish.row_count, created_at_ms))
+        stored = from_row(self.handle, self._leader.shape, publish.row_count, created_at_ms)
+        self._leader.answer(Answer(stored, self.handle))
+
+    def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...] | None) -> None:
+        assert columns is not None
+        services, stored = self._services, to_stored(self._leader.shape, columns)
+        services.access.touch(stored.handle)
+        if publish.difference.changes:
+            services.compact_later(publish.shape)
+            services.after_publish()
+        self._tell(events.Created, stored.row_count, publish.duration_ms, publish.followers)
+        self._leader.answer(Answer(stored, self.handle))
 
     def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
         failure = fail.failure
@@ -306,7 +339,7 @@ class Attempt:
             self._tell(events.TakenOver, self._taken_over)
 
     def _tell(self, event: Callable[Concatenate[str, str, P], Event], *facts: P.args, **more: P.kwargs) -> None:
-        self._services.telemetry.tell(event, self._shape.comparable, self.handle, *facts, **more)
+        self._services.telemetry.tell(event, self._key, self.handle, *facts, **more)
 
     def _followers(self) -> int:
         return max(0, len(self._leader.waiters) - 1)
@@ -315,7 +348,7 @@ class Attempt:
         return round((time.monotonic() - self._claimed_at) * 1000)
 
 
-def _outcome(task: CreatorTask) -> Chunk | BaseException:
+def _outcome(task: CreatorTask) -> Given | BaseException:
     """What the creator has given, or what it raised."""
     if task.cancelled():
         return RuntimeError("the creator was cancelled, by itself or by what it called")

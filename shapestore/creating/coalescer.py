@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from shapestore.concurrency.futures import refuse, resolve
@@ -13,7 +13,7 @@ from shapestore.creating.services import Services
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.events import Followed
 from shapestore.shape.shape import Shape
-from shapestore.storage.commands import Invalidate, Release
+from shapestore.storage.commands import Invalidate, InvalidateKey, Release
 
 
 class Coalescer:
@@ -33,24 +33,26 @@ class Coalescer:
         """The flight of a key, if it is in flight."""
         return self._flights.get(comparable)
 
-    def join(self, shape: Shape, creator: Creator, *, refreshing: bool = False, older: str | None = None) -> Flight:
+    def join(
+        self, key: str, shape: Shape, creator: Creator, *, refreshing: bool = False, older: str | None = None
+    ) -> Flight:
         """The flight of a key: the present one, or a new one with this creator and the context of this call.
 
         Raises StoreBusyError if ``max_in_flight`` other keys are in flight.
         """
         if self._closed:
             raise StoreClosedError("the store was closed during this call")
-        flight = self._flights.get(shape.comparable)
+        flight = self._flights.get(key)
         if flight is not None:
-            self.services.telemetry.tell(Followed, shape.comparable)
+            self.services.telemetry.tell(Followed, key)
             return flight
         if len(self._flights) >= self._max_in_flight:
             raise StoreBusyError(
                 f"{len(self._flights)} keys are in flight, the limit (max_in_flight); try again later",
                 retry_after=0.1,
             )
-        flight = Flight(self.services, shape, creator, self._ended, refreshing=refreshing, older=older)
-        self._flights[shape.comparable] = flight
+        flight = Flight(self.services, key, shape, creator, self._ended, refreshing=refreshing, older=older)
+        self._flights[key] = flight
         return flight
 
     def _ended(self, comparable: str) -> None:
@@ -60,10 +62,11 @@ class Coalescer:
 
     # --- ending attempts from outside
 
-    def invalidate(self, table: str) -> asyncio.Future[int]:
-        """Drop a table's shapes and end the attempts that read it; how many shapes there were.
+    def invalidate(self, command: Callable[[], Invalidate | InvalidateKey]) -> asyncio.Future[int]:
+        """Drop shapes and end the attempts that read them; how many shapes there were.
 
-        It is done also if the waiter of the future is cancelled.
+        ``command`` is made as often as there may be more shapes than go into one transaction. It is done also if the
+        waiter of the future is cancelled.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         total = 0
@@ -75,10 +78,10 @@ class Coalescer:
             self.supersede(ended)
             if count < Invalidate.SHAPES:
                 resolve(done, total)
-            else:  # as many as go into one transaction: there may be more
-                self.services.send(Invalidate(table), dropped, partial(refuse, done))
+            else:
+                self.services.send(command(), dropped, partial(refuse, done))
 
-        self.services.send(Invalidate(table), dropped, partial(refuse, done), refusable=True)
+        self.services.send(command(), dropped, partial(refuse, done), refusable=True)
         return done
 
     def release(self, comparable: str) -> asyncio.Future[bool]:

@@ -10,15 +10,16 @@ import contextlib
 import contextvars
 import inspect
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from shapestore.concurrency.worker_threads import WorkerThreads
-from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
+from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
+from shapestore.creating.services import Services
+from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.shape import Shape
-from shapestore.storage.commands import AddRows
-from shapestore.storage.row_codec import Chunk, Encoder
-from shapestore.storage.writer import Writer
+from shapestore.storage.log.chunks import Chunk, Encoder
+from shapestore.storage.log.difference import Comparison, Difference
+from shapestore.storage.log.positions import Standing
 
 # A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
 # creation takes some twenty turns of the loop. So a creator's thread yields this often: about every 0.1 ms.
@@ -26,35 +27,63 @@ ROWS_PER_TURN = 64
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 Creator = Callable[[Shape], Rows | Awaitable[Rows]]
-CreatorTask = asyncio.Task[Chunk | BaseException]
+Given = Chunk | Difference
+CreatorTask = asyncio.Task[Given | BaseException]
+
+
+class KeyedRows(Protocol):
+    """Pairs of a key, or None, and a row; see source/keyed.py."""
+
+    key_columns: Sequence[str] | None
+
+    def __iter__(self) -> Iterator[tuple[Sequence[Any] | None, Mapping[str, Any]]]: ...
+
+    def close(self) -> None: ...
+
+
+class Ordered(Protocol):
+    """What is to be created, and by what."""
+
+    key: str
+    shape: Shape
+    creator: Creator
+    older: str | None
 
 
 class CreatorRun:
-    """Runs ``creator`` for the attempt ``handle``, and ends with the rows that are left for the publication."""
+    """Runs a creator for the attempt ``handle``, and ends with what is left for the publication."""
 
-    def __init__(self, shape: Shape, handle: str, creator: Creator, writer: Writer, threads: WorkerThreads) -> None:
-        self._shape = shape
+    def __init__(self, services: Services, ordered: Ordered, handle: str) -> None:
+        self._services = services
+        self._ordered = ordered
+        self._shape = ordered.shape
+        self._creator = ordered.creator
         self._handle = handle
-        self._creator = creator
-        self._writer = writer
-        self._threads = threads
-        self._encoder = Encoder(handle)
-        self._sent: asyncio.Future[bool] | None = None
+        self._stored: Standing | None = None
+        self._rows = AttemptRows(handle, services.reader, services.writer)
+        self._sink: RowSink = self._rows
+        self.encoded = Encoder(handle)
+        """All rows so far: how many, their bytes, their key columns."""
         self._stopped = False
         self._in_thread = False
         self._task: CreatorTask | None = None
-        self.refusal: ShapeStoreError | None = None
-        """Why the store refused a chunk: an error that is not the creator's."""
 
     @property
-    def row_count(self) -> int:
-        return self._encoder.row_count
+    def refusal(self) -> ShapeStoreError | None:
+        """Why the store refused a chunk: an error that is not the creator's."""
+        return self._rows.refusal
+
+    @property
+    def compared_with(self) -> int:
+        """The number of the stored shape that a difference is of."""
+        assert self._stored is not None
+        return self._stored.number
 
     def start(self, context: contextvars.Context) -> CreatorTask:
         """Start the creator in a copy of ``context``. The task ends when the creator does, and not before.
 
-        Its result is the rows that filled no chunk; its exception is the creator's. A SystemExit, which would end the
-        event loop if it left a task, is a result instead.
+        Its result is the rows that filled no chunk, or a difference; its exception is the creator's. A SystemExit,
+        which would end the event loop if it left a task, is a result instead.
         """
         name = f"shapestore creation {self._handle}"
         # Not by ``context=``, which a task factory of the application's need not know.
@@ -67,21 +96,30 @@ class CreatorRun:
         if self._task is not None and not self._in_thread:
             self._task.cancel()
 
-    async def _run(self) -> Chunk | BaseException:
+    async def _run(self) -> Given | BaseException:
         try:
+            if self._ordered.older is not None:
+                self._stored = await self._services.reader.standing_of_key(self._ordered.key)
             if _runs_on_the_loop(self._creator):
+                self._prepare(key_columns_of(self._creator, self._shape))
                 await self._take_on_the_loop(self._creator(self._shape))
             else:
                 await self._take_by_a_thread()
-            if self._sent is not None:
-                await self._all_sent()
+            self._refuse_if_stopped()
+            return await self._sink.finish(self.encoded.rest(), unique=self.encoded.keys_grow)
         except SystemExit as error:
             return error
         except KeyboardInterrupt as error:
             if self._in_thread:  # a signal is raised in the main thread only: this one is the creator's own
                 return error
             raise
-        return self._encoder.rest()
+
+    def _prepare(self, key_columns: Sequence[str] | None) -> None:
+        self.encoded = Encoder(self._handle, key_columns)
+        stored = self._stored
+        if stored is not None and stored.has_key_columns(key_columns):
+            comparison = Comparison(stored, keyed=key_columns is not None)
+            self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
     # --- on the loop
 
@@ -90,28 +128,19 @@ class CreatorRun:
         if isinstance(rows, AsyncIterable):
             async with _async_closing(rows):
                 async for row in rows:
-                    if (chunk := self._encoder.add(row)) is not None:
+                    if (chunk := self.encoded.add(row)) is not None:
                         await self._send(chunk)
         else:
             try:
                 for row in _iterable(rows):
-                    if (chunk := self._encoder.add(row)) is not None:
+                    if (chunk := self.encoded.add(row)) is not None:
                         await self._send(chunk)
             finally:
                 _close(rows)
 
     async def _send(self, chunk: Chunk) -> None:
-        await self._all_sent()
         self._refuse_if_stopped()
-        self._sent = self._writer.submit(AddRows(chunk))
-
-    async def _all_sent(self) -> None:
-        try:
-            if self._sent is not None and not await self._sent:
-                raise SupersededError(self._handle)
-        except ShapeStoreError as error:
-            self.refusal = error
-            raise
+        await self._sink.take(chunk)
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:
@@ -122,7 +151,9 @@ class CreatorRun:
     async def _take_by_a_thread(self) -> None:
         self._in_thread = True
         loop = asyncio.get_running_loop()
-        rest = await self._threads.run(lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}")
+        rest = await self._services.threads.run(
+            lambda: self._take_in_thread(loop), name=f"shapestore creator {self._handle}"
+        )
         self._in_thread = False
         if self._stopped and inspect.iscoroutine(rest):
             rest.close()  # otherwise Python warns that it was never awaited
@@ -132,18 +163,30 @@ class CreatorRun:
 
     def _take_in_thread(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Call the creator and iterate its rows. Return them instead if only the loop can iterate them."""
+        keyed_rows: Callable[[Shape], KeyedRows] | None = getattr(self._creator, "keyed_rows", None)
+        if keyed_rows is not None:
+            with contextlib.closing(keyed_rows(self._shape)) as pairs:
+                self._prepare(pairs.key_columns)
+                self._iterate(pairs, loop, with_keys=True)
+            return None
+        self._prepare(key_columns_of(self._creator, self._shape))
         rows = self._creator(self._shape)
         if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
             return rows
+        self._iterate(rows, loop, with_keys=False)
+        return None
+
+    def _iterate(self, rows: Any, loop: asyncio.AbstractEventLoop, *, with_keys: bool) -> None:
+        add = self.encoded.add
         try:
-            for row in _iterable(rows):
-                if (chunk := self._encoder.add(row)) is not None:
+            for number, row in enumerate(_iterable(rows), 1):
+                chunk = add(row[1], row[0]) if with_keys else add(row)
+                if chunk is not None:
                     self._send_from_thread(chunk, loop)
-                if self._encoder.row_count % ROWS_PER_TURN == 0:
+                if number % ROWS_PER_TURN == 0:
                     time.sleep(0)
         finally:
             _close(rows)
-        return None
 
     def _send_from_thread(self, chunk: Chunk, loop: asyncio.AbstractEventLoop) -> None:
         sending = self._send(chunk)
@@ -161,6 +204,20 @@ def _runs_on_the_loop(creator: Creator) -> bool:
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         for function in (creator, type(creator).__call__)
     )
+
+
+def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:
+    """The columns whose values name a row, if the creator knows them. Raises InvalidCreatorError.
+
+    It is called where the creator runs: it may look them up in the source.
+    """
+    ask = getattr(creator, "key_columns", None)
+    columns: Sequence[str] | None = None if ask is None else ask(shape)
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not columns or not all(isinstance(name, str) for name in columns):
+        raise InvalidCreatorError(f"key_columns of a creator gives names of columns, or None, not {columns!r:.100}")
+    return tuple(columns)
 
 
 def _iterable(rows: Any) -> Iterable[Any]:

@@ -17,13 +17,12 @@ from shapestore.creating.creator_run import Creator
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
-from shapestore.creating.waiters import Waiters
+from shapestore.creating.waiters import Answer, Waiters
 from shapestore.errors import ShapeStoreError, StoreClosedError, WaitTimeoutError
 from shapestore.events import TimedOut
 from shapestore.locking import create_lock
 from shapestore.locking.create_lock import decide
 from shapestore.shape.shape import Shape
-from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.commands import Abandon
 
 # Between two polls a flight pauses for a tenth of the time it has waited: the wait ends within about a tenth of the
@@ -38,11 +37,12 @@ _SLOT_PAUSE_PER_FLIGHT = 0.0005
 
 
 class Flight:
-    """The flight of one key. ``older`` is the handle that a refresh is to replace; ``ended`` is called at its end."""
+    """The flight of one key. ``older`` is the attempt whose rows a refresh renews; ``ended`` is called at its end."""
 
     def __init__(
         self,
         services: Services,
+        key: str,
         shape: Shape,
         creator: Creator,
         ended: Callable[[str], None],
@@ -51,6 +51,7 @@ class Flight:
         older: str | None,
     ) -> None:
         self._services = services
+        self.key = key
         self.shape = shape
         self.creator = creator
         self._ended = ended
@@ -72,7 +73,7 @@ class Flight:
 
     # --- for callers
 
-    async def wait(self, timeout: float) -> StoredShape:
+    async def wait(self, timeout: float) -> Answer:
         """Wait for the answer, ``timeout`` seconds at most."""
         waiter = self.waiters.add(timeout)
         try:
@@ -120,7 +121,7 @@ class Flight:
         self._cancel_next_poll()
         services = self._services
         services.telemetry.polls += 1
-        polled = services.reader.look(self.shape, self._awaited)
+        polled = services.reader.look(self.key, self.shape, self._awaited)
         if polled is None:
             self._poll_later()
             return
@@ -130,10 +131,11 @@ class Flight:
                 self._lead(over)
             case create_lock.Serve():
                 assert stored is not None
-                if stored.handle == self._awaited:
-                    services.access.followed(stored.handle, len(self.waiters))
+                assert seen.stored is not None
+                if seen.stored == self._awaited:
+                    services.access.followed(seen.stored, len(self.waiters))
                 services.access.touch(stored.handle)
-                self.answer(stored)
+                self.answer(Answer(stored, seen.stored))
             case create_lock.Raise(failure):
                 self.end_by(failure.as_error())
             case create_lock.Follow(handle):
@@ -205,9 +207,9 @@ class Flight:
 
     # --- the end
 
-    def answer(self, stored: StoredShape) -> None:
+    def answer(self, answer: Answer) -> None:
         """End with the shape."""
-        self.waiters.answer(stored)
+        self.waiters.answer(answer)
         self._end()
 
     def end_by(self, error: ShapeStoreError) -> None:
@@ -222,10 +224,10 @@ class Flight:
             self._attempt = None
             self._cancel_next_poll()
             self._leave_slots()
-            self._ended(self.shape.comparable)
+            self._ended(self.key)
 
     def _time_out(self, timeout: float) -> WaitTimeoutError:
-        self._services.telemetry.tell(TimedOut, self.shape.comparable)
+        self._services.telemetry.tell(TimedOut, self.key)
         if self.claimed:
             why = "its creator is still running, until its own deadline"
         elif self._attempt:
@@ -236,4 +238,4 @@ class Flight:
             why = "an attempt to create it was superseded, or came too late, and it is tried again"
         else:
             why = "all max_creating slots are in use"
-        return WaitTimeoutError(f"no answer within {timeout:g} s for {self.shape.comparable:.500}: {why}")
+        return WaitTimeoutError(f"no answer within {timeout:g} s for {self.key:.500}: {why}")

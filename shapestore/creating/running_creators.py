@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
+from typing import Any, TypeVar
 
-from shapestore.creating.creator_run import CreatorRun, CreatorTask
 from shapestore.creating.slots import Slots
 
 # How long the closing of a store waits for creators that it has cancelled.
 _CLEAN_UP_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class RunningCreators:
@@ -19,19 +20,19 @@ class RunningCreators:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._tasks: set[CreatorTask] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, run: CreatorRun, context: Context, ended: Callable[[CreatorTask], None]) -> None:
-        """Start a creator in ``context``; call ``ended`` when it has ended. It takes over the slot of its attempt."""
+    def add(self, start: Callable[[], asyncio.Task[T]], ended: Callable[[asyncio.Task[T]], None]) -> None:
+        """Start a creator; call ``ended`` when it has ended. It takes over the slot of its attempt."""
         try:
-            task = run.start(context)
+            task = start()
         except BaseException:
             self._slots.release()
             raise
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, ended))
 
-    def _ended(self, ended: Callable[[CreatorTask], None], task: CreatorTask) -> None:
+    def _ended(self, ended: Callable[[asyncio.Task[T]], None], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         self._slots.release()
         ended(task)

@@ -39,6 +39,7 @@ class Services:
         create_timeout: float,
         failure_grace: float,
         max_creating: int,
+        namespace: str,
     ) -> None:
         self.reader = reader
         self.writer = writer
@@ -47,6 +48,7 @@ class Services:
         self.threads = threads
         self.owner = owner
         self._path = path
+        self.namespace = namespace
         self.create_timeout = create_timeout
         self.failure_grace = failure_grace
         self.handles = Handles()
@@ -57,6 +59,8 @@ class Services:
         self.failure_ages = FailureAges()
         self.sweep_later: Callable[[str, float], None]
         """Set by maintenance: sweep the failure of this handle in so many seconds."""
+        self.compact_later: Callable[[int], None]
+        """Set by maintenance: the log of the shape of this number has grown."""
         self.after_publish: Callable[[], None] = lambda: None
         """Set by maintenance where the number of shapes is limited."""
 

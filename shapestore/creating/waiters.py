@@ -8,13 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.creating.timers import Timer, Timers
 from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
 
-Waiter = asyncio.Future[StoredShape]
+
+class Answer(NamedTuple):
+    """What callers are given."""
+
+    stored: StoredShape
+    confirmed_by: str
+    """The attempt that has confirmed the rows last."""
+
+
+Waiter = asyncio.Future[Answer]
 
 
 class Waiters:
@@ -50,10 +60,10 @@ class Waiters:
         if not self._waiting:
             self._all_gone()
 
-    def answer(self, stored: StoredShape) -> None:
-        """Give the shape to every caller."""
+    def answer(self, answer: Answer) -> None:
+        """Give the answer to every caller."""
         for waiter in self._take_all():
-            resolve(waiter, stored)
+            resolve(waiter, answer)
 
     def refuse(self, error: ShapeStoreError) -> None:
         """Give a copy of the error to every caller."""

@@ -77,7 +77,7 @@ class KeyState(Struct, frozen=True):
     """What one poll reads: everything about one key, as of one moment."""
 
     stored: str | None
-    """The handle of the stored shape."""
+    """The attempt that has confirmed the stored shape last."""
     lock: LockState | None
     awaited_failure: Failure | None
     """The failure of the attempt that the flight followed, if it failed, however long ago its row was swept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 from typing import final
 
@@ -44,11 +45,12 @@ class StoredShape(msgspec.Struct, frozen=True):
 
 
 def from_row(handle: str, shape: Shape, row_count: int, created_at_ms: int) -> StoredShape:
-    """A stored shape from the columns of its row. One that never changes is at the position of its last row."""
+    """A shape that has just been stored: it is at the position of its last row."""
     created_at = at(created_at_ms)
     return StoredShape(handle, shape, row_count, created_at, created_at, row_count, False)
 
 
+@functools.lru_cache(maxsize=10_000)  # a hit would take a fifth longer
 def at(time_ms: int) -> datetime:
     """The moment that a column ending ``_ms`` holds."""
     return datetime.fromtimestamp(time_ms / 1000, UTC)

@@ -19,7 +19,7 @@ from shapestore.shape.listing import listed
 from shapestore.storage.connection import open_immutable
 from shapestore.storage.sqlite_errors import damaged, translated
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision that this code knows, oldest first."""
 
 HEAD = REVISIONS[-1]

@@ -1,58 +1,59 @@
-"""Every hot statement by name: first those that read, then those that write.
+"""Every hot statement about keys, attempts and shapes, by name: first those that read, then those that write.
 
-Each is proved by its query plan, in tests/storage/test_queries.py, to use an index.
-Many at once go through ``json_each``: one statement for a whole batch, and one step of SQLite's, for which Python's
-lock is let go of. A statement for each would ask for that lock again as often, from an event loop that is busy.
+Those about rows and changes are in log/queries.py. Each is proved by its query plan, in tests/storage/test_queries.py,
+to use an index. Many at once go through ``json_each``: one statement for a whole batch, and one step of SQLite's, for
+which Python's lock is released. A statement for each would ask for that lock again as often, from an event loop that is
+busy. Parameters are named; the hottest statements take theirs by ``?``.
 """
 
 from __future__ import annotations
 
 # --- reads: point reads, on the event loop's thread -------------------------------------------------------------
 
-# (comparable) -> the stored shape
-FIND = "SELECT handle, row_count, created_at_ms FROM shapes WHERE comparable = ?"
+STORED = "handle, row_count, position, round, live, created_at_ms, refreshed_at_ms"
+"""What a StoredShape is made of."""
 
-FIND_BY_HANDLE = "SELECT comparable, row_count, created_at_ms FROM shapes WHERE handle = ?"
+CONFIRMED = "confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale"
+"""What says how fresh a shape is."""
+
+# (comparable) -> the stored shape
+FIND = f"SELECT {STORED} FROM shapes WHERE comparable = ?"
+
+# (comparable) -> the stored shape, and how fresh it is
+FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"
+
+# (handle)
+FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHERE handle = ?"
 
 # (comparable, awaited handle) -> shape row, lock row and outcome of the attempt waited for, all of one moment.
-LOOK = """
-    SELECT shapes.handle, shapes.row_count, shapes.created_at_ms,
-           create_locks.handle, create_locks.state, create_locks.owner,
+LOOK = f"""
+    SELECT {", ".join(f"shapes.{column}" for column in (STORED + ", " + CONFIRMED).split(", "))},
+           create_locks.handle, create_locks.state, create_locks.owner, create_locks.refreshes,
            create_locks.error_type, create_locks.error_message, create_locks.retry_after_ms,
            creations.error_type, creations.error_message, creations.retry_after_ms
-    FROM (SELECT ?1 AS comparable) AS asked
+    FROM (SELECT :comparable AS comparable) AS asked
     LEFT JOIN shapes ON shapes.comparable = asked.comparable
     LEFT JOIN create_locks ON create_locks.comparable = asked.comparable
-    LEFT JOIN creations ON creations.handle = ?2 AND creations.outcome = 'failed'
+    LEFT JOIN creations ON creations.handle = :awaited AND creations.outcome = 'failed'
 """
 
-IN_PROGRESS_OF_OWNER = "SELECT handle FROM create_locks WHERE owner = ? AND state = 'in_progress'"
+IN_PROGRESS_OF_OWNER = "SELECT handle FROM create_locks WHERE owner = :owner AND state = 'in_progress'"
 
-NEXT_DISCARDED = "SELECT handle FROM discarded LIMIT 1"
+TOTALS = "SELECT name, value FROM totals"
+
+COUNT = "SELECT value FROM totals WHERE name = 'shapes'"
+
+NEXT_DISCARDED = "SELECT number FROM discarded ORDER BY number LIMIT 1"
 
 # --- reads: pages, on the reader's thread -----------------------------------------------------------------------
 
-# (handle, after, count): no rows once the shape is gone, though its rows are not all deleted yet.
-ROWS = """
-    SELECT value FROM shape_rows
-    WHERE handle = ?1 AND position > ?2 AND position <= ?2 + ?3
-      AND EXISTS (SELECT 1 FROM shapes WHERE shapes.handle = ?1)
-    ORDER BY position
-"""
+_PAGE = f"SELECT number, comparable, where_as_written, {STORED} FROM shapes"
 
-# (after this handle, limit)
-SHAPES = """
-    SELECT handle, comparable, row_count, created_at_ms FROM shapes
-    WHERE handle > ?1 ORDER BY handle LIMIT ?2
-"""
+SHAPES = f"{_PAGE} WHERE namespace = :namespace AND number > :after ORDER BY number LIMIT :limit"
 
-# (after this handle, limit, table)
-SHAPES_OF_TABLE = """
-    SELECT handle, comparable, row_count, created_at_ms FROM shapes
-    WHERE table_name = ?3 AND handle > ?1 ORDER BY handle LIMIT ?2
+SHAPES_OF_TABLE = f"""
+    {_PAGE} WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit
 """
-
-COUNT = "SELECT value FROM totals WHERE name = 'shapes'"
 
 LOCKS = """
     SELECT comparable, table_name, state, owner, handle, started_at_ms, failed_at_ms,
@@ -62,172 +63,225 @@ LOCKS = """
 
 HAS_LITESTREAM = "SELECT 1 FROM sqlite_schema WHERE name = '_litestream_seq'"
 
-# --- writes: an attempt's way, each bound to its fence ----------------------------------------------------------
+# --- writes: an attempt's way, each bound to its fencing token --------------------------------------------------
 
-# (json {handle: comparable}, owner, now) -> handles of the attempts that lead
+# (claims: {handle: [comparable, namespace, table, where as written, judged confirmed_by or null]}) -> those that lead.
+# A refresh leads unless the shape was confirmed by another attempt since it was judged, or if the shape has gone.
 CLAIM = """
-    INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)
-    SELECT asked.value, asked.value ->> '$.table', 'in_progress', ?2, asked.key, ?3
-    FROM json_each(?1) AS asked
-    WHERE NOT EXISTS (SELECT 1 FROM shapes WHERE shapes.comparable = asked.value)
+    INSERT INTO create_locks (
+        comparable, namespace, table_name, where_as_written, state, owner, handle, refreshes,
+        started_boot, started_at_boot_ms, started_at_ms)
+    SELECT claim.value ->> 0, claim.value ->> 1, claim.value ->> 2, claim.value ->> 3, 'in_progress', :owner,
+           claim.key, claim.value ->> 4, :boot, :boot_ms, :wall_ms
+    FROM json_each(:claims) AS claim
+    WHERE NOT EXISTS (
+        SELECT 1 FROM shapes
+        WHERE shapes.comparable = claim.value ->> 0 AND shapes.confirmed_by IS NOT claim.value ->> 4)
     ON CONFLICT (comparable) DO NOTHING
     RETURNING handle
 """
 
-# (comparable, owner, now, handle, handle of the shape to be replaced) -> handle, if the attempt leads
-CLAIM_REFRESH = """
-    INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)
-    SELECT ?1, ?1 ->> '$.table', 'in_progress', ?2, ?4, ?3
-    WHERE NOT EXISTS (SELECT 1 FROM shapes WHERE shapes.comparable = ?1 AND shapes.handle <> ?5)
-    ON CONFLICT (comparable) DO NOTHING
-    RETURNING handle
-"""
-
-# (json [handle]) -> those whose fence still holds
+# (handles: [handle]) -> those whose fencing token still holds, with the numbers of their attempts
 STILL_LEADING = """
-    SELECT handle FROM create_locks
-    WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress'
+    SELECT handle, number FROM create_locks
+    WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress'
 """
 
-# (handle, position of the first, json [row]): one chunk
-ADD_ROWS = """
-    INSERT INTO shape_rows (handle, position, value)
-    SELECT ?1, ?2 + rows.key, rows.value FROM json_each(?3) AS rows
-"""
-
-# (json [[handle, position of the first, [row]]]): many chunks of a few rows each
-ADD_SMALL_CHUNKS = """
-    INSERT INTO shape_rows (handle, position, value)
-    SELECT chunk.value ->> 0, (chunk.value ->> 1) + rows.key, rows.value
-    FROM json_each(?1) AS chunk, json_each(chunk.value, '$[2]') AS rows
-"""
-
-# (json [handle]) -> handles of the shapes that these attempts, if their fence still holds, are to replace
-DELETE_REPLACED = """
-    DELETE FROM shapes WHERE comparable IN (
-        SELECT comparable FROM create_locks
-        WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress')
-    RETURNING handle
-"""
-
-# (json {handle: row count}, now) -> those whose fence still holds: the lock row becomes the shape's
+# (published: {handle: [row count, bytes, key columns, chunk ends]}) -> those whose fencing token still holds, with
+# their numbers: the lock row becomes the shape's.
 PUBLISH = """
-    INSERT INTO shapes (handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms, read_order)
-    SELECT create_locks.handle, create_locks.comparable, create_locks.table_name, published.value, ?2, ?2,
-           newest.read_order + published.id
-    FROM json_each(?1) AS published
-    JOIN create_locks ON create_locks.handle = published.key AND create_locks.state = 'in_progress',
+    INSERT INTO shapes (
+        number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
+        bytes, key_columns, chunk_ends, confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale,
+        created_at_ms, refreshed_at_ms, last_read_at_ms, read_order)
+    SELECT lock.number, lock.handle, lock.comparable, lock.namespace, lock.table_name, lock.where_as_written,
+           published.value ->> 0, published.value ->> 0, published.value ->> 0, published.value ->> 0,
+           published.value ->> 1, published.value ->> 2, published.value ->> 3,
+           lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
+           :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
+    FROM json_each(:published) AS published
+    JOIN create_locks AS lock ON lock.handle = published.key AND lock.state = 'in_progress',
          (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
-    RETURNING handle
+    RETURNING handle, number
 """
 
-# (json [handle])
-UNLOCK = "DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(?1))"
+# (handle) -> the number of the shape of that key, or NULL, if the fencing token still holds
+REFRESHED_BY = """
+    SELECT shapes.number
+    FROM create_locks AS lock LEFT JOIN shapes ON shapes.comparable = lock.comparable
+    WHERE lock.handle = :handle AND lock.state = 'in_progress'
+"""
 
-# (json {handle: [error type, message, retry after]}, now) -> those whose fence still held
+# (handle of the attempt, number of the shape) -> the shape, whose rows that attempt has confirmed
+CONFIRM = f"""
+    UPDATE shapes
+    SET confirmed_by = lock.handle, confirmed_boot = lock.started_boot,
+        confirmed_at_boot_ms = lock.started_at_boot_ms, confirmed_at_ms = lock.started_at_ms,
+        stale = lock.touched, refreshed_at_ms = :wall_ms
+    FROM create_locks AS lock
+    WHERE lock.handle = :handle AND shapes.number = :number
+    RETURNING {STORED}
+"""
+
+# (handles: [handle])
+UNLOCK = "DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(:handles))"
+
+# (failures: {handle: [error type, message, retry after]}) -> those whose fencing token still held
 FAIL = """
     UPDATE create_locks
-    SET state = 'failed', failed_at_ms = ?2, error_type = failed.value ->> 0,
+    SET state = 'failed', failed_at_ms = :wall_ms, error_type = failed.value ->> 0,
         error_message = failed.value ->> 1, retry_after_ms = failed.value ->> 2
-    FROM json_each(?1) AS failed
+    FROM json_each(:failures) AS failed
     WHERE create_locks.handle = failed.key AND create_locks.state = 'in_progress'
-    RETURNING handle
+    RETURNING handle, number
 """
 
-# (json [handle], owner) -> lock rows that were there
-ABANDON = """
+_ENDED = "RETURNING handle, comparable, state, number"
+
+# (handles: [handle]) -> lock rows that were there
+ABANDON = f"""
     DELETE FROM create_locks
-    WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'in_progress' AND owner = ?2
-    RETURNING handle, comparable, state
+    WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress' AND owner = :owner
+    {_ENDED}
 """
 
-# (json [handle])
-SWEEP = "DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(?1)) AND state = 'failed'"
+# (handles: [handle])
+SWEEP = "DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'failed'"
 
 # --- writes: what ends an attempt from outside ------------------------------------------------------------------
 
-# (json [handle]) -> lock rows that were there
-RELEASE = """
-    DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(?1))
-    RETURNING handle, comparable, state
+# (handles: [handle]) -> lock rows that were there
+RELEASE = f"DELETE FROM create_locks WHERE handle IN (SELECT value FROM json_each(:handles)) {_ENDED}"
+
+RELEASE_KEY = f"DELETE FROM create_locks WHERE comparable = :comparable {_ENDED}"
+
+RELEASE_KEY_IN_PROGRESS = f"""
+    DELETE FROM create_locks WHERE comparable = :comparable AND state = 'in_progress' {_ENDED}
 """
 
-# (comparable)
-RELEASE_KEY = "DELETE FROM create_locks WHERE comparable = ?1 RETURNING handle, comparable, state"
-
-# (table)
-RELEASE_TABLE = """
-    DELETE FROM create_locks WHERE table_name = ?1 AND state = 'in_progress'
-    RETURNING handle, comparable, state
+RELEASE_TABLE = f"""
+    DELETE FROM create_locks WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress' {_ENDED}
 """
 
-# --- writes: shapes that go, and their rows after them ----------------------------------------------------------
+LOCKS_OF_OWNER = "SELECT handle, comparable, state, number FROM create_locks WHERE owner = :owner"
 
-# (json [handle]) -> those that were there
-DELETE_SHAPES = "DELETE FROM shapes WHERE handle IN (SELECT value FROM json_each(?1)) RETURNING handle"
+# --- writes: shapes that go -------------------------------------------------------------------------------------
 
-# (table, limit)
-DELETE_SHAPES_OF_TABLE = """
-    DELETE FROM shapes WHERE handle IN (SELECT handle FROM shapes WHERE table_name = ?1 LIMIT ?2)
-    RETURNING handle
+# (handles: [handle]) -> numbers of the shapes
+SHAPES_BY_HANDLE = "SELECT number FROM shapes WHERE handle IN (SELECT value FROM json_each(:handles))"
+
+# (handles: [handle]) -> numbers of the shapes that these attempts, if their fencing token still holds, replace
+REPLACED = """
+    SELECT shapes.number FROM create_locks AS lock JOIN shapes ON shapes.comparable = lock.comparable
+    WHERE lock.handle IN (SELECT value FROM json_each(:handles)) AND lock.state = 'in_progress'
 """
 
-# (limit, json [handle that is spared])
-DELETE_LEAST_READ = """
-    DELETE FROM shapes WHERE handle IN (
-        SELECT handle FROM shapes WHERE handle NOT IN (SELECT value FROM json_each(?2)) ORDER BY read_order LIMIT ?1)
-    RETURNING handle
+NUMBER_OF_KEY = "SELECT number FROM shapes WHERE comparable = :comparable"
+
+NUMBERS_OF_TABLE = "SELECT number FROM shapes WHERE namespace = :namespace AND table_name = :table LIMIT :limit"
+
+# -> numbers and sizes of the shapes that were least recently read
+LEAST_READ = "SELECT number, bytes + log_bytes FROM shapes ORDER BY read_order LIMIT :limit"
+
+# (numbers: [number]): copied in the transaction that drops them
+KEEP = """
+    INSERT INTO kept (
+        number, handle, comparable, table_name, row_count, snapshot, position, written, round, floor, floor_round,
+        bytes, log_bytes, key_columns, created_at_ms, refreshed_at_ms, gone_boot, gone_at_boot_ms, gone_at_ms)
+    SELECT number, handle, comparable, table_name, row_count, snapshot, position, written, round, floor, floor_round,
+           bytes, log_bytes, key_columns, created_at_ms, refreshed_at_ms, :boot, :boot_ms, :wall_ms
+    FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
 """
 
-# (json [handle], in the order in which they were read; now)
+# (numbers: [number]) -> the handles of those that were there
+DROP_SHAPES = "DELETE FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers)) RETURNING handle"
+
+# (handles: [handle], in the order in which they were read)
 NOTE_READS = """
     UPDATE shapes
-    SET last_read_at_ms = ?2, read_order = newest.read_order + 1 + read.key
-    FROM json_each(?1) AS read, (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
+    SET last_read_at_ms = :wall_ms, read_order = newest.read_order + 1 + read.key
+    FROM json_each(:handles) AS read, (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
     WHERE shapes.handle = read.value
 """
 
-# (json [handle])
-DISCARD = "INSERT INTO discarded (handle) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING"
+# --- kept handles, and those who read for long -------------------------------------------------------------------
 
-# (handles, rows): of the first so many discarded handles, so many rows
-DELETE_ROWS = """
-    DELETE FROM shape_rows WHERE (handle, position) IN (
-        SELECT shape_rows.handle, shape_rows.position
-        FROM (SELECT handle FROM discarded ORDER BY handle LIMIT ?1) AS first
-        JOIN shape_rows ON shape_rows.handle = first.handle
-        LIMIT ?2)
+_UNREAD = "NOT EXISTS (SELECT 1 FROM readers WHERE readers.shape = kept.number)"
+
+# (boot, oldest: boot time in ms) -> numbers of kept handles whose time is up
+EXPIRED = f"""
+    SELECT number FROM kept WHERE gone_boot = :boot AND gone_at_boot_ms <= :oldest AND {_UNREAD}
+    UNION ALL SELECT number FROM kept WHERE gone_boot < :boot AND {_UNREAD}
+    UNION ALL SELECT number FROM kept WHERE gone_boot > :boot AND {_UNREAD}
+    LIMIT :limit
 """
 
-# (handles): of the first so many discarded handles, those that have no rows left
-FORGET_DISCARDED = """
-    DELETE FROM discarded
-    WHERE handle IN (SELECT handle FROM discarded ORDER BY handle LIMIT ?1)
-      AND NOT EXISTS (SELECT 1 FROM shape_rows WHERE shape_rows.handle = discarded.handle)
+# A reader that began while the handle was there is registered by then.
+SPARED_SECONDS = 1.0
+_NOT_SPARED = f"{_UNREAD} AND (gone_boot <> :boot OR gone_at_boot_ms <= :boot_ms - {round(SPARED_SECONDS * 1000)})"
+
+# -> numbers and sizes of kept handles that nobody reads, the oldest first
+OLDEST_KEPT = f"SELECT number, bytes + log_bytes FROM kept WHERE {_NOT_SPARED} ORDER BY sequence LIMIT :limit"
+
+# (numbers: [number] of handles that are kept from now on) -> older ones of their keys, beyond two a key
+MORE_THAN_TWO_OF_A_KEY = f"""
+    SELECT number FROM (
+        SELECT kept.number, row_number() OVER (PARTITION BY kept.comparable ORDER BY kept.sequence DESC) AS nth,
+               {_NOT_SPARED} AS may_go
+        FROM kept
+        WHERE kept.comparable IN (
+            SELECT kept.comparable FROM kept WHERE number IN (SELECT value FROM json_each(:numbers)))
+          AND {_UNREAD})
+    WHERE nth > 2 AND may_go
 """
+
+# (numbers: [number]) -> those that were there and that nobody reads
+FORGET_KEPT = f"""
+    DELETE FROM kept WHERE number IN (SELECT value FROM json_each(:numbers)) AND {_UNREAD} RETURNING number
+"""
+
+# (readers: {reading: [number, position]})
+ADD_READERS = """
+    INSERT INTO readers (owner, reading, shape, position, registered_at_ms)
+    SELECT :owner, reader.key, reader.value ->> 0, reader.value ->> 1, :wall_ms FROM json_each(:readers) AS reader
+    WHERE true ON CONFLICT DO NOTHING
+"""
+
+# (readings: [reading])
+FORGET_READERS = "DELETE FROM readers WHERE owner = :owner AND reading IN (SELECT value FROM json_each(:readings))"
+
+FORGET_READERS_OF_OWNER = "DELETE FROM readers WHERE owner = :owner"
 
 # --- writes: the record of outcomes -----------------------------------------------------------------------------
 
-# (json [[handle, comparable, outcome, error type, message, retry after, duration, followers]], now)
+# (ended: [[handle, comparable, outcome, error type, message, retry after, duration, followers]])
 ADD_ENDED = """
     INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,
                            duration_ms, followers, finished_at_ms)
     SELECT ended.value ->> 0, ended.value ->> 1, ended.value ->> 2, ended.value ->> 3, ended.value ->> 4,
-           ended.value ->> 5, ended.value ->> 6, ended.value ->> 7, ?2
-    FROM json_each(?1) AS ended
+           ended.value ->> 5, ended.value ->> 6, ended.value ->> 7, :wall_ms
+    FROM json_each(:ended) AS ended
 """
 
-# (json {handle: [duration, followers]}, now): of shapes that have just been published
+# (created: {handle: [duration, followers]}): of shapes that have just been published
 ADD_CREATED = """
     INSERT INTO creations (handle, comparable, outcome, duration_ms, row_count, followers, finished_at_ms)
-    SELECT shapes.handle, shapes.comparable, 'created', created.value ->> 0, shapes.row_count, created.value ->> 1, ?2
-    FROM json_each(?1) AS created JOIN shapes ON shapes.handle = created.key
+    SELECT shapes.handle, shapes.comparable, 'created', created.value ->> 0, shapes.row_count, created.value ->> 1,
+           :wall_ms
+    FROM json_each(:created) AS created JOIN shapes ON shapes.handle = created.key
 """
 
-# (json {handle: callers})
+ADD_REFRESHED = """
+    INSERT INTO creations (
+        handle, comparable, outcome, duration_ms, row_count, changes, followers, finished_at_ms)
+    SELECT :handle, comparable, 'refreshed', :duration_ms, row_count, :changes, :followers, :wall_ms
+    FROM shapes WHERE number = :number
+"""
+
+# (followers: {handle: callers})
 NOTE_FOLLOWERS = """
     UPDATE creations SET followers = creations.followers + noted.value
-    FROM json_each(?1) AS noted WHERE creations.handle = noted.key
+    FROM json_each(:followers) AS noted WHERE creations.handle = noted.key
 """
 
 KEPT_CREATIONS = 1000
@@ -236,10 +290,13 @@ TRIM_CREATIONS = f"DELETE FROM creations WHERE number <= (SELECT max(number) FRO
 
 # --- writes: owners ---------------------------------------------------------------------------------------------
 
-OWNERS = "SELECT owner FROM owners UNION SELECT owner FROM create_locks"
+OWNERS = "SELECT owner FROM owners UNION SELECT owner FROM create_locks UNION SELECT owner FROM readers"
 
-ADD_OWNER = "INSERT INTO owners (owner, pid, hostname, program, opened_at_ms) VALUES (?, ?, ?, ?, ?)"
+ADD_OWNER = """
+    INSERT INTO owners (owner, pid, hostname, program, opened_at_ms)
+    VALUES (:owner, :pid, :hostname, :program, :wall_ms)
+"""
 
-FORGET_OWNER = "DELETE FROM owners WHERE owner = ?1"
+FORGET_OWNER = "DELETE FROM owners WHERE owner = :owner"
 
-LOCKS_OF_OWNER = "SELECT handle, comparable, state FROM create_locks WHERE owner = ?1"
+SET_JUMP_DUE = "UPDATE log_state SET jump_due = 1"

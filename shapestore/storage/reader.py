@@ -8,24 +8,51 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
 import msgspec
 
-from shapestore.errors import ShapeGoneError, StoreClosedError
+from shapestore.errors import CorruptStoreError, InvalidShapeError, StoreClosedError
+from shapestore.locking import boot_clock
+from shapestore.locking.boot_clock import Moment
 from shapestore.locking.create_lock import CreateLock, Failure, KeyState, LockState, State
+from shapestore.shape.change import Change, Operation
 from shapestore.shape.shape import Shape
-from shapestore.shape.stored_shape import StoredShape, at, from_row
+from shapestore.shape.stored_shape import StoredShape, at
 from shapestore.storage import queries
-from shapestore.storage.connection import abandon, open_point_reader, open_reader
-from shapestore.storage.row_codec import decode_row
+from shapestore.storage.connection import abandon, on_thread, open_point_reader, open_reader
+from shapestore.storage.log import queries as log_queries
+from shapestore.storage.log import read
+from shapestore.storage.log.keys import decode_key
+from shapestore.storage.log.positions import Standing, pack
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
+
+T = TypeVar("T")
 
 _PAGE = 1_000
 
-_NONSENSE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, OSError)
+_decode = msgspec.json.Decoder().decode
+
+# aiosqlite's words for a connection that is closed.
+_CLOSED = {"Connection closed", "no active connection"}
+
+_NONSENSE = (msgspec.MsgspecError, InvalidShapeError, ValueError, TypeError, OverflowError, OSError)
+
+# So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
+FETCH_BYTES = 128 * 1024
+_FETCH = f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
+
+
+class Confirmation(NamedTuple):
+    """Which attempt confirmed a shape's rows last, and when it claimed: what a shape's age is counted from."""
+
+    by: str
+    """The handle of that attempt."""
+    moment: Moment
+    is_stale: int
+    """1 if the source was touched while that attempt read it."""
 
 
 class Reader:
@@ -56,25 +83,47 @@ class Reader:
 
     # --- point reads
 
-    async def find(self, shape: Shape) -> StoredShape | None:
+    async def find(self, comparable: str, shape: Shape) -> StoredShape | None:
         """The stored shape, if it is there. The hottest of all: it is written out, for a call more would be felt."""
         try:
-            rows = self._point.execute(queries.FIND, (shape.comparable,)).fetchall()
+            rows = self._point.execute(queries.FIND, (comparable,)).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
-            rows = await self._page(queries.FIND, shape.comparable)
-        for handle, row_count, created_at_ms in rows:
+            rows = await self._page(queries.FIND, comparable)
+        for row in rows:
             try:
-                return from_row(handle, shape, row_count, created_at_ms)
+                return to_stored(shape, row)
             except _NONSENSE as error:
                 raise damaged(error, self._path) from error
         return None
+
+    async def find_with_age(self, comparable: str, shape: Shape) -> tuple[StoredShape, Confirmation] | None:
+        """The stored shape, if it is there, and what its age is counted from."""
+        for row in await self._point_or_page(queries.FIND_WITH_AGE, comparable):
+            with self._making_sense():
+                return to_stored(shape, row[:7]), _confirmation(*row[7:])
+        return None
+
+    def fetch_small(self, comparable: str) -> tuple[bytes, str, Confirmation] | None:
+        """The rows of a small shape, as the inside of a JSON array, its handle, and what its age is counted from.
+
+        At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy.
+        """
+        try:
+            rows = self._point.execute(_FETCH, (FETCH_BYTES, comparable)).fetchall()
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            return None
+        if not rows or rows[0][0] is None:
+            return None
+        ((inside, handle, by, boot, at_boot_ms, at_ms, stale),) = rows
+        return inside, handle, Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""
         for row in await self._point_or_page(queries.FIND_BY_HANDLE, handle):
             with self._making_sense():
-                return from_row(handle, Shape.from_comparable(row[0]), row[1], row[2])
+                return to_stored(Shape.from_comparable(row[0], row[1]), row[2:])
         return None
 
     async def count(self) -> int:
@@ -84,22 +133,33 @@ class Reader:
             ((count,),) = rows
             return int(count)
 
-    def look(self, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
+    def look(self, comparable: str, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
 
         None if the file was busy: look again.
         """
         try:
-            (row,) = self._point.execute(queries.LOOK, (shape.comparable, awaited)).fetchall()
+            (row,) = self._point.execute(queries.LOOK, {"comparable": comparable, "awaited": awaited}).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
+        return self._seen(shape, row)
+
+    async def look_surely(self, comparable: str, shape: Shape) -> tuple[KeyState, StoredShape | None]:
+        """As ``look``; it waits for a file that is busy."""
+        (row,) = await self._point_or_page(queries.LOOK, {"comparable": comparable, "awaited": None})
+        return self._seen(shape, row)
+
+    def _seen(self, shape: Shape, row: tuple[Any, ...]) -> tuple[KeyState, StoredShape | None]:
+        shape_row, confirmed_by, lock_row, failure = row[:7], row[7], row[12:19], row[19:]
         try:
-            stored = None if row[0] is None else from_row(row[0], shape, row[1], row[2])
-            lock = None if row[3] is None else LockState(row[3], State(row[4]), row[5], _failure(*row[6:9]))
+            stored = None if confirmed_by is None else to_stored(shape, shape_row)
+            lock = None
+            if lock_row[0] is not None:
+                lock = LockState(lock_row[0], State(lock_row[1]), lock_row[2], _failure(*lock_row[4:]))
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
-        return KeyState(row[0], lock, _failure(*row[9:12])), stored
+        return KeyState(confirmed_by, lock, _failure(*failure)), stored
 
     @contextlib.contextmanager
     def one_moment(self, looks: int) -> Iterator[None]:
@@ -107,23 +167,21 @@ class Reader:
         if looks < 2:  # a single statement is of one moment anyway
             yield
             return
-        self._point.execute("BEGIN")
-        try:
+        with read.one_moment(self._point):
             yield
-        finally:
-            if self._point.in_transaction:  # which an error of the disk has ended by itself
-                self._point.execute("COMMIT")
+
+    def totals(self) -> dict[str, int]:
+        """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""
+        with self._making_sense():
+            return {name: int(value) for name, value in self._point_read(queries.TOTALS)}
 
     def has_discarded(self) -> bool:
-        """Whether rows are left to be deleted."""
+        """Whether rows are pending deletion."""
         return bool(self._point_read(queries.NEXT_DISCARDED))
 
-    def stored_count(self) -> int:
-        """As ``count``, at once. Raises StoreBusyError if the file is busy."""
-        rows = self._point_read(queries.COUNT)
-        with self._making_sense():
-            ((count,),) = rows
-            return int(count)
+    def damage(self, how: str) -> CorruptStoreError:
+        """The error that says that the file is corrupt."""
+        return damaged(how, self._path)
 
     def _raise_unless_busy(self, error: sqlite3.Error) -> None:
         if not is_busy(error):
@@ -131,57 +189,102 @@ class Reader:
 
     async def _point_or_page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """A point read; in the rare moments in which the file is busy (recovery), one that can wait."""
+        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
         try:
-            return self._point.execute(statement, parameters).fetchall()
+            return self._point.execute(statement, given).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
         return await self._page(statement, *parameters)
 
-    def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    def _point_read(self, statement: str) -> list[tuple[Any, ...]]:
         try:
-            return self._point.execute(statement, parameters).fetchall()
+            return self._point.execute(statement).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 
+    # --- rows and logs
+
+    async def standing(self, handle: str, public: int | None) -> tuple[Standing, int]:
+        """Where the log of a handle stands, and the position as of which its rows are asked for; see log.read."""
+        return await self.run(lambda connection: read.standing(connection, handle, public))
+
+    async def standing_of_key(self, comparable: str) -> Standing | None:
+        """Where the log of the stored shape of a key stands; None if there is none."""
+        for row in await self._page(log_queries.LOCATE_KEY, {"comparable": comparable}):
+            return Standing(*row)
+        return None
+
+    async def repeated_key(self, handle: str) -> str | None:
+        """A key that several rows of the attempt ``handle`` have; None if all keys differ."""
+        for (key,) in await self._page(log_queries.REPEATED_KEY, {"handle": handle}):
+            return str(key)
+        return None
+
+    async def rows(self, handle: str, position: int, after: int, limit: int, separator: str = ",") -> read.Batch:
+        """The next rows as of ``position``; see log.read."""
+        return await self.run(lambda connection: read.rows(connection, handle, position, after, limit, separator))
+
+    def decode(self, inside: bytes) -> list[dict[str, Any]]:
+        """The rows that stand inside of a JSON array."""
+        try:
+            rows: list[dict[str, Any]] = _decode(b"[" + inside + b"]")
+        except msgspec.MsgspecError as error:
+            raise damaged(error, self._path) from error
+        return rows
+
+    async def log_entries(self, handle: str, after: int, limit: int) -> list[read.LogEntry]:
+        """What a log says behind a public position; see log.read."""
+        return await self.run(lambda connection: read.log_entries(connection, handle, after, limit))
+
+    def change(self, entry: read.LogEntry) -> Change:
+        """An entry of a log, decoded."""
+        with self._making_sense():
+            key = () if entry.key is None else decode_key(entry.key)
+            row = None if entry.row is None else msgspec.json.decode(entry.row)
+            return Change(entry.position, cast(Operation, entry.operation), key, row)
+
     # --- pages
 
-    async def rows(self, stored: StoredShape, after: int, limit: int) -> list[dict[str, Any]]:
-        """The next rows behind position ``after``, ``limit`` at most, in one short read.
-
-        A shape has all its rows or is gone: a batch that is short of what the shape row promised means gone, or, if
-        the shape is still there, that rows of it were lost.
-        """
-        expected = max(0, min(limit, stored.row_count - after))
-        found = await self._page(queries.ROWS, stored.handle, after, expected)
-        if len(found) < expected:
-            if await self.find_handle(stored.handle) is not None:
-                raise damaged(f"the shape {stored.handle!r} lacks rows", self._path)
-            raise ShapeGoneError(stored.handle)
-        with self._making_sense():
-            return [decode_row(text) for (text,) in found]
-
-    async def shapes(self, table: str | None) -> AsyncIterator[StoredShape]:
-        """Every stored shape, a page at a time, in the order of the handles (which is none)."""
-        after = ""
-        while page := await self.some_shapes(table, after=after, limit=_PAGE):
-            if page[-1].handle <= after:  # else a damaged index might be gone through for ever
-                raise damaged("its shapes are in no order", self._path)
-            for stored in page:
+    async def shapes(self, namespace: str, table: str | None) -> AsyncIterator[StoredShape]:
+        """Every stored shape, a page at a time, in the order of their numbers."""
+        after = 0
+        while True:
+            page = await self.some_shapes(namespace, table, after=after, limit=_PAGE)
+            for _, stored in page:
                 yield stored
-            after = page[-1].handle
+            if len(page) < _PAGE:
+                return
+            if page[-1][0] <= after:  # else a damaged index might be gone through for ever
+                raise damaged("its shapes are in no order", self._path)
+            after = page[-1][0]
 
-    async def some_shapes(self, table: str | None, *, after: str = "", limit: int = 10_000) -> list[StoredShape]:
-        """The stored shapes behind a handle: of a table, or of all."""
-        if table is None:
-            page = await self._page(queries.SHAPES, after, limit)
-        else:
-            page = await self._page(queries.SHAPES_OF_TABLE, after, limit, table)
+    async def some_shapes(
+        self, namespace: str, table: str | None, *, after: int = 0, limit: int = 10_000
+    ) -> list[tuple[int, StoredShape]]:
+        """Stored shapes behind a number, with their numbers: of a table, or of all."""
+        statement = queries.SHAPES if table is None else queries.SHAPES_OF_TABLE
+        page = await self._page(statement, {"namespace": namespace, "table": table, "after": after, "limit": limit})
         with self._making_sense():
-            return [from_row(handle, Shape.from_comparable(key), count, at_ms) for handle, key, count, at_ms in page]
+            return [
+                (number, to_stored(Shape.from_comparable(key, where), columns)) for number, key, where, *columns in page
+            ]
 
     async def in_progress(self, owner: str) -> list[str]:
         """The handles under which this owner's lock rows are in progress."""
-        return [handle for (handle,) in await self._page(queries.IN_PROGRESS_OF_OWNER, owner)]
+        return [handle for (handle,) in await self._page(queries.IN_PROGRESS_OF_OWNER, {"owner": owner})]
+
+    async def expired(self, keep_ms: int, limit: int = 1_000) -> list[int]:
+        """The numbers of handles that were kept for so long, and that no registered reader reads."""
+        now = boot_clock.now()
+        given = {"boot": now.boot, "oldest": now.boot_ms - keep_ms, "limit": limit}
+        return [number for (number,) in await self._page(queries.EXPIRED, given)]
+
+    async def oldest_kept(self, limit: int = 1_000) -> list[tuple[int, int]]:
+        """Numbers and sizes of the handles that were kept for longest, and that no registered reader reads."""
+        return [
+            (number, size)
+            for number, size in await self._page(queries.OLDEST_KEPT, {"limit": limit, **boot_clock.now()._asdict()})
+        ]
 
     async def locks(self) -> list[CreateLock]:
         page = await self._page(queries.LOCKS)
@@ -189,14 +292,21 @@ class Reader:
             return [create_lock(row) for row in page]
 
     async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
+        return await self.run(lambda connection: connection.execute(statement, given).fetchall())
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call ``work`` on the reader's thread, with its connection."""
         try:
-            return list(await self._pages.execute_fetchall(statement, parameters))  # type: ignore[arg-type]
+            return await on_thread(self._pages, work)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except UnicodeDecodeError as error:
             raise damaged(error, self._path) from error
-        except ValueError as error:  # aiosqlite's word for a connection that is closed
-            raise StoreClosedError("the store was closed during this read") from error
+        except ValueError as error:
+            if str(error) in _CLOSED:
+                raise StoreClosedError("the store was closed during this read") from error
+            raise
 
     @contextlib.contextmanager
     def _making_sense(self) -> Iterator[None]:
@@ -205,6 +315,17 @@ class Reader:
             yield
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
+
+
+def to_stored(shape: Shape, columns: Any) -> StoredShape:
+    """The stored shape that a row says, from the columns ``queries.STORED``."""
+    handle, row_count, position, round_, live, created_at_ms, refreshed_at_ms = columns
+    public = pack(round_, position) if round_ else position
+    return StoredShape(handle, shape, row_count, at(created_at_ms), at(refreshed_at_ms), public, live != 0)
+
+
+def _confirmation(by: str, boot: str, at_boot_ms: int, at_ms: int, stale: int) -> Confirmation:
+    return Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
 
 
 def create_lock(row: Sequence[Any]) -> CreateLock:

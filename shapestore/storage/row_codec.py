@@ -1,4 +1,4 @@
-"""Rows on their way into a store: encoded as JSON text, and cut into chunks."""
+"""Rows as JSON text: checked on their way into a store, and decoded on their way out."""
 
 from __future__ import annotations
 
@@ -11,64 +11,10 @@ from shapestore.errors import InvalidRowError
 from shapestore.shape.listing import described, shown
 from shapestore.shape.row_values import PLAIN, UnfitError, plain_row
 
-# A chunk is one transaction's worth of rows: large enough that its commit costs little beside its rows, small
-# enough that other keys' commands, which take turns with it, hardly wait.
-CHUNK_ROWS = 2_000
-CHUNK_BYTES = 512 * 1024
-
 MAX_ROW_BYTES = 64 * 1024 * 1024
 
 _NAMES = frozenset((str,))
 _encode = msgspec.json.Encoder(decimal_format="string").encode
-
-
-class Chunk:
-    """Rows of the attempt ``handle``, encoded; the first has the position ``first`` (positions count from 1)."""
-
-    __slots__ = ("first", "handle", "rows", "size")
-
-    def __init__(self, handle: str, first: int) -> None:
-        self.handle = handle
-        self.first = first
-        self.rows: list[str] = []
-        self.size = 0
-        """Bytes of JSON text."""
-
-    def as_array(self) -> str:
-        """All rows as one JSON array: one parameter, and one statement to insert them."""
-        return f"[{','.join(self.rows)}]"
-
-
-class Encoder:
-    """Turns one attempt's rows into chunks.
-
-    >>> encoder = Encoder("h1")
-    >>> encoder.add({"id": 1, "name": "one"})     # None: the chunk has room for more
-    >>> encoder.rest().rows
-    ['{"id":1,"name":"one"}']
-    """
-
-    def __init__(self, handle: str) -> None:
-        self._handle = handle
-        self._chunk = Chunk(handle, 1)
-        self.row_count = 0
-
-    def add(self, row: Any) -> Chunk | None:
-        """Add one row, and return the chunk if the row filled it. Raises InvalidRowError."""
-        position = self.row_count + 1
-        text = _encoded(row, position)
-        self.row_count = position
-        chunk = self._chunk
-        chunk.rows.append(text.decode())
-        chunk.size += len(text)
-        if len(chunk.rows) < CHUNK_ROWS and chunk.size < CHUNK_BYTES:
-            return None
-        self._chunk = Chunk(self._handle, position + 1)
-        return chunk
-
-    def rest(self) -> Chunk:
-        """The chunk of the rows that did not fill one."""
-        return self._chunk
 
 
 def encode_row(row: Any, position: int) -> str:

@@ -69,6 +69,8 @@ class Writer:
         self._stopped = False
         self._wakeup = asyncio.Event()
         self._checkpoint_at = CHECKPOINT_BYTES
+        # A batch that takes a round and then fails leaves it greater than any in the file: the next one jumps.
+        self._newest_round = 0
 
     @property
     def queued(self) -> int:
@@ -144,7 +146,7 @@ class Writer:
         who has been told is no longer in the batch."""
         try:
             async with self._gate_held():
-                answers = await transact(self._connection, self._owner, lambda tx: _apply(batch, tx))
+                answers = await transact(self._connection, self._owner, partial(self._apply, batch))
                 self._telemetry.committed()
                 for answer in answers:
                     batch.popleft().answered(answer)
@@ -166,6 +168,18 @@ class Writer:
                     await self._write(deque([batch.popleft()]))
         finally:
             _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
+
+    def _apply(self, batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
+        """Carry out a batch, kind by kind; the answers in the order of the commands."""
+        tx.newest_round = self._newest_round
+        groups: dict[type[Command[Any]], list[Command[Any]]] = {}
+        for command in batch:
+            groups.setdefault(type(command), []).append(command)
+        answers = {}
+        for kind in sorted(groups, key=commands.KINDS.index):
+            answers[kind] = iter(kind.apply(groups[kind], tx))
+        self._newest_round = tx.newest_round
+        return [next(answers[type(command)]) for command in batch]
 
     @contextlib.asynccontextmanager
     async def _gate_held(self) -> AsyncIterator[None]:
@@ -248,13 +262,3 @@ def _refuse(waiting: asyncio.Future[T], error: ShapeStoreError) -> None:
     if not waiting.done():
         waiting.set_exception(error)
         waiting.exception()  # whoever waits is told; where nobody does, nobody is to be warned
-
-
-async def _apply(batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
-    groups: dict[type[Command[Any]], list[Command[Any]]] = {}
-    for command in batch:
-        groups.setdefault(type(command), []).append(command)
-    answers = {}
-    for kind in sorted(groups, key=commands.KINDS.index):
-        answers[kind] = iter(await kind.apply(groups[kind], tx))
-    return [next(answers[type(command)]) for command in batch]

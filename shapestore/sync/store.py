@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 from shapestore.errors import ForkedStoreError, StorageError, StoreClosedError
+from shapestore.reading.cached import creations_of
 from shapestore.store import ShapeStore as AsyncShapeStore
 from shapestore.sync.delegation import arguments_of, documented_as, iterating, waiting
 from shapestore.sync.loop_thread import LoopThread
 from shapestore.sync.read_ahead import ReadAhead
 from shapestore.telemetry import Stats
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -128,7 +131,11 @@ class ShapeStore:
     refresh = waiting(AsyncShapeStore.refresh)
     get = waiting(AsyncShapeStore.get)
     get_by_handle = waiting(AsyncShapeStore.get_by_handle)
+    fetch = waiting(AsyncShapeStore.fetch)
+    fetch_json = waiting(AsyncShapeStore.fetch_json)
     rows = iterating(AsyncShapeStore.rows)
+    stream_json = iterating(AsyncShapeStore.stream_json, ahead=1)
+    read_log = waiting(AsyncShapeStore.read_log)
     shapes = iterating(AsyncShapeStore.shapes)
     count = waiting(AsyncShapeStore.count)
     explain = waiting(AsyncShapeStore.explain)
@@ -136,6 +143,31 @@ class ShapeStore:
     invalidate = waiting(AsyncShapeStore.invalidate)
     locks = waiting(AsyncShapeStore.locks)
     release_lock = waiting(AsyncShapeStore.release_lock)
+
+    def cached(
+        self, table: str, *, max_age: float | None = None, timeout: float | None = None
+    ) -> Callable[[Callable[P, Any]], Callable[P, list[dict[str, Any]]]]:
+        """Make a function the creator of the shapes of ``table``: one for each set of its arguments.
+
+        The decorated function returns the rows from the store. Its arguments are the params of the shape, so each is a
+        None, bool, int, float or str. It may return rows or yield them, and may be async.
+
+        >>> @store.cached(table="report", max_age=60)
+        ... def report(year: int, region: str):
+        ...     return slow_query(year, region)
+        >>> rows = report(2024, region="north")
+        """
+
+        def decorate(function: Callable[P, Any]) -> Callable[P, list[dict[str, Any]]]:
+            creation = creations_of(function, table)
+
+            @functools.wraps(function)
+            def fetched(*args: P.args, **kwargs: P.kwargs) -> list[dict[str, Any]]:
+                return self.fetch(*creation(*args, **kwargs), max_age=max_age, timeout=timeout)
+
+            return fetched
+
+        return decorate
 
     @property
     @documented_as(AsyncShapeStore.stats)

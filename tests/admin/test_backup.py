@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from disks import SmallDisk, refusing_disk, small_disk
+from file_rows import add_shape
 from processes import PATIENCE, Workers, owner_files, read
 
 from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
@@ -37,12 +38,8 @@ def sql(path: str, *statements: str) -> None:
 def store(empty_path: str) -> str:
     """A store of a few hundred pages, in a folder of its own."""
     os.chmod(empty_path, 0o600)
-    sql(empty_path, f"INSERT INTO shapes VALUES ('aa', '{Shape('t').comparable}', 't', 5000, 0, 0, 1)")
-    sql(
-        empty_path,
-        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 5000)"
-        " INSERT INTO shape_rows SELECT 'aa', n, json_object('n', n, 'text', printf('%0100d', n)) FROM n",
-    )
+    with closing(sqlite3.connect(empty_path)) as connection, connection:
+        add_shape(connection, "aa", Shape("t"), rows=[f'{{"n":{n},"text":"{n:0100}"}}' for n in range(5_000)])
     return empty_path
 
 
@@ -94,7 +91,7 @@ def test_what_is_committed_meanwhile_neither_gets_in_nor_begins_the_backup_again
     backup(store, to)
     assert steps > 10
     assert read(to, "SELECT last_read_at_ms FROM shapes") == [0]
-    assert read(to, "SELECT value FROM totals") == [1]
+    assert read(to, "SELECT value FROM totals WHERE name = 'shapes'") == [1]
     assert read(to, "SELECT count(*) FROM shape_rows") == [5_000]
 
 

@@ -7,17 +7,20 @@ import os
 import shlex
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from file_rows import add_lock, add_owner, add_rows, next_number
 from processes import Workers, read, until
 
 from shapestore import Shape, ShapeStore, StorageError
 from shapestore.admin.doctor import Finding, Severity, examine, is_sound
 from shapestore.admin.doctor.database import has_wal_reset_bug, sqlite_version
+from shapestore.locking.create_lock import Failure
 from shapestore.locking.gate import Gate
 
 
@@ -83,7 +86,7 @@ def test_a_sound_store_is_sound(store: str, quick: bool) -> None:
 def test_a_store_at_work_is_sound(workers: Workers, store: str) -> None:
     leading, idle = workers.open(store, 2)
     leading.lead("key", rows=5_000)
-    until(lambda: read(store, "SELECT count(*) FROM shape_rows WHERE handle NOT IN (SELECT handle FROM shapes)")[0], "")
+    until(lambda: read(store, "SELECT count(*) FROM shape_rows WHERE shape NOT IN (SELECT number FROM shapes)")[0], "")
     idle.call("invalidate", table="39")
     assert names(examine(store)) == []
 
@@ -128,24 +131,23 @@ def write_a_novel(path: str) -> None:
     Path(path).write_text("It was a dark and stormy night. " * 1000)
 
 
+SEVENTH = "shape = (SELECT number FROM shapes WHERE table_name = '7')"
+
+
 def lose_a_row(path: str) -> None:
-    sql(path, f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}' AND position = 7")
+    sql(path, f"DELETE FROM shape_rows WHERE {SEVENTH} AND position = 7")
 
 
 def lose_a_row_from_the_middle(path: str) -> None:
-    sql(
-        path,
-        f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}' AND position = 3",
-        f"UPDATE shapes SET row_count = 6 WHERE handle = '{handle_of(path, '7')}'",
-    )
+    sql(path, f"DELETE FROM shape_rows WHERE {SEVENTH} AND position = 3")
 
 
 def spoil_a_row(path: str) -> None:
-    sql(path, f"UPDATE shape_rows SET value = '{{' WHERE handle = '{handle_of(path, '7')}' AND position = 3")
+    sql(path, f"UPDATE shape_rows SET value = '{{' WHERE {SEVENTH} AND position = 3")
 
 
 def lose_all_rows_of_a_shape(path: str) -> None:
-    sql(path, f"DELETE FROM shape_rows WHERE handle = '{handle_of(path, '7')}'")
+    sql(path, f"DELETE FROM shape_rows WHERE {SEVENTH}")
 
 
 def miscount(path: str) -> None:
@@ -157,12 +159,16 @@ def lose_the_counter(path: str) -> None:
 
 
 def leave_rows_of_no_shape(path: str) -> None:
-    sql(path, "INSERT INTO shape_rows VALUES ('nobody', 1, '{}')")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        add_rows(connection, next_number(connection), 1)
 
 
 def leave_rows_to_be_deleted(path: str, table: str = "7") -> None:
-    handle = handle_of(path, table)
-    sql(path, f"DELETE FROM shapes WHERE handle = '{handle}'", f"INSERT INTO discarded VALUES ('{handle}')")
+    sql(
+        path,
+        f"INSERT INTO discarded (number) SELECT number FROM shapes WHERE table_name = '{table}'",
+        f"DELETE FROM shapes WHERE table_name = '{table}'",
+    )
 
 
 def rename_the_table_of_a_shape(path: str) -> None:
@@ -221,8 +227,8 @@ def leave_an_owner_file(path: str) -> None:
 
 
 def leave_an_old_failure(path: str) -> None:
-    key = Shape("failed").comparable
-    sql(path, f"INSERT INTO create_locks VALUES ('{key}', 'failed', 'failed', 'o', 'h', 0, 0, 'OSError', 'no', 1000)")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        add_lock(connection, "h", Shape("failed"), failure=Failure("OSError", "no", 1000))
 
 
 @pytest.mark.parametrize(
@@ -359,12 +365,9 @@ def test_a_store_that_closes_during_the_examination_is_not_taken_for_dead(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row was read, then it closed: its file is gone, and so is its row."""
-    key = Shape("key").comparable
-    sql(
-        store,
-        "INSERT INTO owners VALUES ('o', 1, 'host', 'app.py', 0)",
-        f"INSERT INTO create_locks VALUES ('{key}', 'key', 'in_progress', 'o', 'h', 0, NULL, NULL, NULL, NULL)",
-    )
+    with closing(sqlite3.connect(store)) as connection, connection:
+        add_owner(connection, "o")
+        add_lock(connection, "h", Shape("key"), owner="o", started_at_ms=time.time_ns() // 1_000_000)
 
     def closes_and_is_probed(_folder: str, _owner: str) -> bool:
         sql(store, "DELETE FROM owners", "DELETE FROM create_locks")

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, in_a_pipe, on_a_terminal
 from example_store import ALBUM_HANDLE
+from file_rows import add_shape
+
+from shapestore import Shape
 
 FAILED, MISUSED = 1, 2
 
@@ -197,11 +200,7 @@ def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:
 
 def test_a_whole_handle_is_meant_though_others_begin_with_it(example: str) -> None:
     with closing(sqlite3.connect(example)) as connection, connection:
-        connection.execute(
-            "INSERT INTO shapes SELECT handle || '00', comparable || ' ', table_name, 0, 0, 0, 9 FROM shapes"
-            " WHERE handle = ?",
-            (ALBUM_HANDLE,),
-        )
+        add_shape(connection, f"{ALBUM_HANDLE}00", Shape("Album"))
     assert in_a_pipe("show", example, ALBUM_HANDLE).status == 0
     assert in_a_pipe("show", example, ALBUM_HANDLE[:-1]).status == FAILED
 
@@ -215,8 +214,8 @@ def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert in_a_pipe("migrate", "new.db").status == FAILED
     assert os.listdir() == []
-    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was brought to 0001\n")
-    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is at 0001 already\n")
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was brought to 0002\n")
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is at 0002 already\n")
     assert in_a_pipe("doctor", "new.db").status == 0
 
 

@@ -18,6 +18,7 @@ import click
 import pytest
 from command_line import ROOT, in_a_pipe, process, process_on_a_terminal
 from example_store import ALBUM_HANDLE, GENRES_HANDLE, NOTES_HANDLE, NOW
+from file_rows import add_shape
 from processes import PATIENCE, Workers, read
 
 from shapestore import Shape
@@ -52,7 +53,8 @@ def test_shapes_are_listed_in_the_order_that_is_asked_for(example: str, options:
 
 
 def test_bytes_are_those_of_the_rows_in_utf8(example: str) -> None:
-    texts = read(example, "SELECT value FROM shape_rows WHERE handle = ?", ALBUM_HANDLE)
+    of_album = "shape = (SELECT number FROM shapes WHERE handle = ?)"
+    texts = read(example, f"SELECT value FROM shape_rows WHERE {of_album}", ALBUM_HANDLE)
     assert any(not text.isascii() for text in texts)
     [album] = listed("ls", example, "--table", "Track")
     assert album["bytes"] == sum(len(text.encode()) for text in texts)
@@ -73,10 +75,8 @@ def albums(empty_path: str) -> str:
         "other": Shape("Tracks", where="AlbumId = :a AND Size > :n", params={"a": 1, "n": 0}),
     }
     with closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, ?, 0, 0, 0, ?)",
-            [(handle, shape.comparable, shape.table, n) for n, (handle, shape) in enumerate(shapes.items())],
-        )
+        for n, (handle, shape) in enumerate(shapes.items()):
+            add_shape(connection, handle, shape, read_order=n)
     return empty_path
 
 
@@ -117,10 +117,8 @@ def test_ls_shows_and_rm_drops_the_shapes_of_a_predicate_and_of_values_exactly(
 
 def test_rm_drops_many_and_says_how_many_and_asks_nothing_in_a_pipe(empty_path: str) -> None:
     with closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, 't', 0, 0, 0, ?)",
-            [(f"{n:04}", Shape("t", where=f"n = {n}").comparable, n) for n in range(1_050)],
-        )
+        for n in range(1_050):
+            add_shape(connection, f"{n:04}", Shape("t", where=f"n = {n}"), read_order=n)
     assert in_a_pipe("rm", empty_path, "--table", "t") == (0, "", "dropped 1,050 shapes of the table 't'\n")
     assert read(empty_path, "SELECT count(*) FROM shapes") == [0]
 
@@ -355,9 +353,7 @@ def test_other_shells_show_what_a_handle_stands_for(example: str) -> None:
 def test_a_table_that_cannot_be_typed_is_not_completed(empty_path: str) -> None:
     with closing(sqlite3.connect(empty_path)) as connection, connection:
         for n, table in enumerate(("fine", "two\nlines", "\x1b[31m")):
-            connection.execute(
-                "INSERT INTO shapes VALUES (?, ?, ?, 0, 0, 0, ?)", (f"h{n}", Shape(table).comparable, table, n)
-            )
+            add_shape(connection, f"h{n}", Shape(table), read_order=n)
     assert completions("bash", "shapestore", "ls", empty_path, "--table", "") == ["plain,fine"]
     assert completions("zsh", "shapestore", "show", empty_path, "h1") == ["plain", "h1", r"two\nlines"]
 

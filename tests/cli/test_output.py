@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 from command_line import Ran, in_a_pipe, on_a_terminal
+from file_rows import add_lock, add_outcome, add_owner, add_shape
 
 from shapestore import Shape
 from shapestore.cli import main
+from shapestore.locking.create_lock import Failure
 
 # Every character that some reader or terminal treats in its own way, and some of each width in UTF-8 and UTF-16.
 CHARACTERS = (
@@ -50,13 +52,7 @@ ENCODINGS = [
 def store_of(path: str, table: str, rows: list[dict[str, Any]]) -> None:
     """Put a shape into the store at ``path``, under the handle "aa"."""
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(
-            "INSERT INTO shapes VALUES ('aa', ?, ?, ?, 0, 0, 1)", (Shape(table).comparable, table, len(rows))
-        )
-        connection.executemany(
-            "INSERT INTO shape_rows VALUES ('aa', ?, ?)",
-            [(n, json.dumps(row, ensure_ascii=False)) for n, row in enumerate(rows, 1)],
-        )
+        add_shape(connection, "aa", Shape(table), rows=[json.dumps(row, ensure_ascii=False) for row in rows])
 
 
 def run(encoding: str, *arguments: str) -> tuple[int, str, str]:
@@ -174,16 +170,10 @@ def evil(empty_path: str) -> str:
     """A store whose every text is as bad as can be."""
     store_of(empty_path, EVIL, [{EVIL: EVIL, "n": 1}])
     with closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.execute(
-            "INSERT INTO create_locks VALUES (?, ?, 'failed', 'o', 'bb', 0, 0, ?, ?, 1000)",
-            (Shape(f"{EVIL}2").comparable, f"{EVIL}2", EVIL, EVIL),
-        )
-        connection.execute("INSERT INTO owners VALUES ('o', 1, ?, ?, 0)", (EVIL, EVIL))
-        connection.execute(
-            "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, finished_at_ms)"
-            " VALUES ('cc', ?, 'failed', ?, ?, 0)",
-            (Shape(EVIL).comparable, EVIL, EVIL),
-        )
+        failure = Failure(EVIL, EVIL, 1000)
+        add_lock(connection, "bb", Shape(f"{EVIL}2"), owner="o", failure=failure)
+        add_owner(connection, "o", hostname=EVIL, program=EVIL)
+        add_outcome(connection, "cc", Shape(EVIL), failure=failure)
     return empty_path
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from command_line import ROOT, in_a_pipe, process, process_on_a_terminal
+from file_rows import add_shape
 from processes import PATIENCE, Workers, attempt_of, edit, lock_of, owner_files, read, until
 
 from shapestore import Shape
@@ -41,13 +42,8 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 def large(empty_path: str) -> str:
     """A store with a shape of many rows."""
     with closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.execute("INSERT INTO shapes VALUES ('aa', ?, 't', ?, 0, 0, 1)", (Shape("t").comparable, MANY))
-        connection.execute(
-            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?)"
-            " INSERT INTO shape_rows"
-            " SELECT 'aa', n, json_object('n', n, 'long', printf('%0300d', n), 'text', 'text of row ' || n) FROM n",
-            (MANY,),
-        )
+        rows = [f'{{"n":{n},"long":"{n:0300}","text":"text of row {n}"}}' for n in range(1, MANY + 1)]
+        add_shape(connection, "aa", Shape("t"), rows=rows)
     return empty_path
 
 
@@ -258,7 +254,7 @@ def test_unlock_by_handle_frees_the_lock_of_the_dead(workers: Workers, empty_pat
 def test_rm_and_invalidate_are_seen_at_once_by_processes_that_have_the_store_open(
     workers: Workers, empty_path: str
 ) -> None:
-    [worker] = workers.open(empty_path)
+    [worker] = workers.open(empty_path, keep_replaced=0)
     handles = [worker.call("get_or_create", key=key) for key in ("a", "b", "c")]
     assert in_a_pipe("rm", empty_path, handles[0], handles[1][-12:]).status == 0
     assert [worker.call("get", key=key) for key in ("a", "b", "c")] == [None, None, handles[2]]
@@ -311,7 +307,7 @@ def test_vacuum_is_refused_while_litestream_may_have_the_file_open(large: str) -
 def test_rm_leaves_no_rows_behind_where_no_store_is_open(large: str) -> None:
     assert in_a_pipe("rm", large, "aa").status == 0
     assert read(large, "SELECT count(*) FROM shape_rows") == [0]
-    assert read(large, "SELECT handle FROM discarded") == []
+    assert read(large, "SELECT number FROM discarded") == []
 
 
 def test_a_writer_that_cannot_have_the_gate_says_so(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

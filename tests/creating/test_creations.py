@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from file_rows import add_outcome
 from inspections import eventually, shapes
 
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, StoreClosedError, events, maintenance
@@ -178,9 +179,16 @@ async def test_a_failures_window_is_kept_for_who_slept_through_it(empty_path: st
 async def test_every_refresh_is_an_outcome_of_its_own(empty_path: str, source: Source) -> None:
     source.go.set()
     async with ShapeStore(empty_path, create=source.create) as store:
-        handles = [(await store.get_or_create(TRACK)).handle]
-        handles += [(await store.refresh(TRACK)).handle for _ in range(3)]
-        assert [creation.handle for creation in reversed(creations(empty_path))] == handles
+        stored = await store.get_or_create(TRACK)
+        for _ in range(3):
+            assert (await store.refresh(TRACK)).handle == stored.handle, "nothing has changed"
+        source.rows += 1
+        changed = await store.refresh(TRACK)
+    newest, *refreshed, first = creations(empty_path)
+    assert (first.outcome, first.handle) == ("created", stored.handle)
+    assert [(ended.outcome, ended.row_count) for ended in refreshed] == [("refreshed", stored.row_count)] * 3
+    assert len({ended.handle for ended in refreshed} - {stored.handle}) == 3, "each by the name of its attempt"
+    assert (newest.outcome, newest.handle) == ("created", changed.handle)
 
 
 async def test_an_attempt_that_was_ended_from_outside_says_by_what_and_once(empty_path: str, source: Source) -> None:
@@ -219,10 +227,8 @@ async def test_the_last_thousand_are_kept_and_the_newest_are_the_ones(empty_path
 
 async def test_trimming_takes_the_oldest_first(empty_path: str) -> None:
     with closing(sqlite3.connect(empty_path)) as connection:
-        connection.executemany(
-            "INSERT INTO creations (handle, comparable, outcome, finished_at_ms) VALUES (?, ?, 'created', 0)",
-            [(f"old {number}", TRACK.comparable) for number in range(KEPT_CREATIONS)],
-        )
+        for number in range(KEPT_CREATIONS):
+            add_outcome(connection, f"old {number}", TRACK)
         connection.commit()
     async with ShapeStore(empty_path, create=no_rows) as store:
         for shape in shapes(3):

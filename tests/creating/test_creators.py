@@ -20,7 +20,7 @@ from processes import read
 
 from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore
 from shapestore.creating.creator_run import Creator
-from shapestore.storage.row_codec import CHUNK_BYTES, CHUNK_ROWS
+from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 

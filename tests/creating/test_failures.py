@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from file_rows import add_outcome
 from inspections import eventually, lost_rows, rows_of, settled
-from processes import edit, outcomes, read
+from processes import edit, edited, outcomes, read
 
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, ShapeStoreError, StorageError, WaitTimeoutError
 from shapestore.creating.creator_run import Creator
 from shapestore.creating.failure import FailureAges
 from shapestore.events import Event, Swept
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.locking.create_lock import Failure
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -278,14 +280,9 @@ async def test_a_waiter_that_slept_through_the_whole_window_learns_the_outcome(p
         following = asyncio.create_task(follower.get_or_create(TRACK))
         await eventually(lambda: follower.stats.polls > 1)
         # Between two looks of the follower the attempt has failed, and its failure was swept.
-        edit(
-            path,
-            "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,"
-            " finished_at_ms) VALUES (?, ?, 'failed', 'OSError', 'the source is gone', 1, 0)",
-            lock.handle,
-            TRACK.comparable,
-        )
-        edit(path, "DELETE FROM create_locks")
+        with edited(path) as file:
+            add_outcome(file, lock.handle, TRACK, failure=Failure("OSError", "the source is gone", 1))
+            file.execute("DELETE FROM create_locks")
         error = await failure_of(following)
         assert (error.error_type, error.message) == ("OSError", "the source is gone")
         assert source.attempts == 0

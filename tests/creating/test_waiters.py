@@ -9,11 +9,11 @@ from skipping_loop import SkippingLoop, in_skipping_loop
 
 from shapestore import Shape
 from shapestore.creating.timers import Timers
-from shapestore.creating.waiters import Waiters
+from shapestore.creating.waiters import Answer, Waiters
 from shapestore.errors import StorageError, WaitTimeoutError
-from shapestore.shape.stored_shape import StoredShape, from_row
+from shapestore.shape.stored_shape import from_row
 
-STORED = from_row("h1", Shape("albums"), 3, 0)
+ANSWER = Answer(from_row("h1", Shape("albums"), 3, 0), "the attempt")
 
 
 class Flight:
@@ -36,10 +36,10 @@ async def test_all_are_given_the_same_shape(loop: SkippingLoop) -> None:
     flight = Flight()
     waiting = [flight.waiters.add(30) for _ in range(3)]
     assert len(flight.waiters) == 3
-    flight.waiters.answer(STORED)
+    flight.waiters.answer(ANSWER)
     assert len(flight.waiters) == 0
-    answers: list[StoredShape] = await asyncio.gather(*waiting)
-    assert all(answer is STORED for answer in answers)
+    answers = await asyncio.gather(*waiting)
+    assert all(answer is ANSWER for answer in answers)
 
 
 @in_skipping_loop
@@ -69,8 +69,8 @@ async def test_each_waits_as_long_as_it_said_and_the_others_go_on(loop: Skipping
     await loop.skip(100)
     with pytest.raises(WaitTimeoutError, match="within 200 s"):
         middle.result()
-    flight.waiters.answer(STORED)
-    assert await late is STORED
+    flight.waiters.answer(ANSWER)
+    assert await late is ANSWER
 
 
 @in_skipping_loop
@@ -111,9 +111,9 @@ async def test_who_has_gone_is_neither_answered_nor_timed_out(loop: SkippingLoop
     gone.cancel()
     flight.waiters.remove(gone)
     await loop.skip(101)
-    flight.waiters.answer(STORED)
+    flight.waiters.answer(ANSWER)
     assert gone.cancelled()
-    assert await stays is STORED
+    assert await stays is ANSWER
 
 
 @in_skipping_loop
@@ -124,7 +124,7 @@ async def test_a_caller_cancelled_this_very_moment_is_in_nobodys_way(loop: Skipp
         cancelled, stays = flight.waiters.add(100), flight.waiters.add(100)
         cancelled.cancel()
         if error is None:
-            flight.waiters.answer(STORED)
+            flight.waiters.answer(ANSWER)
         else:
             flight.waiters.refuse(error)
         assert stays.done()
@@ -151,7 +151,7 @@ async def test_an_error_that_nobody_fetches_is_no_fault(loop: SkippingLoop) -> N
 @in_skipping_loop
 async def test_answering_nobody_does_nothing_and_new_ones_may_come(loop: SkippingLoop) -> None:
     flight = Flight()
-    flight.waiters.answer(STORED)
+    flight.waiters.answer(ANSWER)
     flight.waiters.refuse(StorageError("full"))
     waiter = flight.waiters.add(100)
     await loop.skip(101)

@@ -5,15 +5,18 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import old_file
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from file_rows import add_lock, add_outcome, add_owner, add_shape
 from migrated_file import ROOT, alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
 
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, StorageError, StoreBusyError
+from shapestore.locking.create_lock import Failure
 from shapestore.storage import migrations, schema
 
 # What the revisions are
@@ -41,29 +44,20 @@ def test_alembic_sees_no_difference_between_a_migrated_file_and_the_metadata(pat
         assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata) == []
 
 
-def test_a_new_file_counts_its_shapes_from_nought(path: str) -> None:
+def test_a_new_file_counts_from_nought(path: str) -> None:
     migrations.upgrade(path)
     with opened(path) as connection:
-        assert connection.execute("SELECT * FROM totals").fetchall() == [("shapes", 0)]
-        connection.execute("INSERT INTO shapes VALUES ('h1', 'a', 't', 0, 0, 0, 1), ('h2', 'b', 't', 0, 0, 0, 2)")
-        assert connection.execute("SELECT value FROM totals").fetchall() == [(2,)]
-        connection.execute("DELETE FROM shapes")
-        assert connection.execute("SELECT value FROM totals").fetchall() == [(0,)]
+        assert dict(connection.execute("SELECT name, value FROM totals")) == dict.fromkeys(schema.TOTALS, 0)
 
 
 def test_the_views_say_the_tables_in_words(path: str) -> None:
     migrations.upgrade(path)
     comparable = '{"table": "Track", "where": "a = 1", "params": {}, "columns": null}'
     with opened(path) as connection:
-        connection.execute("INSERT INTO owners VALUES ('o', 42, 'host', 'app.py', 0)")
-        connection.execute("INSERT INTO shapes VALUES ('h1', ?, 'Track', 7, 1000, 2000, 1)", (comparable,))
-        lock = (comparable, "Track", "failed", "o", "h2", 0, 0, "ValueError", "no", 1000)
-        connection.execute("INSERT INTO create_locks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", lock)
-        connection.execute(
-            "INSERT INTO creations (handle, comparable, outcome, duration_ms, row_count, finished_at_ms)"
-            " VALUES ('h1', ?, 'created', 50, 7, 1000)",
-            (comparable,),
-        )
+        add_owner(connection, "o", pid=42)
+        add_shape(connection, "h1", comparable, table_name="Track", row_count=7, created_at_ms=1000)
+        add_lock(connection, "h2", comparable, owner="o", failure=Failure("ValueError", "no", 1000))
+        add_outcome(connection, "h1", comparable, duration_ms=50, row_count=7)
         [shape] = connection.execute('SELECT "table", "where", columns, "rows", created_at FROM shapes_in_words')
         assert shape == ("Track", "a = 1", "all", 7, "1970-01-01T00:00:01Z")
         [(what, who)] = connection.execute("SELECT what, who FROM create_locks_in_words")
@@ -106,10 +100,8 @@ def test_the_check_of_an_empty_file_names_the_command_that_makes_it_a_store(tmp_
     assert f"shapestore migrate '{path}'" in str(caught.value)
 
 
-def test_the_check_of_an_older_file_names_both_revisions(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrations.upgrade(path)
-    monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+def test_the_check_of_an_older_file_names_both_revisions(path: str) -> None:
+    old_file.make(path)
     with (
         opened(path) as connection,
         pytest.raises(MigrationRequiredError, match=r"has the schema '0001'.* with '0002'"),

@@ -2,50 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
-from migrated_file import ROOT, definitions, definitions_of_the_metadata, opened, python, revision_of
+from migrated_file import (
+    MIGRATE_AND_DIE,
+    definitions,
+    definitions_of_the_metadata,
+    opened,
+    python,
+    revision_of,
+    run_at_once,
+)
 
-from shapestore.storage import migrations
-
-MIGRATE = """
-import sys
-from shapestore.storage import migrations
-from shapestore.locking.gate import Gate
-import alembic.command, shapestore.storage.schema  # what takes long, before the start
-print("ready", flush=True)
-sys.stdin.readline()
-with Gate(sys.argv[1]).hold_blocking():
-    migrations.upgrade(sys.argv[1])
-"""
-
-# Counts the steps of SQLite's virtual machine on every connection, and kills this process at the one asked for.
-MIGRATE_AND_DIE = """
-import os, signal, sqlite3, sys
-from shapestore.storage import migrations
-
-path, last_step = sys.argv[1], int(sys.argv[2])
-steps = 0
-
-def step():
-    global steps
-    steps += 1
-    if steps == last_step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def connect(*args, connect=sqlite3.connect, **kwargs):
-    connection = connect(*args, **kwargs)
-    connection.set_progress_handler(step, 1)
-    return connection
-
-sqlite3.connect = connect
-migrations.upgrade(path)
-print(steps)
-"""
+from shapestore.storage import migrations, schema
 
 
 async def test_a_running_event_loop_upgrades_in_a_thread(path: str) -> None:
@@ -60,18 +30,7 @@ async def test_threads_may_upgrade_different_files_at_once(tmp_path: Path) -> No
 
 
 def test_four_processes_migrate_one_new_file_at_once(path: str) -> None:
-    command = [sys.executable, "-c", MIGRATE, path]
-    pipe = subprocess.PIPE
-    processes = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    started = [threading.Thread(target=process.communicate, args=("go\n",)) for process in processes]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-    assert [process.returncode for process in processes] == [0] * 4
+    run_at_once(4, path)
     with opened(path) as connection:
         assert definitions(connection) == definitions_of_the_metadata()
 
@@ -90,5 +49,5 @@ def test_a_killed_migration_changed_nothing_or_all_and_the_next_one_finishes(tmp
         migrations.upgrade(path)
         with opened(path) as connection:
             assert definitions(connection) == definitions_of_the_metadata()
-            assert connection.execute("SELECT * FROM totals").fetchall() == [("shapes", 0)]
+            assert dict(connection.execute("SELECT name, value FROM totals")) == dict.fromkeys(schema.TOTALS, 0)
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -15,10 +15,12 @@ from shapestore.storage import migrations
 
 def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
     path = str(tmp_path / "50% of it's #1?.db")
-    assert "Running upgrade  -> 0001" in alembic(path, "upgrade", "head").stderr
+    said = alembic(path, "upgrade", "head").stderr
+    assert "Running upgrade  -> 0001" in said
+    assert "Running upgrade 0001 -> 0002" in said
     assert os.path.exists(f"{path}-gate")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert alembic(path, "current").stdout == "0001 (head)\n"
+    assert alembic(path, "current").stdout == "0002 (head)\n"
     assert alembic(path, "check").stdout == "No new upgrade operations detected.\n"
     assert "(head)" in alembic(path, "history").stdout
     assert alembic(path, "downgrade", "base").returncode == 0

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
+from file_rows import add_lock, add_outcome
+from file_rows import add_shape as insert_shape
 from inspections import eventually
 from recovering_file import recovering
 
@@ -21,9 +26,11 @@ from shapestore import (
     StoreBusyError,
     StoreClosedError,
     StoredShape,
+    maintenance,
 )
 from shapestore.admin.inspector import open_inspector
-from shapestore.locking.create_lock import KeyState, LockState, State
+from shapestore.locking.create_lock import Failure, KeyState, LockState, State
+from shapestore.storage.commands import Evict
 from shapestore.storage.reader import Reader
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -31,20 +38,25 @@ pytestmark = pytest.mark.usefixtures("untroubled")
 ALBUMS = Shape("albums")
 
 
-def edit(path: str, statement: str, *parameters: Any) -> None:
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    """The file, to be changed in one transaction."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
+
+
+def edit(path: str, statement: str, *parameters: Any) -> None:
+    with opened(path) as connection:
         connection.execute(statement, parameters)
 
 
 def add_shape(path: str, handle: str, table: str = "albums", rows: int = 3, said: int | None = None) -> None:
     """Put a shape into the file by hand, with so many rows; ``said`` is the number that its row says."""
-    edit(
-        path,
-        "INSERT INTO shapes VALUES (?, ?, ?, ?, 1500, 1500, 1)",
-        *(handle, Shape(table).comparable, table, rows if said is None else said),
-    )
-    for position in range(1, rows + 1):
-        edit(path, "INSERT INTO shape_rows VALUES (?, ?, ?)", handle, position, f'{{"n":{position}}}')
+    columns = {"created_at_ms": 1500, "row_count": rows if said is None else said}
+    with opened(path) as connection:
+        insert_shape(
+            connection, handle, Shape(table), rows=[f'{{"n":{position}}}' for position in range(1, rows + 1)], **columns
+        )
 
 
 @pytest.fixture
@@ -60,18 +72,15 @@ async def reader(empty_path: str) -> AsyncIterator[Reader]:
 
 
 async def test_a_look_at_an_unknown_key_sees_nothing(reader: Reader) -> None:
-    assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
+    assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
 
 
 async def test_a_look_sees_shape_and_lock_row_of_the_one_key(empty_path: str, reader: Reader) -> None:
     add_shape(empty_path, "h1")
     add_shape(empty_path, "h2", table="tracks")
-    edit(
-        empty_path,
-        "INSERT INTO create_locks VALUES (?, 'albums', 'in_progress', 'o1', 'h3', 0, NULL, NULL, NULL, NULL)",
-        ALBUMS.comparable,
-    )
-    looked = reader.look(ALBUMS, None)
+    with opened(empty_path) as connection:
+        add_lock(connection, "h3", ALBUMS, owner="o1")
+    looked = reader.look(ALBUMS.comparable, ALBUMS, None)
     assert looked is not None
     seen, stored = looked
     assert seen == KeyState("h1", LockState("h3", State.IN_PROGRESS, "o1", None), None)
@@ -81,16 +90,13 @@ async def test_a_look_sees_shape_and_lock_row_of_the_one_key(empty_path: str, re
 
 
 async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_path: str, reader: Reader) -> None:
-    for handle, outcome, error in [("h1", "failed", "E"), ("h2", "created", None), ("h3", "died", None)]:
-        edit(
-            empty_path,
-            "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,"
-            " finished_at_ms) VALUES (?, '', ?, ?, 'm', 5, 0)",
-            *(handle, outcome, error),
-        )
+    with opened(empty_path) as connection:
+        add_outcome(connection, "h1", failure=Failure("E", "m", 5))
+        add_outcome(connection, "h2", outcome="created", error_message="m", retry_after_ms=5)
+        add_outcome(connection, "h3", outcome="died")
     failures = []
     for awaited in ("h1", "h2", "h3", "h4", None):
-        looked = reader.look(ALBUMS, awaited)
+        looked = reader.look(ALBUMS.comparable, ALBUMS, awaited)
         assert looked is not None
         failures.append(looked[0].awaited_failure)
     assert failures[0] is not None
@@ -103,10 +109,10 @@ async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_pat
 
 async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(empty_path: str, reader: Reader) -> None:
     with reader.one_moment(2):
-        assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
+        assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
         add_shape(empty_path, "h1")
-        assert reader.look(ALBUMS, None) == (KeyState(None, None, None), None)
-    look = reader.look(ALBUMS, None)
+        assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
+    look = reader.look(ALBUMS.comparable, ALBUMS, None)
     assert look is not None
     assert look[0].stored == "h1"
 
@@ -114,11 +120,11 @@ async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(emp
 async def test_a_look_at_a_busy_file_is_no_error_but_a_reason_to_look_again(empty_path: str, reader: Reader) -> None:
     add_shape(empty_path, "h1")
     with recovering(empty_path) as recovery:
-        assert reader.look(ALBUMS, None) is None
+        assert reader.look(ALBUMS.comparable, ALBUMS, None) is None
         with pytest.raises(StoreBusyError):
-            reader.stored_count()
+            reader.totals()
         recovery.end()
-    looked = reader.look(ALBUMS, None)
+    looked = reader.look(ALBUMS.comparable, ALBUMS, None)
     assert looked is not None
     assert looked[0].stored == "h1"
 
@@ -145,7 +151,8 @@ async def test_who_asks_for_what_is_stored_waits_for_a_busy_file(path: str) -> N
 
 
 async def test_a_refresh_of_what_is_stored_builds_anew_though_the_file_was_busy(path: str) -> None:
-    async with ShapeStore(path, create=lambda _: [{"n": 1}]) as store:
+    readings = itertools.count()
+    async with ShapeStore(path, create=lambda _: [{"n": next(readings)}]) as store:
         stored = await store.get_or_create(ALBUMS)
         with recovering(path) as recovery:
             refreshing = asyncio.create_task(store.refresh(ALBUMS))
@@ -220,41 +227,84 @@ async def test_rows_of_an_unknown_handle_are_gone(store: ShapeStore) -> None:
     assert caught.value.handle == "h1"
 
 
-@pytest.mark.parametrize("how", ["deleted", "invalidated", "refreshed"])
-@pytest.mark.parametrize("read", [1, 3, 4])
-async def test_a_shape_that_goes_while_it_is_read_is_said_to_be_gone(store: ShapeStore, how: str, read: int) -> None:
-    """Whether its rows are deleted already, or not yet, no reader is given a part for the whole."""
-    stored = await numbers(10, store)
-    reading = store.rows(stored.handle, batch_size=3)
-    found = [(await anext(reading))["n"] for _ in range(read)]
+HOW_A_HANDLE_GOES = ["deleted", "invalidated", "refreshed", "evicted"]
+
+
+async def go_away(store: ShapeStore, stored: StoredShape, how: str) -> None:
+    """Have a stored shape go, and the handle with it."""
     match how:
         case "deleted":
             assert await store.delete(stored.handle)
         case "invalidated":
             assert await store.invalidate(stored.shape.table) == 1
+        case "evicted":
+            [handle] = await store._live().writer.submit(Evict(max_shapes=0, max_bytes=None))
+            assert handle == stored.handle
         case _:
-            await store.refresh(stored.shape, lambda _: [{"n": 0}])
-    with pytest.raises(ShapeGoneError, match=stored.handle):
-        await read_on(reading, found)
-    assert found == list(range(1, len(found) + 1))
-    assert len(found) in (3, 6)  # whole batches
+            assert (await store.refresh(stored.shape, lambda _: [{"n": 0}])).handle != stored.handle
 
 
-async def test_a_shape_that_goes_after_its_last_batch_was_read_was_read_whole(store: ShapeStore) -> None:
+@pytest.mark.parametrize("how", HOW_A_HANDLE_GOES)
+@pytest.mark.parametrize("read", [1, 3, 4, 10])
+async def test_a_shape_that_goes_while_it_is_read_is_read_to_its_end(store: ShapeStore, how: str, read: int) -> None:
     stored = await numbers(10, store)
-    reading = store.rows(stored.handle)
-    first = await anext(reading)
-    assert await store.delete(stored.handle)
-    assert [first["n"]] + [row["n"] async for row in reading] == list(range(1, 11))
+    reading = store.rows(stored, batch_size=3)
+    found = [(await anext(reading))["n"] for _ in range(read)]
+    await go_away(store, stored, how)
+    assert await store.get_by_handle(stored.handle) is None
+    await read_on(reading, found)
+    assert found == list(range(1, 11))
+
+
+@pytest.mark.parametrize("how", HOW_A_HANDLE_GOES)
+async def test_a_handle_that_has_gone_is_readable_as_long_as_it_is_kept_and_gone_for_all_else(
+    store: ShapeStore, how: str
+) -> None:
+    stored = await numbers(10, store)
+    await go_away(store, stored, how)
+    for asked in (stored, stored.handle):
+        assert [row["n"] async for row in store.rows(asked)] == list(range(1, 11))
+        assert [change.row for change in await store.read_log(asked)] == [{"n": n} for n in range(1, 11)]
+        pieces = b"".join([piece async for piece in store.stream_json(asked)])
+        assert json.loads(pieces) == [{"n": n} for n in range(1, 11)]
+    assert await store.get_by_handle(stored.handle) is None
+    assert await store.count() == (1 if how == "refreshed" else 0)
+    assert await store.delete(stored.handle) is False
+    found = await store.get(stored.shape)
+    assert found is None or found.handle != stored.handle
+
+
+@pytest.mark.parametrize("how", HOW_A_HANDLE_GOES)
+async def test_a_handle_that_is_kept_no_longer_is_gone_for_good_and_never_given_short(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Whoever has begun to read is registered before the first pause, and reads on."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    async with ShapeStore(empty_path, keep_replaced=0) as store:
+        stored = await numbers(10, store)
+        reading = store.rows(stored, batch_size=3)
+        found = [(await anext(reading))["n"] for _ in range(3)]
+        await go_away(store, stored, how)
+        commands = store.stats.commands
+        await store.get_or_create(Shape("another"), lambda _: [])  # a turn of maintenance or more
+        await eventually(lambda: store.stats.commands > commands)
+        await read_on(reading, found)
+        assert found == list(range(1, 11))
+        await eventually(lambda: not processes.kept(empty_path))
+        for ask in (store.rows(stored), store.rows(stored.handle), store.stream_json(stored)):
+            with pytest.raises(ShapeGoneError, match=stored.handle):
+                await anext(ask)
+        with pytest.raises(ShapeGoneError, match=stored.handle):
+            await store.read_log(stored)
 
 
 async def test_a_shape_whose_rows_somebody_removed_is_not_given_short(empty_path: str, store: ShapeStore) -> None:
     stored = await numbers(10, store)
     edit(empty_path, "DELETE FROM shape_rows WHERE position = 7")
     found: list[int] = []
-    with pytest.raises(CorruptStoreError, match="lacks rows"):
+    with pytest.raises(CorruptStoreError, match=r"1 rows of the shape .* are missing"):
         await read_on(store.rows(stored.handle, batch_size=3), found)
-    assert found == [1, 2, 3, 4, 5, 6]
+    assert found == [1, 2, 3, 4, 5, 6, 8, 9, 10], "it is told at the end"
 
 
 async def test_a_consumer_that_stops_early_leaves_no_transaction_open(empty_path: str, store: ShapeStore) -> None:
@@ -299,15 +349,10 @@ async def test_a_store_closed_while_rows_are_read_says_so(empty_path: str) -> No
 
 
 async def test_all_shapes_are_listed_however_many_pages_they_take(empty_path: str, store: ShapeStore) -> None:
-    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, ?, 0, 0, 0, 1)",
-            [
-                (f"{n:032x}", Shape(table, where="id = :id", params={"id": n}).comparable, table)
-                for n in range(2_500)
-                for table in ["even" if n % 2 == 0 else "odd"]
-            ],
-        )
+    with opened(empty_path) as connection:
+        for n in range(2_500):
+            shape = Shape("even" if n % 2 == 0 else "odd", where="id = :id", params={"id": n})
+            insert_shape(connection, f"{n:032x}", shape)
     assert await store.count() == 2_500
     listed = [stored async for stored in store.shapes()]
     assert sorted(int(stored.handle, 16) for stored in listed) == list(range(2_500))
@@ -322,21 +367,17 @@ async def test_all_shapes_are_listed_however_many_pages_they_take(empty_path: st
 async def test_pages_that_are_full_or_empty_end_the_listing_all_the_same(
     empty_path: str, store: ShapeStore, count: int
 ) -> None:
-    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, 't', 0, 0, 0, 1)",
-            [(f"{n:032x}", Shape("t", columns=[f"c{n}"]).comparable) for n in range(count)],
-        )
+    with opened(empty_path) as connection:
+        for n in range(count):
+            insert_shape(connection, f"{n:032x}", Shape("t", columns=[f"c{n}"]))
     assert len([stored async for stored in store.shapes()]) == count
     assert len([stored async for stored in store.shapes(table="t")]) == count
 
 
 async def test_shapes_dropped_while_they_are_listed_disturb_nothing(empty_path: str, store: ShapeStore) -> None:
-    with contextlib.closing(sqlite3.connect(empty_path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO shapes VALUES (?, ?, 't', 0, 0, 0, 1)",
-            [(f"{n:032x}", Shape("t", columns=[f"c{n}"]).comparable) for n in range(2_100)],
-        )
+    with opened(empty_path) as connection:
+        for n in range(2_100):
+            insert_shape(connection, f"{n:032x}", Shape("t", columns=[f"c{n}"]))
     listed = []
     async for stored in store.shapes():
         listed.append(int(stored.handle, 16))

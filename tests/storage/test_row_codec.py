@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from shapestore import Shape, ShapeStore
 from shapestore.errors import InvalidRowError
-from shapestore.storage.row_codec import CHUNK_BYTES, CHUNK_ROWS, MAX_ROW_BYTES, Chunk, Encoder, decode_row, encode_row
+from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Encoder
+from shapestore.storage.row_codec import MAX_ROW_BYTES, decode_row, encode_row
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -313,9 +314,9 @@ def test_a_refused_row_is_not_counted() -> None:
 
 
 @given(st.lists(rows, max_size=5))
-def test_a_chunk_as_an_array_holds_the_very_texts_of_its_rows(some: list[dict[str, Any]]) -> None:
+def test_a_chunk_as_json_holds_the_very_texts_of_its_rows(some: list[dict[str, Any]]) -> None:
     (chunk,) = chunks_of(some)
-    assert chunk.as_array() == "[" + ",".join(chunk.rows) + "]"
+    assert chunk.as_json() == "[" + ",".join(chunk.rows) + "]"
 
 
 @pytest.mark.parametrize("wrapping", [bytes, bytearray, memoryview])

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from file_rows import add_kept, add_lock, add_outcome, add_owner, add_rows, add_shape, discard, insert
 from inspections import eventually
 from processes import Workers
 
 from shapestore import CreateFailedError, Shape, ShapeStore
-from shapestore.locking.create_lock import State
+from shapestore.locking.create_lock import Failure, State
 from shapestore.storage import schema
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -89,10 +90,7 @@ async def test_a_failure_says_what_went_wrong_and_when(empty_path: str) -> None:
 
 
 async def test_the_lock_row_of_a_store_that_is_gone_says_so(empty_path: str, connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "INSERT INTO create_locks VALUES (?, 'tracks', 'in_progress', 'nobody', 'h1', ?, NULL, NULL, NULL, NULL)",
-        (TRACKS.comparable, (time.time() - 90) * 1000 // 1),
-    )
+    add_lock(connection, "h1", TRACKS, started_at_ms=int((time.time() - 90) * 1000))
     [(what, who)] = in_words(empty_path, "create_locks_in_words", "what", "who")
     assert re.fullmatch(r"being created for (89|9\d) s", what)
     assert who == "a store that is gone"
@@ -159,24 +157,72 @@ async def test_the_outcomes_are_told_latest_first(empty_path: str) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", finished_at)
 
 
+async def test_a_handle_that_is_kept_for_its_readers_says_what_it_was_and_how_long_it_has_gone(empty_path: str) -> None:
+    async with ShapeStore(empty_path, create=lambda _: [{"id": 1}] * 7) as store:
+        older = await store.get_or_create(TRACKS)
+        newer = await store.get_or_create(Shape("albums"))
+        for stored in (older, newer):
+            await store.delete(stored.handle)
+    columns = ("handle", "table", "where", "params", "rows", "bytes", "readers", "gone")
+    latest, earlier = in_words(empty_path, "kept_in_words", *columns)
+    assert latest[:3] == (newer.handle, "albums", None)
+    assert earlier[:7] == (older.handle, "tracks", '"album" = :album', '{"album":1}', 7, 7 * len('{"id":1}'), 0)
+    assert re.fullmatch(r"\d+ s ago", earlier[7])
+
+
+def test_the_changes_of_a_shape_are_told_with_their_rounds(empty_path: str, connection: sqlite3.Connection) -> None:
+    number = add_shape(connection, "h1", TRACKS, rows=["{}"], position=3, written=3, round=5)
+    insert(connection, "rounds", number=5, ended_boot="", ended_at_boot_ms=0, ended_at_ms=1_000)
+    for position, round_, operation, old in ((2, 4, "insert", None), (3, 5, "update", '{"n":1}')):
+        id_ = number << 28 | position
+        insert(connection, "shape_changes", id=id_, round=round_, operation=operation, row_id=id_, key="[1]", old=old)
+    columns = ("handle", "position", "round", "changed_at", "operation", "key", "old")
+    assert in_words(empty_path, "changes_in_words", *columns) == [
+        ("h1", 2, 4, None, "insert", "[1]", None),  # a round that is forgotten
+        ("h1", 3, 5, "1970-01-01T00:00:01Z", "update", "[1]", '{"n":1}'),
+    ]
+    [(changes, rows)] = in_words(empty_path, "shapes_in_words", "changes_in_log", "rows")
+    assert (changes, rows) == (2, 1)
+
+
+def test_what_is_left_behind_is_told_by_its_number(empty_path: str, connection: sqlite3.Connection) -> None:
+    add_shape(connection, "h1", TRACKS, rows=["{}"], number=3)
+    add_kept(connection, "h2", TRACKS, rows=["{}"], number=5)
+    add_lock(connection, "h3", TRACKS, number=7)
+    add_lock(connection, "h4", "failed", number=9, failure=Failure("E", "m", 1))
+    discard(connection, 9, 11)
+    for number in (7, 9, 11, 13, 15):
+        add_rows(connection, number, 2)
+    add_owner(connection, "nobody")
+    assert in_words(empty_path, "left_behind", "what", "number") == [
+        ("rows pending deletion", 9),
+        ("rows pending deletion", 11),
+        ("rows that belong to no shape", 13),
+        ("rows that belong to no shape", 15),
+    ]
+
+
 def test_no_age_is_less_than_nought_though_a_clock_was_set_back(
     empty_path: str, connection: sqlite3.Connection
 ) -> None:
     tomorrow = int(time.time() + 86_400) * 1000
-    connection.execute("INSERT INTO owners VALUES ('o', 1, 'host', 'app', ?)", (tomorrow,))
-    connection.execute("INSERT INTO shapes VALUES ('h1', '{}', 't', 0, ?, 0, 1)", (tomorrow,))
-    connection.execute(
-        "INSERT INTO create_locks VALUES ('{}', 't', 'in_progress', 'o', 'h2', ?, NULL, NULL, NULL, NULL)", (tomorrow,)
-    )
+    add_owner(connection, "o", opened_at_ms=tomorrow)
+    add_shape(connection, "h1", "{}", created_at_ms=tomorrow)
+    add_lock(connection, "h2", "{}", owner="o", started_at_ms=tomorrow)
+    add_kept(connection, "h3", "{}", gone_at_ms=tomorrow)
     assert in_words(empty_path, "owners_in_words", "age") == [("0 s",)]
     assert in_words(empty_path, "shapes_in_words", "age") == [("0 s",)]
     assert in_words(empty_path, "create_locks_in_words", "what") == [("being created for 0 s",)]
+    assert in_words(empty_path, "kept_in_words", "gone") == [("0 s ago",)]
 
 
 # --- what the tables refuse
 
 
-LOCK = "INSERT INTO create_locks VALUES (?, 't', ?, 'o', ?, 0, ?, ?, ?, ?)"
+def lock_row(connection: sqlite3.Connection, comparable: str, handle: str, state: str, failure: Any) -> None:
+    """A lock row as it is asked for, whether it makes sense or not."""
+    columns = zip(("failed_at_ms", "error_type", "error_message", "retry_after_ms"), failure, strict=True)
+    add_lock(connection, handle, comparable, state=state, **dict(columns))
 
 
 @pytest.mark.parametrize(
@@ -195,34 +241,110 @@ def test_a_lock_row_is_in_progress_or_has_failed_with_all_that_belongs_to_it(
     connection: sqlite3.Connection, state: str, failure: tuple[Any, ...]
 ) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
-        connection.execute(LOCK, ("key", state, "h1", *failure))
+        lock_row(connection, "key", "h1", state, failure)
 
 
 def test_every_state_that_the_code_knows_is_one_that_the_table_takes(connection: sqlite3.Connection) -> None:
     for state in State:
         failure = (0, "E", "m", 1) if state is State.FAILED else (None,) * 4
-        connection.execute(LOCK, (f"key {state}", state, f"h {state}", *failure))
+        lock_row(connection, f"key {state}", f"h {state}", state, failure)
 
 
 def test_a_key_has_one_lock_row_and_one_shape_and_a_handle_is_one_attempts_only(
     connection: sqlite3.Connection,
 ) -> None:
-    connection.execute(LOCK, ("key", "in_progress", "h1", *(None,) * 4))
-    connection.execute("INSERT INTO shapes VALUES ('h1', 'key', 't', 0, 0, 0, 1)")
-    connection.execute(
-        "INSERT INTO creations (handle, comparable, outcome, finished_at_ms) VALUES ('h1', '', 'died', 0)"
-    )
-    for statement in (
-        "INSERT INTO create_locks SELECT comparable, table_name, state, owner, 'h2', 0, NULL, NULL, NULL, NULL"
-        " FROM create_locks",
-        "INSERT INTO create_locks SELECT 'key 2', table_name, state, owner, handle, 0, NULL, NULL, NULL, NULL"
-        " FROM create_locks",
-        "INSERT INTO shapes SELECT 'h2', comparable, 't', 0, 0, 0, 1 FROM shapes",
-        "INSERT INTO shapes SELECT handle, 'key 2', 't', 0, 0, 0, 1 FROM shapes",
-        "INSERT INTO creations (handle, comparable, outcome, finished_at_ms) VALUES ('h1', '', 'created', 0)",
+    number = add_lock(connection, "h1", "key")
+    add_shape(connection, "h1", "key", number=number)
+    add_kept(connection, "h0", "key", number=0)
+    add_outcome(connection, "h1", outcome="died")
+    for add in (
+        lambda: add_lock(connection, "h2", "key"),
+        lambda: add_lock(connection, "h1", "key 2"),
+        lambda: add_lock(connection, "h2", "key 2", number=number),
+        lambda: add_shape(connection, "h2", "key"),
+        lambda: add_shape(connection, "h1", "key 2"),
+        lambda: add_shape(connection, "h2", "key 2", number=number),
+        lambda: add_kept(connection, "h0", "key"),
+        lambda: add_kept(connection, "h2", "key", number=0),
+        lambda: add_outcome(connection, "h1"),
     ):
         with pytest.raises(sqlite3.IntegrityError, match="UNIQUE constraint failed"):
-            connection.execute(statement)
+            add()
+    add_kept(connection, "h2", "key")  # a key has as many kept handles as come
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"floor": 4},
+        {"position": 5, "written": 4},
+        {"position": 1 << 28, "written": 1 << 28},
+        {"written": 1 << 28},
+    ],
+)
+def test_the_positions_of_a_shape_are_in_order_and_fit_into_their_bits(
+    connection: sqlite3.Connection, columns: dict[str, Any]
+) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed: shapes_positions_in_order"):
+        add_shape(connection, "h1", "key", row_count=3, **columns)
+    add_shape(connection, "h1", "key", row_count=3, floor=3, position=3, written=(1 << 28) - 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "old", "refused"),
+    [
+        ("insert", None, ""),
+        ("update", "{}", ""),
+        ("delete", "{}", ""),
+        ("insert", "{}", "shape_changes_old"),
+        ("update", None, "shape_changes_old"),
+        ("delete", None, "shape_changes_old"),
+        ("upsert", "{}", "shape_changes_operation"),
+    ],
+)
+def test_a_change_keeps_the_row_before_it_but_for_an_insert(
+    connection: sqlite3.Connection, operation: str, old: str | None, refused: str
+) -> None:
+    change = {"round": 2, "operation": operation, "row_id": 1, "key": "[1]", "old": old}
+    if not refused:
+        insert(connection, "shape_changes", id=1, **change)
+        return
+    with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {refused}"):
+        insert(connection, "shape_changes", id=1, **change)
+
+
+def test_shape_and_position_of_a_row_are_told_beside_its_id(connection: sqlite3.Connection) -> None:
+    number = add_shape(connection, "h1", "key", rows=["{}", "{}"])
+    assert connection.execute("SELECT id, shape, position FROM shape_rows").fetchall() == [
+        ((number << 28) + position, number, position) for position in (1, 2)
+    ]
+
+
+def test_there_is_one_counter_of_rounds_and_it_starts_with_one(connection: sqlite3.Connection) -> None:
+    """So the first round is 2 or later, and 1 stands for a moment before all rounds."""
+    columns = "id, round, jump_due, gaps_known_from"
+    assert connection.execute(f"SELECT {columns} FROM log_state").fetchall() == [(1, 1, 0, 0)]
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed: log_state_is_one_row"):
+        insert(connection, "log_state", id=2, round=1, jump_due=0, gaps_known_from=0)
+
+
+def test_the_totals_follow_what_comes_goes_and_grows(connection: sqlite3.Connection) -> None:
+    def totals() -> dict[str, int]:
+        return dict(connection.execute("SELECT name, value FROM totals"))
+
+    assert totals() == {"shapes": 0, "bytes": 0, "kept": 0, "kept_bytes": 0}
+    add_shape(connection, "h1", "a", rows=['{"n":1}'], log_bytes=10)
+    add_shape(connection, "h2", "b", rows=["{}", "{}"])
+    add_kept(connection, "h3", rows=["{}"], log_bytes=5)
+    assert totals() == {"shapes": 2, "bytes": 21, "kept": 1, "kept_bytes": 7}
+    connection.execute("UPDATE shapes SET bytes = bytes + 100, log_bytes = 0 WHERE handle = 'h1'")
+    connection.execute("UPDATE shapes SET read_order = 7")
+    assert totals() == {"shapes": 2, "bytes": 111, "kept": 1, "kept_bytes": 7}
+    connection.execute("DELETE FROM kept")
+    connection.execute("DELETE FROM shapes WHERE handle = 'h1'")
+    assert totals() == {"shapes": 1, "bytes": 4, "kept": 0, "kept_bytes": 0}
+    connection.execute("DELETE FROM shapes")
+    assert totals() == {"shapes": 0, "bytes": 0, "kept": 0, "kept_bytes": 0}
 
 
 def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
@@ -233,6 +355,4 @@ def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
 
 def test_an_outcome_is_one_of_the_words_that_are_known(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed: creations_outcome"):
-        connection.execute(
-            "INSERT INTO creations (handle, comparable, outcome, finished_at_ms) VALUES ('h1', '', 'lost', 0)"
-        )
+        add_outcome(connection, "h1", outcome="lost")

@@ -11,7 +11,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from file_rows import add_lock, add_outcome, add_owner, add_rows, add_shape
+
 from shapestore import Shape
+from shapestore.locking.create_lock import Failure
 from shapestore.locking.file_lock import FileLock
 
 NOW = 1_714_564_800  # 2024-05-01T12:00:00Z
@@ -62,42 +65,39 @@ def _fill(connection: sqlite3.Connection) -> None:
     def ms(seconds_ago: int) -> int:
         return (NOW - seconds_ago) * 1000
 
-    connection.executemany(
-        "INSERT INTO owners VALUES (?, ?, 'host', ?, ?)",
-        [("alive", 42, "app.py", ms(600)), ("dead", 41, "worker.py", ms(7_000))],
-    )
-    connection.executemany(
-        "INSERT INTO shapes VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (ALBUM_HANDLE, ALBUM.comparable, "Track", 3, ms(10_800), ms(30), 3),
-            (NOTES_HANDLE, NOTES.comparable, "Note", 2, ms(900_000), ms(900_000), 1),
-            (GENRES_HANDLE, GENRES.comparable, "Genre", 0, ms(300), ms(200), 2),
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO create_locks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (INVOICES.comparable, "Invoice", "in_progress", "alive", INVOICES_HANDLE, ms(45), None, None, None, None),
-            (MEDIA.comparable, "MediaType", "failed", "alive", MEDIA_HANDLE, ms(9), ms(5), "OSError", "gone", 30_000),
-            (PLAYLISTS.comparable, "Playlist", "in_progress", "dead", PLAYLISTS_HANDLE, ms(4_000), *[None] * 4),
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO shape_rows VALUES (?, ?, ?)",
-        [
-            (handle, position, json.dumps(row, ensure_ascii=False, separators=(",", ":")))
-            for handle, rows in ROWS.items()
-            for position, row in enumerate(rows, 1)
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms, duration_ms,"
-        " row_count, followers, finished_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (NOTES_HANDLE, NOTES.comparable, "created", None, None, None, 12, 2, 0, ms(900_000)),
-            (ALBUM_HANDLE, ALBUM.comparable, "created", None, None, None, 2_150, 3, 999, ms(10_800)),
-            ("f7" * 16, PLAYLISTS.comparable, "died", None, None, None, None, None, 0, ms(5_000)),
-            (GENRES_HANDLE, GENRES.comparable, "created", None, None, None, 5, 0, 3, ms(300)),
-            (MEDIA_HANDLE, MEDIA.comparable, "failed", "OSError", "gone", 30_000, 4_000, None, 2, ms(5)),
-        ],
-    )
+    def json_rows(handle: str) -> list[str]:
+        return [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in ROWS.get(handle, ())]
+
+    add_owner(connection, "alive", pid=42, program="app.py", opened_at_ms=ms(600))
+    add_owner(connection, "dead", pid=41, program="worker.py", opened_at_ms=ms(7_000))
+    for handle, shape, created, read, read_order in (
+        (ALBUM_HANDLE, ALBUM, 10_800, 30, 3),
+        (NOTES_HANDLE, NOTES, 900_000, 900_000, 1),
+        (GENRES_HANDLE, GENRES, 300, 200, 2),
+    ):
+        times = {"created_at_ms": ms(created), "last_read_at_ms": ms(read), "confirmed_at_ms": ms(created)}
+        add_shape(connection, handle, shape, rows=json_rows(handle), read_order=read_order, **times)
+    number = add_lock(connection, INVOICES_HANDLE, INVOICES, owner="alive", started_at_ms=ms(45))
+    add_rows(connection, number, json_rows(INVOICES_HANDLE))
+    gone = Failure("OSError", "gone", 30_000)
+    add_lock(connection, MEDIA_HANDLE, MEDIA, owner="alive", failure=gone, started_at_ms=ms(9), failed_at_ms=ms(5))
+    add_lock(connection, PLAYLISTS_HANDLE, PLAYLISTS, owner="dead", started_at_ms=ms(4_000))
+    ended: list[tuple[str, Shape, str, dict[str, Any]]] = [
+        (NOTES_HANDLE, NOTES, "created", {"duration_ms": 12, "row_count": 2, "finished_at_ms": ms(900_000)}),
+        (
+            ALBUM_HANDLE,
+            ALBUM,
+            "created",
+            {"duration_ms": 2_150, "row_count": 3, "followers": 999, "finished_at_ms": ms(10_800)},
+        ),
+        ("f7" * 16, PLAYLISTS, "died", {"finished_at_ms": ms(5_000)}),
+        (
+            GENRES_HANDLE,
+            GENRES,
+            "created",
+            {"duration_ms": 5, "row_count": 0, "followers": 3, "finished_at_ms": ms(300)},
+        ),
+    ]
+    for handle, shape, outcome, columns in ended:
+        add_outcome(connection, handle, shape, outcome, **columns)
+    add_outcome(connection, MEDIA_HANDLE, MEDIA, failure=gone, duration_ms=4_000, followers=2, finished_at_ms=ms(5))

@@ -38,7 +38,7 @@ async def quiet(store: ShapeStore, path: str) -> None:
 
 
 async def settled(store: ShapeStore, path: str) -> None:
-    """As ``quiet``, and wait until the rows that belong to no shape are deleted, which may take a tick."""
+    """As ``quiet``, and wait until the rows that belong to no handle are deleted, which may take a tick."""
     await quiet(store, path)
     await eventually(lambda: not lost_rows(path))
 
@@ -51,10 +51,11 @@ def assert_no_transaction_is_open(path: str) -> None:
 
 
 def lost_rows(path: str) -> int:
-    """How many rows are in the file that belong to no shape."""
+    """How many rows are in the file that belong to no shape, and to no handle that is kept for its readers."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
         [(count,)] = connection.execute(
-            "SELECT count(*) FROM shape_rows WHERE handle NOT IN (SELECT handle FROM shapes)"
+            "SELECT count(*) FROM shape_rows"
+            " WHERE shape NOT IN (SELECT number FROM shapes UNION ALL SELECT number FROM kept)"
         )
     return int(count)
 

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from shapestore import Shape, ShapeGoneError, ShapeStore
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 Row = dict[str, Any]
 

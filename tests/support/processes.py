@@ -261,6 +261,15 @@ def edit(path: str | Path, statement: str, *parameters: Any) -> None:
         assert connection.execute(statement, parameters).rowcount > 0
 
 
+@contextlib.contextmanager
+def edited(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """The file, to be changed by hand in one transaction."""
+    with Gate(str(Path(path).resolve())).hold_blocking(), _connected(path, "rw") as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+
+
 def owner_files(path: str | Path) -> set[str]:
     return set(os.listdir(f"{path}-owners"))
 
@@ -277,10 +286,34 @@ def attempt_of(path: str | Path, key: str) -> str:
     return lock[0]
 
 
+_HANDLES = """
+    WITH handles (shape, handle) AS (
+        SELECT number, handle FROM shapes
+        UNION ALL SELECT number, handle FROM kept
+        UNION ALL SELECT number, handle FROM create_locks WHERE number NOT IN (SELECT number FROM discarded))
+"""
+
+
 def rows_of(path: str | Path, handle: str) -> int:
     """How many rows are in the file under a handle, visible or not."""
-    [count] = read(path, "SELECT count(*) FROM shape_rows WHERE handle = ?", handle)
+    [count] = read(
+        path, f"{_HANDLES} SELECT count(*) FROM handles JOIN shape_rows USING (shape) WHERE handle = ?", handle
+    )
     return int(count)
+
+
+def handles_with_rows(path: str | Path) -> list[str]:
+    """The handles of which there are rows in the file, in order; of what has no handle any more, the number."""
+    return read(
+        path,
+        f"{_HANDLES} SELECT DISTINCT coalesce(handle, 'number ' || shape)"
+        " FROM shape_rows LEFT JOIN handles USING (shape) ORDER BY 1",
+    )
+
+
+def kept(path: str | Path) -> list[str]:
+    """The handles that are kept for their readers, the oldest first."""
+    return read(path, "SELECT handle FROM kept ORDER BY sequence")
 
 
 def outcomes(path: str | Path) -> list[tuple[str, str]]:
@@ -292,15 +325,32 @@ def assert_sound(path: str | Path) -> None:
     """Whatever has happened: the file is whole, and nothing in it is half."""
     with _connected(path, "rw") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        short = connection.execute(
-            "SELECT handle, row_count, (SELECT count(*) FROM shape_rows WHERE shape_rows.handle = shapes.handle)"
-            " AS found FROM shapes WHERE found <> row_count"
+        for table in ("shapes", "kept"):
+            wrong = connection.execute(
+                "SELECT handle, row_count, bytes, count(shape_rows.id) AS found,"
+                " coalesce(sum(length(CAST(value AS BLOB))), 0) AS size"
+                f" FROM {table} LEFT JOIN shape_rows ON shape_rows.shape = number"
+                " GROUP BY number HAVING found <> row_count OR size <> bytes"
+            )
+            assert wrong.fetchall() == []
+        assert dict(connection.execute("SELECT name, value FROM totals")) == _totals(connection)
+        for table in ("shape_rows", "shape_changes"):
+            orphans = connection.execute(
+                f"SELECT DISTINCT shape FROM {table} WHERE shape NOT IN (SELECT number FROM shapes UNION"
+                " SELECT number FROM kept UNION SELECT number FROM discarded UNION SELECT number FROM create_locks)"
+            )
+            assert orphans.fetchall() == []
+        [(newest,)] = connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'create_locks'")
+        for table in ("shapes", "kept", "create_locks", "discarded"):
+            [(last,)] = connection.execute(f"SELECT max(number) FROM {table}")
+            assert (last or 0) <= (newest or 0), "a number would be used again"
+
+
+def _totals(connection: sqlite3.Connection) -> dict[str, int]:
+    """What the counters should say."""
+    totals = {}
+    for table, count, size in (("shapes", "shapes", "bytes"), ("kept", "kept", "kept_bytes")):
+        [(totals[count], totals[size])] = connection.execute(
+            f"SELECT count(*), coalesce(sum(bytes + log_bytes), 0) FROM {table}"
         )
-        assert short.fetchall() == []
-        [(total, stored)] = connection.execute("SELECT value, (SELECT count(*) FROM shapes) FROM totals")
-        assert total == stored
-        orphans = connection.execute(
-            "SELECT DISTINCT handle FROM shape_rows WHERE handle NOT IN"
-            " (SELECT handle FROM shapes UNION SELECT handle FROM discarded UNION SELECT handle FROM create_locks)"
-        )
-        assert orphans.fetchall() == []
+    return totals

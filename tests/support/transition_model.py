@@ -40,6 +40,8 @@ class File(NamedTuple):
     lock: Lock | None = None
     outcomes: frozenset[tuple[str, str]] = frozenset()
     discarded: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    """Of shapes that were replaced or dropped, for those who read them."""
     with_rows: frozenset[str] = frozenset()
 
     def outcome(self, handle: str | None) -> str | None:
@@ -136,7 +138,7 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
             if under_way is None or under_way.handle != handle:
                 return file, False
             if replaces and file.stored is not None:
-                file = file._replace(stored=None, discarded=file.discarded | {file.stored})
+                file = _dropped(file)
             if file.stored is not None:
                 raise ViolationError(f"{handle} would be a second shape of its key")
             file = file._replace(stored=handle, lock=None, with_rows=file.with_rows | {handle})
@@ -160,14 +162,20 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
             if under_way is not None:
                 file = _unlocked(file, "invalidated")
             if file.stored is not None:
-                file = file._replace(stored=None, discarded=file.discarded | {file.stored})
+                file = _dropped(file)
             return file, None if under_way is None else under_way.handle
         case Delete(handle):
             if file.stored != handle:
                 return file, False
-            return file._replace(stored=None, discarded=file.discarded | {handle}), True
+            return _dropped(file), True
         case EndOwner(owner, outcome):
             return (_unlocked(file, outcome), None) if lock is not None and lock.owner == owner else (file, None)
+
+
+def _dropped(file: File) -> File:
+    """Without its shape, whose handle is kept for its readers."""
+    assert file.stored is not None
+    return file._replace(stored=None, kept=file.kept | {file.stored})
 
 
 def _unlocked(file: File, outcome: str) -> File:
@@ -535,6 +543,7 @@ def _canonical(world: World) -> tuple[World, list[int]]:
         lock and new_lock,
         frozenset(outcomes),
         frozenset(discarded),
+        frozenset(),
         frozenset(with_rows),
     )
     return World(told, named), order
@@ -548,15 +557,18 @@ def check_file(file: File) -> None:
     """What must be true of the file at any moment."""
     under_way = file.lock.handle if file.lock is not None and file.lock.state is State.IN_PROGRESS else None
     for handle, outcome in file.outcomes:
-        if handle != file.stored and handle not in file.discarded:
-            raise ViolationError(f"{handle} was {outcome}, is not stored, and was not discarded")
+        if handle != file.stored and handle not in file.discarded | file.kept:
+            raise ViolationError(f"{handle} was {outcome}, is not stored, and was neither discarded nor kept")
         if handle == under_way:
             raise ViolationError(f"{handle} was {outcome}, and is under way")
-    if file.stored is not None and (file.stored in file.discarded or file.outcome(file.stored) != "created"):
-        raise ViolationError(f"{file.stored} is stored, but {file.outcome(file.stored)}, or discarded")
+    gone = file.discarded | file.kept
+    if file.stored is not None and (file.stored in gone or file.outcome(file.stored) != "created"):
+        raise ViolationError(f"{file.stored} is stored, but {file.outcome(file.stored)}, or discarded, or kept")
+    if file.discarded & file.kept or any(file.outcome(handle) != "created" for handle in file.kept):
+        raise ViolationError(f"{file.kept} are kept, and not all of them were shapes, or some are discarded")
     if file.lock is not None and under_way is None and file.outcome(file.lock.handle) != "failed":
         raise ViolationError(f"{file.lock.handle} is said to have failed, but was {file.outcome(file.lock.handle)}")
-    if lost := file.with_rows - file.discarded - {file.stored, under_way}:
+    if lost := file.with_rows - gone - {file.stored, under_way}:
         raise ViolationError(f"the rows of {lost} belong to nobody")
 
 

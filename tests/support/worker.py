@@ -53,6 +53,15 @@ class Worker:
         await self.close()
         await asyncio.gather(*self._orders)
 
+    async def begin_to_read(self, handle: str) -> None:
+        """Read the first row of a shape, and no further."""
+        self._reading = self.store.rows(handle)
+        await anext(self._reading)
+
+    async def read_on(self) -> int:
+        """Read the rest; how many rows there were."""
+        return 1 + len([row async for row in self._reading])
+
     async def _do(self, id: int, do: str, **arguments: Any) -> None:  # noqa: A002
         command: Callable[..., Awaitable[Any]] = getattr(self, do)
         try:
@@ -95,9 +104,24 @@ class Worker:
             for answer in answers
         )
 
+    async def ask_for(self, key: str, callers: int, seconds: float, creating: float) -> dict[str, int]:
+        """Have so many callers ask again and again: how many calls there were, and how many joined a flight."""
+        create, calls, before = creator_of(key, seconds=creating), 0, self.store.stats.followers
+        until = time.monotonic() + seconds
+
+        async def ask() -> None:
+            nonlocal calls
+            while time.monotonic() < until:
+                await self.store.get_or_create(Shape(key), create)
+                calls += 1
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(ask() for _ in range(callers)))
+        return {"calls": calls, "followers": self.store.stats.followers - before}
+
     async def get(self, key: str) -> str | None:
         stored = await self.store.get(Shape(key))
-        return stored and stored.handle
+        return stored.handle if stored else None
 
     async def rows(self, handle: str) -> list[Row]:
         return [row async for row in self.store.rows(handle)]

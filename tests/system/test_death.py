@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from file_rows import add_lock, add_owner
 from processes import (
     Gone,
     Refused,
     Workers,
     assert_sound,
     attempt_of,
-    edit,
+    edited,
+    handles_with_rows,
+    kept,
     lock_of,
     outcomes,
     owner_files,
@@ -22,7 +25,8 @@ from processes import (
     until,
 )
 
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore import Shape
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 # So many that some are in the file long before the attempt ends.
 MANY = CHUNK_ROWS + 500
@@ -110,7 +114,8 @@ def test_a_refresh_whose_leader_dies_is_taken_over_while_the_old_shape_is_served
     new = waiting.result(20)
     assert new != old
     assert follower.call("get", key="key") == new
-    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [new], "all other rows are deleted")
+    until(lambda: handles_with_rows(path) == sorted([old, new]), "the rows of the dead are deleted")
+    assert kept(path) == [old]
     assert [outcome for _, outcome in outcomes(path)] == ["created", "died", "created"]
 
 
@@ -160,7 +165,7 @@ def test_a_takeover_killed_at_any_statement_happened_wholly_or_not_at_all(worker
             heir.call("get_or_create", key="key")
         assert attempt_of(path, "key") == dead
         assert outcomes(path) == []
-        assert read(path, "SELECT handle FROM discarded") == []
+        assert read(path, "SELECT number FROM discarded") == []
     handle = survivor.call("get_or_create", key="key")
     assert outcomes(path) == [(dead, "died"), (handle, "created")]
     until(lambda: rows_of(path, dead) == 0, "the rows of the dead are deleted")
@@ -244,8 +249,8 @@ def test_the_next_open_clears_away_the_dead_with_all_they_left(workers: Workers,
     assert read(path, "SELECT pid FROM owners") == [heir.pid]
     assert heir.call("locks") == []
     assert heir.call("get", key="kept") == kept
-    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [kept], "the rows of the dead are deleted")
-    assert read(path, "SELECT handle FROM discarded") == []
+    until(lambda: handles_with_rows(path) == [kept], "the rows of the dead are deleted")
+    assert read(path, "SELECT number FROM discarded") == []
     assert sorted(outcome for _, outcome in outcomes(path)) == ["created", "died", "died", "failed"]
     for key in ("new", "failed"):
         heir.call("get_or_create", key=key)
@@ -258,12 +263,9 @@ def test_the_next_open_clears_away_the_dead_with_all_they_left(workers: Workers,
 def test_an_owner_file_without_a_row_and_a_row_without_a_file_are_both_of_the_dead(workers: Workers, path: str) -> None:
     [living] = workers.open(path)
     Path(f"{path}-owners", "0123456789abcdef").touch()
-    edit(path, "INSERT INTO owners VALUES ('fedcba9876543210', 1, 'host', 'program', 0)")
-    edit(
-        path,
-        "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
-        " VALUES ('{}', 'key', 'in_progress', '00000000ffffffff', 'h', 0)",
-    )
+    with edited(path) as file:
+        add_owner(file, "fedcba9876543210")
+        add_lock(file, "h", Shape("key"), owner="00000000ffffffff")
     workers.open(path)
     assert set(read(path, "SELECT owner FROM owners")) == owner_files(path)
     assert len(owner_files(path)) == 2

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from disks import Disk, refusing_disk, small_disk
+from file_rows import add_lock
 from inspections import assert_no_transaction_is_open, eventually, gate_held, rows_of, settled
-from processes import assert_sound, edit, outcomes, read
+from processes import assert_sound, edited, outcomes, read
 
 from shapestore import (
     CorruptStoreError,
@@ -610,13 +611,8 @@ async def test_a_file_that_is_no_database_any_more_is_refused_by_reads_and_write
 async def orphan(store: ShapeStore, path: str) -> None:
     """As a claim leaves it whose commit was reported as an error, but was done."""
     [owner] = read(path, "SELECT owner FROM owners")
-    edit(
-        path,
-        "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
-        " VALUES (?, 'Track', 'in_progress', ?, 'orphan', 1)",
-        TRACK.comparable,
-        owner,
-    )
+    with edited(path) as file:
+        add_lock(file, "orphan", TRACK, owner=owner)
 
 
 async def test_an_attempt_of_ours_without_a_flight_is_abandoned_by_the_next_flight(

@@ -132,7 +132,9 @@ def what_was_acknowledged(calls: list[tuple[Call, str | None]]) -> tuple[dict[st
 
 
 def rows_in_the_file(path: str, handle: str) -> str:
-    values = read(path, "SELECT value FROM shape_rows WHERE handle = ? ORDER BY position", handle)
+    values = read(
+        path, "SELECT value FROM shapes JOIN shape_rows ON shape = number WHERE handle = ? ORDER BY id", handle
+    )
     return checksum([json.loads(value) for value in values])
 
 
@@ -141,7 +143,7 @@ def assert_nothing_is_stuck(workers: Workers, path: str, keys: set[str]) -> None
     fresh = workers.open(path, 2)
     assert fresh[0].call("locks") == []
     assert owner_files(path) == set(read(path, "SELECT owner FROM owners"))
-    until(lambda: not read(path, "SELECT handle FROM discarded"), "all discarded rows are deleted")
+    until(lambda: not read(path, "SELECT number FROM discarded"), "all discarded rows are deleted")
     for key in keys:
         handles = together(fresh, "get_or_create", key=key)
         assert handles[0] == handles[1]

@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 
 import pytest
+from file_rows import add_lock
 from processes import (
     Refused,
     Worker,
     Workers,
     assert_sound,
     attempt_of,
-    edit,
+    edited,
+    handles_with_rows,
     lock_of,
     outcomes,
     owner_files,
@@ -23,6 +25,7 @@ from processes import (
 )
 
 from shapestore import Shape, ShapeStore
+from shapestore.locking.create_lock import Failure
 from shapestore.locking.file_lock import is_locked
 from shapestore.storage import migrations
 
@@ -218,19 +221,13 @@ def test_a_file_full_of_what_is_left_of_a_store_that_is_gone_opens_clean(workers
             gone.call("get_or_create", key=f"failed {number}", fails="no such luck", retry_after=7200)
     gone.kill()
     # And what a store of another machine, from which the file was copied, may have left.
-    for number, state in enumerate(("in_progress", "failed")):
-        failure = "1, 'ValueError', 'no', 1000" if state == "failed" else "NULL, NULL, NULL, NULL"
-        edit(
-            path,
-            f"INSERT INTO create_locks VALUES (?, ?, '{state}', 'elsewhere', ?, 0, {failure})",
-            f'{{"table": "copied {number}"}}',
-            f"copied {number}",
-            f"h{number}",
-        )
+    with edited(path) as file:
+        for number, failure in enumerate((None, Failure("ValueError", "no", 1000))):
+            add_lock(file, f"h{number}", Shape(f"copied {number}"), owner="elsewhere", failure=failure)
     assert len(read(path, "SELECT handle FROM create_locks")) == 8
     [heir] = workers.open(path)
     assert heir.call("locks") == []
-    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [kept], "what was half-made is deleted")
+    until(lambda: handles_with_rows(path) == [kept], "what was half-made is deleted")
     keys = ["kept", *(f"{what} {number}" for what in ("half-made", "failed", "copied") for number in range(3))]
     handles = [heir.call("get_or_create", key=key) for key in keys]
     assert handles[0] == kept

@@ -13,15 +13,15 @@ from processes import (
     assert_sound,
     attempt_of,
     edit,
+    handles_with_rows,
     lock_of,
     outcomes,
-    read,
     rows_of,
     until,
 )
 
 from shapestore.locking.gate import Gate
-from shapestore.storage.row_codec import CHUNK_ROWS
+from shapestore.storage.log.chunks import CHUNK_ROWS
 
 MANY = CHUNK_ROWS + 500
 
@@ -86,7 +86,7 @@ def test_a_late_leader_is_refused_and_its_callers_are_given_the_winners_shape(wo
     stats = leader.call("stats")
     assert (stats["superseded"], stats["created"], stats["failed"]) == (1, 0, 0)
     assert outcomes(path) == [(late, "released"), (winner, "created")]
-    assert read(path, "SELECT DISTINCT handle FROM shape_rows") == [winner]
+    assert handles_with_rows(path) == [winner]
     assert {row["process"] for row in leader.call("rows", handle=winner)} == {other.pid}
     assert_sound(path)
 
@@ -100,7 +100,7 @@ def test_a_late_leaders_further_rows_are_refused_and_those_it_wrote_are_deleted(
     leader.go_on()
     assert answer.result(20) == winner
     assert leader.call("stats")["superseded"] == 1
-    until(lambda: read(path, "SELECT DISTINCT handle FROM shape_rows") == [winner], "the late rows are deleted")
+    until(lambda: handles_with_rows(path) == [winner], "the late rows are deleted")
     assert_sound(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from itertools import combinations, product
 from pathlib import Path
@@ -14,15 +14,16 @@ import aiosqlite
 import pytest
 import pytest_asyncio
 import transition_model as model
+from file_rows import add_lock, add_outcome, add_rows, add_shape, discard
 from transition_model import CURRENT, FAILED_BEFORE, GONE, NEW, STORED, Answer, Explored, File, Happening, Lock
 
 from shapestore import Shape
-from shapestore.locking.create_lock import Failure, State
+from shapestore.locking.create_lock import State
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands, migrations
 from shapestore.storage.connection import open_writer
+from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.reader import Reader
-from shapestore.storage.row_codec import Chunk
 from shapestore.storage.transaction import transact
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
@@ -90,7 +91,7 @@ async def test_a_look_sees_what_the_model_says_in_every_file(of_two: Explored, r
     try:
         for file, awaited in product(_all_files(of_two), (None, CURRENT, STORED, FAILED_BEFORE, GONE)):
             real.write(file)
-            look = reader.look(SHAPE, awaited)
+            look = reader.look(SHAPE.comparable, SHAPE, awaited)
             assert look is not None
             seen, stored = look
             assert seen == model.seen_in(file, awaited)
@@ -177,28 +178,22 @@ class RealFile:
         """Make it say what ``file`` says; give back all of its rows."""
         run = self._plain.execute
         run("BEGIN IMMEDIATE")
-        for table in ("shapes", "shape_rows", "create_locks", "discarded", "creations"):
+        for table in ("shapes", "kept", "shape_rows", "create_locks", "discarded", "creations"):
             run(f"DELETE FROM {table}")
-        for handle in file.with_rows:
-            run("INSERT INTO shape_rows VALUES (?, 1, '{}')", (handle,))
-        for handle in file.discarded:
-            run("INSERT INTO discarded VALUES (?)", (handle,))
+        assert not file.kept, "what is kept makes no difference to a transition"
+        for handle in file.with_rows - {file.stored}:
+            add_rows(self._plain, NUMBERS[handle], 1)
+        discard(self._plain, *(NUMBERS[handle] for handle in file.discarded))
         for handle, outcome in sorted(file.outcomes):
             failure = model.failure_of(handle) if outcome == "failed" else None
-            run(
-                "INSERT INTO creations (handle, comparable, outcome, error_type, error_message, retry_after_ms,"
-                " finished_at_ms) VALUES (?, ?, ?, ?, ?, ?, 1)",
-                (handle, SHAPE.comparable, outcome, *_columns(failure)),
-            )
+            add_outcome(self._plain, handle, SHAPE, outcome, failure=failure)
         if file.stored:
-            run("INSERT INTO shapes VALUES (?, ?, 'Track', 1, 1, 1, 1)", (file.stored, SHAPE.comparable))
+            add_shape(self._plain, file.stored, SHAPE, rows=["{}"], number=NUMBERS[file.stored])
         if file.lock:
             handle, state, owner = file.lock
             failure = model.failure_of(handle) if state is State.FAILED else None
-            run(
-                "INSERT INTO create_locks VALUES (?, 'Track', ?, ?, ?, 1, ?, ?, ?, ?)",
-                (SHAPE.comparable, state, owner, handle, failure and 1, *_columns(failure)),
-            )
+            add_lock(self._plain, handle, SHAPE, owner=owner, failure=failure, number=NUMBERS[handle])
+        run("UPDATE sqlite_sequence SET seq = ? WHERE name = 'create_locks'", (max(NUMBERS.values()),))
         run("COMMIT")
         return self.dump()
 
@@ -207,9 +202,10 @@ class RealFile:
         stored = self._all("SELECT handle, row_count FROM shapes")
         locks = self._all("SELECT handle, state, owner, error_message FROM create_locks")
         outcomes = self._all("SELECT handle, outcome, error_message FROM creations")
-        rows = self._all("SELECT handle, count(*), max(position) FROM shape_rows GROUP BY handle")
+        rows = self._all("SELECT shape, count(*), max(position) FROM shape_rows GROUP BY shape")
         assert all(count == last for _, count, last in rows), "positions count from 1"
-        assert all((handle, count) in [(row[0], row[1]) for row in rows] for handle, count in stored)
+        found = {_handle(number): count for number, count, _ in rows}
+        assert all(found[handle] == count for handle, count in stored)
         for handle, what, message in (*[(h, state, m) for h, state, _, m in locks], *outcomes):
             assert message == (model.failure_of(handle).message if what == "failed" else None)
         lock = next((Lock(handle, State(state), owner) for handle, state, owner, _ in locks), None)
@@ -217,12 +213,13 @@ class RealFile:
             stored[0][0] if stored else None,
             lock,
             frozenset((handle, outcome) for handle, outcome, _ in outcomes),
-            frozenset(handle for (handle,) in self._all("SELECT handle FROM discarded")),
-            frozenset(handle for handle, _, _ in rows),
+            frozenset(_handle(number) for (number,) in self._all("SELECT number FROM discarded")),
+            frozenset(handle for (handle,) in self._all("SELECT handle FROM kept")),
+            frozenset(found),
         )
 
     def dump(self) -> list[Any]:
-        tables = ("shapes", "shape_rows", "create_locks", "discarded", "creations", "totals")
+        tables = ("shapes", "kept", "shape_rows", "create_locks", "discarded", "creations", "totals")
         return [sorted(self._all(f"SELECT * FROM {table}"), key=repr) for table in tables]
 
     def _all(self, statement: str) -> list[tuple[Any, ...]]:
@@ -239,20 +236,26 @@ async def real(tmp_path: Path) -> AsyncIterator[RealFile]:
         await file.close()
 
 
-def _columns(failure: Failure | None) -> Iterable[str | int | None]:
-    return (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
+NUMBERS = {CURRENT: 1, STORED: 2, FAILED_BEFORE: 3, GONE: 4}
+"""What is in the file has these; what a command brings has the next."""
+
+
+def _handle(number: int) -> str:
+    return next((handle for handle, known in NUMBERS.items() if known == number), NEW)
 
 
 def _real_command(file: File, wish: model.Command) -> commands.Command[Any]:
     key = SHAPE.comparable
     match wish:
         case model.Claim(_, handle, over, older):
-            return commands.Claim(key, handle, over=over, older=older)
+            return commands.Claim(SHAPE, handle, comparable=key, namespace="", over=over, older=older)
         case model.AddRows(_, handle):
             return commands.AddRows(_one_row(file, handle))
         case model.Publish(_, handle, replaces):
             rest = _one_row(file, handle)
-            return commands.Publish(rest, rest.first, replaces=replaces, duration_ms=1, followers=0)
+            encoder = Encoder(handle)
+            encoder.row_count, encoder.bytes = rest.first, 2 * rest.first
+            return commands.Publish(rest, encoder, replaces=replaces, duration_ms=1, followers=0)
         case model.Fail(_, handle):
             return commands.Fail(key, handle, model.failure_of(handle), duration_ms=1, followers=0)
         case model.Abandon(_, handle):
@@ -262,7 +265,7 @@ def _real_command(file: File, wish: model.Command) -> commands.Command[Any]:
         case model.Release():
             return commands.Release(key)
         case model.Invalidate():
-            return commands.Invalidate("Track")
+            return commands.Invalidate("", "Track")
         case model.Delete(handle):
             return commands.Delete(handle)
         case model.EndOwner():
@@ -271,7 +274,7 @@ def _real_command(file: File, wish: model.Command) -> commands.Command[Any]:
 
 def _one_row(file: File, handle: str) -> Chunk:
     chunk = Chunk(handle, 2 if handle in file.with_rows else 1)
-    chunk.rows.append("{}")
+    chunk.add("{}", 2, None)
     return chunk
 
 

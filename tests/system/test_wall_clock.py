@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_rows import add_lock
 from inspections import eventually, rows_of
-from processes import edit, read
+from processes import edit, edited, read
 
 import shapestore
 from shapestore import CreateFailedError, Shape, ShapeStore, WaitTimeoutError
+from shapestore.locking import boot_clock
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -188,13 +190,14 @@ async def test_an_attempt_of_the_dead_is_taken_over_however_young_its_row_says_t
 ) -> None:
     source.go.set()
     async with ShapeStore(path, create=source.create) as store:
-        edit(
-            path,
-            "INSERT INTO create_locks (comparable, table_name, state, owner, handle, started_at_ms)"
-            " VALUES (?, 'Track', 'in_progress', 'an owner who is gone', 'its handle', ?)",
-            TRACK.comparable,
-            time.time_ns() // 1_000_000,
-        )
+        now = boot_clock.now()
+        with edited(path) as file:
+            times: dict[str, Any] = {
+                "started_boot": now.boot,
+                "started_at_boot_ms": now.boot_ms,
+                "started_at_ms": now.wall_ms,
+            }
+            add_lock(file, "its handle", TRACK, owner="an owner who is gone", **times)
         clock.move(days)
         await store.get_or_create(TRACK)
         assert store.stats.takeovers == 1

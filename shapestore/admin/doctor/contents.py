@@ -24,6 +24,18 @@ LONG_CREATION_SECONDS = 3600
 LATE_SWEEP_SECONDS = 60
 _MOST_DROPPED = 5
 
+_OF_SHAPE = "shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28"
+
+_TOTALS = " UNION ALL ".join(
+    f"SELECT '{name}', (SELECT value FROM totals WHERE name = '{name}'), (SELECT {real})"
+    for name, real in {
+        "shapes": "count(*) FROM shapes",
+        "bytes": "coalesce(sum(bytes + log_bytes), 0) FROM shapes",
+        "kept": "count(*) FROM kept",
+        "kept_bytes": "coalesce(sum(bytes + log_bytes), 0) FROM kept",
+    }.items()
+)
+
 
 def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterator[Finding]:
     inspector = Inspector(real, connection)
@@ -61,11 +73,11 @@ def _shapes(inspector: Inspector) -> Iterator[Finding]:
 
 
 def _row_counts(inspector: Inspector, quick: bool) -> Iterator[Finding]:
-    """A shape has the rows 1 to row_count, each of them JSON."""
-    counted = "(SELECT max(position) FROM shape_rows WHERE shape_rows.handle = shapes.handle)"
+    """A shape has row_count rows, each of them JSON."""
+    counted = f"(SELECT count(*) FROM shape_rows WHERE {_OF_SHAPE})"
     if not quick:
-        counted = """(SELECT CASE WHEN max(position) = count(*) AND min(json_valid(value)) THEN count(*) ELSE -1 END
-                      FROM shape_rows WHERE shape_rows.handle = shapes.handle HAVING count(*))"""
+        counted = f"""(SELECT CASE WHEN min(json_valid(value)) THEN count(*) ELSE -1 END
+                       FROM shape_rows WHERE {_OF_SHAPE} HAVING count(*))"""
     wrong = inspector.read(
         f"SELECT handle, row_count, coalesce({counted}, 0) AS found FROM shapes"
         " WHERE found <> row_count ORDER BY handle"
@@ -73,7 +85,7 @@ def _row_counts(inspector: Inspector, quick: bool) -> Iterator[Finding]:
     if wrong:
         each = [
             f"{handle} should have {count(row_count, 'row')} and "
-            + (f"has {found:,}" if found >= 0 else "has gaps between them, or text that is not JSON")
+            + (f"has {found:,}" if found >= 0 else "has text among them that is not JSON")
             for handle, row_count, found in wrong
         ]
         yield Finding(
@@ -85,22 +97,20 @@ def _row_counts(inspector: Inspector, quick: bool) -> Iterator[Finding]:
 
 
 def _total(inspector: Inspector) -> Iterator[Finding]:
-    ((total, stored),) = inspector.read(
-        "SELECT (SELECT value FROM totals WHERE name = 'shapes'), (SELECT count(*) FROM shapes)"
-    )
-    if total != stored:
+    wrong = [(name, total, real) for name, total, real in inspector.read(_TOTALS) if total != real]
+    if wrong:
+        remedy = "; ".join(f"INSERT OR REPLACE INTO totals VALUES ('{name}', {real})" for name, _, real in wrong)
         yield Finding(
             Severity.ERROR,
             "totals",
-            f"the counter of shapes says {total}, but {count(stored, 'shape')} are stored, so max_shapes would keep "
-            "too many or too few",
-            "While no store is open: sqlite3 "
-            f"{shlex.quote(inspector.path)} \"INSERT OR REPLACE INTO totals SELECT 'shapes', count(*) FROM shapes\"",
+            "; ".join(f"the total {name} is {total}, but should be {real}" for name, total, real in wrong)
+            + ", so max_shapes and max_bytes would keep too much or too little",
+            f'While no store is open: sqlite3 {shlex.quote(inspector.path)} "{remedy}"',
         )
 
 
 def _orphans(inspector: Inspector) -> Iterator[Finding]:
-    orphans = [handle for (handle,) in inspector.read(ORPHANS)]
+    orphans = [f"number {number}" for (number,) in inspector.read(ORPHANS)]
     if orphans:
         yield Finding(
             Severity.WARNING,

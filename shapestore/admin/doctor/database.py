@@ -127,11 +127,11 @@ def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _names_of_the_schema() -> set[str]:
-    from shapestore.storage import schema  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+    from shapestore.storage import schema, views  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
 
     tables = schema.metadata.tables.values()
     indexes = {str(index.name) for table in tables for index in table.indexes}
-    return {table.name for table in tables} | indexes | set(schema.TRIGGERS) | set(schema.VIEWS)
+    return {table.name for table in tables} | indexes | set(schema.TRIGGERS) | set(views.VIEWS)
 
 
 def _integrity(connection: sqlite3.Connection, quick: bool) -> Iterator[Finding]:

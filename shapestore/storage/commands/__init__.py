@@ -1,47 +1,65 @@
 """What can be asked of the writer, and what each does to the file inside the batch's transaction.
 
-Commands of one kind are done together, in bulk statements. Those of one batch are concurrent (none has been
-answered yet), so any order among them is a right one; they are done in the order of ``KINDS``, in which what
-ends attempts comes before what publishes, and what frees keys before what claims them.
+Commands of one kind are carried out together, in bulk statements. Those of one batch are concurrent (none has been
+answered yet), so any order among them is right; they are carried out in the order of ``KINDS``, in which what ends
+attempts comes before what publishes, and what frees keys before what claims them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from shapestore.storage.commands.attempts import Abandon, AddRows, Claim, Fail, Publish, Release, Sweep, end_owner
+from shapestore.storage.commands.attempts import Abandon, Claim, Fail, Release, Sweep, end_owner
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.shapes import Delete, DeleteDiscarded, Evict, Invalidate, Note
+from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
+from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
+from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
+from shapestore.storage.queries import SPARED_SECONDS
 
 KINDS: tuple[type[Command[Any]], ...] = (
     Abandon,
     Sweep,
     Release,
     Invalidate,
+    InvalidateKey,
     Delete,
+    Register,
     Publish,
+    PublishDifference,
     Fail,
     AddRows,
+    CopyRows,
     Claim,
     Note,
     Evict,
-    DeleteDiscarded,
+    ForgetKept,
+    Compact,
+    TrimLog,
+    DeletePiece,
 )
 
 __all__ = [
     "KINDS",
+    "SPARED_SECONDS",
     "Abandon",
     "AddRows",
     "Claim",
     "Command",
+    "Compact",
+    "CopyRows",
     "Delete",
-    "DeleteDiscarded",
+    "DeletePiece",
     "Evict",
     "Fail",
+    "ForgetKept",
     "Invalidate",
+    "InvalidateKey",
     "Note",
     "Publish",
+    "PublishDifference",
+    "Register",
     "Release",
     "Sweep",
+    "TrimLog",
     "end_owner",
 ]

@@ -1,4 +1,4 @@
-"""What a command is: a wish of somebody's, done by the writer inside its batch's transaction."""
+"""What a command is: a write request, carried out by the writer inside its batch's transaction."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One wish, and who is told what became of it. It is done whether or not they still care."""
+    """One write request, and who is told of its outcome. It runs even if its caller was cancelled."""
 
     size: int = 0
     """Bytes of rows that it brings; they are what makes a transaction long."""
     answered: Callable[[T], object]
     """Set by the writer when it is sent: called with the answer, once, after the commit."""
     refused: Callable[[ShapeStoreError], object]
-    """The same, called instead if nothing was done, or if nobody knows."""
+    """Called instead if nothing was done, or if the outcome is unknown."""
 
     @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[T]:
-        """Do all of ``group``; give back their answers in order. They are told after the commit."""
+    def apply(cls, group: list[Self], tx: Transaction) -> list[T]:
+        """Carry out all of ``group`` on the writer's thread; return their answers in order."""
         raise NotImplementedError

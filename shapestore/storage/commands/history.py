@@ -1,40 +1,42 @@
-"""How an attempt's end is put down: its rows discarded, its outcome recorded, in the transaction that ends it."""
+"""How an attempt's end is recorded: its rows discarded and its outcome kept, in the transaction that ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from shapestore.locking.create_lock import Failure, State
 from shapestore.storage import queries
+from shapestore.storage.log import queries as log
 from shapestore.storage.transaction import Transaction
 
 
-async def end_attempts(tx: Transaction, ended: list[tuple[Any, ...]], outcome: str) -> None:
-    """Discard and record the attempts among the lock rows ``ended``; failures have been, when they failed."""
-    under_way = [row for row in ended if row[2] == State.IN_PROGRESS]
-    await discard(tx, under_way)
-    await record(tx, [(handle, key, outcome, None, None, 0) for handle, key, _ in under_way])
+def end_attempts(tx: Transaction, ended: list[tuple[Any, ...]], outcome: str) -> None:
+    """Discard and record the attempts among the lock rows ``ended``; failures were recorded when they failed."""
+    in_progress = [row for row in ended if row[2] == State.IN_PROGRESS]
+    discard(tx, (number for *_, number in in_progress))
+    record(tx, [(handle, key, outcome, None, None, 0) for handle, key, *_ in in_progress])
 
 
-async def discard(tx: Transaction, rows: Iterable[Sequence[Any]]) -> None:
-    handles = [row[0] for row in rows]
-    if handles:
-        await tx.run(queries.DISCARD, as_json(handles))
+def discard(tx: Transaction, numbers: Iterable[int]) -> None:
+    """Have the rows and changes under these numbers deleted later."""
+    given = list(numbers)
+    if given:
+        tx.run(log.DISCARD, numbers=as_json(given))
 
 
-async def record_created(tx: Transaction, created: dict[str, tuple[int, int]]) -> None:
+def record_created(tx: Transaction, created: dict[str, tuple[int, int]]) -> None:
     """Each handle with the duration of its creation, in milliseconds, and the number of followers."""
-    await tx.run(queries.ADD_CREATED, as_json(created), tx.now_ms)
-    await tx.run(queries.TRIM_CREATIONS)
+    tx.run(queries.ADD_CREATED, created=as_json(created))
+    tx.run(queries.TRIM_CREATIONS)
 
 
 Outcome = tuple[str, str, str, Failure | None, int | None, int]
 
 
-async def record(tx: Transaction, outcomes: list[Outcome]) -> None:
+def record(tx: Transaction, outcomes: list[Outcome]) -> None:
     """Of attempts that ended without a shape."""
     if not outcomes:
         return
@@ -42,8 +44,8 @@ async def record(tx: Transaction, outcomes: list[Outcome]) -> None:
     for handle, comparable, outcome, failure, duration_ms, followers in outcomes[-queries.KEPT_CREATIONS :]:
         error = (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
         rows.append((handle, comparable, outcome, *error, duration_ms, followers))
-    await tx.run(queries.ADD_ENDED, as_json(rows), tx.now_ms)
-    await tx.run(queries.TRIM_CREATIONS)
+    tx.run(queries.ADD_ENDED, ended=as_json(rows))
+    tx.run(queries.TRIM_CREATIONS)
 
 
 def as_json(value: Any) -> str:

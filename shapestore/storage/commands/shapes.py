@@ -1,14 +1,25 @@
-"""What becomes of shapes that are stored: dropped, evicted, read; and of the rows of those that are gone."""
+"""What becomes of stored shapes: they are read, dropped, evicted; and of handles that are kept for their readers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from shapestore.storage import queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json, discard, end_attempts
 from shapestore.storage.transaction import Transaction
+
+
+def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
+    """Drop shapes; their handles are kept for their readers, two a key at most. The handles of those dropped."""
+    given = as_json([number for (number,) in numbers])
+    if given == "[]":
+        return []
+    tx.run(queries.KEEP, numbers=given)
+    dropped = [handle for (handle,) in tx.run(queries.DROP_SHAPES, numbers=given)]
+    _forget(tx, tx.run(queries.MORE_THAN_TWO_OF_A_KEY, numbers=given))
+    return dropped
 
 
 class Delete(Command[bool]):
@@ -18,10 +29,9 @@ class Delete(Command[bool]):
         self.handle = handle
 
     @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        gone = await tx.run(queries.DELETE_SHAPES, as_json([command.handle for command in group]))
-        await discard(tx, gone)
-        handles = {handle for (handle,) in gone}
+    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
+        numbers = tx.run(queries.SHAPES_BY_HANDLE, handles=as_json([command.handle for command in group]))
+        handles = set(drop(tx, numbers))
         answers = []
         for command in group:
             answers.append(command.handle in handles)
@@ -37,42 +47,115 @@ class Invalidate(Command[tuple[int, list[str]]]):
 
     SHAPES: ClassVar[int] = 1_000
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, namespace: str, table: str) -> None:
+        self.namespace = namespace
         self.table = table
 
     @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
         answers = []
         for command in group:
-            ended = await tx.run(queries.RELEASE_TABLE, command.table)
-            await end_attempts(tx, ended, "invalidated")
-            gone = await tx.run(queries.DELETE_SHAPES_OF_TABLE, command.table, cls.SHAPES)
-            await discard(tx, gone)
-            answers.append((len(gone), [row[0] for row in ended]))
+            named = {"namespace": command.namespace, "table": command.table}
+            ended = tx.run(queries.RELEASE_TABLE, **named)
+            end_attempts(tx, ended, "invalidated")
+            dropped = drop(tx, tx.run(queries.NUMBERS_OF_TABLE, limit=cls.SHAPES, **named))
+            answers.append((len(dropped), [row[0] for row in ended]))
+        return answers
+
+
+class InvalidateKey(Command[tuple[int, list[str]]]):
+    """Drop one shape, and end the attempt that is reading it. Answered as ``Invalidate``."""
+
+    def __init__(self, comparable: str) -> None:
+        self.comparable = comparable
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
+        answers = []
+        for command in group:
+            ended = tx.run(queries.RELEASE_KEY_IN_PROGRESS, comparable=command.comparable)
+            end_attempts(tx, ended, "invalidated")
+            dropped = drop(tx, tx.run(queries.NUMBER_OF_KEY, comparable=command.comparable))
+            answers.append((len(dropped), [row[0] for row in ended]))
         return answers
 
 
 class Evict(Command[list[str]]):
-    """Drop what was least recently read of the shapes beyond ``max_shapes``: ``at_once`` at most. Answered with them.
+    """Drop the least recently read shapes beyond ``max_shapes`` and ``max_bytes``. Answered with their handles.
 
-    How many there are, and which are ``spared``, is asked only now: another store may have evicted some meanwhile.
+    How many there are is asked only now: another store may have evicted some meanwhile.
     """
 
-    def __init__(self, max_shapes: int, at_once: int, spared: Callable[[], list[str]]) -> None:
+    AT_ONCE: ClassVar[int] = 500
+
+    def __init__(self, max_shapes: int | None, max_bytes: int | None) -> None:
         self.max_shapes = max_shapes
-        self.at_once = at_once
-        self.spared = spared
+        self.max_bytes = max_bytes
 
     @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
-        answers = []
+    def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
+        return [command._evict(tx) for command in group]
+
+    def _evict(self, tx: Transaction) -> list[str]:
+        totals = dict(tx.run(queries.TOTALS))
+        too_many = beyond(totals["shapes"], self.max_shapes)
+        too_large = beyond(totals["bytes"], self.max_bytes)
+        if not too_many and not too_large:
+            return []
+        return drop(tx, first_beyond(tx.run(queries.LEAST_READ, limit=self.AT_ONCE), too_many, too_large))
+
+
+def beyond(total: int, limit: int | None) -> int:
+    """By how much a limit is exceeded."""
+    return 0 if limit is None else max(0, total - limit)
+
+
+def first_beyond(candidates: Iterable[tuple[int, int]], too_many: int, too_large: int) -> list[tuple[int]]:
+    """The first of numbers and sizes that together are as many, and as large, as what is too much."""
+    numbers: list[tuple[int]] = []
+    size = 0
+    for number, bytes_ in candidates:
+        if len(numbers) >= too_many and size >= too_large:
+            break
+        numbers.append((number,))
+        size += bytes_
+    return numbers
+
+
+class ForgetKept(Command[None]):
+    """Have the rows of kept handles deleted, except those that a registered reader reads."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+        _forget(tx, [(number,) for command in group for number in command.numbers])
+        return [None] * len(group)
+
+
+def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
+    if numbers:
+        forgotten = tx.run(queries.FORGET_KEPT, numbers=as_json([number for (number,) in numbers]))
+        discard(tx, (number for (number,) in forgotten))
+
+
+class Register(Command[None]):
+    """Register those who read for long, and forget those who have ended.
+
+    ``begun`` has, for each reading of this store, the number of what is read and the position as of which.
+    """
+
+    def __init__(self, begun: dict[str, tuple[int, int]], ended: list[int]) -> None:
+        self.begun = begun
+        self.ended = ended
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
-            ((count,),) = await tx.run(queries.COUNT)
-            over = max(0, min(count - command.max_shapes, command.at_once))
-            gone = await tx.run(queries.DELETE_LEAST_READ, over, as_json(command.spared()))
-            await discard(tx, gone)
-            answers.append([handle for (handle,) in gone])
-        return answers
+            tx.run(queries.ADD_READERS, readers=as_json(command.begun))
+            tx.run(queries.FORGET_READERS, readings=as_json(command.ended))
+        return [None] * len(group)
 
 
 class Note(Command[None]):
@@ -83,23 +166,9 @@ class Note(Command[None]):
         self.followers = followers
 
     @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
-            await tx.run(queries.NOTE_READS, as_json(command.read), tx.now_ms)
+            tx.run(queries.NOTE_READS, handles=as_json(command.read))
             if command.followers:
-                await tx.run(queries.NOTE_FOLLOWERS, as_json(command.followers))
+                tx.run(queries.NOTE_FOLLOWERS, followers=as_json(command.followers))
         return [None] * len(group)
-
-
-class DeleteDiscarded(Command[bool]):
-    """Delete some of the rows whose handles are discarded. Answered True while there is more to delete."""
-
-    HANDLES: ClassVar[int] = 200
-    ROWS: ClassVar[int] = 5_000
-
-    @classmethod
-    async def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        await tx.run(queries.DELETE_ROWS, cls.HANDLES, cls.ROWS)
-        await tx.run(queries.FORGET_DISCARDED, cls.HANDLES)
-        more = bool(await tx.run(queries.NEXT_DISCARDED))
-        return [more] * len(group)

@@ -1,0 +1,126 @@
+"""Where a creator's rows go: into the attempt; or, of a refresh, beside the rows that are stored.
+
+A refresh sends nothing as long as its rows can become a difference of the stored ones. Once they are too different, all
+that came so far is replayed into the attempt, stored rows by copying them, and the rest is sent as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Protocol, TypeVar
+
+from shapestore.errors import ShapeStoreError, SupersededError
+from shapestore.storage.commands import AddRows, CopyRows
+from shapestore.storage.log.chunks import Chunk
+from shapestore.storage.log.difference import Comparison, Difference, Run, repeated_key
+from shapestore.storage.reader import Reader
+from shapestore.storage.writer import Writer
+
+T = TypeVar("T")
+
+
+class RowSink(Protocol):
+    """Takes the rows of one attempt, chunk by chunk."""
+
+    async def take(self, chunk: Chunk) -> None:
+        """Take a full chunk. While it is being written the creator makes the next, and no further."""
+
+    async def finish(self, rest: Chunk, *, unique: bool) -> Chunk | Difference:
+        """No more rows come after ``rest``. Returns what is to be published.
+
+        ``unique``: no key can have come twice. Else this is looked up, and InvalidRowError is raised if one has.
+        """
+
+
+class AttemptRows:
+    """Sends rows to the attempt ``handle``."""
+
+    def __init__(self, handle: str, reader: Reader, writer: Writer) -> None:
+        self._handle = handle
+        self._reader = reader
+        self._writer = writer
+        self._sent: asyncio.Future[bool] | None = None
+        self.refusal: ShapeStoreError | None = None
+        """Why the store refused a chunk: an error that is not the creator's."""
+
+    async def take(self, chunk: Chunk) -> None:
+        await self.flush()
+        self._sent = self._writer.submit(AddRows(chunk))
+
+    async def finish(self, rest: Chunk, *, unique: bool) -> Chunk:
+        await self.flush()
+        return rest if unique or rest.keys is None else await self._refuse_repeated_keys(rest)
+
+    async def flush(self) -> None:
+        """Wait until all that was taken is committed. Raises SupersededError if the fencing token no longer holds."""
+        sent, self._sent = self._sent, None
+        if sent is not None and not await self._accepted(sent):
+            raise SupersededError(self._handle)
+
+    async def copy(self, run: Run, source: int) -> None:
+        """Take rows that are stored under the number ``source``, as they are there."""
+        await self.flush()
+        first, after = run.first, run.after
+        while after < run.last:
+            copied = await self._accepted(self._writer.submit(CopyRows(self._handle, first, source, after, run.last)))
+            if copied is None:
+                raise SupersededError(self._handle)
+            count, after = copied
+            first += count
+
+    async def _refuse_repeated_keys(self, rest: Chunk) -> Chunk:
+        """Have all rows written, to look for a key that came twice; what is left is an empty chunk."""
+        await self.take(rest)
+        await self.flush()
+        repeated = await self._reader.repeated_key(self._handle)
+        if repeated is not None:
+            raise repeated_key(repeated)
+        return rest.next()
+
+    async def _accepted(self, answer: asyncio.Future[T]) -> T:
+        try:
+            return await answer
+        except ShapeStoreError as error:
+            self.refusal = error
+            raise
+
+
+class ComparedRows:
+    """Compares rows with the stored ones, and sends them to the attempt only once they are too different."""
+
+    def __init__(self, rows: AttemptRows, reader: Reader, comparison: Comparison) -> None:
+        self._rows = rows
+        self._reader = reader
+        self._comparison: Comparison | None = comparison
+
+    async def take(self, chunk: Chunk) -> None:
+        if self._comparison is None:
+            await self._rows.take(chunk)
+        else:
+            await self._compare(self._comparison, chunk)
+
+    async def finish(self, rest: Chunk, *, unique: bool) -> Chunk | Difference:
+        comparison = self._comparison
+        if comparison is None:
+            return await self._rows.finish(rest, unique=unique)
+        await self._compare(comparison, rest)
+        if not comparison.is_too_different:
+            await self._reader.run(comparison.finish)
+            if not comparison.is_too_different:
+                return comparison.difference
+            await self._replay(comparison)
+        return await self._rows.finish(rest.next(), unique=unique)
+
+    async def _compare(self, comparison: Comparison, chunk: Chunk) -> None:
+        await self._reader.run(partial(comparison.add, chunk=chunk))
+        if comparison.is_too_different:
+            await self._replay(comparison)
+
+    async def _replay(self, comparison: Comparison) -> None:
+        self._comparison = None
+        for part in comparison.replay():
+            if isinstance(part, Run):
+                await self._rows.copy(part, comparison.number)
+            else:
+                await self._rows.take(part)

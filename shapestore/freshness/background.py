@@ -1,0 +1,66 @@
+"""Refreshes that no caller waits for: a stale shape was served, and is refreshed once, for all processes."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+
+from shapestore.creating.coalescer import Coalescer
+from shapestore.creating.creator_run import Creator
+from shapestore.creating.timers import Timers
+from shapestore.creating.waiters import Waiter
+from shapestore.errors import ShapeStoreError
+from shapestore.shape.shape import Shape
+
+_NEVER = 365 * 86_400.0
+
+
+class BackgroundRefreshes:
+    """At most half of the ``max_creating`` slots are taken by refreshes that began here, but always one at least."""
+
+    def __init__(self, coalescer: Coalescer, timers: Timers, *, max_creating: int) -> None:
+        self._coalescer = coalescer
+        self._timers = timers
+        self._free = max(1, max_creating // 2)
+        self._keys: set[str] = set()
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def schedule(self, key: str, shape: Shape, creator: Creator, *, older: str, within: float) -> None:
+        """Refresh what the attempt ``older`` confirmed, unless that is under way here.
+
+        It begins some time ``within`` so many seconds: of several processes the first is seen by the others.
+        """
+        if key in self._keys or self._coalescer.get(key) is not None:
+            return
+        self._keys.add(key)
+        begin = partial(self._begin, contextvars.copy_context(), key, shape, creator, older)
+        self._timers.after(random.uniform(0, within), partial(self._enqueue, begin))
+
+    def _enqueue(self, begin: Callable[[], None]) -> None:
+        self._waiting.append(begin)
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        while self._free and self._waiting:
+            self._free -= 1
+            self._waiting.popleft()()
+
+    def _begin(self, context: Context, key: str, shape: Shape, creator: Creator, older: str) -> None:
+        try:
+            flight = context.run(self._coalescer.join, key, shape, creator, refreshing=True, older=older)
+        except ShapeStoreError:  # too many keys are in flight, or the store closes: the next stale hit tries again
+            self._end(key)
+        else:
+            flight.waiters.add(_NEVER).add_done_callback(partial(self._ended, key))
+
+    def _ended(self, key: str, _: Waiter) -> None:
+        self._end(key)
+        self._begin_next()
+
+    def _end(self, key: str) -> None:
+        self._keys.discard(key)
+        self._free += 1

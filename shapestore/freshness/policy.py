@@ -1,0 +1,56 @@
+"""How fresh a stored shape is, and what a caller is given of one that is not: HTTP's words with HTTP's meaning.
+
+    age        0 ........ max_age ............................................................
+               fresh    |  stale: served while one refresh runs in the background (stale_while_revalidate)
+                        |  after that: callers wait for a refresh; if it fails, the stale shape is
+                        |  served all the same (stale_if_error)
+
+An age counts from the claim of the attempt that confirmed the rows last, by a clock that does not jump. Both windows
+count from the moment at which the shape became stale. See RFC 9111 and RFC 5861.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import NamedTuple
+
+from shapestore.locking import boot_clock
+from shapestore.storage.reader import Confirmation
+
+
+class Freshness(IntEnum):
+    """What a caller is given."""
+
+    FRESH = 0
+    """The stored shape."""
+    STALE = 1
+    """The stored shape, and a refresh begins in the background."""
+    EXPIRED = 2
+    """What a refresh gives."""
+
+
+class FreshnessPolicy(NamedTuple):
+    """The options of a store, or of a call, in seconds. Without ``max_age`` a shape is fresh at any age."""
+
+    max_age: float | None = None
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+
+    def judge(self, confirmation: Confirmation) -> Freshness:
+        """How fresh the rows are that ``confirmation`` is about."""
+        stale_for = self._stale_for(confirmation)
+        if stale_for < 0:
+            return Freshness.FRESH
+        return Freshness.STALE if stale_for < self.stale_while_revalidate else Freshness.EXPIRED
+
+    def serves_after_error(self, confirmation: Confirmation) -> bool:
+        """Whether the rows are still served where their refresh has failed."""
+        return self._stale_for(confirmation) < self.stale_if_error
+
+    def _stale_for(self, confirmation: Confirmation) -> float:
+        """Seconds since the rows became stale; below 0 while they are fresh."""
+        age = boot_clock.age_ms(confirmation.moment, boot_clock.now()) / 1000
+        if confirmation.is_stale:  # the source was touched while they were read
+            return age
+        return age - (math.inf if self.max_age is None else self.max_age)

@@ -1,0 +1,117 @@
+"""What callers ask for: a shape, at any age or as fresh as they say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from shapestore.creating.coalescer import Coalescer
+from shapestore.creating.creator_run import Creator
+from shapestore.creating.services import Services
+from shapestore.errors import CreateFailedError, InvalidCreatorError, StoreBusyError, WaitTimeoutError
+from shapestore.freshness.background import BackgroundRefreshes
+from shapestore.freshness.policy import Freshness, FreshnessPolicy
+from shapestore.shape.shape import Shape
+from shapestore.shape.stored_shape import StoredShape
+from shapestore.storage.reader import Confirmation
+
+
+class Request:
+    """One caller's wish for the shape of ``key``, answered within ``timeout`` seconds."""
+
+    __slots__ = ("_until", "creator", "key", "shape")
+
+    def __init__(self, key: str, shape: Shape, creator: Creator | None, timeout: float) -> None:
+        self.key = key
+        self.shape = shape
+        self.creator = creator
+        """None is enough for what is stored and fresh."""
+        self._until = time.monotonic() + timeout
+
+    @property
+    def time_left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+
+class Requests:
+    """Answers requests of an open store from what is stored, or from the flights of their keys."""
+
+    def __init__(self, services: Services, coalescer: Coalescer, background: BackgroundRefreshes) -> None:
+        self._services = services
+        self._coalescer = coalescer
+        self._background = background
+
+    async def get(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
+        """The shape, as fresh as ``policy`` says. Raises as ``ShapeStore.get_or_create``."""
+        if policy.max_age == 0:
+            return await self._demand(request, policy)
+        found = await self._services.reader.find_with_age(request.key, request.shape)
+        if found is None:
+            return await self.refresh(request, older=None)
+        stored, confirmation = found
+        if self.serves(request, policy, confirmation):
+            self.hit(stored)
+            return stored
+        return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
+
+    def serves(self, request: Request, policy: FreshnessPolicy, confirmation: Confirmation) -> bool:
+        """Whether a stored shape is an answer; a refresh is scheduled if it is stale."""
+        freshness = policy.judge(confirmation)
+        if freshness is Freshness.STALE and request.creator is not None:
+            within = (policy.max_age or 0.0) / 10
+            self._background.schedule(request.key, request.shape, request.creator, older=confirmation.by, within=within)
+        return freshness is not Freshness.EXPIRED
+
+    def hit(self, stored: StoredShape) -> None:
+        """A caller was answered by what is stored."""
+        self._services.telemetry.hits += 1
+        self._services.access.touch(stored.handle)
+
+    async def refresh(
+        self, request: Request, *, older: str | None, outdated: Collection[str | None] = ()
+    ) -> StoredShape:
+        """The shape, confirmed by another attempt than those that are ``outdated``.
+
+        ``older`` is the attempt that has confirmed what is stored. Attempts of all processes count.
+        """
+        creator = checked_creator(request.creator)
+        while True:
+            flight = self._coalescer.join(
+                request.key, request.shape, creator, refreshing=older is not None, older=older
+            )
+            answer = await flight.wait(request.time_left)
+            # One that was under way may only now have seen the very shape that is to be refreshed.
+            if answer.confirmed_by not in outdated:
+                return answer.stored
+            older = answer.confirmed_by
+
+    async def _demand(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
+        """``max_age=0``: an attempt that was in progress at the call has read too early to count."""
+        seen, _ = await self._services.reader.look_surely(request.key, request.shape)
+        outdated = {seen.stored}
+        if seen.lock is not None:
+            outdated.add(seen.lock.handle)
+        return await self._refresh_or_serve_stale(request, policy, seen.stored, outdated)
+
+    async def _refresh_or_serve_stale(
+        self, request: Request, policy: FreshnessPolicy, older: str | None, outdated: Collection[str | None]
+    ) -> StoredShape:
+        try:
+            return await self.refresh(request, older=older, outdated=outdated)
+        except (CreateFailedError, WaitTimeoutError, StoreBusyError):
+            found = await self._services.reader.find_with_age(request.key, request.shape)
+            if found is None or not policy.serves_after_error(found[1]):
+                raise
+            self.hit(found[0])
+            return found[0]
+
+
+def checked_creator(creator: Creator | None) -> Creator:
+    """Raise InvalidCreatorError unless it is a creator."""
+    if creator is None:
+        raise InvalidCreatorError(
+            "the shape is missing or too old, and there is no creator: give create= to ShapeStore or to this call"
+        )
+    if not callable(creator):
+        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(creator).__name__}")
+    return creator

@@ -1,0 +1,8 @@
+"""How rows get out of the store: all of one moment, in batches, as Python values or as the JSON that is stored.
+
+A small shape is read at once with its key, in one statement on the event loop's thread (Reader.fetch). Whatever is
+larger is read batch by batch on the reader's thread, as of a position that is fixed at the first batch: refreshes,
+deletions and evictions meanwhile change nothing about it. Between batches no transaction is open. What a reader still
+needs is kept for it: a handle that goes stays readable for ``keep_replaced`` seconds, and a reader that takes longer is
+registered, in the file, so that other processes know of it too.
+"""

@@ -1,0 +1,16 @@
+"""A shape's rows and their log: how they are read, compared, appended to, compacted and deleted.
+
+A handle names a log: first the rows of its first snapshot, at the positions 1 to ``snapshot``, then changes by key, at
+the positions behind them. Rows are updated in place; a change keeps the row as it was before (an undo log). So the
+present rows are one range of ids, and the rows as of an older position are the same range with old images put back.
+
+    positions     public positions, and which of them are still accepted
+    read          rows as of a position, and the log
+    difference    what a creator gives, compared with what is stored
+    append        a difference becomes the next round, in one transaction
+    compact       a prefix of the log is forgotten; what is pending deletion is deleted, in pieces
+    queries       the statements of all of these
+
+Invariants: a log grows only at its end. A position that was given out never stands for anything else, not even after
+an older copy of the file was put back. A reader sees one moment to its end.
+"""

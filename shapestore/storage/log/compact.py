@@ -1,0 +1,96 @@
+"""Forgetting: a prefix of a log, and whatever is pending deletion.
+
+What goes is measured by a reader, outside of any lock, and deleted in pieces that are bounded in rows and in bytes, so
+that no transaction of the writer is long.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from shapestore.storage import queries
+from shapestore.storage.log import queries as log
+from shapestore.storage.transaction import Transaction
+
+PIECE_ROWS = 5_000
+PIECE_BYTES = 1024 * 1024
+
+
+class Piece(NamedTuple):
+    """Some of what is pending deletion: rows or changes of ``number``, up to the id ``last``."""
+
+    number: int
+    statement: str
+    last: int
+    is_last: bool
+    """Whether nothing of this number is left after it."""
+
+
+def next_piece(connection: sqlite3.Connection) -> Piece | None:
+    """What is to be deleted next; None if nothing is."""
+    for (number,) in connection.execute(queries.NEXT_DISCARDED).fetchall():
+        changes = _cut(connection.execute(log.CHANGES_LEFT, {"number": number, "limit": PIECE_ROWS + 1}))
+        if changes.last:
+            return Piece(number, log.DELETE_CHANGES, changes.last, is_last=False)
+        rows = _cut(connection.execute(log.ROWS_LEFT, {"number": number, "limit": PIECE_ROWS + 1}))
+        return Piece(number, log.DELETE_ROWS, rows.last, rows.is_all)
+    return None
+
+
+def delete(tx: Transaction, piece: Piece) -> None:
+    """Delete a piece. It was discarded before it was measured, so nobody adds to it."""
+    tx.run(piece.statement, number=piece.number, last=piece.last)
+    if piece.is_last:
+        tx.run(log.FORGET_DISCARDED, number=piece.number)
+
+
+def has_long_log(connection: sqlite3.Connection, number: int) -> bool:
+    """Whether a log is long beside its rows."""
+    return bool(connection.execute(log.HAS_LONG_LOG, {"number": number}).fetchall())
+
+
+def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:
+    """Forget the changes of a log that is long beside its rows. Whether there are some to be trimmed.
+
+    What was superseded less than ``keep_ms`` ago stays, and what a registered reader needs. The floor is always the end
+    of a round.
+    """
+    if not tx.run(log.HAS_LONG_LOG, number=number):
+        return False
+    oldest = tx.moment.boot_ms - keep_ms
+    for (round_,) in tx.run(log.NEWEST_OLD_ROUND, oldest=oldest):
+        ((position,),) = tx.run(log.LAST_POSITION_OF_ROUND, number=number, round=round_)
+        ((reader,),) = tx.run(log.OLDEST_READER, number=number)
+        floor = min(position or 0, position or 0 if reader is None else reader)
+        for (floor_round,) in tx.run(log.ROUND_AT, number=number, position=floor):
+            return tx.change(log.RAISE_FLOOR, number=number, position=floor, round=floor_round) > 0
+    return False
+
+
+def next_trim(connection: sqlite3.Connection, number: int) -> int | None:
+    """The id up to which the changes below a floor are deleted next; None if there are none."""
+    return _cut(connection.execute(log.BELOW_FLOOR, {"number": number, "limit": PIECE_ROWS + 1})).last or None
+
+
+def trim(tx: Transaction, number: int, last: int) -> None:
+    """Delete changes below the floor, up to the id ``last``."""
+    sizes = tx.run(log.TRIM_LOG, number=number, last=last)
+    tx.run(log.SHORTEN_LOG, number=number, size=sum(size or 0 for (size,) in sizes))
+
+
+class _Cut(NamedTuple):
+    last: int
+    is_all: bool
+
+
+def _cut(sized: Iterable[tuple[int, int | None]]) -> _Cut:
+    """The last id of the first so many, and whether they are all: one at least, then until a piece is full."""
+    last = size = 0
+    for count, (id_, bytes_) in enumerate(sized, 1):
+        size += bytes_ or 0
+        if count > 1 and (count > PIECE_ROWS or size > PIECE_BYTES):
+            return _Cut(last, is_all=False)
+        last = id_
+    return _Cut(last, is_all=True)

@@ -1,0 +1,66 @@
+"""Keys of rows as text: a JSON array of the key's values, which keeps their exact types.
+
+1, 1.0, '1' and x'31' are four different keys. What JSON lacks stands in an object: bytes as hex, infinities by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from shapestore.errors import InvalidRowError
+
+KeyValue = int | float | str | bytes | bool
+
+_NOT_SCALARS = (list, tuple, dict, set, frozenset)
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def encode_key(values: Iterable[Any]) -> str:
+    """The text of a key. Raises InvalidRowError for a value that cannot be one.
+
+    >>> encode_key((1, "a")), encode_key((1.0,)), encode_key((b"1",))
+    ('[1,"a"]', '[1.0]', '[{"bytes":"31"}]')
+    """
+    try:
+        return _encode([_plain(value) for value in values]).decode()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRowError(f"a key cannot hold {values!r:.100}: {error}") from error
+
+
+def decode_key(text: str) -> tuple[Any, ...]:
+    """The values of a key.
+
+    >>> decode_key('[1,{"bytes":"31"}]')
+    (1, b'1')
+    """
+    return tuple(_value(value) for value in msgspec.json.decode(text))
+
+
+def quoted(text: str) -> str:
+    """A text as a JSON string."""
+    return msgspec.json.encode(text).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes(value).hex()}
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            raise ValueError("NaN is equal to nothing")
+        return {"float": repr(value)}
+    if value is None or isinstance(value, _NOT_SCALARS):
+        raise TypeError(f"the value of a key is a scalar, and not of type {type(value).__name__}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise OverflowError(f"{value} has more than 64 bits")
+    return value
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return bytes.fromhex(value["bytes"]) if "bytes" in value else float(value["float"])
+    return value

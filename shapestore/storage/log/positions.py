@@ -1,0 +1,102 @@
+"""Public positions: ``round << 28 | position in the shape``, one integer that only grows and is never given out twice.
+
+The round tells apart what two copies of one file have logged at the same position: rounds are counted for the whole
+file, and the counter jumps by a random distance where a copy may have been put back. Rows of the first snapshot have
+round 0, so that the public position of a fresh snapshot is its number of rows.
+
+Packing is done here only, since a packed value may exceed the 63 bits that SQLite and JSON readers hold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from shapestore.storage.log import queries
+
+BITS = 28
+MAX_POSITION = (1 << BITS) - 1
+"""The last position in a shape."""
+
+
+class Standing(NamedTuple):
+    """Where the log of a handle stands."""
+
+    number: int
+    row_count: int
+    bytes: int
+    snapshot: int
+    position: int
+    written: int
+    round: int
+    floor: int
+    floor_round: int
+    key_columns: str | None
+    kept: int
+    """1 if the handle was replaced or dropped, and is kept for its readers."""
+
+    def has_key_columns(self, names: Sequence[str] | None) -> bool:
+        """Whether the keys of its rows are the values of these columns."""
+        return self.key_columns == (None if names is None else msgspec.json.encode(list(names)).decode())
+
+    @property
+    def base(self) -> int:
+        """The last position of the snapshot: as of the floor, once the log was compacted."""
+        return self.floor or self.snapshot
+
+    @property
+    def public(self) -> int:
+        """The public position of its visible end."""
+        return pack(self.round, self.position)
+
+
+def pack(round: int, position: int) -> int:  # noqa: A002 - the domain's word
+    """The public position of ``position``, logged in ``round``."""
+    return round << BITS | position
+
+
+def unpack(public: int) -> tuple[int, int]:
+    """Round and position in the shape of a public position.
+
+    >>> unpack(pack(3, 17))
+    (3, 17)
+    """
+    return public >> BITS, public & MAX_POSITION
+
+
+def locate(connection: sqlite3.Connection, handle: str) -> Standing | None:
+    """Where the log of ``handle`` stands; None if the handle is gone."""
+    for row in connection.execute(queries.LOCATE, {"handle": handle}).fetchall():
+        return Standing(*row)
+    return None
+
+
+def accepted(connection: sqlite3.Connection, log: Standing, public: int) -> int | None:
+    """The position in the shape that a public position stands for; None if it was not given out for this log."""
+    round_, position = unpack(public)
+    if public == 0:
+        return 0
+    if position > log.position:
+        return None
+    if position > log.base:
+        logged = connection.execute(queries.ROUND_AT, {"number": log.number, "position": position}).fetchall()
+        return position if logged == [(round_,)] else None
+    if position > 0:
+        return position if round_ == log.floor_round else None
+    return _end_of_round(connection, log, round_)
+
+
+def _end_of_round(connection: sqlite3.Connection, log: Standing, round_: int) -> int | None:
+    """The last position of this log whose round is not later than ``round_``, if that was ever a round."""
+    ((newest, _, gaps_known_from),) = connection.execute(queries.LOG_STATE).fetchall()
+    if not max(log.floor_round, gaps_known_from) <= round_ <= newest:
+        return None
+    if connection.execute(queries.GAP_AT, {"round": round_}).fetchall():
+        return None
+    ((position,),) = connection.execute(
+        queries.LAST_POSITION_OF_ROUND, {"number": log.number, "round": round_}
+    ).fetchall()
+    return max(log.base, min(position or 0, log.position))

@@ -1,0 +1,264 @@
+"""Every statement about rows and changes, by name.
+
+All of a shape lies in the range of ids from ``number << 28`` to ``(number + 1) << 28``; a statement always names both
+ends, else a shape without rows would read its neighbour's.
+"""
+
+from __future__ import annotations
+
+_OF_SHAPE = "id > :number << 28 AND id < (:number + 1) << 28"
+
+# --- reads ------------------------------------------------------------------------------------------------------
+
+# (most bytes) -> all rows of a shape, as the inside of a JSON array: NULL if they are more, or if a round is unfinished
+ROWS_OF_SMALL = """
+    CASE WHEN bytes + row_count <= ? AND written = position THEN coalesce(CAST((
+        SELECT group_concat(value) FROM (
+            SELECT value FROM shape_rows
+            WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28
+            ORDER BY shape_rows.id)) AS BLOB), x'') END
+"""
+
+# (handle) -> where its log stands; of a shape, or of a kept handle
+_STANDING = "number, row_count, bytes, snapshot, position, written, round, floor, floor_round, key_columns"
+LOCATE_KEY = f"SELECT {_STANDING}, 0 FROM shapes WHERE comparable = :comparable"
+LOCATE = f"""
+    SELECT {_STANDING}, 0 FROM shapes WHERE handle = :handle
+    UNION ALL SELECT {_STANDING}, 1 FROM kept WHERE handle = :handle
+"""
+
+_JOINED = "SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM"
+
+# Rows as they are now, behind a position, as one text.
+ROWS = f"""
+    {_JOINED} (
+        SELECT id & 268435455 AS position, value FROM shape_rows
+        WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit)
+"""
+
+# With their keys; and as one text, to be compared with what a creator gives.
+KEYED_ROWS = f"""
+    SELECT id & 268435455, key, value FROM shape_rows
+    WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit
+"""
+ROWS_AS_TEXT = f"""
+    SELECT max(id) & 268435455, count(*), group_concat(value), group_concat(key) FROM (
+        SELECT id, value, key FROM shape_rows
+        WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit)
+"""
+
+# (keys: [key]) -> those that are stored
+STORED_KEYS = f"""
+    SELECT key FROM shape_rows WHERE {_OF_SHAPE} AND key IN (SELECT value FROM json_each(:keys))
+"""
+
+# (handle of an attempt) -> a key that stands more than once among its rows
+REPEATED_KEY = """
+    SELECT key FROM create_locks AS lock JOIN shape_rows
+        ON shape_rows.id > lock.number << 28 AND shape_rows.id < (lock.number + 1) << 28
+    WHERE lock.handle = :handle GROUP BY key HAVING count(*) > 1 LIMIT 1
+"""
+
+# Rows as of ``position``, behind ``after``: old images are put back. Without INDEXED BY the planner takes the primary
+# key, and reads all changes of the shape for each row.
+_IMAGE_BEFORE = """
+    SELECT later.old FROM shape_changes AS later INDEXED BY changes_of_row
+    WHERE later.row_id = {row} AND later.id > (:number << 28) + :position ORDER BY later.id LIMIT 1
+"""
+_AS_OF = f"""
+    SELECT id & 268435455 AS position, value, key FROM (
+        SELECT r.id AS id, r.key AS key, coalesce(({_IMAGE_BEFORE.format(row="r.id")}), r.value) AS value
+        FROM shape_rows AS r
+        WHERE r.id > (:number << 28) + :after AND r.id <= (:number << 28) + :position
+        UNION ALL
+        SELECT d.row_id, d.key, ({_IMAGE_BEFORE.format(row="d.row_id")})
+        FROM shape_changes AS d INDEXED BY changes_of_row
+        WHERE d.row_id > (:number << 28) + :after AND d.row_id <= (:number << 28) + :position
+          AND d.id > (:number << 28) + :position AND d.operation = 'delete'
+        ORDER BY 1 LIMIT :limit)
+"""
+
+ROWS_AS_OF = f"{_JOINED} ({_AS_OF})"
+
+ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
+
+# Changes behind ``after``, up to ``position``, with the row after each: the next change's old image, or the row itself.
+LOG = """
+    SELECT c.id & 268435455, c.round, c.operation, c.key,
+        CASE WHEN c.operation <> 'delete' THEN coalesce(
+            (SELECT later.old FROM shape_changes AS later INDEXED BY changes_of_row
+             WHERE later.row_id = c.row_id AND later.id > c.id ORDER BY later.id LIMIT 1),
+            (SELECT value FROM shape_rows WHERE id = c.row_id)) END,
+        c.old
+    FROM shape_changes AS c
+    WHERE c.id > (:number << 28) + :after AND c.id <= (:number << 28) + :position ORDER BY c.id LIMIT :limit
+"""
+
+# (number, position) -> the round logged there
+ROUND_AT = "SELECT round FROM shape_changes WHERE id = (:number << 28) + :position"
+
+# (number, round) -> the last position whose round is not later
+LAST_POSITION_OF_ROUND = f"""
+    SELECT max(id) & 268435455 FROM shape_changes WHERE {_OF_SHAPE} AND round <= :round
+"""
+
+GAP_AT = "SELECT 1 FROM gaps WHERE first <= :round AND last >= :round"
+
+LOG_STATE = "SELECT round, jump_due, gaps_known_from FROM log_state"
+
+# --- writes: rows of an attempt -----------------------------------------------------------------------------------
+
+# (number, position of the first, rows: [row])
+ADD_ROWS = """
+    INSERT INTO shape_rows (id, value)
+    SELECT (:number << 28) + :first + rows.key, rows.value FROM json_each(:rows) AS rows
+"""
+
+# (number, position of the first, rows: {key: row})
+ADD_KEYED_ROWS = """
+    INSERT INTO shape_rows (id, value, key)
+    SELECT (:number << 28) + :first - 1 + row_number() OVER (), rows.value, rows.key FROM json_each(:rows) AS rows
+"""
+
+# (chunks: [[number, position of the first, [row]]]): many chunks of a few rows each
+ADD_SMALL_CHUNKS = """
+    INSERT INTO shape_rows (id, value)
+    SELECT ((chunk.value ->> 0) << 28) + (chunk.value ->> 1) + rows.key, rows.value
+    FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
+"""
+
+# (number, position of the first, source: number, after, last, limit): rows of another attempt, as they are
+COPY_ROWS = """
+    INSERT INTO shape_rows (id, value, key)
+    SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY id), value, key FROM (
+        SELECT id, value, key FROM shape_rows
+        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id LIMIT :limit)
+"""
+
+# (source: number, after, last, limit) -> the last position of those rows
+LAST_COPIED = """
+    SELECT max(id) & 268435455 FROM (
+        SELECT id FROM shape_rows
+        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id LIMIT :limit)
+"""
+
+# (chunks: [[number, position of the first, [row], [key]]]): many chunks of a few rows each
+ADD_SMALL_KEYED_CHUNKS = """
+    INSERT INTO shape_rows (id, value, key)
+    SELECT ((chunk.value ->> 0) << 28) + (chunk.value ->> 1) + rows.key, rows.value,
+           chunk.value ->> ('$[3][' || rows.key || ']')
+    FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
+"""
+
+# --- writes: appending a round ------------------------------------------------------------------------------------
+
+# (gap: how far to jump) -> the new round
+NEXT_ROUND = "UPDATE log_state SET round = round + :gap + 1, jump_due = 0 RETURNING round"
+
+ADD_GAP = "INSERT INTO gaps (first, last) VALUES (:first, :last)"
+
+KEPT_GAPS = 1_000
+
+TRIM_GAPS = f"""
+    DELETE FROM gaps WHERE first <= (SELECT first FROM gaps ORDER BY first DESC LIMIT 1 OFFSET {KEPT_GAPS})
+    RETURNING last
+"""
+
+FORGET_GAPS_BEFORE = "UPDATE log_state SET gaps_known_from = max(gaps_known_from, :round)"
+
+ADD_ROUND = """
+    INSERT INTO rounds (number, source, seq, markers, finished, ended_boot, ended_at_boot_ms, ended_at_ms)
+    VALUES (:round, :source, :seq, :markers, :finished, :boot, :boot_ms, :wall_ms)
+"""
+
+KEPT_ROUNDS = 100_000
+
+TRIM_ROUNDS = f"DELETE FROM rounds WHERE number <= (SELECT max(number) FROM rounds) - {KEPT_ROUNDS}"
+
+# (number, rows: by how many there are more, size and log_size: by how many bytes, count: changes) -> position before
+ADVANCE = """
+    UPDATE shapes
+    SET row_count = row_count + :rows, position = position + :count, written = written + :count, round = :round,
+        bytes = bytes + :size, log_bytes = log_bytes + :log_size
+    WHERE number = :number
+    RETURNING position - :count
+"""
+
+# (changes: [[operation, position of the row or null if it is new, key, new row or null]]): first the log, which takes
+# the old images, then the rows.
+_CHANGES = """
+    SELECT (:number << 28) + :first + change.key AS id, change.value ->> 0 AS operation,
+           (:number << 28) + coalesce(change.value ->> 1, :first + change.key) AS row_id,
+           change.value ->> 2 AS key, change.value ->> 3 AS value
+    FROM json_each(:changes) AS change
+"""
+ADD_CHANGES = f"""
+    INSERT INTO shape_changes (id, round, operation, row_id, key, old)
+    SELECT id, :round, operation, row_id, key,
+           CASE WHEN operation <> 'insert' THEN (SELECT value FROM shape_rows WHERE shape_rows.id = row_id) END
+    FROM ({_CHANGES})
+"""
+PUT_ROWS = f"""
+    INSERT INTO shape_rows (id, value, key)
+    SELECT row_id, value, key FROM ({_CHANGES}) WHERE operation <> 'delete' ORDER BY row_id
+    ON CONFLICT (id) DO UPDATE SET value = excluded.value
+"""
+REMOVE_ROWS = f"""
+    DELETE FROM shape_rows WHERE id IN (SELECT row_id FROM ({_CHANGES}) WHERE operation = 'delete')
+"""
+
+# --- writes: compaction -------------------------------------------------------------------------------------------
+
+# (number) -> whether its log is long beside its rows
+HAS_LONG_LOG = """
+    SELECT 1 FROM shapes
+    WHERE number = :number
+      AND (position - max(snapshot, floor) > 2 * row_count + 100 OR log_bytes > 2 * bytes + 1000000)
+"""
+
+# (boot, oldest: boot time in ms) -> the newest round that ended by then
+NEWEST_OLD_ROUND = """
+    SELECT number FROM rounds WHERE ended_boot <> :boot OR ended_at_boot_ms <= :oldest ORDER BY number DESC LIMIT 1
+"""
+
+# (number, position, round of it): nobody needs an older position any more
+RAISE_FLOOR = """
+    UPDATE shapes SET floor = :position, floor_round = :round
+    WHERE number = :number AND floor < :position AND position >= :position
+      AND NOT EXISTS (SELECT 1 FROM readers WHERE readers.shape = :number AND readers.position < :position)
+"""
+
+OLDEST_READER = "SELECT min(position) FROM readers WHERE shape = :number"
+
+# (number, limit) -> ids and sizes of the changes that the floor has left behind
+BELOW_FLOOR = """
+    SELECT id, length(CAST(old AS BLOB)) FROM shape_changes
+    WHERE id > :number << 28 AND id <= (:number << 28) + (SELECT floor FROM shapes WHERE number = :number)
+    ORDER BY id LIMIT :limit
+"""
+
+# (number, last: id) -> the sizes of what was deleted
+TRIM_LOG = """
+    DELETE FROM shape_changes
+    WHERE id > :number << 28 AND id <= :last
+      AND id <= (:number << 28) + (SELECT floor FROM shapes WHERE number = :number)
+    RETURNING length(CAST(old AS BLOB))
+"""
+
+SHORTEN_LOG = "UPDATE shapes SET log_bytes = max(0, log_bytes - :size) WHERE number = :number"
+
+# --- writes: deletion -----------------------------------------------------------------------------------------------
+
+# (numbers: [number])
+DISCARD = "INSERT INTO discarded (number) SELECT value FROM json_each(:numbers) WHERE true ON CONFLICT DO NOTHING"
+
+FORGET_DISCARDED = "DELETE FROM discarded WHERE number = :number"
+
+# (number, limit) -> ids and sizes of what is left to be deleted
+ROWS_LEFT = f"SELECT id, length(CAST(value AS BLOB)) FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT :limit"
+
+CHANGES_LEFT = f"SELECT id, length(CAST(old AS BLOB)) FROM shape_changes WHERE {_OF_SHAPE} ORDER BY id LIMIT :limit"
+
+DELETE_ROWS = "DELETE FROM shape_rows WHERE id > :number << 28 AND id <= :last"
+
+DELETE_CHANGES = "DELETE FROM shape_changes WHERE id > :number << 28 AND id <= :last"

@@ -1,0 +1,129 @@
+"""Reading a handle's rows as of a position, and its log: each call is one moment, in one short transaction.
+
+These run on a reader's thread, on a connection that cannot write. What comes back is bounded in rows and in bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from shapestore.errors import ShapeGoneError
+from shapestore.storage.log import queries
+from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, locate, pack
+
+# A batch is meant to have so many bytes: decoding it holds Python's lock for about a millisecond.
+BATCH_BYTES = 256 * 1024
+# It never has more than this, unless it is a single row.
+MOST_BATCH_BYTES = 4 * BATCH_BYTES
+
+
+class Batch(NamedTuple):
+    """Some rows of a handle, in order, as JSON in UTF-8 with a separator between them."""
+
+    text: bytes
+    row_count: int
+    last: int
+    """The position of the last row."""
+    is_last: bool
+    """Whether no row follows."""
+
+
+class LogEntry(NamedTuple):
+    """One entry of a log: of a row that the snapshot holds, or a change."""
+
+    position: int
+    """The public position."""
+    operation: str
+    key: str | None
+    row: bytes | None
+    """The row after it, as JSON; None for a delete."""
+
+
+@contextmanager
+def one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is read inside is of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # an error of the disk has ended it by itself
+            connection.execute("COMMIT")
+
+
+def standing(connection: sqlite3.Connection, handle: str, public: int | None) -> tuple[Standing, int]:
+    """Where the log of a handle stands, and the position as of which its rows are asked for: its end if it is None.
+
+    Raises ShapeGoneError if the handle is gone, or if the public position is not one of its log any more.
+    """
+    with one_moment(connection):
+        log = locate(connection, handle)
+        position = None if log is None else log.position if public is None else accepted(connection, log, public)
+    # The log can be read from 0 at any time; but rows as of 0, of an empty snapshot, are forgotten as any others.
+    if log is None or position is None or (public == 0 and log.floor):
+        raise ShapeGoneError(handle)
+    return log, max(position, log.base)
+
+
+def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
+    connection: sqlite3.Connection, handle: str, position: int, after: int, limit: int, separator: str
+) -> Batch:
+    """The next rows as of ``position``, behind the row at ``after``. Raises ShapeGoneError, and is never short."""
+    with one_moment(connection):
+        log = locate(connection, handle)
+        if log is None or position < log.base:
+            raise ShapeGoneError(handle)
+        statement = queries.ROWS if log.written == position else queries.ROWS_AS_OF
+        given = {"number": log.number, "after": after, "position": position, "separator": separator}
+        usual = BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit
+        return _bounded(connection, statement, given, max(1, min(limit, usual)))
+
+
+def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
+    """At most ``limit`` rows: fewer, if these are larger than is usual for the shape."""
+    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BATCH_BYTES)
+    try:
+        while limit > 1:
+            try:
+                return _batch(connection, statement, given, limit)
+            except sqlite3.DataError:  # the text is too large
+                limit = max(1, limit // 4)
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
+    return _batch(connection, statement, given, 1)
+
+
+def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
+    ((text, count, last),) = connection.execute(statement, given | {"limit": limit}).fetchall()
+    return Batch(text or b"", count, last or given["after"], count < limit)
+
+
+def log_entries(connection: sqlite3.Connection, handle: str, after: int, limit: int) -> list[LogEntry]:
+    """What comes behind the public position ``after``: the snapshot's rows as inserts, then changes.
+
+    Raises ShapeGoneError for a handle that is gone, and for a position that is not one of its log (any more).
+    """
+    limit = min(limit, MAX_POSITION)
+    with one_moment(connection):
+        log = locate(connection, handle)
+        start = None if log is None else accepted(connection, log, after)
+        if log is None or start is None:
+            raise ShapeGoneError(handle)
+        entries = list(_snapshot_entries(connection, log, start, limit)) if start < log.base else []
+        if len(entries) < limit:
+            entries += _changes(connection, log, max(start, log.base), limit - len(entries))
+        return entries
+
+
+def _snapshot_entries(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
+    parameters = {"number": log.number, "after": after, "position": log.base, "limit": limit}
+    for position, row, key in connection.execute(queries.ENTRIES_AS_OF, parameters).fetchall():
+        yield LogEntry(pack(log.floor_round, position), "insert", key, row)
+
+
+def _changes(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
+    parameters = {"number": log.number, "after": after, "position": log.position, "limit": limit}
+    for position, round_, operation, key, row, _ in connection.execute(queries.LOG, parameters).fetchall():
+        yield LogEntry(pack(round_, position), operation, key, None if row is None else row.encode())

@@ -1,0 +1,172 @@
+"""Rows as of any moment, and the log from any position, in pages of any size, against a model of all moments."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from file_rows import add_shape
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from logs import HANDLE, ModelledLog, entries, key, materialized, row, rows_as_of, transact
+
+from shapestore.errors import ShapeGoneError
+from shapestore.storage.commands.shapes import drop
+from shapestore.storage.log import compact, queries, read
+from shapestore.storage.log.positions import pack
+
+PAGES = (1, 3, 1000)
+
+keys = st.integers(1, 8).map(key)
+values = st.integers(0, 3).map(lambda n: row(n=n, text="ä" * n)) | st.none()
+rounds = st.lists(st.dictionaries(keys, values, min_size=1, max_size=5), max_size=8)
+snapshots = st.integers(0, 6).map(lambda count: {key(n): row(n=n, text="first") for n in range(1, count + 1)})
+
+
+@contextlib.contextmanager
+def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(file, folder)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            yield connection
+
+
+def cut(log: ModelledLog, floor: int) -> None:
+    """Forget all before a moment, as compaction does."""
+    position, round_ = log.moments[floor].position, log.moments[floor].round
+    transact(
+        log.connection, lambda tx: tx.change(queries.RAISE_FLOOR, number=log.number, position=position, round=round_)
+    )
+    while last := compact.next_trim(log.connection, log.number):
+        transact(log.connection, lambda tx, last=last: compact.trim(tx, log.number, last))
+
+
+def check(log: ModelledLog, since: int = 0) -> None:
+    """All that can be read is as the model says; what was before the moment ``since`` is forgotten."""
+    base = log.moments[since]
+    for page in PAGES:
+        for number, moment in enumerate(log.moments):
+            public = log.public(moment)
+            if number < since:
+                if public:  # the end of an empty snapshot is the beginning of the log
+                    with pytest.raises(ShapeGoneError):
+                        rows_as_of(log.connection, public, page)
+                continue
+            if public or not since:
+                assert rows_as_of(log.connection, public, page) == list(moment.rows.values()), (number, page)
+            assert materialized(entries(log.connection, public, page), moment.rows if public else {}) == log.rows
+        assert rows_as_of(log.connection, None, page) == list(log.rows.values())
+        told = entries(log.connection, 0, page)
+        count = len(base.rows)
+        assert [(entry.operation, entry.key, entry.row) for entry in told[:count]] == [
+            ("insert", key, value.encode()) for key, value in base.rows.items()
+        ]
+        assert [
+            (entry.position, entry.operation, entry.key, entry.row and entry.row.decode()) for entry in told[count:]
+        ] == [
+            (pack(round_, position), operation, key, value)
+            for round_, position, operation, key, value in log.changes
+            if position > base.position
+        ]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(snapshots, rounds, st.data())
+def test_every_moment_is_read_as_it_was_until_it_is_forgotten(
+    empty_store: Path, snapshot: dict[str, str], told: list[dict[str, str | None]], data: st.DataObject
+) -> None:
+    with copy_of(empty_store) as connection:
+        add_shape(connection, "before it", "another", rows=["{}"] * 3)
+        log = ModelledLog(connection, snapshot)
+        add_shape(connection, "behind it", "a third", rows=["{}"] * 3)
+        for new in told:
+            log.advance(new)
+        check(log)
+        if len(log.moments) > 1:
+            floor = data.draw(st.integers(1, len(log.moments) - 1), "the moment that is the floor")
+            cut(log, floor)
+            check(log, floor)
+            transact(connection, lambda tx: drop(tx, [(log.number,)]))
+            check(log, floor)
+
+
+def test_a_client_that_is_in_the_middle_of_a_snapshot_begins_again_once_it_was_compacted(
+    connection: sqlite3.Connection,
+) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 6)})
+    log.advance({key(2): row(n=20)})
+    log.advance({key(9): row(n=9)})
+    [*_, second] = read.log_entries(connection, HANDLE, 0, 2)
+    assert second.position == 2
+    cut(log, 1)
+    with pytest.raises(ShapeGoneError):
+        read.log_entries(connection, HANDLE, second.position, 2)
+    [*_, second] = read.log_entries(connection, HANDLE, 0, 2)
+    assert second.position == pack(log.moments[1].round, 2)
+    assert second.row == row(n=20).encode()
+    assert materialized(entries(connection, second.position, 2), {key(1): row(n=1), key(2): row(n=20)}) == log.rows
+
+
+def test_the_rows_of_an_empty_shape_as_of_its_beginning_are_gone_once_that_is_forgotten(
+    connection: sqlite3.Connection,
+) -> None:
+    """The log from 0 is another thing: it begins with the rows as of the floor."""
+    log = ModelledLog(connection, {})
+    log.advance({key(1): row(n=1)})
+    assert rows_as_of(connection, 0, 10) == []
+    cut(log, 1)
+    with pytest.raises(ShapeGoneError):
+        rows_as_of(connection, 0, 10)
+    assert materialized(entries(connection, 0, 10)) == log.rows
+
+
+def test_rows_that_are_much_larger_than_is_usual_come_in_smaller_batches(connection: sqlite3.Connection) -> None:
+    large, small = row(text="x" * read.BATCH_BYTES), row(n=1)
+    rows = [small] * 5_000 + [large] * 9 + [small] * 10 + [row(text="y" * (2 * read.MOST_BATCH_BYTES)), small]
+    add_shape(connection, HANDLE, "key", rows=rows)
+    found, batches, after, is_last = [], [], 0, False
+    while not is_last:
+        text, count, after, is_last = read.rows(connection, HANDLE, len(rows), after, 10_000, "\n")
+        found += text.decode().split("\n") if count else []
+        batches.append((count, len(text)))
+    assert found == rows
+    assert all(size <= read.MOST_BATCH_BYTES or count == 1 for count, size in batches)
+    assert len(batches) < 100
+
+
+def test_an_old_moment_of_many_rows_is_read_in_large_batches_though_few_are_left(
+    connection: sqlite3.Connection,
+) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 2_001)})
+    log.advance({key(n): None for n in range(1, 2_001)})
+    text, count, _, _ = read.rows(connection, HANDLE, 2_000, 0, 10_000, ",")
+    assert (count, len(text)) == (2_000, sum(len(value) + 1 for value in log.moments[0].rows.values()) - 1)
+
+
+def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite3.Connection) -> None:
+    log = ModelledLog(connection, {key(1): row(n=1)})
+    for call in (
+        lambda: read.standing(connection, HANDLE, None),
+        lambda: read.rows(connection, HANDLE, 1, 0, 10, ","),
+        lambda: read.log_entries(connection, HANDLE, 0, 10),
+    ):
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        call()
+        connection.set_trace_callback(None)
+        assert (statements[0], statements[-1]) == ("BEGIN", "COMMIT")
+        assert not connection.in_transaction
+    connection.execute("DELETE FROM shapes WHERE number = ?", (log.number,))
+    for call in (
+        lambda: read.standing(connection, HANDLE, None),
+        lambda: read.rows(connection, HANDLE, 1, 0, 10, ","),
+        lambda: read.log_entries(connection, HANDLE, 0, 10),
+    ):
+        with pytest.raises(ShapeGoneError, match=HANDLE):
+            call()
+        assert not connection.in_transaction

@@ -1,0 +1,132 @@
+"""Logs of shapes in a real file, and beside them the plainest model of what they should say.
+
+The model keeps, for each round, all rows as they were at its end. Whatever is read from the file is held against that.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from file_rows import add_rows, add_shape
+
+from shapestore.storage.log import read
+from shapestore.storage.log.append import append
+from shapestore.storage.log.difference import Difference, RowChange
+from shapestore.storage.log.positions import locate, pack
+from shapestore.storage.transaction import Transaction, commit
+
+HANDLE = "h1"
+
+Rows = dict[str, str]
+"""The present rows by their keys, in the order of their positions."""
+
+
+class Moment(NamedTuple):
+    """The shape at the end of a round."""
+
+    round: int
+    position: int
+    rows: Rows
+
+
+def row(**columns: object) -> str:
+    return json.dumps(columns, separators=(",", ":"), ensure_ascii=False)
+
+
+def key(number: int) -> str:
+    return f"[{number}]"
+
+
+class ModelledLog:
+    """A shape of rows with keys, whose log grows as it is told."""
+
+    def __init__(self, connection: sqlite3.Connection, rows: Mapping[str, str]) -> None:
+        self.connection = connection
+        count = len(rows)
+        size = sum(len(value.encode()) for value in rows.values())
+        self.number = add_shape(connection, HANDLE, "the shape", row_count=count, bytes=size, key_columns='["id"]')
+        add_rows(connection, self.number, rows.values(), keys=rows)
+        self._positions = {key: position for position, key in enumerate(rows, 1)}
+        self.moments = [Moment(0, count, dict(rows))]
+        self.changes: list[tuple[int, int, str, str, str | None]] = []
+        """Round, position, operation, key and the row after it."""
+
+    @property
+    def rows(self) -> Rows:
+        return self.moments[-1].rows
+
+    def advance(self, new: Mapping[str, str | None]) -> None:
+        """Append a round that gives these keys new rows, or none."""
+        difference = Difference()
+        for changed, value in new.items():
+            old = self.rows.get(changed)
+            if value is None and old is not None:
+                difference.add(RowChange("delete", self._positions[changed], changed, None, old))
+            elif value is not None and old is not None:
+                difference.add(RowChange("update", self._positions[changed], changed, value, old))
+            elif value is not None:
+                difference.add(RowChange("insert", None, changed, value, None))
+        if difference.changes:
+            transact(self.connection, lambda tx: append(tx, self.number, difference))
+            self._note(difference)
+
+    def _note(self, difference: Difference) -> None:
+        log = locate(self.connection, HANDLE)
+        assert log is not None
+        first = self.moments[-1].position + 1
+        for position, change in enumerate(difference.changes, first):
+            self.changes.append((log.round, position, change.operation, change.key, change.new))
+            if change.new is None:
+                del self._positions[change.key]
+            else:
+                self._positions.setdefault(change.key, position)
+        new = self.rows | {change.key: change.new for change in difference.changes if change.new is not None}
+        rows = {key: new[key] for key in sorted(self._positions, key=self._positions.__getitem__)}
+        self.moments.append(Moment(log.round, position, rows))
+
+    def public(self, moment: Moment) -> int:
+        return pack(moment.round, moment.position)
+
+
+def transact(connection: sqlite3.Connection, work: object, *, newest_round: int = 0) -> Transaction:
+    """Do ``work`` in a transaction of its own, as the writer does it."""
+    transaction = Transaction(connection, "me", newest_round)
+    commit(connection, work, transaction)  # type: ignore[arg-type]
+    return transaction
+
+
+def rows_as_of(connection: sqlite3.Connection, public: int | None, batch_size: int, handle: str = HANDLE) -> list[str]:
+    """All rows of a moment, in batches, as the readers of a store are given them."""
+    _, position = read.standing(connection, handle, public)
+    found: list[str] = []
+    after, is_last = 0, False
+    while not is_last:
+        text, count, after, is_last = read.rows(connection, handle, position, after, batch_size, "\n")
+        rows = text.decode().split("\n") if count else []
+        assert len(rows) == count <= batch_size
+        found += rows
+    return found
+
+
+def entries(connection: sqlite3.Connection, after: int, page: int, handle: str = HANDLE) -> list[read.LogEntry]:
+    """All that a log says behind a public position, page by page, as a client goes through it."""
+    found: list[read.LogEntry] = []
+    while some := read.log_entries(connection, handle, found[-1].position if found else after, page):
+        assert len(some) <= page
+        found += some
+    return found
+
+
+def materialized(log: Iterable[read.LogEntry], rows: Mapping[str, str] = {}) -> Rows:
+    """What a client holds that had ``rows`` and was told this."""
+    held = dict(rows)
+    for entry in log:
+        assert entry.key is not None
+        if entry.row is None:
+            del held[entry.key]
+        else:
+            held[entry.key] = entry.row.decode()
+    return held
