@@ -9,6 +9,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from shapestore.shape.where.lexer import quoted
+from shapestore.shape.where.render import Renderer
+from shapestore.shape.where.where import parse_where
+
 Tree = tuple[Any, ...]
 
 COLUMNS = ["number", "words", "real", "anything", "nocase", 'odd "name"']
@@ -61,6 +65,31 @@ def selected(connection: sqlite3.Connection, where: str) -> list[Any]:
     """What the where is for each row, and the rows it selects."""
     values = connection.execute(f"SELECT id, {where} FROM t ORDER BY id", PARAMETERS).fetchall()
     return values + connection.execute(f"SELECT id FROM t WHERE {where} ORDER BY id", PARAMETERS).fetchall()
+
+
+class Plain(Renderer):
+    """Spells a where as standard SQL does, or by functions of a name or value."""
+
+    def __init__(
+        self,
+        identifier: Callable[[str], str] = quoted,
+        string: Callable[[str], str] = lambda value: quoted(value, "'"),
+        parameter: Callable[[str], str] = ":{}".format,
+    ) -> None:
+        self._spell = identifier, string, parameter
+
+    def identifier(self, name: str) -> str:
+        return self._spell[0](name)
+
+    def string(self, value: str) -> str:
+        return self._spell[1](value)
+
+    def parameter(self, name: str) -> str:
+        return self._spell[2](name)
+
+    def where(self, text: str) -> str:
+        """The SQL of a where's text."""
+        return self.render(parse_where(text).tree)
 
 
 leaves: st.SearchStrategy[Tree] = st.one_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from shapestore.errors import InvalidShapeError
@@ -14,7 +14,6 @@ from shapestore.shape.where.expression import Column, Expression, walk
 from shapestore.shape.where.lexer import refuse
 from shapestore.shape.where.limits import Meter
 from shapestore.shape.where.parser import parse
-from shapestore.shape.where.render import Renderer
 
 MAX_LENGTH = 32_768
 """The greatest length of a where, in characters, as written and as canonical text."""
@@ -59,40 +58,6 @@ def parse_where(text: str) -> Where:
 def where_columns(text: str) -> frozenset[str]:
     """The names of the columns that a where reads, as written and without quotes."""
     return frozenset(part.name for part in walk(parse_where(text).tree) if isinstance(part, Column))
-
-
-def render_where(
-    text: str,
-    *,
-    identifier: Callable[[str], str],
-    string: Callable[[str], str],
-    parameter: Callable[[str], str],
-) -> str:
-    """A where as SQL, its operands in the order written.
-
-    ``identifier`` and ``string`` are given a name and a string's value without quotes, ``parameter`` a name without
-    its colon; what they give back takes its place. A dialect that differs in more is a :class:`Renderer`.
-
-    >>> render_where("b = :p OR a", identifier="`{}`".format, string=repr, parameter="%({})s".format)
-    '(`b` = %(p)s) OR `a`'
-    """
-    return _Spelled(identifier, string, parameter).render(parse_where(text).tree)
-
-
-class _Spelled(Renderer):
-    def __init__(
-        self, identifier: Callable[[str], str], string: Callable[[str], str], parameter: Callable[[str], str]
-    ) -> None:
-        self._spell = identifier, string, parameter
-
-    def identifier(self, name: str) -> str:
-        return self._spell[0](name)
-
-    def string(self, value: str) -> str:
-        return self._spell[1](value)
-
-    def parameter(self, name: str) -> str:
-        return self._spell[2](name)
 
 
 def _read(text: str) -> Where:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from where_texts import Plain
 
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Shape
 from shapestore.shape.where.expression import Comparison
 from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.limits import MAX_BYTES, MAX_LEVELS, MAX_PATTERN_BYTES, MAX_TIMES, SHORT, Meter
-from shapestore.shape.where.where import MAX_LENGTH, parse_where, render_where
+from shapestore.shape.where.where import MAX_LENGTH, parse_where
 
 chances = st.integers(0, 2**32).map(random.Random)
 
@@ -43,12 +44,8 @@ def run(table: sqlite3.Connection, shape: Shape) -> list[Any]:
         return "?"
 
     assert shape.where_as_written is not None
-    where = render_where(
-        shape.where_as_written,
-        identifier=quoted,
-        string=bound,
-        parameter=lambda name: bound(shape.params[name]),
-    )
+    renderer = Plain(lambda name: f'"q".{quoted(name)}', bound, lambda name: bound(shape.params[name]))
+    where = renderer.where(shape.where_as_written)
     guarded = f"SELECT a, b FROM t AS q WHERE ({where}) AND CASE WHEN ({where}) THEN ({where}) END ORDER BY a, b"
     if len(values) * 3 > 32_766:
         guarded = f"SELECT a, b FROM t AS q WHERE {where} ORDER BY a, b"

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from where_texts import Speller, Tree, database, mutated, selected, trees
+from where_texts import Plain, Speller, Tree, database, mutated, selected, trees
 
 from shapestore.errors import InvalidShapeError
-from shapestore.shape.where.where import parse_where, render_where
+from shapestore.shape.where.where import parse_where
 
 chances = st.integers(0, 2**32).map(random.Random)
 
@@ -89,12 +89,7 @@ def test_any_text_at_all_is_accepted_or_refused_as_invalid(text: str) -> None:
 @given(trees, chances)
 def test_a_rendered_where_means_what_was_written(table: sqlite3.Connection, tree: Tree, chance: random.Random) -> None:
     text = Speller(chance).spell(tree)
-    rendered = render_where(
-        text,
-        identifier="[{}]".format,
-        string=lambda value: "'" + value.replace("'", "''") + "'",
-        parameter="@{}".format,
-    )
+    rendered = Plain("[{}]".format, parameter="@{}".format).where(text)
     assert '"' not in rendered.replace('[odd "name"]', "")
     assert _selected_or_skip(table, rendered) == _selected_or_skip(table, text)
 

@@ -7,24 +7,11 @@ from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
+from where_texts import Plain
 
-from shapestore.errors import InvalidShapeError
 from shapestore.shape.where.lexer import quoted
-from shapestore.shape.where.render import WIDEST_JUNCTION, Renderer
-from shapestore.shape.where.where import parse_where, render_where
-
-
-class Plain(Renderer):
-    """Spells as standard SQL does."""
-
-    def identifier(self, name: str) -> str:
-        return quoted(name)
-
-    def string(self, value: str) -> str:
-        return quoted(value, "'")
-
-    def parameter(self, name: str) -> str:
-        return f":{name}"
+from shapestore.shape.where.render import WIDEST_JUNCTION
+from shapestore.shape.where.where import parse_where
 
 
 class Dialect(Plain):
@@ -56,27 +43,20 @@ class Dialect(Plain):
     ],
 )
 def test_a_where_is_rendered_in_the_order_written(text: str, rendered: str) -> None:
-    assert Plain().render(parse_where(text).tree) == rendered
+    assert Plain().where(text) == rendered
 
 
 def test_a_dialect_spells_its_own_way() -> None:
     text = "a || 'x' || c = b and a is not null and not (b is :p) and c is not b"
-    assert Dialect().render(parse_where(text).tree) == (
+    assert Dialect().where(text) == (
         '((concat("a", \'x\', "c")) = "b") AND ("a" IS NOT NULL) AND (NOT ("b" <=> :p)) AND (NOT ("c" <=> "b"))'
     )
 
 
-def test_a_where_is_rendered_by_functions_too() -> None:
+def test_a_where_is_rendered_with_the_spelling_of_its_names_and_values() -> None:
     text = "lower(\"a b\") = 'it''s :p \"x\"' and -b not in (:p, 2)"
-    rendered = render_where(
-        text, identifier="`{}`".format, string=lambda value: f"<{value}>", parameter="%({})s".format
-    )
+    rendered = Plain("`{}`".format, "<{}>".format, "%({})s".format).where(text)
     assert rendered == '(lower(`a b`) = <it\'s :p "x">) AND ((-`b`) NOT IN (%(p)s, 2))'
-
-
-def test_rendering_takes_nothing_that_is_not_a_where() -> None:
-    with pytest.raises(InvalidShapeError):
-        render_where("1) UNION SELECT 1", identifier=str, string=str, parameter=str)
 
 
 def test_a_guard_guards() -> None:
@@ -96,6 +76,6 @@ def test_a_guard_guards() -> None:
 @pytest.mark.parametrize("word", ["AND", "OR"])
 def test_a_long_chain_is_grouped_and_keeps_its_order(length: int, word: str) -> None:
     names = [f"c{number}" for number in range(length)]
-    rendered = Plain().render(parse_where(f" {word} ".join(names)).tree)
+    rendered = Plain().where(f" {word} ".join(names))
     assert rendered.replace("(", "").replace(")", "") == f" {word} ".join(map(quoted, names))
     assert ("(" in rendered) == (length > WIDEST_JUNCTION)
