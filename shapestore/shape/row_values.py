@@ -77,9 +77,7 @@ def _convert_of_base(value: object) -> Callable[[Any, int], Any]:
 
 def _plain_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     _check_depth(depth)
-    given = mapping if type(mapping) is dict else {key: mapping[key] for key in mapping}
-    if isinstance(mapping, dict):
-        _check_content(mapping, given.values(), dict.values(mapping))
+    given = mapping if type(mapping) is dict else _items(mapping)
     plain = {}
     for key, value in given.items():
         name = key if type(key) is str else _plain_key(key)
@@ -91,6 +89,13 @@ def _plain_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     if len(plain) < len(given):
         raise UnfitError("has two keys that are the same text")
     return plain
+
+
+def _items(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    items = {key: mapping[key] for key in mapping}
+    if isinstance(mapping, dict):
+        _check_content(mapping, items.values(), dict.values(mapping))
+    return items
 
 
 def _plain_key(key: object) -> str:
