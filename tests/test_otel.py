@@ -1,4 +1,4 @@
-"""OpenTelemetry's metrics and spans of a store, collected by the SDK."""
+"""OpenTelemetry metrics and spans of a store, collected by the SDK."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def fail(_: Shape) -> list[dict[str, Any]]:
 # Metrics
 
 
-async def test_everything_that_stats_tells_is_a_metric_of_the_same_value(
-    store: ShapeStore, collector: Collector
-) -> None:
+async def test_every_field_of_stats_is_a_metric_of_the_same_value(store: ShapeStore, collector: Collector) -> None:
     await asyncio.gather(*(get(store) for _ in range(5)))
     await get(store)
     told = dataclasses.asdict(store.stats)
@@ -129,7 +127,7 @@ async def test_counts_only_grow_and_gauges_come_and_go_with_the_open_store(
         assert collector.points("in_flight") == collector.points("wal_bytes") == []
 
 
-async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_told(
+async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_reported(
     empty_path: str, collector: Collector
 ) -> None:
     for _ in range(2):  # a store object for each life of an app, as a lifespan makes it
@@ -140,7 +138,7 @@ async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_told(
     assert (collector.value("hits"), collector.value("created")) == (3, 1)
 
 
-async def test_stores_of_several_files_are_told_apart(tmp_path: Path, collector: Collector) -> None:
+async def test_stores_of_several_files_are_reported_apart(tmp_path: Path, collector: Collector) -> None:
     for name in ("a", "b"):
         async with collector.instrument(ShapeStore(tmp_path / name, create=lambda _: ROWS)) as store:
             await get(store)
@@ -154,7 +152,9 @@ async def test_a_store_that_is_instrumented_twice_is_counted_once(store: ShapeSt
     assert collector.value("created") == collector.points("creation.duration")[0].count == len(collector.spans()) == 1
 
 
-async def test_how_long_a_creation_took_and_its_rows_are_told_by_table(store: ShapeStore, collector: Collector) -> None:
+async def test_the_duration_and_the_rows_of_a_creation_are_reported_by_table(
+    store: ShapeStore, collector: Collector
+) -> None:
     await get(store)
     [duration], [rows] = collector.points("creation.duration"), collector.points("creation.rows")
     assert facts(duration) == facts(rows) == {"shapestore.table": "Track"}
@@ -264,7 +264,7 @@ async def test_a_superseded_attempt_has_its_span_and_the_next_one_is_not_its_chi
     assert (first.parent, second.parent) == (None, None)
 
 
-async def test_an_attempt_that_takes_over_says_over_which(
+async def test_the_span_of_an_attempt_that_takes_over_names_the_other_attempt(
     store: ShapeStore, empty_path: str, collector: Collector
 ) -> None:
     with closing(sqlite3.connect(empty_path, isolation_level=None)) as connection:
@@ -274,9 +274,7 @@ async def test_an_attempt_that_takes_over_says_over_which(
     assert collector.value("takeovers") == 1
 
 
-async def test_an_attempt_that_the_closing_of_the_store_ends_has_its_span(
-    store: ShapeStore, collector: Collector
-) -> None:
+async def test_the_span_of_an_attempt_that_the_closing_ends_is_ended(store: ShapeStore, collector: Collector) -> None:
     running = asyncio.Event()
 
     async def create(_: Shape) -> list[dict[str, Any]]:
@@ -295,7 +293,7 @@ async def test_an_attempt_that_the_closing_of_the_store_ends_has_its_span(
 # What it costs, and what it needs
 
 
-async def test_a_hit_tells_nothing(store: ShapeStore) -> None:
+async def test_a_hit_is_not_told(store: ShapeStore) -> None:
     await get(store)
     told: list[object] = []
     store._telemetry.tell_also(told.append)

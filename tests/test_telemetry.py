@@ -56,7 +56,7 @@ def no_luck(_: Shape) -> list[dict[str, Any]]:
 
 
 class Watched:
-    """A store, the events it has told, and what has moved since the last look."""
+    """A store, the events it has told, and what has changed since the last call of ``moved``."""
 
     def __init__(self, path: str, **options: Any) -> None:
         self.told: list[Event] = []
@@ -129,7 +129,7 @@ async def test_a_hit_is_counted_and_not_told_and_costs_nothing_else(watched: Wat
     assert watched.store.stats.commands == effort
 
 
-async def test_asking_without_creating_counts_nothing(watched: Watched) -> None:
+async def test_get_and_get_by_handle_count_nothing(watched: Watched) -> None:
     await watched.store.get(ALBUMS)
     await watched.store.get_by_handle("h1")
     assert await watched.moved() == {}
@@ -165,7 +165,7 @@ async def test_a_failure_is_counted_told_and_swept(empty_path: str) -> None:
         assert await watched.moved() == {}
 
 
-async def test_a_shared_failure_is_no_second_one(watched: Watched) -> None:
+async def test_a_shared_failure_is_counted_once(watched: Watched) -> None:
     for _ in range(3):
         with pytest.raises(CreateFailedError):
             await watched.store.get_or_create(ALBUMS, no_luck)
@@ -183,7 +183,7 @@ async def test_each_caller_whose_time_is_up_is_counted(watched: Watched) -> None
     await eventually(lambda: watched.store.stats.created == 1)
 
 
-async def test_an_attempt_over_that_of_a_dead_store_is_a_takeover(empty_path: str) -> None:
+async def test_an_attempt_that_takes_over_that_of_a_dead_store_is_a_takeover(empty_path: str) -> None:
     async with Watched(empty_path) as watched:
         with edited(empty_path) as file:
             add_lock(file, "dead", ALBUMS)
@@ -195,7 +195,9 @@ async def test_an_attempt_over_that_of_a_dead_store_is_a_takeover(empty_path: st
         assert isinstance(created, Created)
 
 
-async def test_an_attempt_that_lost_its_fence_is_superseded_and_the_next_one_leads(watched: Watched) -> None:
+async def test_an_attempt_whose_fencing_token_no_longer_holds_is_superseded_and_the_next_one_leads(
+    watched: Watched,
+) -> None:
     source = Source()
     asking = asyncio.create_task(watched.store.get_or_create(ALBUMS, source.create))
     await eventually(lambda: source.creations)
@@ -217,7 +219,8 @@ async def test_a_refresh_is_a_creation(watched: Watched) -> None:
     await watched.moved()
     new = await watched.store.refresh(ALBUMS)
     assert await watched.moved() == {"leaders": 1, "created": 1}
-    assert [event.handle for event in watched.told if isinstance(event, Led)] == [old.handle, new.handle]
+    created, refreshed = [event.handle for event in watched.told if isinstance(event, Led)]
+    assert created == old.handle == new.handle != refreshed, "a refresh has a handle of its own, the shape keeps its"
 
 
 async def test_each_shape_that_is_evicted_is_counted_and_told(empty_path: str) -> None:
@@ -228,7 +231,7 @@ async def test_each_shape_that_is_evicted_is_counted_and_told(empty_path: str) -
         assert sorted(evicted) == sorted(handles[:3])
 
 
-async def test_what_is_under_way_at_the_closing_is_abandoned(empty_path: str) -> None:
+async def test_what_is_in_progress_at_the_closing_is_abandoned(empty_path: str) -> None:
     watched, source = Watched(empty_path), Source()
     async with watched:
         asking = asyncio.create_task(watched.store.get_or_create(ALBUMS, source.create))
@@ -258,11 +261,11 @@ async def test_a_store_that_is_opened_again_goes_on_counting(empty_path: str) ->
             assert store.stats.created == times
 
 
-# --- those who listen
+# --- listeners
 
 
 class OfItsOwnKind(BaseException):
-    """Which is no Exception."""
+    """Not an Exception."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError, OfItsOwnKind])
@@ -270,7 +273,7 @@ async def test_a_listener_that_raises_is_logged_and_breaks_nothing(
     empty_path: str, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     def raises(event: Event) -> None:
-        raise error(f"not in the mood for {type(event).__name__}")
+        raise error(f"no ear for {type(event).__name__}")
 
     async with ShapeStore(empty_path, create=two_rows, on_event=raises, failure_grace=0.01) as store:
         stored = await store.get_or_create(ALBUMS)
@@ -280,8 +283,9 @@ async def test_a_listener_that_raises_is_logged_and_breaks_nothing(
         await eventually(lambda: "Swept" in caplog.text)
         assert store.stats.created == 1
     for name in ("Led", "Created", "Failed", "Swept"):
-        assert f"not in the mood for {name}" in caplog.text
-    assert {(record.name, record.levelname) for record in caplog.records} == {("shapestore", "ERROR")}
+        assert f"no ear for {name}" in caplog.text
+    told = [record for record in caplog.records if not record.getMessage().startswith("creating ")]
+    assert {(record.name, record.levelname) for record in told} == {("shapestore", "ERROR")}
     assert "on_event raised for Created(" in caplog.text
 
 
@@ -296,7 +300,7 @@ async def test_a_listener_is_called_on_the_loop(empty_path: str) -> None:
 
 async def test_an_on_event_that_cannot_be_called_is_refused(path: str) -> None:
     async def on_event(event: Event) -> None:
-        """Nobody would await it."""
+        """It would never be awaited."""
 
     for wrong, said in (("print", "not str"), (on_event, "not an async function")):
         with pytest.raises(TypeError, match=f"on_event is a plain callable that takes an Event, {said}"):

@@ -1,4 +1,4 @@
-"""A caller's cancellation, and its time-out, are its own: at whatever await they come, the rest are answered."""
+"""A caller's cancellation and its time-out are its own: at whatever await they come, the others are answered."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ SUBSETS = [
 
 @pytest.mark.parametrize("create", CREATORS, ids=lambda create: create.__name__)
 @pytest.mark.parametrize("subsets", SUBSETS)
-async def test_whoever_is_cancelled_at_whatever_step_the_rest_get_the_answer(
+async def test_callers_are_cancelled_at_any_step_and_the_others_get_the_answer(
     path: str, create: Creator, subsets: list[list[int]]
 ) -> None:
     attempts.clear()
@@ -112,7 +112,7 @@ async def test_whoever_is_cancelled_at_whatever_step_the_rest_get_the_answer(
                 answers = await asyncio.gather(*callers, return_exceptions=True)
                 await settled(store, path)
                 reached = steps.done()
-                # Whoever has gone, a creation that began has ended, and none began twice.
+                # Whichever callers have gone, a creation that began has ended, and none began twice.
                 assert attempts[shape.table] <= 1
                 rest = [answer for i, answer in enumerate(answers) if i not in victims]
                 if fails:
@@ -158,7 +158,7 @@ async def test_followers_of_another_store_are_cancelled_like_any_other_caller(pa
             assert (follower.stats.leaders, follower.stats.commands) == (0, 0)
 
 
-async def test_a_follower_that_nobody_waits_on_any_more_ends(path: str) -> None:
+async def test_a_flight_without_callers_ends(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -181,7 +181,7 @@ async def test_a_follower_that_nobody_waits_on_any_more_ends(path: str) -> None:
         assert follower.stats.polls == polls
 
 
-async def test_who_waits_for_a_place_gives_it_up_when_cancelled(path: str) -> None:
+async def test_a_flight_whose_caller_is_cancelled_no_longer_waits_for_a_slot(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -202,7 +202,9 @@ async def test_who_waits_for_a_place_gives_it_up_when_cancelled(path: str) -> No
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_place_granted_to_who_is_cancelled_at_that_moment_goes_to_the_next(path: str, turns: int) -> None:
+async def test_a_slot_granted_to_a_flight_whose_caller_is_cancelled_at_that_moment_goes_to_the_next(
+    path: str, turns: int
+) -> None:
     loop = asyncio.get_running_loop()
     asked: list[asyncio.Task[StoredShape]] = []
 
@@ -224,7 +226,7 @@ async def test_a_place_granted_to_who_is_cancelled_at_that_moment_goes_to_the_ne
         assert isinstance(first, StoredShape)
         assert isinstance(third, StoredShape)
         await quiet(store, path)
-        await store.get_or_create(Shape("fourth"))  # and the place is free again
+        await store.get_or_create(Shape("fourth"))  # and the slot is free again
 
 
 @pytest.mark.parametrize("form", ["on the loop", "in a thread"])
@@ -278,7 +280,7 @@ async def test_a_cancelled_refresh_leaves_the_old_shape_or_the_new_one(path: str
     assert_sound(path)
 
 
-# At every step of all else
+# At every step of all other calls
 
 
 async def drain(rows: AsyncIterator[Any]) -> int:
@@ -317,7 +319,7 @@ async def test_any_call_can_be_cancelled_at_any_step(path: str, call: Call) -> N
                 await asyncio.wait([caller])
                 reached = steps.done()
                 await quiet(store, path)
-                # It has happened or it has not; and so the next caller finds it.
+                # It is done or not done, and nothing between.
                 assert await store.count() == len([1 async for _ in store.shapes()]) <= 1
                 if not reached:
                     break
@@ -344,7 +346,7 @@ async def test_an_attempt_ended_by_a_cancelled_release_begins_again(path: str) -
     async def create(shape: Shape) -> list[Row]:
         begun.append(asyncio.Event())
         if len(begun) == 1:
-            await begun[0].wait()  # for ever
+            await begun[0].wait()  # without end
         return []
 
     async with ShapeStore(path, create=create) as store:
@@ -440,7 +442,7 @@ async def test_a_store_closed_by_a_cancelled_caller_and_opened_again_is_open_unt
 # Time-outs of callers
 
 
-async def test_a_waiter_whose_time_is_up_is_told_so_and_the_creation_goes_on(path: str) -> None:
+async def test_a_waiter_whose_time_is_up_gets_an_error_and_the_creation_goes_on(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -479,7 +481,7 @@ async def test_each_caller_has_a_time_of_its_own(path: str) -> None:
             assert isinstance(answer, StoredShape if timeout == 30 else WaitTimeoutError)
 
 
-async def test_the_error_of_a_time_out_says_what_was_waited_for(path: str) -> None:
+async def test_the_error_of_a_time_out_says_what_the_caller_waited_for(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -496,7 +498,7 @@ async def test_the_error_of_a_time_out_says_what_was_waited_for(path: str) -> No
         go.set()
 
 
-async def test_no_time_at_all_is_enough_for_a_hit_and_to_set_a_creation_going(path: str) -> None:
+async def test_a_timeout_of_zero_is_enough_for_a_hit_and_to_start_a_creation(path: str) -> None:
     async with ShapeStore(path, create=coroutine) as store:
         with pytest.raises(WaitTimeoutError):
             await store.get_or_create(TRACK, timeout=0)
@@ -518,7 +520,7 @@ async def test_a_time_is_a_finite_number_of_seconds(path: str, timeout: Any) -> 
         await settled(store, path)
 
 
-async def test_thousands_who_come_and_go_leave_no_trace_while_one_waits_on(path: str) -> None:
+async def test_thousands_of_callers_who_come_and_go_leave_nothing_while_one_still_waits(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:

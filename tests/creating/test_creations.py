@@ -1,4 +1,4 @@
-"""The record of outcomes: what each creation cost, and how many were served by it, the work saved."""
+"""The history of attempts: what each creation cost, and how many callers it served."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRACK = Shape("Track")
 
 
 class Source:
-    """A creator that ends when it may."""
+    """A creator that waits for ``go``."""
 
     def __init__(self, rows: int = 0) -> None:
         self.rows = rows
@@ -60,18 +60,18 @@ def source() -> Source:
     return Source(rows=3)
 
 
-async def under_way(store: ShapeStore, source: Source, callers: int = 1) -> list[asyncio.Task[Any]]:
+async def in_progress(store: ShapeStore, source: Source, callers: int = 1) -> list[asyncio.Task[Any]]:
     asking = [asyncio.create_task(store.get_or_create(TRACK)) for _ in range(callers)]
     await eventually(lambda: source.begun)
     return asking
 
 
-async def test_a_creation_is_put_down_with_its_duration_its_rows_and_the_callers_it_served(
+async def test_a_creation_is_recorded_with_its_duration_its_rows_and_the_callers_it_served(
     empty_path: str, source: Source
 ) -> None:
     told: list[events.Event] = []
     async with ShapeStore(empty_path, create=source.create, on_event=told.append) as store:
-        asking = await under_way(store, source, callers=10)
+        asking = await in_progress(store, source, callers=10)
         assert outcomes(empty_path) == []
         source.go.set()
         [stored] = set(await asyncio.gather(*asking))
@@ -83,7 +83,7 @@ async def test_a_creation_is_put_down_with_its_duration_its_rows_and_the_callers
         assert (event.duration_ms, event.followers, event.row_count) == (creation.duration_ms, 9, 3)
 
 
-async def test_the_duration_is_of_the_creation_not_of_the_waiting_for_a_place(empty_path: str) -> None:
+async def test_the_duration_is_that_of_the_creation_without_the_wait_for_a_slot(empty_path: str) -> None:
     async def slow(shape: Shape) -> list[dict[str, Any]]:
         await asyncio.sleep(0.05)
         return []
@@ -97,9 +97,9 @@ async def test_the_duration_is_of_the_creation_not_of_the_waiting_for_a_place(em
     assert sum(durations) <= took_ms + 4, "one after the other, none is counted twice"
 
 
-async def test_callers_who_left_or_ran_out_of_time_were_not_served(empty_path: str, source: Source) -> None:
+async def test_callers_who_left_are_not_counted_as_served(empty_path: str, source: Source) -> None:
     async with ShapeStore(empty_path, create=source.create) as store:
-        asking = await under_way(store, source, callers=5)
+        asking = await in_progress(store, source, callers=5)
         for caller in asking[:3]:
             caller.cancel()
         await asyncio.wait(asking[:3])
@@ -108,9 +108,9 @@ async def test_callers_who_left_or_ran_out_of_time_were_not_served(empty_path: s
     assert [creation.followers for creation in creations(empty_path)] == [1]
 
 
-async def test_a_creation_that_nobody_waits_for_any_more_has_served_none(empty_path: str, source: Source) -> None:
+async def test_a_creation_without_callers_has_served_none(empty_path: str, source: Source) -> None:
     async with ShapeStore(empty_path, create=source.create) as store:
-        [caller] = await under_way(store, source)
+        [caller] = await in_progress(store, source)
         caller.cancel()
         await asyncio.wait([caller])
         source.go.set()
@@ -118,12 +118,12 @@ async def test_a_creation_that_nobody_waits_for_any_more_has_served_none(empty_p
     assert [creation.followers for creation in creations(empty_path)] == [0]
 
 
-async def test_followers_of_another_store_are_added_when_it_writes_down_what_it_has_seen(
+async def test_followers_of_another_store_are_added_when_it_records_what_was_read(
     empty_path: str, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
     async with ShapeStore(empty_path, create=source.create) as one, ShapeStore(empty_path) as other:
-        asking = await under_way(one, source, callers=3)
+        asking = await in_progress(one, source, callers=3)
         following = [asyncio.create_task(other.get_or_create(TRACK, source.create)) for _ in range(7)]
         await eventually(lambda: other.stats.polls > 2)
         source.go.set()
@@ -133,13 +133,13 @@ async def test_followers_of_another_store_are_added_when_it_writes_down_what_it_
         monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.0)
         await eventually(lambda: [creation.followers for creation in creations(empty_path)] == [9])
         assert (await other.get_or_create(TRACK)).row_count == 3
-    assert [creation.followers for creation in creations(empty_path)] == [9], "a hit follows nobody"
+    assert [creation.followers for creation in creations(empty_path)] == [9], "a hit is not a follower"
 
 
 async def test_followers_of_a_store_that_closes_are_added_then(empty_path: str, source: Source) -> None:
     async with ShapeStore(empty_path, create=source.create) as one:
         async with ShapeStore(empty_path, create=source.create) as other:
-            asking = await under_way(one, source)
+            asking = await in_progress(one, source)
             following = [asyncio.create_task(other.get_or_create(TRACK)) for _ in range(4)]
             await eventually(lambda: other.stats.polls > 2)
             source.go.set()
@@ -147,10 +147,10 @@ async def test_followers_of_a_store_that_closes_are_added_then(empty_path: str, 
         assert [creation.followers for creation in creations(empty_path)] == [4]
 
 
-async def test_a_failure_is_put_down_with_its_error_and_who_shared_it(empty_path: str, source: Source) -> None:
+async def test_a_failure_is_recorded_with_its_error_and_the_callers_who_got_it(empty_path: str, source: Source) -> None:
     source.error = KeyError("no such column")
     async with ShapeStore(empty_path, create=source.create, failure_grace=600) as store:
-        asking = await under_way(store, source, callers=3)
+        asking = await in_progress(store, source, callers=3)
         source.go.set()
         for failure in await asyncio.gather(*asking, return_exceptions=True):
             assert isinstance(failure, CreateFailedError)
@@ -160,10 +160,10 @@ async def test_a_failure_is_put_down_with_its_error_and_who_shared_it(empty_path
         assert creation.duration_ms is not None
         with pytest.raises(CreateFailedError):
             await store.get_or_create(TRACK)
-        assert len(creations(empty_path)) == 1, "another answer from the same failure is no other attempt"
+        assert len(creations(empty_path)) == 1, "a later caller who gets the same failure is not another attempt"
 
 
-async def test_a_failures_window_is_kept_for_who_slept_through_it(empty_path: str) -> None:
+async def test_a_failures_ttl_is_recorded_for_followers_that_sleep_through_it(empty_path: str) -> None:
     async def refuse(shape: Shape) -> list[dict[str, Any]]:
         raise RetryLater(7, "not now")
 
@@ -191,9 +191,11 @@ async def test_every_refresh_is_an_outcome_of_its_own(empty_path: str, source: S
     assert (newest.outcome, newest.handle) == ("created", changed.handle)
 
 
-async def test_an_attempt_that_was_ended_from_outside_says_by_what_and_once(empty_path: str, source: Source) -> None:
+async def test_an_attempt_that_was_ended_from_outside_is_recorded_once_with_the_reason(
+    empty_path: str, source: Source
+) -> None:
     async with ShapeStore(empty_path, create=source.create) as one, ShapeStore(empty_path) as other:
-        asking = await under_way(one, source)
+        asking = await in_progress(one, source)
         await one.release_lock(TRACK)
         await eventually(lambda: source.begun == 2)
         assert outcomes(empty_path) == ["released"]
@@ -206,7 +208,7 @@ async def test_an_attempt_that_was_ended_from_outside_says_by_what_and_once(empt
 
 async def test_an_attempt_whose_store_closes_is_abandoned(empty_path: str, source: Source) -> None:
     async with ShapeStore(empty_path, create=source.create) as store:
-        [caller] = await under_way(store, source)
+        [caller] = await in_progress(store, source)
     with pytest.raises(StoreClosedError):
         await caller
     [creation] = creations(empty_path)

@@ -1,4 +1,4 @@
-"""A creator may be any callable that gives rows, in any of the usual ways, on the loop or in a thread."""
+"""A creator is any callable that returns rows, in any of the usual ways, on the loop or in a thread."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def generator(shape: Shape) -> Iterator[Row]:
 
 
 def called(creator: Callable[[Shape], Any]) -> Callable[[Shape], Any]:
-    """A plain function: what it gives does not show before it is called."""
+    """A plain function: what it returns is not known before it is called."""
     return lambda shape: creator(shape)  # noqa: PLW0108 - for the sake of being a plain function
 
 
 def decorated(creator: Callable[[Shape], Any]) -> Callable[[Shape], Any]:
-    """As a decorator makes it that knows nothing of coroutines."""
+    """Wrapped by a decorator that does not know coroutines."""
 
     @functools.wraps(creator)
     def wrapper(shape: Shape) -> Any:
@@ -151,7 +151,7 @@ class AsyncGeneratorCalls:
 
 
 class IterableWhoseItemsCall:
-    """Made by a call of the class; that its instances can be called too, as coroutines, is beside the point."""
+    """Made by a call of the class; its instances can be called as well, which must not matter."""
 
     def __init__(self, shape: Shape) -> None:
         pass
@@ -160,7 +160,7 @@ class IterableWhoseItemsCall:
         return iter(ROWS)
 
     async def __call__(self) -> None:
-        raise AssertionError("nobody calls it")
+        raise AssertionError("it must not be called")
 
 
 ON_THE_LOOP: dict[str, Creator] = {
@@ -303,7 +303,7 @@ async def test_the_creator_sees_the_context_of_the_first_caller(path: str, creat
             assert answer == [{"request": "first"}]
 
 
-async def test_a_creator_begins_also_where_a_task_factory_knows_of_no_context(path: str) -> None:
+async def test_a_creator_starts_under_a_task_factory_that_takes_no_context(path: str) -> None:
     def factory(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
         return asyncio.Task(work, loop=loop)
 
@@ -368,7 +368,7 @@ async def test_a_creator_that_is_faster_than_the_store_waits_for_it(
         async with gate_held(path):
             await stalled(lambda: produced)
             [in_the_file] = read(path, "SELECT count(*) FROM shape_rows")
-            # A chunk is under way to the file, and the next is full too.
+            # One chunk is on its way to the file, and the next one is full.
             rows_of_a_chunk = min(CHUNK_ROWS, CHUNK_BYTES // size + 1)
             assert in_the_file < produced <= in_the_file + 2 * rows_of_a_chunk
             assert store.stats.queue_depth <= 1
@@ -385,7 +385,7 @@ async def stalled(count: Callable[[], int]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_half_of_a_large_snapshot_is_seen_by_nobody(path: str) -> None:
+async def test_half_of_a_large_snapshot_is_invisible(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> AsyncIterator[Row]:
@@ -501,7 +501,7 @@ async def test_a_coroutine_that_comes_from_a_thread_too_late_is_closed_unawaited
         go.set()
         await eventually(left.is_set)
         await settled(store, path)
-    gc.collect()  # a coroutine that was never awaited says so when it goes, and a warning is an error here
+    gc.collect()  # a coroutine that was never awaited warns when it is collected, and warnings are errors
 
 
 # Rows
@@ -567,7 +567,7 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize("form", ["on the loop", "in a thread"])
-async def test_a_row_that_cannot_be_held_is_named(path: str, form: str) -> None:
+async def test_a_row_that_cannot_be_stored_is_named(path: str, form: str) -> None:
     def in_a_thread(shape: Shape) -> list[Any]:
         return [*ROWS[:2], BAD[int(shape.table)][0]]
 
@@ -604,7 +604,7 @@ async def test_a_bad_row_far_down_leaves_nothing_of_those_before_it(path: str, f
 
 
 @pytest.mark.parametrize("form", ["on the loop", "in a thread"])
-async def test_a_creator_that_gives_no_rows_fails(path: str, form: str) -> None:
+async def test_a_creator_that_returns_something_else_than_rows_fails(path: str, form: str) -> None:
     no_rows: dict[str, Any] = {type(given).__name__: given for given in (None, "rows", b"rows", {"n": 1}, 7, object())}
 
     def in_a_thread(shape: Shape) -> Any:
@@ -620,7 +620,7 @@ async def test_a_creator_that_gives_no_rows_fails(path: str, form: str) -> None:
             assert raised.value.error_type == "InvalidRowError"
 
 
-async def test_a_coroutine_given_for_rows_is_refused_without_a_warning(path: str) -> None:
+async def test_a_coroutine_in_place_of_rows_is_refused_without_a_warning(path: str) -> None:
     async def gives_a_coroutine(shape: Shape) -> Any:
         return coroutine(shape)
 
@@ -641,7 +641,7 @@ async def test_a_creator_that_does_not_take_a_shape_fails(path: str) -> None:
 
 
 @pytest.mark.parametrize("create", [7, "rows", ROWS, object()], ids=lambda create: type(create).__name__)
-async def test_what_cannot_be_called_is_no_creator(path: str, create: Any) -> None:
+async def test_what_cannot_be_called_is_refused_as_a_creator(path: str, create: Any) -> None:
     with pytest.raises(InvalidCreatorError, match=f"not {type(create).__name__}"):
         ShapeStore(path, create=create)
     async with ShapeStore(path) as store:
@@ -652,7 +652,7 @@ async def test_what_cannot_be_called_is_no_creator(path: str, create: Any) -> No
         assert store.stats.commands == 0
 
 
-async def test_a_coroutine_is_no_creator(path: str) -> None:
+async def test_a_coroutine_is_refused_as_a_creator(path: str) -> None:
     called = coroutine(Shape("Track"))
     async with ShapeStore(path) as store:
         with pytest.raises(InvalidCreatorError, match="not coroutine"):
@@ -671,7 +671,7 @@ async def test_a_missing_shape_needs_a_creator_and_a_stored_one_does_not(path: s
             await store.refresh(Shape("Track"))
 
 
-async def test_the_creator_of_a_call_comes_before_that_of_the_store(path: str) -> None:
+async def test_the_creator_of_a_call_takes_precedence_over_that_of_the_store(path: str) -> None:
     def rows(shape: Shape) -> list[Row]:
         raise AssertionError("not asked for")
 

@@ -1,8 +1,9 @@
-"""A failure is an answer: every waiter gets it at once, callers of the next moment share it, then another tries."""
+"""A failure is an answer: all waiters get it at once, later callers for its TTL; then another attempt is made."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 
 ROWS: list[Row] = [{"n": 1}]
 TRACK = Shape("Track")
-# A window that ends in no test.
+# A failure TTL that no test outlasts.
 LONG = 3_600.0
 
 
@@ -59,7 +60,7 @@ async def failure_of(asked: Any) -> CreateFailedError:
     return raised.value
 
 
-# Who gets it
+# Who gets a failure
 
 
 async def test_every_waiter_gets_an_error_of_its_own_with_the_creators_own_as_its_cause(path: str) -> None:
@@ -83,7 +84,7 @@ async def test_every_waiter_gets_an_error_of_its_own_with_the_creators_own_as_it
         assert max(len(traceback.extract_tb(error.__traceback__)) for error in told) < 10
 
 
-async def test_the_file_says_what_the_waiters_are_told(path: str) -> None:
+async def test_the_file_has_what_the_waiters_get(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, create=source.create, failure_grace=LONG) as store:
         await failure_of(store.get_or_create(TRACK))
@@ -97,7 +98,7 @@ async def test_the_file_says_what_the_waiters_are_told(path: str) -> None:
         assert (lock.state, lock.failure.error_type, lock.failure.message) == ("failed", *said[:2])
 
 
-async def test_a_caller_within_the_window_gets_the_failure_without_another_attempt(path: str) -> None:
+async def test_a_caller_within_the_ttl_gets_the_failure_without_another_attempt(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, create=source.create, failure_grace=LONG) as store:
         first = await failure_of(store.get_or_create(TRACK))
@@ -128,12 +129,12 @@ async def test_waiters_of_another_store_get_the_real_type_and_message(path: str)
             )
             assert error.__cause__ is None
         assert len(set(map(id, errors))) == 100
-        # Who comes to that store within the window gets it too.
+        # A later caller of that store, within the TTL, gets it too.
         assert (await failure_of(follower.get_or_create(TRACK, source.create))).message == told.message
         assert (source.attempts, follower.stats.commands) == (1, 0)
 
 
-async def test_a_failure_of_one_shape_is_no_failure_of_another(path: str) -> None:
+async def test_a_failure_of_one_shape_does_not_affect_another(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, failure_grace=LONG) as store:
         await failure_of(store.get_or_create(TRACK, source.create))
@@ -164,11 +165,11 @@ class Clock:
 
 
 def set_clock(store: ShapeStore, clock: Callable[[], float]) -> None:
-    """Have this store see failures age by ``clock``."""
+    """Have failures age by ``clock`` in this store."""
     store._lifecycle.opened.coalescer.services.failure_ages = FailureAges(clock=clock)
 
 
-async def test_after_the_window_the_failure_is_swept_and_another_attempt_is_made(path: str) -> None:
+async def test_after_its_ttl_a_failure_is_swept_and_another_attempt_is_made(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     swept = asyncio.Event()
 
@@ -186,7 +187,7 @@ async def test_after_the_window_the_failure_is_swept_and_another_attempt_is_made
         assert [outcome for _, outcome in outcomes(path)] == ["failed", "created"]
 
 
-async def test_a_window_of_nothing_is_over_when_the_waiters_have_been_told(path: str) -> None:
+async def test_a_ttl_of_zero_is_over_once_the_waiters_have_the_failure(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, create=source.create, failure_grace=0) as store:
         errors = await asyncio.gather(*(store.get_or_create(TRACK) for _ in range(10)), return_exceptions=True)
@@ -197,7 +198,7 @@ async def test_a_window_of_nothing_is_over_when_the_waiters_have_been_told(path:
         assert (await store.get_or_create(TRACK)).row_count == 1
 
 
-async def test_a_failure_that_nobody_sweeps_is_claimed_over_after_its_window(path: str) -> None:
+async def test_a_failure_that_is_not_swept_is_taken_over_after_its_ttl(path: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     clock = Clock()
     async with ShapeStore(path, failure_grace=LONG) as owner, ShapeStore(path, create=source.create) as other:
@@ -215,7 +216,7 @@ async def test_a_failure_that_nobody_sweeps_is_claimed_over_after_its_window(pat
 
 
 @pytest.mark.parametrize("failed_at_ms", [0, 2**53])
-async def test_the_wall_clock_does_not_end_the_window(path: str, failed_at_ms: int) -> None:
+async def test_the_wall_clock_does_not_end_the_ttl(path: str, failed_at_ms: int) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, failure_grace=LONG) as owner, ShapeStore(path, create=source.create) as other:
         await failure_of(owner.get_or_create(TRACK, source.create))
@@ -246,7 +247,7 @@ async def test_a_late_sweep_removes_no_newer_row(path: str, newer: str) -> None:
     source = Source(ValueError("no such column: Nmae"))
     async with ShapeStore(path, create=source.create, failure_grace=0.1, on_event=hear) as store:
         await failure_of(store.get_or_create(TRACK))
-        await store.release_lock(TRACK)  # as a foreign hand may at any time
+        await store.release_lock(TRACK)  # as an operator may at any time
         if newer == "failed":
             source.error = RetryLater(LONG)
             await failure_of(store.get_or_create(TRACK))
@@ -265,7 +266,7 @@ async def test_a_late_sweep_removes_no_newer_row(path: str, newer: str) -> None:
             assert (await creating).handle == lock.handle
 
 
-async def test_a_waiter_that_slept_through_the_whole_window_learns_the_outcome(path: str) -> None:
+async def test_a_follower_that_slept_through_the_whole_ttl_learns_the_outcome(path: str) -> None:
     source = Source(ValueError("not asked"))
     async with ShapeStore(path) as leader, ShapeStore(path, create=source.create) as follower:
         go = asyncio.Event()
@@ -279,7 +280,7 @@ async def test_a_waiter_that_slept_through_the_whole_window_learns_the_outcome(p
         [lock] = await leader.locks()
         following = asyncio.create_task(follower.get_or_create(TRACK))
         await eventually(lambda: follower.stats.polls > 1)
-        # Between two looks of the follower the attempt has failed, and its failure was swept.
+        # Between two polls of the follower the attempt has failed, and its failure was swept.
         with edited(path) as file:
             add_outcome(file, lock.handle, TRACK, failure=Failure("OSError", "the source is gone", 1))
             file.execute("DELETE FROM create_locks")
@@ -287,14 +288,14 @@ async def test_a_waiter_that_slept_through_the_whole_window_learns_the_outcome(p
         assert (error.error_type, error.message) == ("OSError", "the source is gone")
         assert source.attempts == 0
         go.set()
-        # Its fence is lost, so it begins again.
+        # Its fencing token no longer holds, so it begins again.
         assert (await leading).handle != lock.handle
 
 
 # RetryLater
 
 
-async def test_a_creator_can_ask_for_a_longer_window(path: str) -> None:
+async def test_a_creator_can_ask_for_a_longer_ttl(path: str) -> None:
     source = Source(RetryLater(LONG, "the source asks for fewer requests"))
     async with ShapeStore(path, create=source.create, failure_grace=0) as store:
         error = await failure_of(store.get_or_create(TRACK))
@@ -306,7 +307,7 @@ async def test_a_creator_can_ask_for_a_longer_window(path: str) -> None:
         assert read(path, "SELECT retry_after_ms FROM create_locks") == [int(LONG * 1000)]
 
 
-async def test_a_creator_cannot_ask_for_a_shorter_window(path: str) -> None:
+async def test_a_creator_cannot_ask_for_a_shorter_ttl(path: str) -> None:
     source = Source(RetryLater(0.001))
     async with ShapeStore(path, create=source.create, failure_grace=LONG) as store:
         assert (await failure_of(store.get_or_create(TRACK))).retry_after == LONG
@@ -326,7 +327,7 @@ async def test_retry_later_from_an_error_shows_that_error(path: str) -> None:
             assert error.retry_after == LONG
 
 
-async def test_a_window_without_end_is_one_that_the_file_can_hold(path: str) -> None:
+async def test_an_endless_ttl_is_shortened_to_one_that_the_file_can_hold(path: str) -> None:
     source = Source(RetryLater(1e300))
     async with ShapeStore(path, create=source.create) as store:
         assert (await failure_of(store.get_or_create(TRACK))).retry_after > 365 * 86_400
@@ -337,7 +338,7 @@ async def test_a_window_without_end_is_one_that_the_file_can_hold(path: str) -> 
 # Time-outs of creators
 
 
-async def test_a_coroutine_whose_time_is_up_is_cancelled_and_every_waiter_told(path: str) -> None:
+async def test_a_coroutine_whose_time_is_up_is_cancelled_and_every_waiter_gets_the_time_out(path: str) -> None:
     cancelled = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -355,7 +356,7 @@ async def test_a_coroutine_whose_time_is_up_is_cancelled_and_every_waiter_told(p
             assert (error.error_type, error.message) == ("TimeoutError", "the creator did not finish within 0.05 s")
             assert isinstance(error.__cause__, TimeoutError)
         await asyncio.wait_for(cancelled.wait(), 30)
-        await store.get_or_create(Shape("Album"), lambda shape: ROWS)  # its place is free again
+        await store.get_or_create(Shape("Album"), lambda shape: ROWS)  # its slot is free again
 
 
 async def test_a_time_out_discards_what_was_already_in_the_file(path: str) -> None:
@@ -371,7 +372,7 @@ async def test_a_time_out_discards_what_was_already_in_the_file(path: str) -> No
         await settled(store, path)
 
 
-async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_place_until_it_ends(path: str) -> None:
+async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_slot_until_it_ends(path: str) -> None:
     go = threading.Event()
     ended = threading.Event()
 
@@ -397,7 +398,7 @@ async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_place_until_i
         assert read(path, "SELECT count(*) FROM shape_rows") == [1]
 
 
-async def test_a_thread_whose_attempt_is_over_cannot_spoil_the_one_that_came_after_it(path: str) -> None:
+async def test_a_thread_that_outlasts_its_attempt_cannot_spoil_the_next_one(path: str) -> None:
     begun: list[int] = []
     ended: list[int] = []
     go = threading.Event()
@@ -425,7 +426,7 @@ async def test_a_thread_whose_attempt_is_over_cannot_spoil_the_one_that_came_aft
         await settled(store, path)
 
 
-async def test_a_coroutine_that_will_not_be_cancelled_keeps_its_place_until_it_ends(path: str) -> None:
+async def test_a_coroutine_that_ignores_its_cancellation_keeps_its_slot_until_it_ends(path: str) -> None:
     go = asyncio.Event()
 
     async def create(shape: Shape) -> list[Row]:
@@ -446,12 +447,12 @@ async def test_a_coroutine_that_will_not_be_cancelled_keeps_its_place_until_it_e
         await settled(store, path)
 
 
-async def test_no_time_at_all_is_a_time_out(path: str) -> None:
+async def test_a_creator_without_any_time_is_timed_out(path: str) -> None:
     async with ShapeStore(path, create=lambda shape: ROWS, create_timeout=0) as store:
         assert (await failure_of(store.get_or_create(TRACK))).error_type == "TimeoutError"
 
 
-# Whatever may be raised
+# Whatever a creator raises
 
 
 class StrangeError(Exception):
@@ -478,7 +479,7 @@ MESSAGES: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize(("error", "message"), MESSAGES.values(), ids=MESSAGES.keys())
-async def test_any_message_is_told_alike_here_and_elsewhere(path: str, error: Exception, message: str) -> None:
+async def test_any_message_is_the_same_here_and_in_another_store(path: str, error: Exception, message: str) -> None:
     source = Source(error)
     async with ShapeStore(path, create=source.create, failure_grace=LONG) as store, ShapeStore(path) as other:
         here = await failure_of(store.get_or_create(TRACK))
@@ -488,7 +489,7 @@ async def test_any_message_is_told_alike_here_and_elsewhere(path: str, error: Ex
         assert here.__cause__ is error
 
 
-async def test_a_name_of_an_error_is_bounded_too(path: str) -> None:
+async def test_the_name_of_an_error_is_limited_too(path: str) -> None:
     strange = type("E" * 1_000_000, (Exception,), {})
     async with ShapeStore(path, create=Source(strange("m")).create) as store:
         error = await failure_of(store.get_or_create(TRACK))
@@ -541,7 +542,7 @@ async def test_no_exception_of_a_creator_hangs_its_waiters_or_harms_the_store(
         for answer in errors:
             assert isinstance(answer, CreateFailedError), answer
             if "generator" in form and isinstance(error, (StopIteration, StopAsyncIteration)):
-                assert answer.error_type in (told, "RuntimeError")  # as Python has it for what generators raise
+                assert answer.error_type in (told, "RuntimeError")  # Python replaces it where a generator raises it
             else:
                 assert answer.error_type == told
         await settled(store, path)
@@ -562,7 +563,7 @@ async def test_an_error_of_another_store_is_the_creators_own(path: str) -> None:
         assert error.__cause__ is source.error
 
 
-async def test_a_failure_that_cannot_be_described_is_told_and_the_key_is_freed(
+async def test_a_failure_that_cannot_be_described_reaches_the_caller_and_the_key_is_free_again(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = RetryLater(1)
@@ -572,3 +573,8 @@ async def test_a_failure_that_cannot_be_described_is_told_and_the_key_is_freed(
             await store.get_or_create(TRACK)
         assert "unexpected error while creating a shape" in caplog.text
         assert (await store.get_or_create(TRACK, lambda shape: ROWS)).row_count == 1
+
+
+def test_by_default_a_caller_waits_longer_than_a_creator_may_take_and_so_gets_its_time_out() -> None:
+    defaults = {name: parameter.default for name, parameter in inspect.signature(ShapeStore).parameters.items()}
+    assert defaults["wait_timeout"] > defaults["create_timeout"]

@@ -1,4 +1,4 @@
-"""However many ask for a missing shape, in however many stores and processes, it is created once."""
+"""A missing shape is created once, for any number of callers, stores and processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rows_by(caller: int, shape: Shape) -> list[Row]:
 
 
 def album() -> Shape:
-    """As every request makes it for itself."""
+    """An equal shape, made again, as each request makes its own."""
     return Shape("Track", where="AlbumId = :album", params={"album": 1}, columns=["TrackId", "Name"])
 
 
@@ -97,7 +97,7 @@ async def test_the_creator_is_the_one_that_the_first_caller_brought(path: str) -
         assert await rows_of(store, answers[0]) == [{"caller": 0}]
 
 
-async def test_a_slow_creation_holds_up_no_other_key(path: str) -> None:
+async def test_a_slow_creation_does_not_delay_other_keys(path: str) -> None:
     slow = Source()
     async with ShapeStore(path, create=lambda shape: ROWS) as store:
         waiting = asyncio.create_task(store.get_or_create(album(), slow.create))
@@ -126,7 +126,7 @@ async def test_callers_of_two_stores_on_one_file_cost_one_creation(path: str, ca
         assert len(set(answers)) == 1
         leader, follower = sorted((one.stats, other.stats), key=lambda stats: -stats.leaders)
         assert (leader.commands, leader.leaders, leader.created, leader.polls) == (2, 1, 1, 1)
-        # Both may have seen nothing, and claimed; one of them in vain.
+        # Both may have polled before either claimed; then one claim is lost.
         assert follower.commands <= 1
         assert (follower.leaders, follower.created, follower.takeovers) == (0, 0, 0)
         # Ten polls or so at first, then each after a tenth of the time waited, then ten a second.
@@ -142,7 +142,7 @@ async def test_the_polls_of_a_follower_do_not_depend_on_the_number_of_its_caller
         await eventually(lambda: follower.stats.followers == 1_999)
         polls = follower.stats.polls
         herd += [asyncio.create_task(follower.get_or_create(album(), source.create)) for _ in range(2_000)]
-        await asyncio.sleep(0)  # every one of them has taken its place
+        await asyncio.sleep(0)  # each of them has joined
         assert follower.stats.polls <= polls + 1
         assert follower.stats.in_flight == 1
         source.go.set()
@@ -154,7 +154,7 @@ async def test_the_polls_of_a_follower_do_not_depend_on_the_number_of_its_caller
 async def test_callers_of_several_processes_cost_one_creation(workers: Workers, path: str, processes: int) -> None:
     herd = workers.open(path, processes)
     keys = [f"table {number}" for number in range(5)]
-    async with gate_held(path):  # so that all of them have seen nothing, and claim, when it begins
+    async with gate_held(path):  # so that all of them poll, and claim, before any is committed
         asked = [worker.send("get_or_create", key=key, callers=250, seconds=0.02) for key in keys for worker in herd]
         claims = len(keys) * processes
         until(lambda: sum(each["commands"] for each in together(herd, "stats")) == claims, "all of them have claimed")
@@ -165,7 +165,7 @@ async def test_callers_of_several_processes_cost_one_creation(workers: Workers, 
     assert [outcome for _, outcome in outcomes(path)] == ["created"] * len(keys)
     stats = together(herd, "stats")
     assert sum(each["created"] for each in stats) == len(keys)
-    # A claim of each process for each key, and one outcome for each key.
+    # One claim a process and key, and one outcome a key.
     assert sum(each["commands"] for each in stats) <= len(keys) * (processes + 1)
 
 
@@ -202,8 +202,10 @@ async def test_a_hundred_creators_in_threads_run_at_the_same_moment(path: str) -
             assert await rows_of(store, stored) == [{"table": stored.shape.table}]
 
 
-@pytest.mark.parametrize("places", [1, 3])
-async def test_no_more_creators_run_than_there_are_places_and_who_came_first_is_first(path: str, places: int) -> None:
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_no_more_creators_run_than_there_are_slots_and_the_first_to_come_is_the_first_served(
+    path: str, slots: int
+) -> None:
     begun: list[str] = []
     running = most = 0
 
@@ -216,14 +218,14 @@ async def test_no_more_creators_run_than_there_are_places_and_who_came_first_is_
         running -= 1
         return ROWS
 
-    async with ShapeStore(path, create=create, max_creating=places) as store:
+    async with ShapeStore(path, create=create, max_creating=slots) as store:
         await asyncio.gather(*map(store.get_or_create, shapes(60)))
-        assert most == places
-        # The places are granted in turn; those who got theirs at the same moment begin in any order.
-        assert all(begun.index(shape.table) > number - places for number, shape in enumerate(shapes(60)))
+        assert most == slots
+        # Slots are granted in turn; flights granted at the same moment begin in any order.
+        assert all(begun.index(shape.table) > number - slots for number, shape in enumerate(shapes(60)))
 
 
-async def test_a_place_is_given_up_by_who_finds_the_shape_created_elsewhere(path: str) -> None:
+async def test_a_flight_that_finds_the_shape_created_elsewhere_releases_its_slot(path: str) -> None:
     source = Source()
     async with ShapeStore(path, create=source.create, max_creating=1) as store, ShapeStore(path) as other:
         first = asyncio.create_task(store.get_or_create(Shape("first")))
@@ -237,7 +239,7 @@ async def test_a_place_is_given_up_by_who_finds_the_shape_created_elsewhere(path
         assert source.creations == 2
 
 
-async def test_who_begins_to_follow_another_store_stands_in_nobodys_way_to_a_place(path: str) -> None:
+async def test_a_flight_that_begins_to_follow_another_store_no_longer_waits_for_a_slot(path: str) -> None:
     here, there = Source(), Source()
     async with ShapeStore(path, create=here.create, max_creating=1) as store, ShapeStore(path) as other:
         first = asyncio.create_task(store.get_or_create(Shape("first")))
@@ -247,7 +249,7 @@ async def test_who_begins_to_follow_another_store_stands_in_nobodys_way_to_a_pla
         leading = asyncio.create_task(other.get_or_create(Shape("second"), there.create))
         await eventually(lambda: there.creations)
         polls = store.stats.polls
-        await eventually(lambda: store.stats.polls > polls + 1)  # the second has seen that another creates it
+        await eventually(lambda: store.stats.polls > polls + 1)  # the second has seen the lock row of the other store
         third = asyncio.create_task(store.get_or_create(Shape("third")))
         here.go.set()
         await asyncio.gather(first, third)
@@ -256,10 +258,10 @@ async def test_who_begins_to_follow_another_store_stands_in_nobodys_way_to_a_pla
         assert await second == await leading
 
 
-# Bounds
+# Limits
 
 
-async def test_more_keys_in_flight_than_the_bound_are_refused_at_once(path: str) -> None:
+async def test_more_keys_in_flight_than_the_limit_are_refused_at_once(path: str) -> None:
     source = Source()
     *five, sixth = shapes(6)
     async with ShapeStore(path, create=source.create, max_in_flight=5, max_creating=2) as store:
@@ -272,8 +274,8 @@ async def test_more_keys_in_flight_than_the_bound_are_refused_at_once(path: str)
         assert refused.value.retry_after > 0
         with pytest.raises(StoreBusyError):
             await store.refresh(stored)
-        assert (await store.get_or_create(stored)).shape == stored  # a hit is no flight
-        joined = asyncio.create_task(store.get_or_create(five[0]))  # nor is who joins one
+        assert (await store.get_or_create(stored)).shape == stored  # a hit needs no flight
+        joined = asyncio.create_task(store.get_or_create(five[0]))  # nor does a caller who joins one
         source.go.set()
         assert (await asyncio.gather(*under_way))[0] == await joined
         assert (await store.get_or_create(sixth)).shape == sixth

@@ -17,7 +17,7 @@ ANSWER = Answer(from_row("h1", Shape("albums"), 3, 0), "the attempt")
 
 
 class Flight:
-    """What a flight is to its waiters: it makes the error of a time-out, and hears when nobody waits any more."""
+    """What waiters need of a flight: it makes the error of a time-out, and is called when the last caller has gone."""
 
     def __init__(self) -> None:
         self.deserted = 0
@@ -57,7 +57,7 @@ async def test_each_is_given_an_error_of_its_own(loop: SkippingLoop) -> None:
 
 
 @in_skipping_loop
-async def test_each_waits_as_long_as_it_said_and_the_others_go_on(loop: SkippingLoop) -> None:
+async def test_each_waits_for_its_own_timeout_and_the_others_wait_on(loop: SkippingLoop) -> None:
     flight = Flight()
     late, early, middle = (flight.waiters.add(timeout) for timeout in (300, 100, 200))
     await loop.skip(99)
@@ -74,7 +74,7 @@ async def test_each_waits_as_long_as_it_said_and_the_others_go_on(loop: Skipping
 
 
 @in_skipping_loop
-async def test_who_comes_later_with_a_shorter_time_is_told_first(loop: SkippingLoop) -> None:
+async def test_a_later_caller_with_a_shorter_timeout_is_timed_out_first(loop: SkippingLoop) -> None:
     flight = Flight()
     patient = flight.waiters.add(1000)
     await loop.skip(10)
@@ -84,7 +84,7 @@ async def test_who_comes_later_with_a_shorter_time_is_told_first(loop: SkippingL
 
 
 @in_skipping_loop
-async def test_a_time_of_nought_is_up_at_once(loop: SkippingLoop) -> None:
+async def test_a_timeout_of_zero_is_up_at_once(loop: SkippingLoop) -> None:
     flight = Flight()
     waiter = flight.waiters.add(0)
     await loop.skip(0)
@@ -93,7 +93,7 @@ async def test_a_time_of_nought_is_up_at_once(loop: SkippingLoop) -> None:
 
 
 @in_skipping_loop
-async def test_the_flight_hears_when_the_last_has_gone_and_not_before(loop: SkippingLoop) -> None:
+async def test_the_flight_is_called_when_the_last_has_gone_and_not_before(loop: SkippingLoop) -> None:
     flight = Flight()
     first, second, third = (flight.waiters.add(timeout) for timeout in (100, 200, 300))
     flight.waiters.remove(first)
@@ -105,7 +105,7 @@ async def test_the_flight_hears_when_the_last_has_gone_and_not_before(loop: Skip
 
 
 @in_skipping_loop
-async def test_who_has_gone_is_neither_answered_nor_timed_out(loop: SkippingLoop) -> None:
+async def test_a_caller_who_has_gone_is_neither_answered_nor_timed_out(loop: SkippingLoop) -> None:
     flight = Flight()
     gone, stays = flight.waiters.add(100), flight.waiters.add(200)
     gone.cancel()
@@ -117,8 +117,8 @@ async def test_who_has_gone_is_neither_answered_nor_timed_out(loop: SkippingLoop
 
 
 @in_skipping_loop
-async def test_a_caller_cancelled_this_very_moment_is_in_nobodys_way(loop: SkippingLoop) -> None:
-    """Its future is cancelled, but it has not yet been able to say so."""
+async def test_a_caller_cancelled_at_this_very_moment_does_not_affect_the_others(loop: SkippingLoop) -> None:
+    """Its future is cancelled, but its task has not run since."""
     flight = Flight()
     for error in (None, StorageError("full")):
         cancelled, stays = flight.waiters.add(100), flight.waiters.add(100)
@@ -136,7 +136,7 @@ async def test_a_caller_cancelled_this_very_moment_is_in_nobodys_way(loop: Skipp
 
 
 @in_skipping_loop
-async def test_an_error_that_nobody_fetches_is_no_fault(loop: SkippingLoop) -> None:
+async def test_an_error_that_is_not_retrieved_is_not_reported(loop: SkippingLoop) -> None:
     flight = Flight()
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
@@ -149,7 +149,7 @@ async def test_an_error_that_nobody_fetches_is_no_fault(loop: SkippingLoop) -> N
 
 
 @in_skipping_loop
-async def test_answering_nobody_does_nothing_and_new_ones_may_come(loop: SkippingLoop) -> None:
+async def test_an_answer_without_waiters_does_nothing_and_new_ones_can_come(loop: SkippingLoop) -> None:
     flight = Flight()
     flight.waiters.answer(ANSWER)
     flight.waiters.refuse(StorageError("full"))
@@ -159,7 +159,7 @@ async def test_answering_nobody_does_nothing_and_new_ones_may_come(loop: Skippin
 
 
 @in_skipping_loop
-async def test_what_belonged_to_many_who_came_and_went_is_not_kept(loop: SkippingLoop) -> None:
+async def test_nothing_is_kept_of_many_who_came_and_went(loop: SkippingLoop) -> None:
     flight = Flight()
     stays = flight.waiters.add(10_000)
     for _ in range(5_000):

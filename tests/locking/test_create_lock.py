@@ -1,4 +1,4 @@
-"""``decide`` as a table, and what must hold of it for every combination of what can be seen."""
+"""``decide`` as a table, and what must hold for every combination of what a poll can see."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from shapestore.locking.create_lock import (
 )
 
 ME, OTHER = "me", "other"
-WINDOW_MS = 1000
-FAILURE = Failure("ValueError", "no such album", WINDOW_MS)
-EARLIER = Failure("OSError", "the attempt that was waited for", WINDOW_MS)
+TTL_MS = 1000
+FAILURE = Failure("ValueError", "no such album", TTL_MS)
+EARLIER = Failure("OSError", "the attempt that was followed", TTL_MS)
 
 
 def in_progress(owner: str, handle: str = "h1") -> LockState:
@@ -85,49 +85,49 @@ def test_nothing_there_is_claimed() -> None:
     assert step() == Lead(over=None)
 
 
-def test_the_attempt_of_a_living_store_is_waited_for_however_long_it_takes() -> None:
+def test_the_attempt_of_a_living_store_is_followed_however_long_it_takes() -> None:
     assert step(in_progress(OTHER), seen_ms=1e12) == Follow("h1")
     assert step(in_progress(OTHER), awaited="h1") == Follow("h1")
 
 
-def test_an_attempt_that_took_over_from_the_one_waited_for_is_waited_for_in_its_turn() -> None:
+def test_an_attempt_that_took_over_the_followed_one_is_followed_in_turn() -> None:
     assert step(in_progress(OTHER, "h2"), awaited="h1") == Follow("h2")
 
 
-def test_the_attempt_of_a_dead_store_is_claimed_over() -> None:
+def test_the_attempt_of_a_dead_store_is_taken_over() -> None:
     assert step(in_progress(OTHER), alive=False) == Lead(over="h1")
     assert step(in_progress(OTHER), alive=False, awaited="h1") == Lead(over="h1")
 
 
-def test_an_attempt_of_our_own_that_no_flight_leads_is_abandoned_and_not_waited_for() -> None:
+def test_an_attempt_of_our_own_that_no_flight_leads_is_released_and_not_followed() -> None:
     assert step(in_progress(ME)) == ReleaseOwn("h1")
 
 
 @pytest.mark.parametrize("lock", [None, in_progress(OTHER, "h2"), in_progress(ME, "h2"), failed(handle="h2")])
-def test_the_failure_of_the_attempt_waited_for_is_the_answer_though_its_row_is_gone(lock: LockState | None) -> None:
+def test_the_failure_of_the_followed_attempt_is_the_answer_though_its_row_is_gone(lock: LockState | None) -> None:
     assert step(lock, awaited_failure=EARLIER, awaited="h1") == Raise(EARLIER)
 
 
-@pytest.mark.parametrize("seen_ms", [0.0, WINDOW_MS - 1.0, float(WINDOW_MS)])
-def test_a_failure_is_shared_for_its_window(seen_ms: float) -> None:
+@pytest.mark.parametrize("seen_ms", [0.0, TTL_MS - 1.0, float(TTL_MS)])
+def test_a_failure_is_shared_for_its_ttl(seen_ms: float) -> None:
     assert step(failed(), seen_ms=seen_ms) == Raise(FAILURE)
 
 
-def test_a_failure_seen_for_longer_than_its_window_is_claimed_over_though_nobody_swept_it() -> None:
-    assert step(failed(), seen_ms=WINDOW_MS + 1.0) == Lead(over="h1")
+def test_a_failure_seen_for_longer_than_its_ttl_is_taken_over_though_it_was_not_swept() -> None:
+    assert step(failed(), seen_ms=TTL_MS + 1.0) == Lead(over="h1")
 
 
-def test_the_failure_of_a_dead_store_is_claimed_over_for_nobody_will_sweep_it() -> None:
+def test_the_failure_of_a_dead_store_which_will_not_sweep_it_is_taken_over() -> None:
     assert step(failed(), alive=False) == Lead(over="h1")
 
 
-def test_a_failure_of_our_own_is_shared_as_anybodys() -> None:
+def test_a_failure_of_our_own_is_shared_like_any_other() -> None:
     assert step(failed(ME)) == Raise(FAILURE)
-    assert step(failed(ME), seen_ms=WINDOW_MS + 1.0) == Lead(over="h1")
+    assert step(failed(ME), seen_ms=TTL_MS + 1.0) == Lead(over="h1")
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_who_waited_for_an_attempt_gets_its_failure_out_of_date_or_not(alive: bool) -> None:
+def test_a_flight_that_followed_an_attempt_gets_its_failure_out_of_date_or_not(alive: bool) -> None:
     assert step(failed(), awaited="h1", alive=alive, seen_ms=1e12) == Raise(FAILURE)
 
 
@@ -143,10 +143,10 @@ def every_combination() -> list[tuple[KeyState, bool, float, str | None, str | N
     return [
         (KeyState(stored, lock, awaited_failure), alive, seen_ms, awaited, older)
         for stored, lock, awaited, alive, seen_ms, older in product(
-            [None, "s1", "s2"], LOCKS, [None, *HANDLES], [True, False], [0.0, WINDOW_MS + 1.0], [None, "s1"]
+            [None, "s1", "s2"], LOCKS, [None, *HANDLES], [True, False], [0.0, TTL_MS + 1.0], [None, "s1"]
         )
         for awaited_failure in ([None] if awaited is None else [None, EARLIER])
-        if alive or lock is None or lock.owner != ME  # who asks lives
+        if alive or lock is None or lock.owner != ME  # the store that polls is alive
     ]
 
 
@@ -158,7 +158,7 @@ def test_every_combination_keeps_to_the_rules() -> None:
         taken = decide(seen, me=ME, owner_alive=alive, failure_seen_ms=seen_ms, awaited=awaited, older=older)
         case = (seen, alive, seen_ms, awaited, older, taken)
         is_answer = seen.stored is not None and seen.stored != older
-        # Who can be answered is answered, and nobody else.
+        # A flight that can be answered is answered, and no other.
         assert isinstance(taken, Serve) == is_answer, case
         if seen.awaited_failure is not None and not is_answer:
             assert taken == Raise(seen.awaited_failure), case
@@ -174,10 +174,10 @@ def test_every_combination_keeps_to_the_rules() -> None:
                 else:
                     assert lock.failure is not None, case
                     assert not alive or seen_ms > lock.failure.retry_after_ms, case
-                    assert awaited != lock.handle, case  # who waited for it is told
+                    assert awaited != lock.handle, case  # a flight that followed it gets the failure
             case Follow(handle):
                 assert lock == in_progress(OTHER, handle), case
-                assert alive, case  # nobody waits for the dead
+                assert alive, case  # a dead owner is not followed
             case ReleaseOwn(handle):
                 assert lock == in_progress(ME, handle), case
             case Raise(failure):

@@ -1,10 +1,10 @@
 """The table of transitions as a model: one key, one file, some processes, and whatever may happen to them.
 
-The judging is the project's own ``decide``. The effects of the commands (``apply``) are told a second time, in the
+The decisions are the project's own ``decide``. The effects of the commands (``apply``) are told a second time, in the
 plainest words; tests/system/test_transitions.py does each of them to a real file too, and compares.
 
-A step of the model is one atomic thing: a look with its judgement; one command committed; one thing that happens. So
-between a look and the command that it led to, anything may happen, and a process that is paused is one whose turn does
+A step of the model is one atomic thing: a poll with its decision; one command committed; one thing that happens. So
+between a poll and the command that it led to, anything may happen, and a process that is paused is one whose turn does
 not come. Handles are random and never come back, so all that matters of one is its part in the story: what is stored,
 what the lock row bears, what is gone. Each step names them anew by these parts (``canonical``), and that makes the
 number of worlds finite, however many attempts, crashes and restarts there are.
@@ -89,18 +89,18 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Release:
-    owner: str = "somebody"
+    owner: str = "a person"
 
 
 @dataclass(frozen=True)
 class Invalidate:
-    owner: str = "somebody"
+    owner: str = "a person"
 
 
 @dataclass(frozen=True)
 class Delete:
     handle: str
-    owner: str = "somebody"
+    owner: str = "a person"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ViolationError(Exception):
 def apply(file: File, command: Command) -> tuple[File, Answer]:
     """What a command makes of the file, and its answer."""
     lock = file.lock
-    under_way = lock if lock is not None and lock.state is State.IN_PROGRESS else None
+    in_progress = lock if lock is not None and lock.state is State.IN_PROGRESS else None
     match command:
         case Claim(owner, handle, over, older):
             if lock is not None and lock.handle == over:
@@ -131,11 +131,11 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
                 return file, False
             return file._replace(lock=Lock(handle, State.IN_PROGRESS, owner)), True
         case AddRows(_, handle):
-            if under_way is None or under_way.handle != handle:
+            if in_progress is None or in_progress.handle != handle:
                 return file, False
             return file._replace(with_rows=file.with_rows | {handle}), True
         case Publish(_, handle, replaces):
-            if under_way is None or under_way.handle != handle:
+            if in_progress is None or in_progress.handle != handle:
                 return file, False
             if replaces and file.stored is not None:
                 file = _dropped(file)
@@ -144,12 +144,12 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
             file = file._replace(stored=handle, lock=None, with_rows=file.with_rows | {handle})
             return _with_outcome(file, handle, "created"), True
         case Fail(_, handle):
-            if under_way is None or under_way.handle != handle:
+            if in_progress is None or in_progress.handle != handle:
                 return file, False
-            file = file._replace(lock=under_way._replace(state=State.FAILED), discarded=file.discarded | {handle})
+            file = file._replace(lock=in_progress._replace(state=State.FAILED), discarded=file.discarded | {handle})
             return _with_outcome(file, handle, "failed"), True
         case Abandon(owner, handle):
-            if under_way is None or under_way.handle != handle or under_way.owner != owner:
+            if in_progress is None or in_progress.handle != handle or in_progress.owner != owner:
                 return file, False
             return _unlocked(file, "abandoned"), True
         case Sweep(_, handle):
@@ -159,11 +159,11 @@ def apply(file: File, command: Command) -> tuple[File, Answer]:
         case Release():
             return (file, None) if lock is None else (_unlocked(file, "released"), lock.handle)
         case Invalidate():
-            if under_way is not None:
+            if in_progress is not None:
                 file = _unlocked(file, "invalidated")
             if file.stored is not None:
                 file = _dropped(file)
-            return file, None if under_way is None else under_way.handle
+            return file, None if in_progress is None else in_progress.handle
         case Delete(handle):
             if file.stored != handle:
                 return file, False
@@ -179,7 +179,7 @@ def _dropped(file: File) -> File:
 
 
 def _unlocked(file: File, outcome: str) -> File:
-    """Without its lock row. An attempt under way ends; a failure has ended before."""
+    """Without its lock row. An attempt in progress ends; a failure has ended before."""
     assert file.lock is not None
     handle, state, _ = file.lock
     file = file._replace(lock=None)
@@ -195,7 +195,7 @@ def _with_outcome(file: File, handle: str, outcome: str) -> File:
 
 
 def seen_in(file: File, awaited: str | None) -> KeyState:
-    """What a look sees."""
+    """What a poll sees."""
     lock = file.lock and LockState(
         file.lock.handle,
         file.lock.state,
@@ -214,15 +214,15 @@ def failure_of(handle: str) -> Failure:
 
 
 class Phase(IntEnum):
-    LOOKING = 1
+    POLLING = 1
     CLAIMING = 2
-    """Judged; the claim is on its way."""
-    FREEING = 3
-    """Judged; the abandonment of a row of its own is on its way."""
-    LEADING = 4
+    """It has decided to lead; the claim is on its way."""
+    RELEASING = 3
+    """It has decided to release a row of its own; the command is on its way."""
+    CREATING = 4
     PUBLISHING = 5
     FAILING = 6
-    GIVING_UP = 7
+    ABANDONING = 7
 
 
 class Flight(NamedTuple):
@@ -230,17 +230,17 @@ class Flight(NamedTuple):
     awaited: str | None = None
     older: str | None = None
     handle: str | None = None
-    """What it leads under, claims over, or frees."""
+    """What it leads under, takes over, or releases."""
 
 
 class Process(NamedTuple):
     owner: str | None
-    """None: dead."""
+    """None if it is dead."""
     flight: Flight | None = None
     timers: frozenset[str] = frozenset()
     """Failures that are to be swept, some time or never; only that of the lock row makes a difference."""
     seen_long_ago: str | None = None
-    """The failure that it has seen for longer than its window."""
+    """The failure that it has seen for longer than its TTL."""
 
 
 class World(NamedTuple):
@@ -271,7 +271,7 @@ class Move(NamedTuple):
 
     what: str
     actor: int | None
-    """The process whose step it is; None for a person's."""
+    """The process whose step it is; None for a person."""
     world: World
     forward: bool = False
     """Whether a flight does its work, without bad luck."""
@@ -291,14 +291,14 @@ def moves(world: World, may: Happening) -> Iterator[Move]:
             yield move._replace(world=canonical(move.world))
     if may.persons:
         for what, command in (("release", Release()), ("invalidate", Invalidate())):
-            yield _done_by_nobody(world, what, command)
+            yield _done_by_a_person(world, what, command)
         if world.file.stored is not None:
-            yield _done_by_nobody(world, "delete", Delete(world.file.stored))
+            yield _done_by_a_person(world, "delete", Delete(world.file.stored))
 
 
-def _done_by_nobody(world: World, what: str, command: Command) -> Move:
+def _done_by_a_person(world: World, what: str, command: Command) -> Move:
     file, answer = apply(world.file, command)
-    return Move(f"somebody: {what}", None, canonical(world._replace(file=file)), calm=False, did=((command, answer),))
+    return Move(f"a person: {what}", None, canonical(world._replace(file=file)), calm=False, did=((command, answer),))
 
 
 def _moves_of(world: World, i: int, process: Process, may: Happening) -> Iterator[Move]:
@@ -336,26 +336,26 @@ def _moves_of(world: World, i: int, process: Process, may: Happening) -> Iterato
     lock = file.lock
     if lock is not None and lock.owner == me and lock.state is State.IN_PROGRESS and not _leads(flight, lock.handle):
         orphan = Abandon(me, lock.handle)
-        yield move("frees an orphan", process, (orphan, True), into=apply(file, orphan)[0])
+        yield move("releases an orphan", process, (orphan, True), into=apply(file, orphan)[0])
     if lock is not None and lock.state is State.FAILED and process.seen_long_ago != lock.handle:
-        # Time that passes without having been seen only makes the window begin later: `seen_long_ago` may come late.
+        # Time that passes without having been seen only makes the TTL begin later: `seen_long_ago` may come late.
         yield move("has seen the failure for long", process._replace(seen_long_ago=lock.handle))
 
     if flight is None:
         if file.stored is None:
-            yield move("asks", process._replace(flight=Flight(Phase.LOOKING)))
+            yield move("asks", process._replace(flight=Flight(Phase.POLLING)))
         if may.refreshes:
-            yield move("refreshes", process._replace(flight=Flight(Phase.LOOKING, older=file.stored)))
+            yield move("refreshes", process._replace(flight=Flight(Phase.POLLING, older=file.stored)))
         return
-    if may.impatience and flight.phase is Phase.LOOKING:
-        # One that has a command under way hears its answer first.
+    if may.impatience and flight.phase is Phase.POLLING:
+        # One that has a command in flight gets its answer first.
         yield move("is left by its callers", process._replace(flight=None))
     for made in _flight_moves(world, process, me, flight, may):
         yield move(made.what, made.then, *made.did, into=made.file, forward=made.forward)
 
 
 def _leads(flight: Flight | None, handle: str) -> bool:
-    return flight is not None and flight.phase >= Phase.LEADING and flight.handle == handle
+    return flight is not None and flight.phase >= Phase.CREATING and flight.handle == handle
 
 
 WAITS = "waits"
@@ -373,7 +373,7 @@ def _flight_moves(world: World, process: Process, me: str, flight: Flight, may: 
     file = world.file
 
     ends = process._replace(flight=None)
-    looks = process._replace(flight=flight._replace(phase=Phase.LOOKING, handle=None))
+    polls = process._replace(flight=flight._replace(phase=Phase.POLLING, handle=None))
 
     def goes_on(phase: Phase) -> Process:
         return process._replace(flight=flight._replace(phase=phase))
@@ -381,52 +381,52 @@ def _flight_moves(world: World, process: Process, me: str, flight: Flight, may: 
     def tries(what: str, command: Command, held: Process, in_trouble: Process) -> Iterator[_Made]:
         """A command is committed; or the disk reports an error, and nothing was committed, or all the same it was.
 
-        Whoever is void looks again, if there still is a caller.
+        A flight whose command is void polls again, if there still is a caller.
         """
         then, answer = apply(file, command)
         did = ((command, answer),)
         if answer:
             yield _Made(f"{what}: done", held, then, did)
         else:
-            yield _Made(f"{what}: void", looks, then, did)
+            yield _Made(f"{what}: void", polls, then, did)
             if may.impatience:
-                yield _Made(f"{what}: void, and nobody waits", ends, then, did, forward=False)
+                yield _Made(f"{what}: void, and without callers", ends, then, did, forward=False)
         if may.disk_errors:
             yield _Made(f"{what}: refused", in_trouble, file, forward=False)
             yield _Made(f"{what}: refused, but done", in_trouble, then, did, forward=False)
 
     handle = flight.handle or ""
     match flight.phase:
-        case Phase.LOOKING:
-            yield _looked(world, process, me, flight)
+        case Phase.POLLING:
+            yield _polled(world, process, me, flight)
             if may.trimming and flight.awaited is not None:
-                yield _looked(world, process, me, flight, trimmed=True)
+                yield _polled(world, process, me, flight, trimmed=True)
         case Phase.CLAIMING:
-            leads = process._replace(flight=flight._replace(phase=Phase.LEADING, handle=NEW))
+            leads = process._replace(flight=flight._replace(phase=Phase.CREATING, handle=NEW))
             yield from tries("claims", Claim(me, NEW, flight.handle, flight.older), leads, ends)
-        case Phase.FREEING:
-            yield from tries("frees", Abandon(me, handle), looks, ends)
-        case Phase.LEADING:
+        case Phase.RELEASING:
+            yield from tries("releases its own", Abandon(me, handle), polls, ends)
+        case Phase.CREATING:
             yield _Made("creates", goes_on(Phase.PUBLISHING), file)
             yield _Made("fails to create", goes_on(Phase.FAILING), file)
             if handle not in file.with_rows:
                 sent = AddRows(me, handle)
                 then, added = apply(file, sent)
-                yield _Made("adds rows", process if added else goes_on(Phase.GIVING_UP), then, ((sent, added),))
+                yield _Made("adds rows", process if added else goes_on(Phase.ABANDONING), then, ((sent, added),))
             if file.lock is None or file.lock.handle != handle:
-                yield _Made("is told that it is superseded", goes_on(Phase.GIVING_UP), file)
+                yield _Made("is told that it is superseded", goes_on(Phase.ABANDONING), file)
         # An outcome always lands: in trouble, it is tried again.
         case Phase.PUBLISHING:
             yield from tries("publishes", Publish(me, handle, flight.older is not None), ends, process)
         case Phase.FAILING:
             failed = ends._replace(timers=ends.timers | {handle})
             yield from tries("fails", Fail(me, handle), failed, process)
-        case Phase.GIVING_UP:
-            yield from tries("gives up", Abandon(me, handle), looks, process)
+        case Phase.ABANDONING:
+            yield from tries("gives up", Abandon(me, handle), polls, process)
 
 
-def _looked(world: World, process: Process, me: str, flight: Flight, *, trimmed: bool = False) -> _Made:
-    """A look, and the judgement of it."""
+def _polled(world: World, process: Process, me: str, flight: Flight, *, trimmed: bool = False) -> _Made:
+    """A poll, and the decision on it."""
     file, lock = world.file, world.file.lock
     failed = lock is not None and lock.state is State.FAILED
     seen_ms = RETRY_AFTER_MS + 1.0 if lock is not None and failed and process.seen_long_ago == lock.handle else 0.0
@@ -448,8 +448,8 @@ def _looked(world: World, process: Process, me: str, flight: Flight, *, trimmed:
         case create_lock.Lead(over):
             then = flight._replace(phase=Phase.CLAIMING, handle=over)
         case create_lock.ReleaseOwn(handle):
-            then = flight._replace(phase=Phase.FREEING, handle=handle)
-    return _Made(f"judges: {step}", process._replace(flight=then), file)
+            then = flight._replace(phase=Phase.RELEASING, handle=handle)
+    return _Made(f"decides: {step}", process._replace(flight=then), file)
 
 
 def _check_step(
@@ -467,16 +467,16 @@ def _check_step(
     if isinstance(step, create_lock.Follow) and not (
         lock is not None and lock.state is State.IN_PROGRESS and lock.owner != me and world.is_alive(lock.owner)
     ):
-        raise ViolationError("it waits for nobody")
+        raise ViolationError("it waits, and there is nothing to wait for")
     if isinstance(step, create_lock.Lead) and step.over is not None:
         assert lock is not None
         assert lock.handle == step.over
         if world.is_alive(lock.owner) and not (lock.state is State.FAILED and seen_ms > RETRY_AFTER_MS):
-            raise ViolationError("it claims over an attempt of the living")
+            raise ViolationError("it takes over an attempt of the living")
     if isinstance(step, create_lock.Raise) and lock is not None and step.failure == failure_of(lock.handle):
         over = not world.is_alive(lock.owner) or seen_ms > RETRY_AFTER_MS
         if over and flight.awaited != lock.handle:
-            raise ViolationError("a failure outlives its window")
+            raise ViolationError("a failure outlives its TTL")
 
 
 # --- exploring ----------------------------------------------------------------------------------------------------
@@ -555,21 +555,21 @@ def _text(value: object) -> str:
 
 def check_file(file: File) -> None:
     """What must be true of the file at any moment."""
-    under_way = file.lock.handle if file.lock is not None and file.lock.state is State.IN_PROGRESS else None
+    in_progress = file.lock.handle if file.lock is not None and file.lock.state is State.IN_PROGRESS else None
     for handle, outcome in file.outcomes:
         if handle != file.stored and handle not in file.discarded | file.kept:
-            raise ViolationError(f"{handle} was {outcome}, is not stored, and was neither discarded nor kept")
-        if handle == under_way:
-            raise ViolationError(f"{handle} was {outcome}, and is under way")
+            raise ViolationError(f"{handle} was {outcome}, is not stored, and is neither pending deletion nor kept")
+        if handle == in_progress:
+            raise ViolationError(f"{handle} was {outcome}, and is in progress")
     gone = file.discarded | file.kept
     if file.stored is not None and (file.stored in gone or file.outcome(file.stored) != "created"):
         raise ViolationError(f"{file.stored} is stored, but {file.outcome(file.stored)}, or discarded, or kept")
     if file.discarded & file.kept or any(file.outcome(handle) != "created" for handle in file.kept):
         raise ViolationError(f"{file.kept} are kept, and not all of them were shapes, or some are discarded")
-    if file.lock is not None and under_way is None and file.outcome(file.lock.handle) != "failed":
+    if file.lock is not None and in_progress is None and file.outcome(file.lock.handle) != "failed":
         raise ViolationError(f"{file.lock.handle} is said to have failed, but was {file.outcome(file.lock.handle)}")
-    if lost := file.with_rows - gone - {file.stored, under_way}:
-        raise ViolationError(f"the rows of {lost} belong to nobody")
+    if lost := file.with_rows - gone - {file.stored, in_progress}:
+        raise ViolationError(f"the rows of {lost} belong to nothing")
 
 
 class Explored(NamedTuple):
@@ -618,7 +618,7 @@ def explore(processes: int, may: Happening) -> Explored:
 
 
 def way_alone(world: World, i: int, lengths: dict[tuple[World, int], int]) -> int:
-    """How many steps the flight of process ``i`` makes at most, if nobody else makes any, until it has its answer.
+    """How many steps the flight of process ``i`` makes at most, if no other makes any, until it has its answer.
 
     Or until it waits for an attempt of another who is alive: the only thing to wait for. ``lengths`` remembers.
     """
@@ -647,7 +647,7 @@ _ALL_WELL = Happening(disk_errors=False, trimming=False)
 
 
 def _check_that_rows_go(explored: Explored, calmly_from: dict[World, list[World]]) -> None:
-    """Wherever anybody is alive, it can come about without crash and without a person that the lock row goes."""
+    """Wherever a process is alive, the lock row can go without a crash and without a person."""
     free = [world for world in explored.worlds if world.file.lock is None]
     can_be_freed = set(free)
     while free:

@@ -3,7 +3,7 @@
 The model knows of each key what is stored, which attempt is under way, whose failure is still shared, and who waits.
 Every creator waits until the machine lets it end, so that after each step everything has come to rest, and there is
 one right answer to what comes next. Only where a caller is cancelled, or out of time, in the middle of something, two
-ends are right: the attempt was begun before, or it was not. Then the machine looks which it was.
+ends are right: the attempt was begun before, or it was not. Then the machine finds out which it was.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class World:
         self.keys = {shape: Key() for shape in KEYS}
         self.readings: list[Reading] = []
         self.stores = [
-            # A failure is shared until the machine ends its window.
+            # A failure is shared until the machine ends its TTL.
             ShapeStore(path, create=partial(self._create, store), failure_grace=600, create_timeout=600)
             for store in (0, 1)
         ]
@@ -244,7 +244,7 @@ class World:
         await self._rests()
 
     async def sweep(self, store: int) -> None:
-        """The windows of all failures are over. What is under way is none of a sweep's business."""
+        """The TTLs of all failures are over. A sweep does not touch what is in progress."""
         handles = [lock.handle for lock in await self.stores[store].locks()]
         await self.stores[store]._live().writer.submit(Sweep(handles))
         for key in self.keys.values():
@@ -359,7 +359,7 @@ class World:
         await self._rests()
 
     async def _superseded(self, key: Key, *, by: int) -> None:
-        """An attempt has lost its fence. A creator of the other store would not learn it at once; so let it end."""
+        """An attempt no longer holds its lock row. A creator of the other store would learn that late: let it end."""
         attempt, key.under_way = key.under_way, None
         if attempt is None:
             return

@@ -91,9 +91,9 @@ async def test_a_look_sees_what_the_model_says_in_every_file(of_two: Explored, r
     try:
         for file, awaited in product(_all_files(of_two), (None, CURRENT, STORED, FAILED_BEFORE, GONE)):
             real.write(file)
-            look = reader.look(SHAPE.comparable, SHAPE, awaited)
-            assert look is not None
-            seen, stored = look
+            polled = reader.look(SHAPE.comparable, SHAPE, awaited)
+            assert polled is not None
+            seen, stored = polled
             assert seen == model.seen_in(file, awaited)
             assert (stored and stored.handle) == file.stored
     finally:
@@ -131,9 +131,9 @@ def _results(file: File, *wishes: model.Command) -> tuple[File, list[Answer]] | 
 
 
 def _all_pairs(explored: Explored) -> Iterator[tuple[File, model.Command, model.Command]]:
-    """What one process might have under way at once."""
+    """What one process might have in flight at once."""
     for file, (one, other) in product(_all_files(explored), combinations(_all_commands(), 2)):
-        if type(one) is not type(other) and len({one.owner, other.owner} - {"somebody"}) < 2:
+        if type(one) is not type(other) and len({one.owner, other.owner} - {"a person"}) < 2:
             yield file, one, other
 
 
@@ -161,7 +161,7 @@ class RealFile:
 
     async def do(self, file: File, *wishes: model.Command) -> list[Answer]:
         """Have commands done by a real writer, in one batch."""
-        owner = next((wish.owner for wish in wishes if wish.owner != "somebody"), "somebody")
+        owner = next((wish.owner for wish in wishes if wish.owner != "a person"), "a person")
         if isinstance(wishes[0], model.EndOwner):
             ended, outcome = wishes[0].owner, wishes[0].outcome
             await transact(self._connection, "o9", lambda tx: commands.end_owner(tx, ended, outcome))
