@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from shapestore.concurrency import at_fork
 from shapestore.errors import StoreClosedError
 
 T = TypeVar("T")
@@ -45,8 +46,6 @@ class LoopThread:
         self._started = threading.Event()
         self._ended = threading.Event()
         self._unanswered: set[_Call[Any]] = set()
-        self._kept: list[object] = []
-        """In a forked child: what belongs to the parent's loop, and complains if it is freed without that loop."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # --- on any thread
@@ -92,7 +91,7 @@ class LoopThread:
     def post(self, step: Callable[[], object]) -> None:
         """Call ``step`` on the loop some time soon, unless the loop has ended. Never waits."""
         if self.pid != os.getpid():
-            self._kept.append(step)
+            at_fork.keep(step)  # a task of the parent's loop complains if it is freed
             return
         with contextlib.suppress(StoreClosedError):
             self._post(step)

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 from shapestore.errors import ForkedStoreError, StorageError, StoreClosedError
-from shapestore.reading.cached import creations_of
 from shapestore.store import ShapeStore as AsyncShapeStore
 from shapestore.sync.delegation import arguments_of, documented_as, iterating, waiting
 from shapestore.sync.loop_thread import LoopThread
@@ -158,12 +157,14 @@ class ShapeStore:
         >>> rows = report(2024, region="north")
         """
 
+        cached = self._store.cached(table, max_age=max_age, timeout=timeout)
+
         def decorate(function: Callable[P, Any]) -> Callable[P, list[dict[str, Any]]]:
-            creation = creations_of(function, table)
+            fetch = cached(function)
 
             @functools.wraps(function)
             def fetched(*args: P.args, **kwargs: P.kwargs) -> list[dict[str, Any]]:
-                return self.fetch(*creation(*args, **kwargs), max_age=max_age, timeout=timeout)
+                return self._wait(functools.partial(fetch, *args, **kwargs))
 
             return fetched
 

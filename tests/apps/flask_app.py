@@ -5,7 +5,7 @@ Run it with ``gunicorn --workers 3 --threads 8 flask_app:app``, or with ``flask 
 
 import math
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, request
 
 from shapestore import InvalidShapeError, Shape, ShapeStoreError, SQLSource
 from shapestore.sync import ShapeStore
@@ -20,9 +20,8 @@ store.open()
 @app.get("/albums/<int:album>/tracks")
 def tracks(album: int) -> Response:
     stored = store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
-    if request.if_none_match.contains(stored.etag):
-        return Response(status=304)
-    response = jsonify(list(store.rows(stored.handle)))
+    known = request.if_none_match.contains(stored.etag)
+    response = Response(status=304) if known else Response(store.stream_json(stored), mimetype="application/json")
     response.set_etag(stored.etag)
     return response
 

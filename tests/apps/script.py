@@ -6,6 +6,5 @@ from shapestore import Shape, SQLSource
 from shapestore.sync import ShapeStore
 
 with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
-    stored = store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": int(sys.argv[1])}))
-    for row in store.rows(stored.handle):
+    for row in store.fetch(Shape("Track", where="AlbumId = :album", params={"album": int(sys.argv[1])})):
         print(row["Name"])

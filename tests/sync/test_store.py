@@ -60,17 +60,38 @@ def test_every_method_does_what_its_asynchronous_like_does(store: ShapeStore) ->
     assert list(store.shapes()) == list(store.shapes(table="key")) == [stored]
     assert list(store.shapes(table="another")) == []
     assert store.explain(KEY).nearest == stored
+    assert store.fetch(KEY) == three_rows(KEY)
+    assert store.fetch_json(KEY) == b"".join(store.stream_json(stored)) == b'[{"n":0},{"n":1},{"n":2}]'
+    assert [change.row for change in store.read_log(stored)] == three_rows(KEY)
     fresh = store.refresh(KEY, lambda _: [{"n": 9}])
     assert list(store.rows(fresh.handle)) == [{"n": 9}]
+    assert list(store.rows(stored)) == three_rows(KEY)  # kept for those who read it
     with pytest.raises(ShapeGoneError):
-        next(store.rows(stored.handle))
-    assert (store.count(), store.stats.created, store.stats.hits) == (1, 2, 1)
+        next(store.rows("no such handle"))
+    assert (store.count(), store.stats.created) == (1, 2)
     assert store.delete(fresh.handle)
     assert not store.delete(fresh.handle)
     store.get_or_create(KEY)
     assert store.invalidate("key") == 1
     assert store.locks() == []
     assert not store.release_lock(KEY)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_decorated_function_fetches_its_rows(store: ShapeStore, kind: str) -> None:
+    called = []
+
+    def report(year: int, region: str) -> list[dict[str, Any]]:
+        called.append((year, region))
+        return [{"year": year, "region": region}]
+
+    async def report_async(year: int, region: str) -> list[dict[str, Any]]:
+        return report(year, region)
+
+    cached = store.cached("report")(report if kind == "plain" else report_async)
+    for _ in range(2):
+        assert cached(2024, region="north") == [{"year": 2024, "region": "north"}]
+    assert called == [(2024, "north")]
 
 
 def test_fifty_threads_on_one_missing_shape_make_one_creation(empty_path: str) -> None:
