@@ -6,10 +6,26 @@ Each carries its facts as fields, and a message that says what happened, to what
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
-class ShapeStoreError(Exception):
+class _WithFields:
+    """Makes an error keep its fields when it is copied or pickled.
+
+    ``__init__``, which takes other arguments than the error's ``args``, is not called again.
+    """
+
+    args: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_of, (type(self), self.args), self.__dict__
+
+
+def _made_of(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    return kind.__new__(kind, *args)
+
+
+class ShapeStoreError(_WithFields, Exception):
     """The root of all errors of this package."""
 
 
@@ -18,11 +34,11 @@ class InvalidShapeError(ShapeStoreError, ValueError):
 
 
 class InvalidRowError(ShapeStoreError, ValueError):
-    """A creator gave something that cannot be a row: not a mapping of str, or a value JSON cannot hold."""
+    """A creator returned something that cannot be a row: not a mapping of str, or a value that JSON cannot hold."""
 
 
 class InvalidCreatorError(ShapeStoreError, TypeError):
-    """A creator is no callable, or there is none where a shape is missing."""
+    """A creator is not a callable, or there is none and the shape is missing."""
 
 
 class InvalidSourceError(ShapeStoreError, ValueError):
@@ -49,14 +65,11 @@ class CreateFailedError(ShapeStoreError):
         """The name of the exception's class, as the leader's process knew it."""
         self.message = message
         self.retry_after = retry_after
-        """Seconds for which callers are given this same failure, counted from when it happened."""
-
-    def __reduce__(self) -> tuple[type, tuple[str, str, float]]:
-        return type(self), (self.error_type, self.message, self.retry_after)
+        """The failure TTL: seconds for which callers get this same failure, counted from when it happened."""
 
 
-class RetryLater(Exception):  # noqa: N818 - a creator's word to the store, not an error of the store
-    """Raised by a creator to hold its failure for ``seconds``, where that is longer than the grace window.
+class RetryLater(_WithFields, Exception):  # noqa: N818 - a creator's word to the store, not an error of the store
+    """Raised by a creator to hold its failure for ``seconds``, if that is longer than ``failure_grace``.
 
     >>> raise RetryLater(30, "the source asks for fewer requests")
     Traceback (most recent call last):
@@ -69,28 +82,25 @@ class RetryLater(Exception):  # noqa: N818 - a creator's word to the store, not 
             raise ValueError(f"RetryLater takes a finite number of seconds >= 0, not {seconds!r}")
         self.seconds = seconds
 
-    def __reduce__(self) -> tuple[type, tuple[float, str]]:  # a creator's work may be done in another process
-        return type(self), (self.seconds, str(self))
-
 
 class WaitTimeoutError(ShapeStoreError, TimeoutError):
-    """The caller's time is up; the message tells what held it up. A creation under way goes on."""
+    """The caller's time is up; the message says what it waited for. A creation in progress goes on."""
 
 
 class StoreBusyError(ShapeStoreError):
-    """A bound is reached, or the write gate was not to be had. Nothing was changed; try again after ``retry_after``."""
+    """A limit was reached, or the write gate could not be acquired in time.
+
+    Nothing was changed; try again after ``retry_after`` seconds.
+    """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds after which another try is worth while."""
-
-    def __reduce__(self) -> tuple[type, tuple[str, float]]:
-        return type(self), (str(self), self.retry_after)
+        """Seconds after which to try again."""
 
 
 class StoreClosedError(ShapeStoreError):
-    """The store is not open: not yet, or no more."""
+    """The store is not open: not yet, or no longer."""
 
 
 class ShapeGoneError(ShapeStoreError, LookupError):
@@ -100,19 +110,16 @@ class ShapeGoneError(ShapeStoreError, LookupError):
         super().__init__(f"no shape has the handle {handle!r} (any more); ask for the shape again by get_or_create")
         self.handle = handle
 
-    def __reduce__(self) -> tuple[type, tuple[str]]:
-        return type(self), (self.handle,)
-
 
 class SupersededError(ShapeStoreError):
-    """An attempt's fence no longer holds: its lock row was released, invalidated or taken over. It changed nothing."""
+    """An attempt's fencing token no longer holds, since its lock row was released, invalidated or taken over.
+
+    The attempt changed nothing.
+    """
 
     def __init__(self, handle: str) -> None:
         super().__init__(f"the attempt {handle!r} was superseded: its lock row was released, invalidated or taken over")
         self.handle = handle
-
-    def __reduce__(self) -> tuple[type, tuple[str]]:
-        return type(self), (self.handle,)
 
 
 class MigrationRequiredError(ShapeStoreError):
@@ -120,7 +127,7 @@ class MigrationRequiredError(ShapeStoreError):
 
 
 class CorruptStoreError(ShapeStoreError):
-    """The file is not a database, or a damaged one. Nothing is repaired by guessing; restore it or move it away."""
+    """The file is not a database, or is corrupt. Nothing is repaired by guessing: restore a backup, or move it away."""
 
 
 class ForkedStoreError(ShapeStoreError):
@@ -131,9 +138,9 @@ class ForkedStoreError(ShapeStoreError):
 
 
 class StorageError(ShapeStoreError):
-    """The disk or the operating system refused: full, unreadable, gone. The store goes on when the cause is gone.
+    """The disk or the operating system refused: full, unreadable, gone. The store recovers once the cause is fixed.
 
-    Or the path names what can be no store: a folder, a database of some other program.
+    Or the path names something that cannot be a store: a folder, another program's database.
     """
 
 

@@ -16,6 +16,7 @@ class Led(Event):
 
     comparable: str
     handle: str
+    """The attempt's. The shape that it makes has it too, unless a refresh keeps the old handle."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ flight polls the key's rows, in one read of one moment, and does what `decide` (
 
     get_or_create --> Coalescer.join --> Flight.poll --> decide       by the first line that is true:
                           |                  ^
-                      Waiters.add            |      a shape, not the one to be replaced          Serve
+                      Waiters.add            |      a shape, not the one to be refreshed         Serve
                       (a future and a        |      the attempt that was followed has failed     Raise
                       timer a caller)        |      no lock row                                  Lead
                                              |      in_progress, of this store                   ReleaseOwn
@@ -23,9 +23,9 @@ Serve and Raise answer the waiters and end the flight. Lead, with a slot, makes 
 
 - CLAIMING: its claim is in the writer's queue.
 - CREATING: its lock row is committed. The creator runs (`CreatorRun`), on the event loop or in a thread, and its rows
-  are sent to the writer in chunks.
-- LANDING: its outcome is decided (publish, fail or abandon). It is sent until it is committed, or void because the
-  fencing token no longer holds.
+  are sent to the writer in chunks; those of a refresh are compared with the stored ones first (`RowSink`).
+- LANDING: its outcome is decided (publish, publish a difference, fail or abandon). It is sent until it is committed, or
+  void because the fencing token no longer holds.
 - ENDED: the flight has ended with the answer; or, if there is none, it polls again.
 
 A creator may outlast its attempt, since a thread cannot be stopped. `RunningCreators` knows all that run; each holds

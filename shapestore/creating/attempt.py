@@ -18,20 +18,19 @@ import logging
 import time
 from collections.abc import Callable
 from contextvars import Context
-from enum import IntEnum
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from shapestore import events
-from shapestore.creating.creator_run import Creator, CreatorRun, CreatorTask, Given
+from shapestore.creating.creator_run import CreatorRun, CreatorTask, Ordered, outcome_of
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
+from shapestore.creating.phase import TRANSITIONS, Phase
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Answer, Waiters
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.events import Event
-from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
 from shapestore.storage.log.chunks import Chunk
@@ -47,44 +46,9 @@ _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 
 
-class Phase(IntEnum):
-    """How far an attempt has come. As an int, since the hash of another Enum's member is slow."""
-
-    CLAIMING = 1
-    """Its claim is in the writer's queue."""
-    CREATING = 2
-    """Its lock row is committed, and its creator runs."""
-    LANDING = 3
-    """Its outcome is decided, and on its way to the file."""
-    ENDED = 4
-    """Its outcome is committed or void; or it never led."""
-
-
-TRANSITIONS: dict[Phase, set[Phase]] = {
-    Phase.CLAIMING: {
-        Phase.CREATING,  # the claim is committed
-        Phase.LANDING,  # the claim is committed, but the attempt was given up meanwhile: it is abandoned
-        Phase.ENDED,  # another attempt was first, or the claim was refused
-    },
-    Phase.CREATING: {
-        Phase.LANDING,  # the creator has ended, or its time is up, or the attempt was given up
-        Phase.ENDED,  # an unexpected error
-    },
-    Phase.LANDING: {
-        Phase.ENDED,  # the outcome is committed, or void, or the store closes and it cannot be written
-    },
-    Phase.ENDED: set(),
-}
-
-
-class Leader(Protocol):
+class Leader(Ordered, Protocol):
     """What an attempt knows of the flight that leads by it."""
 
-    key: str
-    shape: Shape
-    creator: Creator
-    older: str | None
-    """Of a refresh: the attempt that has confirmed what is stored."""
     context: Context
     """The context of the first caller."""
     waiters: Waiters
@@ -199,7 +163,7 @@ class Attempt:
     @error_boundary
     def _creator_ended(self, task: CreatorTask) -> None:
         """This may be long after the outcome was decided."""
-        outcome = _outcome(task)
+        outcome = outcome_of(task)
         if self._phase is not Phase.CREATING:
             return
         if isinstance(outcome, Chunk):
@@ -221,19 +185,12 @@ class Attempt:
             rest,
             self._run.encoded,
             replaces=self._leader.older is not None,
-            duration_ms=self._duration_ms(),
-            followers=self._followers(),
+            **self._cost(),
         )
         self._land(publish, partial(self._published, publish))
 
     def _publish_difference(self, difference: Difference) -> None:
-        publish = PublishDifference(
-            self.handle,
-            self._run.compared_with,
-            difference,
-            duration_ms=self._duration_ms(),
-            followers=self._followers(),
-        )
+        publish = PublishDifference(self.handle, self._run.compared_with, difference, **self._cost())
         self._land(publish, partial(self._refreshed, publish))
 
     def _fail(self, error: BaseException) -> None:
@@ -244,13 +201,7 @@ class Attempt:
             failure.retry_after_ms / 1000,
             exc_info=error,
         )
-        fail = Fail(
-            self._key,
-            self.handle,
-            failure,
-            duration_ms=self._duration_ms(),
-            followers=self._followers(),
-        )
+        fail = Fail(self._key, self.handle, failure, **self._cost())
         self._land(fail, partial(self._failed, fail, error))
 
     def _abandon(self) -> None:
@@ -271,8 +222,8 @@ class Attempt:
     def _landed(self, committed: Callable[[T], None], answer: T) -> None:
         """The outcome is committed, or void.
 
-        Called while the gate is still held. A moment later another process may drop the shape, and whoever calls after
-        that must not be given it: so the flight ends here and now.
+        Called while the gate is still held. A moment later another process may drop the shape, and a caller who comes
+        after that must not be given it: so the flight ends here and now.
         """
         self._enter(Phase.ENDED)
         if answer is None or answer is False:
@@ -341,16 +292,7 @@ class Attempt:
     def _tell(self, event: Callable[Concatenate[str, str, P], Event], *facts: P.args, **more: P.kwargs) -> None:
         self._services.telemetry.tell(event, self._key, self.handle, *facts, **more)
 
-    def _followers(self) -> int:
-        return max(0, len(self._leader.waiters) - 1)
-
-    def _duration_ms(self) -> int:
-        return round((time.monotonic() - self._claimed_at) * 1000)
-
-
-def _outcome(task: CreatorTask) -> Given | BaseException:
-    """What the creator has given, or what it raised."""
-    if task.cancelled():
-        return RuntimeError("the creator was cancelled, by itself or by what it called")
-    error = task.exception()
-    return task.result() if error is None else error  # an exception may be false: it may have a __len__
+    def _cost(self) -> dict[str, int]:
+        """For how long it was claimed, and how many callers beside the first it serves."""
+        duration_ms = round((time.monotonic() - self._claimed_at) * 1000)
+        return {"duration_ms": duration_ms, "followers": max(0, len(self._leader.waiters) - 1)}

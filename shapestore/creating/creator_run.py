@@ -48,6 +48,7 @@ class Ordered(Protocol):
     shape: Shape
     creator: Creator
     older: str | None
+    """Of a refresh: the attempt that has confirmed what is stored."""
 
 
 class CreatorRun:
@@ -204,6 +205,14 @@ def _runs_on_the_loop(creator: Creator) -> bool:
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         for function in (creator, type(creator).__call__)
     )
+
+
+def outcome_of(task: CreatorTask) -> Given | BaseException:
+    """What the creator has given, or what it raised."""
+    if task.cancelled():
+        return RuntimeError("the creator was cancelled, by itself or by what it called")
+    error = task.exception()
+    return task.result() if error is None else error  # an exception may be false: it may have a __len__
 
 
 def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:

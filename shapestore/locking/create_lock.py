@@ -1,9 +1,10 @@
 """The lock row of a key: its states, who may change them, and what a flight does about what it has polled.
 
     from          to                          by           condition (beside "the row bears the handle that was judged")
-    (none)        in_progress                 claim        no shape row with this key, except for a refresh
+    (none)        in_progress                 claim        no shape row with this key; or, to refresh, the one judged
     in_progress   in_progress, rows added     chunk        in_progress
-    in_progress   (none), shape inserted      publish      in_progress
+    in_progress   (none), shape inserted,     publish      in_progress
+                  or its log advanced
     in_progress   failed                      fail         in_progress
     in_progress   (none)                      abandon      in_progress, ours, without a flight
     in_progress   in_progress, new handle     take over    its owner is proved dead
@@ -58,7 +59,7 @@ class CreateLock:
     owner: str
     """The id of the open store that leads."""
     handle: str
-    """The handle that the shape will have; also the attempt's fencing token."""
+    """The attempt's fencing token; also the handle of the shape that it makes. A refresh may keep the old handle."""
     started_at: datetime
     failed_at: datetime | None
     failure: Failure | None
@@ -121,10 +122,10 @@ def decide(
 
     ``me`` is the owner id of this store, ``owner_alive`` whether the lock row's owner is alive, ``failure_seen_ms`` for
     how long this store has seen that failure (by its own monotonic clock), ``awaited`` the attempt that this flight
-    last followed, ``older`` the handle that a refresh is to replace.
+    last followed, ``older`` the attempt that has confirmed what a refresh is to renew.
     """
     lock = seen.lock
-    # 1. A shape is an answer, unless it is the very one that is to be replaced.
+    # 1. A shape is an answer, unless it is the very one that is to be refreshed.
     if seen.stored is not None and seen.stored != older:
         return Serve()
     # 2. The attempt that was followed has failed: that is the answer, even if its row was swept or taken over since.

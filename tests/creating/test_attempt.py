@@ -10,7 +10,8 @@ import pytest
 from inspections import eventually, gate_held
 
 from shapestore import RetryLater, Shape, ShapeStore, ShapeStoreError, StoreClosedError
-from shapestore.creating.attempt import TRANSITIONS, Attempt, Phase
+from shapestore.creating.attempt import Attempt
+from shapestore.creating.phase import TRANSITIONS, Phase
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
