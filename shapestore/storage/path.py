@@ -159,7 +159,12 @@ def _is_owners_folder(_name: str, found: os.stat_result) -> bool:
 
 
 def _is_wal(name: str, found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) and _begins(name, b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+    """By the mark at its beginning, or by the version behind it: a bit of the one or the other may have flipped."""
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    with open(name, "rb") as file:
+        version = file.read(8)[4:]
+    return version == b"\x00\x2d\xe2\x18" or _begins(name, b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 def _is_rollback_journal(name: str, found: os.stat_result) -> bool:
@@ -167,10 +172,10 @@ def _is_rollback_journal(name: str, found: os.stat_result) -> bool:
 
 
 def _begins(name: str, *marks: bytes) -> bool:
-    """Whether a file begins as SQLite's do; or is empty, or begins with zeros, as a power cut may leave it."""
+    """Whether a file begins as SQLite's do, or is cut off in there, or begins with zeros, as a power cut leaves it."""
     with open(name, "rb") as file:
         beginning = file.read(4)
-    return beginning in marks or not any(beginning)
+    return any(mark.startswith(beginning) for mark in marks) or not any(beginning)
 
 
 def _is_shm(_name: str, found: os.stat_result) -> bool:
