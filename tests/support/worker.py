@@ -45,13 +45,14 @@ class Worker:
     async def obey(self) -> None:
         orders = asyncio.StreamReader(limit=1024 * 1024)
         loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+        stdin, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
         async for line in orders:
             task = asyncio.create_task(self._do(**json.loads(line)))
             self._orders.add(task)
             task.add_done_callback(self._orders.discard)
         await self.close()
         await asyncio.gather(*self._orders)
+        stdin.close()
 
     async def begin_to_read(self, handle: str) -> None:
         """Read the first row of a shape, and no further."""

@@ -38,6 +38,8 @@ class Server:
                 *(sys.executable, "-m", "uvicorn", f"{app}:app", f"--workers={workers}", "--port=0"),
                 # A worker on a slow machine is not to be taken for one that hangs.
                 f"--timeout-worker-healthcheck={PATIENCE:.0f}",
+                # Nor is a connection to be closed between a client's two requests.
+                f"--timeout-keep-alive={PATIENCE:.0f}",
             ],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": f"{APPS}{os.pathsep}{APPS.parent.parent}"},
