@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQLSource
 
@@ -29,7 +29,7 @@ async def tracks(album: int, request: Request) -> Response:
     headers = {"ETag": f'"{stored.etag}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return JSONResponse([row async for row in store.rows(stored.handle)], headers=headers)
+    return StreamingResponse(store.stream_json(stored), media_type="application/json", headers=headers)
 
 
 @app.exception_handler(InvalidShapeError)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQLSource
@@ -28,7 +28,7 @@ async def tracks(request: Request) -> Response:
     headers = {"ETag": f'"{stored.etag}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return JSONResponse([row async for row in store.rows(stored.handle)], headers=headers)
+    return StreamingResponse(store.stream_json(stored), media_type="application/json", headers=headers)
 
 
 async def not_understood(request: Request, error: Exception) -> JSONResponse:
