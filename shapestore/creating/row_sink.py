@@ -68,6 +68,8 @@ class AttemptRows:
                 raise SupersededError(self._handle)
             count, after = copied
             first += count
+        if first != run.first + run.count:  # the shape was dropped, and some of its rows are deleted by now
+            raise SupersededError(self._handle)
 
     async def _refuse_repeated_keys(self, rest: Chunk) -> Chunk:
         """Have all rows written, to look for a key that came twice; what is left is an empty chunk."""
@@ -95,32 +97,37 @@ class ComparedRows:
         self._comparison: Comparison | None = comparison
 
     async def take(self, chunk: Chunk) -> None:
-        if self._comparison is None:
+        comparison = self._comparison
+        if comparison is None:
             await self._rows.take(chunk)
-        else:
-            await self._compare(self._comparison, chunk)
+            return
+        await self._reader.run(partial(comparison.add, chunk=chunk))
+        if comparison.is_too_different and (last := await self._replay(comparison)) is not None:
+            await self._rows.take(last)
 
     async def finish(self, rest: Chunk, *, unique: bool) -> Chunk | Difference:
         comparison = self._comparison
         if comparison is None:
             return await self._rows.finish(rest, unique=unique)
-        await self._compare(comparison, rest)
+        await self._reader.run(partial(comparison.add, chunk=rest))
         if not comparison.is_too_different:
             await self._reader.run(comparison.finish)
-            if not comparison.is_too_different:
-                return comparison.difference
-            await self._replay(comparison)
-        return await self._rows.finish(rest.next(), unique=unique)
+        if not comparison.is_too_different:
+            return comparison.difference
+        last = await self._replay(comparison)
+        return await self._rows.finish(rest.next() if last is None else last, unique=unique)
 
-    async def _compare(self, comparison: Comparison, chunk: Chunk) -> None:
-        await self._reader.run(partial(comparison.add, chunk=chunk))
-        if comparison.is_too_different:
-            await self._replay(comparison)
+    async def _replay(self, comparison: Comparison) -> Chunk | None:
+        """Send what came so far; but if it ends with new rows, these are returned, to be sent with what follows.
 
-    async def _replay(self, comparison: Comparison) -> None:
+        So a small refresh is one transaction, as a small creation is, which is tried again until it is committed.
+        """
         self._comparison = None
+        last: Chunk | None = None
         for part in comparison.replay():
+            if last is not None:
+                await self._rows.take(last)
+            last = None if isinstance(part, Run) else part
             if isinstance(part, Run):
                 await self._rows.copy(part, comparison.number)
-            else:
-                await self._rows.take(part)
+        return last

@@ -187,6 +187,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "SWEEP": {"handles": json.dumps([handle(-ANY)])},
     "RELEASE": {"handles": json.dumps([handle(-ANY)])},
     "RELEASE_KEY": {"comparable": key(-ANY)},
+    "RELEASE_KEY_IN_PROGRESS": {"comparable": key(-ANY)},
+    "NUMBER_OF_KEY": {"comparable": key(ANY)},
     "RELEASE_TABLE": {"namespace": "", "table": "in progress"},
     "LOCKS_OF_OWNER": {},
     "SHAPES_BY_HANDLE": {"handles": json.dumps([handle(ANY)])},

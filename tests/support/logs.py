@@ -5,9 +5,13 @@ The model keeps, for each round, all rows as they were at its end. Whatever is r
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sqlite3
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from file_rows import add_rows, add_shape
@@ -85,10 +89,20 @@ class ModelledLog:
                 self._positions.setdefault(change.key, position)
         new = self.rows | {change.key: change.new for change in difference.changes if change.new is not None}
         rows = {key: new[key] for key in sorted(self._positions, key=self._positions.__getitem__)}
-        self.moments.append(Moment(log.round, position, rows))
+        self.moments.append(Moment(log.round, log.position, rows))
 
     def public(self, moment: Moment) -> int:
         return pack(moment.round, moment.position)
+
+
+@contextlib.contextmanager
+def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a copy of a file that lasts as long: for tests that hypothesis calls again and again."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(sqlite3.connect(shutil.copy(file, folder), isolation_level=None)) as connection,
+    ):
+        yield connection
 
 
 def transact(connection: sqlite3.Connection, work: object, *, newest_round: int = 0) -> Transaction:
@@ -120,7 +134,7 @@ def entries(connection: sqlite3.Connection, after: int, page: int, handle: str =
     return found
 
 
-def materialized(log: Iterable[read.LogEntry], rows: Mapping[str, str] = {}) -> Rows:
+def materialized(log: Iterable[read.LogEntry], rows: Mapping[str, str]) -> Rows:
     """What a client holds that had ``rows`` and was told this."""
     held = dict(rows)
     for entry in log:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 from file_rows import add_shape
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from logs import HANDLE, ModelledLog, key, row, transact
+from logs import HANDLE, ModelledLog, copy_of, key, row, transact
 
 from shapestore.errors import InvalidRowError
 from shapestore.storage.log import difference as module
@@ -26,15 +23,6 @@ from shapestore.storage.log.positions import locate
 
 Given = list[tuple[str, str]]
 """Keys and rows, in the order in which a creator gives them."""
-
-
-@contextlib.contextmanager
-def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.closing(sqlite3.connect(shutil.copy(file, folder), isolation_level=None)) as connection,
-    ):
-        yield connection
 
 
 def chunks(given: Given, sizes: Sequence[int], *, keyed: bool = True) -> Iterator[Chunk]:
@@ -102,7 +90,7 @@ def test_the_difference_of_any_two_sets_of_rows_is_the_least_whatever_their_orde
         comparison = compared(connection, given, sizes)
         assert not comparison.is_too_different
         difference = comparison.difference
-        least: list[tuple[str, str, str | None, str | None]] = [
+        least: list[tuple[str | None, ...]] = [
             ("delete", name, None, value) for name, value in old.items() if name not in new
         ]
         least += [("insert", name, value, None) for name, value in new.items() if name not in old]

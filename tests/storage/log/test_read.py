@@ -1,19 +1,15 @@
-"""Rows as of any moment, and the log from any position, in pages of any size, against a model of all moments."""
+"""Rows as of any moment, and the log from any position, by pages of any size, against a model of all moments."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from file_rows import add_shape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from logs import HANDLE, ModelledLog, entries, key, materialized, row, rows_as_of, transact
+from logs import HANDLE, ModelledLog, copy_of, entries, key, materialized, row, rows_as_of, transact
 
 from shapestore.errors import ShapeGoneError
 from shapestore.storage.commands.shapes import drop
@@ -26,14 +22,6 @@ keys = st.integers(1, 8).map(key)
 values = st.integers(0, 3).map(lambda n: row(n=n, text="ä" * n)) | st.none()
 rounds = st.lists(st.dictionaries(keys, values, min_size=1, max_size=5), max_size=8)
 snapshots = st.integers(0, 6).map(lambda count: {key(n): row(n=n, text="first") for n in range(1, count + 1)})
-
-
-@contextlib.contextmanager
-def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = shutil.copy(file, folder)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            yield connection
 
 
 def cut(log: ModelledLog, floor: int) -> None:
@@ -122,7 +110,7 @@ def test_the_rows_of_an_empty_shape_as_of_its_beginning_are_gone_once_that_is_fo
     cut(log, 1)
     with pytest.raises(ShapeGoneError):
         rows_as_of(connection, 0, 10)
-    assert materialized(entries(connection, 0, 10)) == log.rows
+    assert materialized(entries(connection, 0, 10), {}) == log.rows
 
 
 def test_rows_that_are_much_larger_than_is_usual_come_in_smaller_batches(connection: sqlite3.Connection) -> None:
