@@ -17,6 +17,7 @@ from shapestore.cli.change import invalidate, rm, unlock
 from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
 from shapestore.cli.output import make_streams_safe, say
+from shapestore.cli.refresh import refresh
 from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
@@ -61,7 +62,7 @@ def app() -> None:
 
 
 _READING = (ls, show, rows, get, locks, history, explain, watch)
-_CHANGING = (unlock, rm, invalidate)
+_CHANGING = (refresh, unlock, rm, invalidate)
 _UPKEEP = (doctor, backup, vacuum, migrate)
 
 for command in (*_READING, *_CHANGING, *_UPKEEP):

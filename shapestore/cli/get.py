@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import click
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
@@ -16,12 +13,13 @@ from rich.text import Text
 
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.wording import count
-from shapestore.cli.arguments import Seconds, path_argument, shape_by_handle
+from shapestore.cli.arguments import path_argument, shape_by_handle
+from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
 from shapestore.cli.output import console, say, visible
 from shapestore.cli.rows import form_options, print_rows
 from shapestore.cli.shape_arguments import shape_options
 from shapestore.cli.words import ago, short
-from shapestore.errors import CreateFailedError, InvalidSourceError, ShapeStoreError
+from shapestore.errors import CreateFailedError, ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -29,25 +27,16 @@ from shapestore.store import ShapeStore
 
 @click.command()
 @path_argument
-@click.option("--source", required=True, metavar="URL", help="The database, as in: sqlite:///chinook.db.")
+@source_option
 @shape_options()
-@click.option(
-    "--timeout",
-    type=Seconds(min=0, max=10 * 365 * 86_400, min_open=True),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="The longest that the creation may take.",
-)
+@timeout_option
 @form_options
 def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) -> None:
     """Print the rows of a shape, created first if it is not stored.
 
     It is created from the source, and then kept in the store. A missing store file is made.
     """
-    creator = CountedSource(source)
-    if creator.is_the_file(path):
-        raise click.BadParameter(f"{path!r} is the store itself, not a source for it", param_hint="--source")
+    creator = CountedSource.beside(path, source)
     try:
         stored = asyncio.run(_get_or_create(path, shape, creator, timeout))
     except CreateFailedError as error:
@@ -61,36 +50,6 @@ def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) 
         say(f"{rows}, created in {creator.seconds:.1f} s")
     with open_inspector(path) as inspector:
         print_rows(inspector, shape_by_handle(inspector, stored.handle), form)
-
-
-class CountedSource:
-    """A SQLSource that counts the rows it gives."""
-
-    def __init__(self, url: str) -> None:
-        from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
-
-        from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
-
-        try:
-            self._source = SQLSource(url)
-        except InvalidSourceError as error:
-            raise click.BadParameter(str(error), param_hint="--source") from error
-        self._url = make_url(url)
-        self.rows = 0
-        self.began_at: float | None = None
-        self.seconds = 0.0
-
-    def is_the_file(self, path: str) -> bool:
-        """Whether it reads the file at ``path``."""
-        database = self._url.database if self._url.get_backend_name() == "sqlite" else None
-        return database is not None and os.path.realpath(database) == os.path.realpath(path)
-
-    def __call__(self, shape: Shape) -> Iterator[dict[str, Any]]:
-        self.began_at = time.monotonic()
-        for row in self._source(shape):
-            self.rows += 1
-            yield row
-        self.seconds = time.monotonic() - self.began_at
 
 
 async def _get_or_create(path: str, shape: Shape, creator: CountedSource, timeout: float) -> StoredShape:

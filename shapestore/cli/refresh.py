@@ -1,0 +1,84 @@
+"""The command refresh: stored shapes are read from their source again, and only what differs is written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from shapestore.admin.inspector import Filter, open_inspector
+from shapestore.admin.wording import count
+from shapestore.cli.arguments import handles_argument, json_option, other_tables, path_argument, shape_by_handle
+from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
+from shapestore.cli.output import print_json, say
+from shapestore.cli.shape_arguments import filter_options
+from shapestore.cli.words import short
+from shapestore.errors import CreateFailedError
+from shapestore.shape.stored_shape import StoredShape
+from shapestore.storage.log.positions import unpack
+from shapestore.store import ShapeStore
+
+
+@click.command()
+@path_argument
+@handles_argument
+@source_option
+@filter_options
+@timeout_option
+@json_option
+def refresh(  # noqa: PLR0917 - one for each argument and option
+    path: str, handles: tuple[str, ...], source: str, wanted: Filter, timeout: float, as_json: bool
+) -> None:
+    """Read stored shapes from their source again.
+
+    Name them by handle, or by table and predicate. Readers are not interrupted. If the table has a primary key, only
+    rows that differ are written, and the handle stays. Otherwise a shape whose rows differ gets a new handle.
+    """
+    if handles and wanted != Filter():
+        raise click.UsageError("name the shapes by HANDLE, or by --table and --where, not both")
+    if not handles and wanted.table is None:
+        raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
+    creator = CountedSource.beside(path, source)
+    with open_inspector(path) as inspector:
+        hint = other_tables(inspector, wanted.table)
+        shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
+    if not shapes:
+        say(f"no shape of the table {wanted.table!r} is stored{hint}")
+    failed = asyncio.run(_refresh_all(path, [shape.handle for shape in shapes], creator, timeout, as_json))
+    if failed:
+        raise click.ClickException(f"{count(failed, 'shape')} could not be refreshed from the source")
+
+
+async def _refresh_all(path: str, handles: list[str], creator: CountedSource, timeout: float, as_json: bool) -> int:
+    """One after the other; how many failed."""
+    failed = 0
+    async with ShapeStore(
+        path, migrate=False, create=creator, create_timeout=timeout, wait_timeout=timeout + 5
+    ) as store:
+        for handle in handles:
+            before = await store.get_by_handle(handle)
+            if before is None:
+                say(f"{short(handle)} was gone already")
+                continue
+            try:
+                after = await store.refresh(before.shape)
+            except CreateFailedError as error:
+                say(f"{short(handle)}: {error.message or error.error_type}")
+                failed += 1
+            else:
+                _report(before, after, as_json)
+    return failed
+
+
+def _report(before: StoredShape, after: StoredShape, as_json: bool) -> None:
+    changes = None
+    if after.handle == before.handle:
+        (_, then), (_, now) = unpack(before.position), unpack(after.position)
+        changes = now - then
+    if as_json:
+        print_json({"handle": before.handle, "now": after.handle, "rows": after.row_count, "changes": changes})
+    elif changes is None:
+        say(f"{short(before.handle)}: replaced by {short(after.handle)}, {count(after.row_count, 'row')}")
+    else:
+        what = count(changes, "change") if changes else "unchanged"
+        say(f"{short(after.handle)}: {what}, {count(after.row_count, 'row')}")

@@ -1,0 +1,94 @@
+"""The command refresh: only what differs is written, and it says what that was."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import in_a_pipe
+from processes import read
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "source.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE Track (id INTEGER PRIMARY KEY, name TEXT)")
+        connection.executemany("INSERT INTO Track VALUES (?, ?)", [(n, f"track {n}") for n in range(100)])
+        connection.execute("CREATE VIEW Names AS SELECT name FROM Track")
+        yield connection
+
+
+@pytest.fixture
+def url(source: sqlite3.Connection, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/source.db"
+
+
+def handle_of(path: str, table: str) -> str:
+    [handle] = read(path, "SELECT handle FROM shapes WHERE table_name = ?", table)
+    return str(handle)
+
+
+def test_it_says_what_changed(source: sqlite3.Connection, url: str, empty_path: str) -> None:
+    assert in_a_pipe("get", empty_path, "--source", url, "--table", "Track").status == 0
+    handle = handle_of(empty_path, "Track")
+    end = handle[-8:]
+    status, out, err = in_a_pipe("refresh", empty_path, end, "--source", url)
+    assert (status, out) == (0, "")
+    assert err.endswith("unchanged, 100 rows\n")
+    source.execute("UPDATE Track SET name = 'renamed' WHERE id < 3")
+    source.execute("DELETE FROM Track WHERE id = 99")
+    [line] = in_a_pipe("refresh", empty_path, "--table", "Track", "--source", url, "--json").out.splitlines()
+    assert json.loads(line) == {"handle": handle, "now": handle, "rows": 99, "changes": 4}
+    assert handle_of(empty_path, "Track") == handle
+
+
+def test_rows_without_a_key_get_a_new_handle_if_they_differ(
+    source: sqlite3.Connection, url: str, empty_path: str
+) -> None:
+    in_a_pipe("get", empty_path, "--source", url, "--table", "Names")
+    handle = handle_of(empty_path, "Names")
+    assert in_a_pipe("refresh", empty_path, handle, "--source", url).err.endswith("unchanged, 100 rows\n")
+    source.execute("DELETE FROM Track WHERE id > 9")
+    status, _, err = in_a_pipe("refresh", empty_path, handle, "--source", url)
+    assert status == 0
+    assert err.endswith("10 rows\n")
+    assert "replaced by" in err
+    assert handle_of(empty_path, "Names") != handle
+
+
+def test_what_is_wrong_is_said_and_counted(source: sqlite3.Connection, url: str, empty_path: str) -> None:
+    in_a_pipe("get", empty_path, "--source", url, "--table", "Track")
+    source.execute("DROP VIEW Names")
+    source.execute("DROP TABLE Track")
+    status, out, err = in_a_pipe("refresh", empty_path, "--table", "Track", "--source", url)
+    assert (status, out) == (1, "")
+    assert 'no table or view "Track"' in err
+    assert err.endswith("Error: 1 shape could not be refreshed from the source\n")
+    assert read(empty_path, "SELECT row_count FROM shapes") == [100]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--table", "Track"], 2, "--source"),
+        (["--source", "sqlite:///source.db"], 2, "Missing argument 'HANDLE...'"),
+        (["h1", "--table", "Track", "--source", "sqlite:///source.db"], 2, "not both"),
+        (["--table", "Track", "--source", "nonsense"], 2, "--source"),
+        (["h1", "--source", "sqlite:///source.db"], 1, "no shape has the handle 'h1'"),
+        (["--table", "Track", "--source", "sqlite:///source.db"], 0, "no shape of the table 'Track' is stored"),
+    ],
+)
+def test_misuse_is_told(empty_path: str, arguments: list[str], status: int, said: str) -> None:
+    ran = in_a_pipe("refresh", empty_path, *arguments)
+    assert ran.status == status
+    assert said in ran.err
+
+
+def test_the_store_itself_is_no_source(empty_path: str) -> None:
+    ran = in_a_pipe("refresh", empty_path, "--table", "t", "--source", f"sqlite:///{empty_path}")
+    assert ran.status == 2
+    assert "is the store itself" in ran.err
