@@ -310,9 +310,12 @@ class ShapeStore:
         reader = self._live().reader
         return [reader.change(entry) for entry in await reader.log_entries(_handle(stored), after, limit)]
 
-    def _batches(self, stored: StoredShape | str, **how: Any) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, stored: StoredShape | str, **how: Any) -> AsyncGenerator[Batch, None]:
         position = stored.position if isinstance(stored, StoredShape) else None
-        return self._live().row_batches.read(_handle(stored), position, **how)
+        async with aclosing(self._live().row_batches.read(_handle(stored), position, **how)) as batches:
+            async for batch in batches:
+                yield batch
+                self._live()  # between two batches this process may have become the child of a fork
 
     def _small(self, shape: Shape, create: Creator | None, max_age: float | None) -> bytes | None:
         """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""

@@ -60,6 +60,10 @@ CALLS: dict[str, Callable[[ShapeStore], Awaitable[Any]]] = {
     "refresh": lambda store: store.refresh(TRACK, rows),
     "get": lambda store: store.get(TRACK),
     "get_by_handle": lambda store: store.get_by_handle("handle"),
+    "fetch": lambda store: store.fetch(TRACK, rows),
+    "fetch_json": lambda store: store.fetch_json(TRACK, rows),
+    "read_log": lambda store: store.read_log("handle"),
+    "stream_json": lambda store: drain(store.stream_json("handle")),
     "rows": lambda store: drain(store.rows("handle")),
     "shapes": lambda store: drain(store.shapes()),
     "count": lambda store: store.count(),
@@ -77,7 +81,7 @@ async def stats(store: ShapeStore) -> Any:
 
 def test_every_public_call_is_among_these() -> None:
     public = {name for name in vars(ShapeStore) if not name.startswith("_")}
-    assert public - {"open", "close", "stats"} == CALLS.keys()
+    assert public - {"open", "close", "stats", "cached"} == CALLS.keys()
 
 
 @pytest.mark.parametrize("call", [*CALLS.values(), stats], ids=[*CALLS, "stats"])

@@ -49,8 +49,8 @@ async def test_a_creators_failure_is_logged_once_an_attempt_with_its_traceback(
         [record] = caplog.records
         assert (record.name, record.levelname) == ("shapestore", "WARNING")
         assert record.getMessage() == (
-            'creating {"v":1,"table":"Track","where":null,"params":{},"columns":null} failed; '
-            "callers get this error for 3600 s"
+            'creating {"v":1,"table":"Track","where":null,"params":{},"columns":null} failed: '
+            "ValueError: no such album; callers get this error for 3600 s"
         )
         assert record.exc_text is not None
         assert "in fail\n" in record.exc_text

@@ -14,7 +14,6 @@ Each step is called when the one before has come to its end, and none of them wa
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -24,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from shapestore import events
 from shapestore.creating.creator_run import CreatorRun, CreatorTask, Ordered, outcome_of
 from shapestore.creating.error_boundary import error_boundary
-from shapestore.creating.failure import describe
+from shapestore.creating.failure import describe, log_failure
 from shapestore.creating.phase import TRANSITIONS, Phase
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
@@ -36,8 +35,6 @@ from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, 
 from shapestore.storage.log.chunks import Chunk
 from shapestore.storage.log.difference import Difference
 from shapestore.storage.reader import to_stored
-
-logger = logging.getLogger("shapestore")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -195,12 +192,7 @@ class Attempt:
 
     def _fail(self, error: BaseException) -> None:
         failure = describe(error, grace=self._services.failure_grace)
-        logger.warning(
-            "creating %.500s failed; callers get this error for %g s",
-            self._key,
-            failure.retry_after_ms / 1000,
-            exc_info=error,
-        )
+        log_failure(self._key, failure, error)
         fail = Fail(self._key, self.handle, failure, **self._cost())
         self._land(fail, partial(self._failed, fail, error))
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from traceback import format_exception
 
 from shapestore.errors import RetryLater
 from shapestore.locking.create_lock import Failure
 
+logger = logging.getLogger("shapestore")
+
 MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 100_000
 MAX_SECONDS = 10 * 365 * 86_400.0  # a longer failure TTL, in milliseconds, might not fit its column
 
 
@@ -25,6 +30,20 @@ def describe(error: BaseException, *, grace: float) -> Failure:
     return Failure(_text(type(shown).__name__), _message(shown), round(min(seconds, MAX_SECONDS) * 1000))
 
 
+def log_failure(key: str, failure: Failure, error: BaseException) -> None:
+    """Log that creating a shape failed; with the traceback, unless that is huge, or has what no log file can hold."""
+    traceback = "".join(format_exception(error))
+    exc_info = error if _text(traceback, MAX_TRACEBACK) == traceback else None
+    logger.warning(
+        "creating %.500s failed: %s: %s; callers get this error for %g s",
+        key,
+        failure.error_type,
+        failure.message,
+        failure.retry_after_ms / 1000,
+        exc_info=exc_info,
+    )
+
+
 def _message(error: BaseException) -> str:
     try:
         return _text(str(error))
@@ -32,10 +51,10 @@ def _message(error: BaseException) -> str:
         return f"(its message could not be read: {type(again).__name__})"
 
 
-def _text(text: str) -> str:
-    """The text, limited in length, with what SQLite or JSON cannot hold written as escapes."""
-    if len(text) > MAX_MESSAGE:
-        text = f"{text[:MAX_MESSAGE]}... ({len(text)} characters)"
+def _text(text: str, limit: int = MAX_MESSAGE) -> str:
+    """The text, limited in length, with what SQLite, JSON or a log cannot hold written as escapes."""
+    if len(text) > limit:
+        text = f"{text[:limit]}... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

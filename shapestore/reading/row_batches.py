@@ -44,14 +44,15 @@ class RowBatches:
         batch = await self._reader.rows(handle, position, after, limit, separator)
         with self._reading(log, position, batch) as reading:
             if not batch.is_last and (log.kept or self._keeps_shortly):
-                await self._register(reading)  # else what it reads may be gone before its next batch
+                await self._register(reading)  # otherwise its rows may be gone before the next batch
+                await self._reader.standing(handle, public)  # they are still there, and stay from now on
             while True:
                 if expected is not None:
                     expected -= batch.row_count
                 if batch.is_last and expected:
                     raise self._reader.damage(f"{expected} rows of the shape {handle!r} are missing")
                 yield batch
-                if batch.is_last:
+                if batch.is_last or expected == 0:
                     return
                 reading.goes_on()
                 batch = await self._reader.rows(handle, position, batch.last, limit, separator)

@@ -7,6 +7,7 @@ and any hop to another thread would cost ten times as much. Whatever may take lo
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import aiosqlite
 import msgspec
 
-from shapestore.errors import CorruptStoreError, InvalidShapeError, StoreClosedError
+from shapestore.errors import CorruptStoreError, ForkedStoreError, InvalidShapeError, StoreClosedError
 from shapestore.locking import boot_clock
 from shapestore.locking.boot_clock import Moment
 from shapestore.locking.create_lock import CreateLock, Failure, KeyState, LockState, State
@@ -62,6 +63,7 @@ class Reader:
         self._path = path
         self._point = point
         self._pages = pages
+        self._pid = os.getpid()
 
     @classmethod
     async def open(cls, path: str) -> Reader:
@@ -228,7 +230,7 @@ class Reader:
         """The rows that stand inside of a JSON array."""
         try:
             rows: list[dict[str, Any]] = _decode(b"[" + inside + b"]")
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise damaged(error, self._path) from error
         return rows
 
@@ -297,6 +299,8 @@ class Reader:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` on the reader's thread, with its connection."""
+        if os.getpid() != self._pid:  # whose thread is not there
+            raise ForkedStoreError("the store was opened before a fork and is used in the child")
         try:
             return await on_thread(self._pages, work)
         except sqlite3.Error as error:

@@ -479,7 +479,9 @@ MESSAGES: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize(("error", "message"), MESSAGES.values(), ids=MESSAGES.keys())
-async def test_any_message_is_the_same_here_and_in_another_store(path: str, error: Exception, message: str) -> None:
+async def test_any_message_is_the_same_here_and_in_another_store_and_fits_a_log(
+    path: str, error: Exception, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     source = Source(error)
     async with ShapeStore(path, create=source.create, failure_grace=LONG) as store, ShapeStore(path) as other:
         here = await failure_of(store.get_or_create(TRACK))
@@ -487,6 +489,8 @@ async def test_any_message_is_the_same_here_and_in_another_store(path: str, erro
         assert here.message == elsewhere.message == message
         assert here.error_type == elsewhere.error_type == type(error).__name__
         assert here.__cause__ is error
+    assert f"failed: {here.error_type}: {message}" in caplog.text
+    assert len(caplog.text.encode()) < 200_000
 
 
 async def test_the_name_of_an_error_is_limited_too(path: str) -> None:

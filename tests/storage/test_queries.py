@@ -173,7 +173,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "TOTALS": {},
     "COUNT": {},
     "NEXT_DISCARDED": {},
-    "SHAPES": {"after": ANY, "limit": 5},
+    "SHAPES": {"namespace": "", "after": ANY, "limit": 5},
     "SHAPES_OF_TABLE": {"namespace": "", "table": "albums", "after": ANY, "limit": 5},
     "HAS_LITESTREAM": {},
     "CLAIM": {"claims": json.dumps({"new": [key(-1), "", "albums", "id = 1", None]})},

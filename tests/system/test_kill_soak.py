@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from linearizability import Call, Outcome, unexplained
 from load import CHURNED, checksum
-from processes import PATIENCE, Worker, Workers, assert_sound, owner_files, read, together, until
+from processes import PATIENCE, ROWS_OF_NUMBER, Worker, Workers, assert_sound, owner_files, read, together, until
 
 PROCESSES = 4
 SEED = 4585
@@ -133,7 +133,7 @@ def what_was_acknowledged(calls: list[tuple[Call, str | None]]) -> tuple[dict[st
 
 def rows_in_the_file(path: str, handle: str) -> str:
     values = read(
-        path, "SELECT value FROM shapes JOIN shape_rows ON shape = number WHERE handle = ? ORDER BY id", handle
+        path, f"SELECT value FROM shapes JOIN shape_rows ON {ROWS_OF_NUMBER} WHERE handle = ? ORDER BY id", handle
     )
     return checksum([json.loads(value) for value in values])
 

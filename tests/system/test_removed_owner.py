@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,8 @@ def test_a_copy_of_the_file_has_nobody_who_creates_though_the_original_has(worke
     [leader] = workers.open(path)
     leader.lead("key")
     copy = f"{path}-copy"
-    read(path, "VACUUM INTO ?", copy)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (copy,))
     shutil.copytree(f"{path}-owners", f"{copy}-owners")
     [other] = workers.open(copy)
     assert other.call("get_or_create", key="key")
