@@ -9,7 +9,9 @@ Glossary. The code, its messages and its documentation use these words, and no o
 shape             a subset of a table: table, where, params, columns (class Shape)
 comparable        a shape's identity: its whole canonical text, the key of every table
 snapshot          the rows of a shape as its creator gave them
-handle            the random name of one snapshot, never used twice
+log               a snapshot's rows, and the changes of them since, under one handle
+handle            the random name of what is stored of a shape, never used twice
+position          how far the log of a handle goes: one integer that only grows
 creator           the callable that makes a shape's rows; the source is where it reads them
 attempt           one try at a shape: claim, create, then publish or fail
 claim             to insert the lock row that makes an attempt the only one
@@ -31,6 +33,8 @@ pending deletion  rows that no reader can reach, and that maintenance will delet
 evict             to drop the shapes that were read least recently, to keep a limit
 refresh           to create a shape again while the old one is served
 invalidate        to drop all shapes of a table because its data has changed
+fresh, stale      confirmed by its source less than max_age seconds ago, or not
+namespace         a part of the key that keeps the shapes of stores apart which share a file
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from shapestore.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 TESTS_README = ROOT / "tests" / "README.md"
+PACKAGE = ROOT / "shapestore"
 APPS = ROOT / "tests" / "apps"
 FOLDERS = (".github", "alembic", "scripts", "shapestore", "tests")
 DOCUMENTS = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))]
@@ -130,6 +131,13 @@ def is_an_error(thing: object) -> TypeGuard[type[ShapeStoreError]]:
 
 def section(document: Path, title: str) -> str:
     return document.read_text().partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+def test_the_table_of_rooms_has_each_module_of_the_top_level() -> None:
+    rooms = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    modules = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    named = set(re.findall(r"`(\w+)/?`", section(PACKAGE / "README.md", "The rooms")))
+    assert rooms | modules <= named
 
 
 # --- the links
