@@ -17,8 +17,9 @@ from shapestore.locking.file_lock import FileLock
 PROLOGUE = """
 import asyncio, os, signal, sys, threading, time
 from shapestore import Shape
-from shapestore.sync import ShapeStore
+from shapestore.sync import ShapeStore, loop_thread
 
+loop_thread._EXIT_SECONDS = 60.0  # else a busy machine decides whether the closing is waited for to its end
 path = sys.argv[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 over = threading.Event()
