@@ -1,10 +1,12 @@
 """Whether a history of calls is linearizable: whether each call may have taken its effect at one moment of its own.
 
 The way of Wing and Gong, with Lowe's memory of what was tried already (as Porcupine does it), for one model: a key
-holds a handle or nothing, and
+holds a handle with its position, or nothing, and
 
-    get_or_create   gives the handle that is held; or makes one that the key never held before, holds and gives it
-    get             gives the handle that is held, or None
+    get_or_create   gives what is held; or makes a handle that the key never held before, holds and gives it
+    refresh         moves the position of the handle that is held forward, or leaves it, and gives both; if nothing is
+                    held it does as get_or_create
+    get             gives what is held, or None
     delete(handle)  gives True and leaves nothing, if that handle is held; else it gives False and changes nothing
 
 Keys are independent of each other, so each is judged by itself.
@@ -15,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import accumulate
 from operator import or_
@@ -27,21 +29,25 @@ class Outcome(Enum):
     """The call failed, or its process was killed: it may have taken its effect, or may never."""
 
 
+Held = tuple[str, int]
+"""A handle and its position."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of the history. Times are those of one monotonic clock, whatever its unit."""
 
     key: str
-    kind: Literal["get_or_create", "get", "delete"]
+    kind: Literal["get_or_create", "refresh", "get", "delete"]
     invoked: int
     returned: int
     """When it returned; for an unknown outcome, until when it may still take its effect."""
-    result: str | bool | Outcome | None
+    result: Held | bool | Outcome | None
     handle: str | None = None
     """What was to be deleted."""
 
 
-# A handle that some call of unknown outcome has made, and that no call is known to have been given yet.
+# A handle that some call of unknown outcome has made, and that no known call was given yet.
 _SOMETHING = "?"
 
 
@@ -50,6 +56,9 @@ class _Key:
     """What the model knows of a key."""
 
     held: str | None = None
+    position: int = 0
+    moved: bool = False
+    """Whether calls of unknown outcome have moved the position, to one that is not known but greater."""
     gone: frozenset[str] = frozenset()
     """What it held before."""
     other_than: frozenset[str] = frozenset()
@@ -57,43 +66,67 @@ class _Key:
 
     def emptied(self) -> _Key:
         assert self.held is not None
-        return _Key(None, self.gone | {self.held})
+        return _Key(gone=self.gone | {self.held})
 
-    def held_as(self, handle: str) -> _Key | None:
+    def made(self, handle: str, position: int) -> _Key:
+        return _Key(handle, position, gone=self.gone)
+
+    def named(self, handle: str) -> _Key | None:
         """This state, if ``handle`` is, or may be, what is held."""
         if self.held == handle:
             return self
         if self.held == _SOMETHING and handle not in self.gone | self.other_than:
-            return _Key(handle, self.gone)
+            return _Key(handle, self.position, self.moved, self.gone)
         return None
+
+    def seen(self, held: Held) -> _Key | None:
+        """This state, if this is, or may be, what is held."""
+        key, position = self.named(held[0]), held[1]
+        if key is None or (position <= key.position if key.moved else position != key.position):
+            return None
+        return key.made(*held)
+
+    def refreshed(self, held: Held) -> _Key | None:
+        """The state after a refresh, if it may have ended with this."""
+        key, position = self.named(held[0]), held[1]
+        if key is None or position < key.position + key.moved:
+            return None
+        return key.made(*held)
+
+
+# Less than any position of a shape: something of which only this is known may be at any.
+_BEFORE_ALL = -1
 
 
 def _after(key: _Key, call: Call) -> Iterator[_Key]:
     """The states in which ``call`` may leave a key, if it takes its effect now: none, if it cannot."""
     match call.kind, call.result:
-        case "get_or_create", str(handle):
-            if key.held is None:
-                if handle not in key.gone:
-                    yield _Key(handle, key.gone)
-            elif found := key.held_as(handle):
-                yield found
+        case "get_or_create" | "refresh", (handle, position) if key.held is None:
+            if handle not in key.gone:
+                yield key.made(handle, position)
+        case "get_or_create" | "refresh", Outcome.UNKNOWN if key.held is None:
+            yield replace(key.made(_SOMETHING, _BEFORE_ALL), moved=True)
+        case "refresh", Outcome.UNKNOWN:
+            yield replace(key, moved=True)
         case "get_or_create", Outcome.UNKNOWN:
-            if key.held is None:
-                yield _Key(_SOMETHING, key.gone)
+            pass
+        case "refresh", (handle, position):
+            if found := key.refreshed((handle, position)):
+                yield found
+        case "get_or_create" | "get", (handle, position):
+            if found := key.seen((handle, position)):
+                yield found
         case "get", None:
             if key.held is None:
                 yield key
-        case "get", str(handle):
-            if found := key.held_as(handle):
-                yield found
         case "delete", True | Outcome.UNKNOWN:
             assert call.handle is not None
-            if found := key.held_as(call.handle):
+            if found := key.named(call.handle):
                 yield found.emptied()
         case "delete", False:
             assert call.handle is not None
             if key.held == _SOMETHING:
-                yield _Key(key.held, key.gone, key.other_than | {call.handle})
+                yield replace(key, other_than=key.other_than | {call.handle})
             elif key.held != call.handle:
                 yield key
         case _:
@@ -151,7 +184,7 @@ class _Search:
         """Where the search may go on; what is last is to be tried first.
 
         A call that changes nothing, and lets nobody's time run out, may as well be next as later, so that nothing else
-        need be tried. Of several that would make the same handle, the first may stand for all: the others then find it.
+        need be tried. Of several that would hold the same, the first may stand for all: the others then find it.
         Calls of unknown outcome come in only where the others do not explain everything.
         """
         steps = []
@@ -162,7 +195,7 @@ class _Search:
                 done_then = self._with_those_over(done | 1 << number)
                 if after == key and done_then == done | 1 << number:
                     return [(done_then, after)]
-                if call.kind == "get_or_create" and is_needed:
+                if call.kind != "delete" and is_needed:
                     if after in made:
                         continue
                     made.add(after)

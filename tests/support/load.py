@@ -17,12 +17,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from shapestore import Shape, ShapeGoneError, ShapeStore
+from shapestore import Shape, ShapeGoneError, ShapeStore, StoredShape
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 Row = dict[str, Any]
 
-# Keys that are created, deleted and created anew, all the time and by everybody.
+# Keys that every caller creates and deletes, all the time.
 CHURNED = [f"churned {number}" for number in range(8)]
 # Beside them there is a new key every so often, which is kept.
 NEW_KEY_NS = 20_000_000
@@ -70,19 +70,19 @@ class _Caller:
         stored = await self._store.get_or_create(Shape(key), self._create)
         # The rows are read within the call's time, but that is no harm: it only makes the call longer.
         try:
-            rows = [row async for row in self._store.rows(stored.handle)]
+            rows = [row async for row in self._store.rows(stored)]
         except ShapeGoneError:
             assert key in CHURNED
-            self._end(call, stored.handle)
+            self._end(call, _held(stored))
         else:
             assert len(rows) == stored.row_count
-            self._end(call, stored.handle, rows=checksum(rows))
+            self._end(call, _held(stored), rows=checksum(rows))
         return stored.handle
 
     async def _get(self, key: str) -> None:
         call = self._begin("get", key)
         stored = await self._store.get(Shape(key))
-        self._end(call, stored and stored.handle)
+        self._end(call, stored and _held(stored))
 
     async def _delete(self, key: str, handle: str) -> None:
         call = self._begin("delete", key, handle=handle)
@@ -101,12 +101,16 @@ class _Caller:
         self._write({"call": call, "kind": kind, "key": key, "at": time.monotonic_ns()} | more)
         return call
 
-    def _end(self, call: str, result: str | bool | None, **more: Any) -> None:
+    def _end(self, call: str, result: tuple[str, int] | bool | None, **more: Any) -> None:
         self._write({"call": call, "result": result, "at": time.monotonic_ns()} | more)
 
     def _write(self, what: dict[str, Any]) -> None:
         line = json.dumps(what).encode() + b"\n"
         assert os.write(self._history, line) == len(line)
+
+
+def _held(stored: StoredShape) -> tuple[str, int]:
+    return stored.handle, stored.position
 
 
 def checksum(rows: list[Row]) -> str:

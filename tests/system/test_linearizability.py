@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from random import Random
 
 import pytest
@@ -12,12 +12,20 @@ from linearizability import Call, Outcome, is_linearizable, unexplained
 UNKNOWN = Outcome.UNKNOWN
 
 
-def create(invoked: int, returned: int, result: str | Outcome, key: str = "key") -> Call:
-    return Call(key, "get_or_create", invoked, returned, result)
+def held(result: str | Outcome | None, position: int) -> tuple[str, int] | Outcome | None:
+    return (result, position) if isinstance(result, str) else result
 
 
-def get(invoked: int, returned: int, result: str | None, key: str = "key") -> Call:
-    return Call(key, "get", invoked, returned, result)
+def create(invoked: int, returned: int, result: str | Outcome, at: int = 1, key: str = "key") -> Call:
+    return Call(key, "get_or_create", invoked, returned, held(result, at))
+
+
+def refresh(invoked: int, returned: int, result: str | Outcome, at: int = 1, key: str = "key") -> Call:
+    return Call(key, "refresh", invoked, returned, held(result, at))
+
+
+def get(invoked: int, returned: int, result: str | None, at: int = 1, key: str = "key") -> Call:
+    return Call(key, "get", invoked, returned, held(result, at))
 
 
 def delete(invoked: int, returned: int, handle: str, result: bool | Outcome, key: str = "key") -> Call:
@@ -49,7 +57,38 @@ GOOD = {
         create(5, 20, "b"),
         delete(10, 11, "x", False),
     ],
-    "two keys have nothing to do with each other": [create(1, 2, "a", "one"), create(3, 4, "b", "two")],
+    "two keys have nothing to do with each other": [create(1, 2, "a", key="one"), create(3, 4, "b", key="two")],
+    "a refresh moves the position": [create(1, 2, "a"), refresh(3, 4, "a", 2), get(5, 6, "a", 2)],
+    "a refresh finds nothing new": [create(1, 2, "a"), refresh(3, 4, "a", 1), get(5, 6, "a", 1)],
+    "a refresh makes what is missing": [refresh(1, 2, "a"), create(3, 4, "a")],
+    "a look beside a refresh may miss it": [
+        create(1, 2, "a"),
+        refresh(3, 10, "a", 2),
+        get(4, 5, "a"),
+        get(6, 7, "a", 2),
+    ],
+    "two refreshes are one": [create(1, 2, "a"), refresh(3, 9, "a", 2), refresh(4, 8, "a", 2), get(10, 11, "a", 2)],
+    "two refreshes at once, in the other order": [create(1, 2, "a"), refresh(3, 9, "a", 3), refresh(4, 8, "a", 2)],
+    "a refresh beside a deletion makes a new one": [
+        create(1, 2, "a"),
+        refresh(3, 9, "b", 1),
+        delete(4, 8, "a", True),
+        get(10, 11, "b"),
+    ],
+    "a refresh of unknown outcome, done": [
+        create(1, 2, "a"),
+        refresh(3, 9, UNKNOWN),
+        get(4, 5, "a"),
+        get(6, 7, "a", 5),
+    ],
+    "a refresh of unknown outcome, not done": [create(1, 2, "a"), refresh(3, 9, UNKNOWN), get(10, 11, "a")],
+    "a refresh of unknown outcome, and one after it": [
+        create(1, 2, "a"),
+        refresh(3, 4, UNKNOWN),
+        refresh(5, 6, "a", 2),
+        get(7, 8, "a", 2),
+    ],
+    "a refresh of unknown outcome made one": [refresh(1, 9, UNKNOWN), get(2, 3, None), create(4, 5, "a", 7)],
     "the unknown made one, and it was deleted": [
         create(1, 9, UNKNOWN),
         get(2, 3, "a"),
@@ -79,7 +118,33 @@ BAD = {
         get(5, 6, "a"),
         get(7, 8, None),
     ],
-    "one good key and a bad one": [create(1, 2, "a", "one"), create(1, 2, "b", "two"), get(3, 4, None, "two")],
+    "a lost refresh": [create(1, 2, "a"), refresh(3, 4, "a", 2), get(5, 6, "a", 1)],
+    "a position going backwards": [create(1, 2, "a", 2), refresh(3, 4, "a", 1)],
+    "a position that moved without a refresh": [create(1, 2, "a"), get(3, 4, "a", 2)],
+    "a refresh seen, then not": [create(1, 2, "a"), refresh(3, 10, "a", 2), get(4, 5, "a", 2), get(6, 7, "a")],
+    "a refresh seen before it was asked for": [create(1, 2, "a"), get(3, 4, "a", 2), refresh(5, 6, "a", 2)],
+    "a refresh as of before its call": [create(1, 2, "a"), refresh(3, 4, "a", 3), refresh(5, 6, "a", 2)],
+    "a refresh that gives another handle": [create(1, 2, "a"), refresh(3, 4, "b", 2)],
+    "a refresh that uses a handle again": [create(1, 2, "a"), delete(3, 4, "a", True), refresh(5, 6, "a", 2)],
+    "a refresh brings back what was deleted": [
+        create(1, 2, "a"),
+        refresh(3, 10, "a", 2),
+        delete(4, 5, "a", True),
+        get(11, 12, "a", 2),
+    ],
+    "an unknown refresh seen, then not": [create(1, 2, "a"), refresh(3, 9, UNKNOWN), get(4, 5, "a", 2), get(6, 7, "a")],
+    "an unknown refresh after its time": [create(1, 2, "a"), refresh(3, 4, UNKNOWN), get(5, 6, "a"), get(7, 8, "a", 2)],
+    "one unknown refresh, two positions": [
+        create(1, 2, "a"),
+        refresh(3, 9, UNKNOWN),
+        get(4, 5, "a", 2),
+        get(6, 7, "a", 3),
+    ],
+    "one good key and a bad one": [
+        create(1, 2, "a", key="one"),
+        create(1, 2, "b", key="two"),
+        get(3, 4, None, key="two"),
+    ],
 }
 
 
@@ -113,24 +178,37 @@ def respects_time(order: tuple[Call, ...]) -> bool:
     return not any(later.returned < call.invoked for place, call in enumerate(order) for later in order[place + 1 :])
 
 
+POSITIONS = (1, 2, 3)
+State = tuple[tuple[str, int] | None, frozenset[str]]
+
+
 def results_are_right(order: tuple[Call, ...]) -> bool:
-    """What an unknown creation makes is some handle: any of those that are spoken of, or another."""
-    states: set[tuple[str | None, frozenset[str]]] = {(None, frozenset())}
+    """What an unknown call makes is some handle or position: any of those that are spoken of, or another."""
+    states: set[State] = {(None, frozenset())}
     for call in order:
         states = {after for held, gone in states for after in states_after(held, gone, call)}
     return bool(states)
 
 
-def states_after(held: str | None, gone: frozenset[str], call: Call) -> Iterator[tuple[str | None, frozenset[str]]]:
+def states_after(held: tuple[str, int] | None, gone: frozenset[str], call: Call) -> Iterator[State]:
     if call.kind == "get":
         if call.result == held:
             yield held, gone
-    elif call.kind == "get_or_create":
-        for handle in [held] if held else {"a", "b", "another"} - gone:
-            if call.result in (handle, UNKNOWN):
-                yield handle, gone
-    elif call.result in (held == call.handle, UNKNOWN):
-        yield (None, gone | {held}) if held and held == call.handle else (held, gone)
+    elif call.kind == "delete":
+        is_held = held is not None and held[0] == call.handle
+        if call.result in (is_held, UNKNOWN):
+            yield (None, gone | {held[0]}) if held and is_held else (held, gone)
+    else:
+        for then in held_after(held, gone, call.kind == "refresh"):
+            if call.result in (then, UNKNOWN):
+                yield then, gone
+
+
+def held_after(held: tuple[str, int] | None, gone: frozenset[str], is_refresh: bool) -> list[tuple[str, int]]:
+    """All that may be held after a call that makes what is missing."""
+    if held is None:
+        return list(product({"a", "b", "another"} - gone, (*POSITIONS, POSITIONS[-1] + 1)))
+    return [(held[0], position) for position in range(held[1], POSITIONS[-1] + 2)] if is_refresh else [held]
 
 
 def random_history(random: Random) -> list[Call]:
@@ -138,13 +216,14 @@ def random_history(random: Random) -> list[Call]:
     for _ in range(random.randint(1, 6)):
         invoked = random.randint(0, 12)
         returned = invoked + random.randint(0, 6)
-        handle = random.choice("ab")
+        handle, at = random.choice("ab"), random.choice(POSITIONS)
         unknown = random.random() < 0.3
         history.append(
             random.choice(
                 [
-                    create(invoked, returned, UNKNOWN if unknown else handle),
-                    get(invoked, returned, random.choice([handle, None])),
+                    create(invoked, returned, UNKNOWN if unknown else handle, at),
+                    refresh(invoked, returned, UNKNOWN if unknown else handle, at),
+                    get(invoked, returned, random.choice([handle, None]), at),
                     delete(invoked, returned, handle, UNKNOWN if unknown else random.random() < 0.7),
                 ]
             )
@@ -167,16 +246,20 @@ def long_history(calls: int) -> list[Call]:
     random = Random(1)
     history: list[Call] = []
     held = None
-    handles = 0
+    handles = position = 0
     for moment in range(0, 20 * calls, 20):
         invoked, returned = moment - random.randint(0, 100), moment + random.randint(0, 100)
-        if held and random.random() < 0.2:
+        chance = random.random()
+        if held and chance < 0.2:
             history.append(delete(invoked, returned, held, True))
             held = None
-        elif held or random.random() < 0.5:
+        elif held and chance < 0.4:
+            position += random.randint(0, 1)
+            history.append(refresh(invoked, returned, held, position))
+        elif held or chance < 0.5:
             handles += held is None
             held = held or f"h{handles}"
-            history.append(create(invoked, returned, held))
+            history.append(create(invoked, returned, held, position))
         else:
             history.append(get(invoked, returned, None))
     return history
@@ -186,5 +269,5 @@ def test_a_long_history_with_ten_calls_at_once_is_judged_quickly() -> None:
     history = long_history(2000)
     assert is_linearizable(history)
     assert not is_linearizable([*history, get(50_000, 50_001, "h1")])
-    killed = [create(call.invoked, call.returned, UNKNOWN) for call in history[::20]]
+    killed = [kind(call.invoked, call.returned, UNKNOWN) for call in history[::20] for kind in (create, refresh)]
     assert is_linearizable(history + killed)
