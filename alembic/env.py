@@ -1,7 +1,7 @@
 """How alembic runs the migrations: from the command line on the file named by ``-x db=PATH``, or for a store.
 
-A store opens the file itself, holds the write gate, and hands its connection over. Everything between
-BEGIN IMMEDIATE and COMMIT is one transaction, so that a run killed half way has changed nothing.
+A store opens the file itself, holds the write gate, and passes its connection. Everything between
+BEGIN IMMEDIATE and COMMIT is one transaction, so a run that is killed half way has changed nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 def from_the_command_line() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("alembic.util.messaging").disabled = True  # what it says of an error, alembic prints as well
+    logging.getLogger("alembic.util.messaging").disabled = True  # alembic prints errors as well
     try:
         path = resolve(path_from_the_command_line())
         check_beside(path)
@@ -100,12 +100,12 @@ def drop_views() -> list[str]:
 
 
 def is_of_the_store(name: str | None, kind: str, _parents: Any) -> bool:
-    """Litestream keeps two tables of its own in the file that it replicates: no business of autogenerate's."""
+    """Whether autogenerate considers an object: Litestream keeps two tables of its own in a file that it replicates."""
     return kind != "table" or not str(name).startswith("_litestream_")
 
 
 def number_the_revision(_context: MigrationContext, _revision: Any, scripts: Iterable[MigrationScript]) -> None:
-    """Name a new revision by the number after the newest one's, so that a list of the folder tells their order."""
+    """Name a new revision by the number after the newest one, so that a list of the folder shows their order."""
     newest = ScriptDirectory.from_config(context.config).get_current_head()
     for script in scripts:
         script.rev_id = f"{int(newest or 0) + 1:04}"

@@ -1,10 +1,11 @@
-"""All that exists between a store's opening and its closing, and the order in which it comes and goes."""
+"""The parts of an open store, and the order in which they start and stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import shlex
 import socket
 import sqlite3
 import sys
@@ -36,7 +37,7 @@ from shapestore.telemetry import Telemetry
 
 
 class OpenStore:
-    """An open store: one owner, its connections, its writer and its flights."""
+    """An open store: its owner, connections, writer, flights and maintenance."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class OpenStore:
             connection,
             gate,
             owner.id,
-            # Every flight has one command under way at most; the rest is for what people ask for.
+            # A flight has one command in the queue at most; the rest is for invalidations, deletions and the like.
             max_queued=options.max_in_flight + 1_000,
             telemetry=self.telemetry,
         )
@@ -203,7 +204,9 @@ def _bring_to_head(path: str, migrate: bool) -> None:
         paths.make_if_missing(path)
         migrations.upgrade(path)
     elif not os.path.exists(path):
-        raise MigrationRequiredError(f"{path!r} does not exist, and migrate=False makes no store: `shapestore migrate`")
+        raise MigrationRequiredError(
+            f"{path!r} does not exist, and migrate=False makes no store: run `shapestore migrate {shlex.quote(path)}`"
+        )
     else:
         paths.check_writable(path)
         with migrations.opened(path) as connection:
@@ -211,7 +214,7 @@ def _bring_to_head(path: str, migrate: bool) -> None:
 
 
 def _register(tx: Transaction, path: str) -> None:
-    """Clear away the dead, with their rows and files, and enter the list of the living."""
+    """Remove the rows and files of dead owners, and add the row of this one."""
     if not living_owners(path) - {tx.owner}:
         tx.run(queries.SET_JUMP_DUE)  # the file may be an older copy of one that has gone on
     for (owner,) in tx.run(queries.OWNERS):
@@ -222,6 +225,6 @@ def _register(tx: Transaction, path: str) -> None:
 
 
 def _program() -> str:
-    """What people call this process: its script, or what follows ``python -m``."""
+    """Return what people call this process: its script, or what follows ``python -m``."""
     folder, script = os.path.split(sys.argv[0])
     return os.path.basename(folder) if script == "__main__.py" and folder else script or "python"

@@ -1,4 +1,4 @@
-"""What a ShapeStore is given, checked before anything is done."""
+"""The arguments of a ShapeStore, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What ShapeStore was given; see there."""
+    """The arguments of a ShapeStore that its parts need; see there."""
 
     create_timeout: float
     failure_grace: float
@@ -31,18 +31,20 @@ class Options:
 
 
 def check_creator(create: object) -> None:
+    """Raise InvalidCreatorError unless ``create`` is callable."""
     if not callable(create):
         raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
 
 
 def check_listener(on_event: object) -> None:
-    """It is called where nothing waits."""
+    """Raise TypeError unless ``on_event`` is a plain callable: it is called where nothing can be awaited."""
     if not callable(on_event) or inspect.iscoroutinefunction(on_event):
         kind = "an async function" if callable(on_event) else type(on_event).__name__
         raise TypeError(f"on_event is a plain callable that takes an Event, not {kind}")
 
 
 def seconds(name: str, value: float) -> float:
+    """Return ``value``, a finite number of seconds. ValueError, which names the argument, if it is not."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{name} is a finite number of seconds >= 0, not {value!r}")
     return value
@@ -54,22 +56,25 @@ def age(name: str, value: float) -> float:
 
 
 def at_least_one(name: str, value: int) -> int:
+    """Return ``value``, an int >= 1. ValueError if it is not."""
     if type(value) is not int or value < 1:
         raise ValueError(f"{name} is an int >= 1, not {value!r}")
     return value
 
 
 def text(name: str, value: str) -> str:
+    """Return ``value``, a str that UTF-8 can encode. TypeError or ValueError if it is not."""
     if not isinstance(value, str):
         raise TypeError(f"{name} is a str, not {type(value).__name__}: {value!r:.100}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} has half a surrogate pair in it, which is no text: {value!r:.100}") from None
+        raise ValueError(f"{name} is not valid Unicode text, it has half a surrogate pair: {value!r:.100}") from None
     return value
 
 
 def one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:
+    """Return ``value``, one of those ``allowed``. ValueError if it is not."""
     if value not in allowed:
         raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
     return value

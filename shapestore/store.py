@@ -43,7 +43,8 @@ class ShapeStore:
     ...     async for row in store.rows(stored.handle):
     ...         print(row)
 
-    ``path``: the file; made, and migrated, when the store is opened. No I/O happens before.
+    ``path``: the file; made, and migrated, when the store is opened. A relative path starts at the working directory of
+    the moment in which the ShapeStore is made.
     ``create``: the creator of shapes, unless a call brings its own: a callable that takes the Shape and gives rows.
     ``create_timeout``: seconds a creator may take. ``wait_timeout``: seconds a caller waits for an answer; a little
     longer, so that the callers of a creator that hangs get its time-out (CreateFailedError), and not their own.
@@ -117,16 +118,18 @@ class ShapeStore:
     async def open(self) -> None:
         """Open the file, making or migrating it first where that is needed. Opening an open store does nothing.
 
-        Raises StorageError (no place for a store, or another program's database), CorruptStoreError (not a database),
-        MigrationRequiredError (a newer schema, or an older one with ``migrate=False``), StoreBusyError (the gate is
-        held).
+        If it is cancelled, it is undone first. Raises StorageError (a store cannot be there, the database is another
+        program's, or something that is not the store's lies beside it), CorruptStoreError (not a database, or damaged),
+        MigrationRequiredError (a newer schema, or an older one with ``migrate=False``), StoreBusyError (another process
+        held the write gate for 10 s), ForkedStoreError (the parent of this process had the file open at the fork).
         """
         await self._lifecycle.open()
 
     async def close(self) -> None:
-        """Close the store; it always ends. Callers who wait get StoreClosedError; what is under way is given up.
+        """Close the store; it always ends. Waiting callers get StoreClosedError; attempts in flight are abandoned.
 
-        Closing goes on if the caller is cancelled. A closed store can be opened again.
+        Closing goes on if the caller is cancelled. A closed store can be opened again. Closing a closed store, or one
+        that was never opened, does nothing.
         """
         await self._lifecycle.close()
 

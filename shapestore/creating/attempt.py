@@ -192,7 +192,6 @@ class Attempt:
 
     def _fail(self, error: BaseException) -> None:
         failure = describe(error, grace=self._services.failure_grace)
-        log_failure(self._key, failure, error)
         fail = Fail(self._key, self.handle, failure, **self._cost())
         self._land(fail, partial(self._failed, fail, error))
 
@@ -258,6 +257,7 @@ class Attempt:
 
     def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
         failure = fail.failure
+        log_failure(self._key, failure, error)
         self._services.failure_ages.age_ms(self.handle)  # its TTL begins now
         self._services.sweep_later(self.handle, failure.retry_after_ms / 1000)
         self._tell(events.Failed, failure.error_type, failure.message, failure.retry_after_ms, fail.duration_ms)

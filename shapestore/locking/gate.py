@@ -2,13 +2,13 @@
 
 SQLite has a write lock of its own, and it stays on for foreign writers. The gate comes before it because
 
-- who waits for SQLite's lock sleeps ever longer, so that turns among processes are unfair;
-- four processes that open one new file and switch it to WAL trip over each other;
+- a process that waits for SQLite's lock sleeps ever longer, so that turns among processes are unfair;
+- four processes that open one new file at once fail when they switch it to WAL;
 - SQLite before 3.51.3 can lose committed pages when a checkpoint races with a commit that restarts
-  the WAL. Under the gate none does.
+  the WAL. Under the gate no checkpoint does.
 
-The gate is tried without blocking, then asked for again every millisecond or so: the kernel's own
-queue would be fairer still, but a thread that waits in it can be neither timed out nor ended.
+The gate is tried without blocking, then tried again every millisecond or so. The kernel's own queue would be fairer
+still, but a thread that waits in it can be neither timed out nor ended.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from shapestore.locking.file_lock import FileLock
 
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.001
-# Who leaves the gate and enters it again at once meets nobody, for those who poll are asleep. So after a run of this
-# long it stays away for longer than any of them sleeps, if there are any: who waits leaves a sign at the gate.
+# A process that releases the gate and takes it again at once meets no other, because those that poll are asleep. So
+# after a run of this long it pauses for longer than any of them sleeps, if there are any: they mark the gate contended.
 _RUN_SECONDS = 0.02
-_AWAY_SECONDS = 2 * _POLL_SECONDS
+_PAUSE_SECONDS = 2 * _POLL_SECONDS
 
 
 class Gate:
     """The write gate of the database at ``path`` (a resolved path: one file, one gate).
 
-    The file is opened at the first entry, so making a Gate does no I/O. One Gate is for one user at a time.
+    The file is opened when the gate is first taken, so making a Gate does no I/O. One Gate has one user at a time.
     """
 
     def __init__(self, path: str) -> None:
         self.path = f"{path}-gate"
         self._lock: FileLock | None = None
-        self._run_began = self._left_at = 0.0
-        self._sign = 0
+        self._run_began = self._released_at = 0.0
+        self._mark = 0
 
     @contextlib.contextmanager
     def hold_blocking(self, timeout: float | None = None) -> Iterator[None]:
@@ -48,7 +48,7 @@ class Gate:
         timeout = WAIT_SECONDS if timeout is None else timeout
         deadline = time.monotonic() + timeout
         while not self._try_acquire():
-            time.sleep(self._pause(deadline, timeout))
+            time.sleep(self._until_next_try(deadline, timeout))
         try:
             yield
         finally:
@@ -58,25 +58,25 @@ class Gate:
         """Take the gate, without blocking the loop. Raises StoreBusyError after ``timeout`` seconds."""
         timeout = WAIT_SECONDS if timeout is None else timeout
         now = time.monotonic()
-        if now - self._left_at > _AWAY_SECONDS:
+        if now - self._released_at > _PAUSE_SECONDS:
             self._run_began = now
         elif now - self._run_began > _RUN_SECONDS:
-            if self._somebody_waits():
-                await asyncio.sleep(_AWAY_SECONDS)
+            if self._is_contended():
+                await asyncio.sleep(_PAUSE_SECONDS)
             self._run_began = time.monotonic()
         deadline = now + timeout
         while not self._try_acquire():
-            await asyncio.sleep(self._pause(deadline, timeout))
+            await asyncio.sleep(self._until_next_try(deadline, timeout))
             self._run_began = time.monotonic()
 
     def release(self) -> None:
-        """Give the gate back."""
+        """Release the gate."""
         assert self._lock is not None
         self._lock.unlock()
-        self._left_at = time.monotonic()
+        self._released_at = time.monotonic()
 
     def close(self) -> None:
-        """Close the gate's file (the file itself stays: unlinking it would make two gates)."""
+        """Close the gate's file, and release the gate. The file itself stays: removing it would make two gates."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -87,21 +87,24 @@ class Gate:
         if not self._lock.try_lock():
             self._lock.mark_contended()
             return False
-        if self._lock.is_at_its_path():
-            return True
-        self.close()  # the gate's file was removed under us: the one that is there now is the gate
-        return False
+        is_gate = False
+        try:
+            is_gate = self._lock.is_at_its_path()
+        finally:
+            if not is_gate:  # its file was removed: the file that is there now is the gate
+                self.close()
+        return is_gate
 
-    def _somebody_waits(self) -> bool:
-        """Whether anybody has found the gate locked since this was last asked."""
-        before, self._sign = self._sign, self._lock.contention_mark() if self._lock else 0
-        return self._sign != before
+    def _is_contended(self) -> bool:
+        """Whether another process has found the gate locked since this was last asked."""
+        before, self._mark = self._mark, self._lock.contention_mark() if self._lock else 0
+        return self._mark != before
 
-    def _pause(self, deadline: float, timeout: float) -> float:
+    def _until_next_try(self, deadline: float, timeout: float) -> float:
         if time.monotonic() >= deadline:
             raise StoreBusyError(
-                f"the write gate {self.path!r} was not to be had for {timeout:g} s: another process is in a long "
-                "transaction, or was stopped inside one; nothing was written",
+                f"could not acquire the write gate {self.path!r} within {timeout:g} s: another process holds it, in a "
+                "long transaction or because it was stopped inside one; nothing was written",
                 retry_after=1.0,
             )
         return _POLL_SECONDS * random.uniform(0.5, 1.5)

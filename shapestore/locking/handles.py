@@ -1,4 +1,4 @@
-"""The names of shapes, and the fences of the attempts to make them."""
+"""Handles: the names of snapshots, and the fencing tokens of the attempts to create them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 
 
 class Handles:
-    """New handles, for one open store.
+    """A source of new handles, for one open store.
 
     >>> len(Handles().new())
     32
     """
 
     def __init__(self) -> None:
-        self._random = random.Random()  # seeded by the operating system, for each store anew
+        self._random = random.Random()  # each store's is seeded by the operating system
 
     def new(self) -> str:
-        """One that was never used before, by anybody: its 80 random bits see to that. They need not be secret.
+        """Return a handle that no process has ever used: its 80 random bits ensure that. They need not be secret.
 
-        It begins with the milliseconds since the machine started, for the sake of locality: what is made together lies
-        together in every index, so that a batch changes a few pages instead of one for each handle.
+        It begins with the milliseconds since the machine started. So handles that are made together lie together in
+        every index, and a batch changes a few pages instead of one for each handle.
         """
         return f"{time.monotonic_ns() // 1_000_000:012x}{self._random.getrandbits(80):020x}"

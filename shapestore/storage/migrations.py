@@ -1,6 +1,6 @@
 """Which revision of the schema a file has, and how it is brought to the one that this code works with.
 
-Looking is done with plain SQLite. alembic, which takes a quarter of a second to import, is loaded only
+The revision is read with plain SQLite. alembic, which takes a quarter of a second to import, is loaded only
 when there is something to migrate.
 """
 
@@ -27,17 +27,17 @@ HEAD = REVISIONS[-1]
 
 _BUSY_TIMEOUT_SECONDS = 5.0  # for a foreign writer (the shell, Litestream) that holds SQLite's lock
 
-# Any of these is the mark of a store; alembic_version alone is not, for other programs use alembic too.
+# A store has all of these. alembic_version alone proves nothing, for other programs use alembic too.
 _TABLES_OF_A_STORE = {"shapes", "shape_rows", "create_locks"}
 
-# alembic keeps its state in globals of its modules, so two threads may not run it, not even on two files.
+# alembic keeps its state in globals of its modules, so two threads must not run it at once, not even on two files.
 _alembic_turn = threading.Lock()
 
 
 def current_revision(connection: sqlite3.Connection) -> str | None:
-    """The revision of the file's schema; None for an empty file.
+    """Return the revision of the file's schema; None for an empty file.
 
-    Raises StorageError if the file is a database of some other program.
+    Raises StorageError if the file is a database of another program.
     """
     # Litestream adds tables of its own to the file that it replicates.
     names = connection.execute(
@@ -52,16 +52,16 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
     if len(revisions) == 1 and tables >= _TABLES_OF_A_STORE:
         return str(revisions[0])
     raise StorageError(
-        f"{_path_of(connection)!r} is a database of some other program (it holds {listed(sorted(tables))}), "
+        f"{_path_of(connection)!r} is a database of another program (it holds {listed(sorted(tables))}), "
         "and was left as it is; give the store a file of its own"
     )
 
 
 def refuse_foreign(path: str) -> None:
-    """Raise StorageError for a database of some other program, CorruptStoreError for what is none; touch neither.
+    """Raise StorageError for a database of another program, CorruptStoreError for a file that is not a database.
 
-    It holds no gate, which would be a file beside it. Whatever is in the way, such as another process that is making
-    the store at this moment, is left for the opening to meet: what is refused here is refused for good.
+    Neither is changed, nor is a file made beside it, which the gate would be. Any other obstacle, such as another
+    process that is making the store at this moment, is left for the opening to meet.
     """
     try:
         with contextlib.closing(open_immutable(path)) as connection:
@@ -74,7 +74,7 @@ def refuse_foreign(path: str) -> None:
 def check(connection: sqlite3.Connection, path: str) -> None:
     """Raise MigrationRequiredError, which says what to do, unless the file is at HEAD.
 
-    StorageError if it is a database of some other program.
+    StorageError if it is a database of another program.
     """
     revision = _known_revision(connection, path)
     if revision == HEAD:
@@ -88,12 +88,12 @@ def check(connection: sqlite3.Connection, path: str) -> None:
 
 
 def upgrade(path: str) -> None:
-    """Bring the file at ``path`` to HEAD, making it if it is missing. All or nothing, also when the process is killed.
+    """Bring the file at ``path`` to HEAD, making it if it is missing. All or nothing, also if the process is killed.
 
     It blocks, so call it in a thread. The caller holds the write gate. Does nothing if the file is at HEAD already.
 
-    Raises MigrationRequiredError for a file of a newer shapestore, StorageError for one of some other program,
-    StoreBusyError, StorageError or CorruptStoreError for what SQLite met.
+    Raises MigrationRequiredError for a file of a newer shapestore, StorageError for one of another program,
+    StoreBusyError, StorageError or CorruptStoreError for an error of SQLite.
     """
     with opened(path) as connection:
         if current_revision(connection) != HEAD:
@@ -104,9 +104,9 @@ def upgrade(path: str) -> None:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[sqlite3.Connection]:
-    """A connection for a migration of the file at ``path``. The caller holds the write gate until it is closed.
+    """Open a connection for a migration of the file at ``path``. The caller holds the write gate until it is closed.
 
-    The file is in WAL mode afterwards. One of some other program or a newer shapestore is refused, and left as it is.
+    The file is in WAL mode afterwards. A file of another program or of a newer shapestore is refused and left as it is.
     """
     try:
         with contextlib.closing(

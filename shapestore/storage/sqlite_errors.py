@@ -8,16 +8,16 @@ from shapestore.errors import CorruptStoreError, ShapeStoreError, StorageError, 
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# The disk or the operating system said no; the same statement may go through later.
+# The disk or the operating system refused; the same statement may succeed later.
 _REFUSED = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "reading or writing failed",
-    sqlite3.SQLITE_READONLY: "the file may not be written",
+    sqlite3.SQLITE_READONLY: "the file cannot be written",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
     sqlite3.SQLITE_PERM: "the operating system denied access",
-    sqlite3.SQLITE_NOMEM: "memory ran out",
-    sqlite3.SQLITE_NOLFS: "the file system takes no larger file",
-    sqlite3.SQLITE_PROTOCOL: "the file's locks cannot be had",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_NOLFS: "the file system allows no larger file",
+    sqlite3.SQLITE_PROTOCOL: "the file's locks could not be acquired",
 }
 
 
@@ -27,13 +27,13 @@ def _primary_code(error: sqlite3.Error) -> int | None:
 
 
 def _is_nonsense(error: sqlite3.Error) -> bool:
-    """Our statements are sound, so it is the file whose schema is not ours, or whose text is none (to Python)."""
+    """Our statements are valid, so the file has another schema than ours, or text that Python cannot decode."""
     code = _primary_code(error)
     return code == sqlite3.SQLITE_ERROR or (code is None and "decode to UTF-8" in str(error))
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another connection was in the way, so that the same may be tried again."""
+    """Whether another connection was in the way, so that the statement may be tried again."""
     return _primary_code(error) in _BUSY
 
 
@@ -44,7 +44,7 @@ def is_environmental(error: sqlite3.Error) -> bool:
 
 
 def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
-    """The typed error that tells what happened to the file at ``path`` and what to do. Its cause is ``error``."""
+    """Return the typed error that says what happened to the file at ``path`` and what to do; ``error`` is its cause."""
     code = _primary_code(error)
     answer: ShapeStoreError
     if code in _BUSY:
@@ -52,13 +52,13 @@ def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
     elif code in _CORRUPT or _is_nonsense(error):
         answer = damaged(error, path)
     elif code in _REFUSED:
-        answer = StorageError(f"{path!r}: {_REFUSED[code]} ({error}); the store goes on when the cause is gone")
+        answer = StorageError(f"{path!r}: {_REFUSED[code]} ({error}); the store recovers once the cause is fixed")
     else:
-        answer = StorageError(f"{path!r}: SQLite refused: {type(error).__name__}: {error}")
+        answer = StorageError(f"{path!r}: SQLite refused a statement: {type(error).__name__}: {error}")
     answer.__cause__ = error
     return answer
 
 
 def damaged(how: object, path: str) -> CorruptStoreError:
-    """The error that says that the file at ``path`` holds what nobody has written."""
-    return CorruptStoreError(f"{path!r} is no sound database ({how}); restore it, or move it away to start anew")
+    """Return the error that says that the file at ``path`` holds what no store has written."""
+    return CorruptStoreError(f"{path!r} is corrupt ({how}): restore a backup, or move it away")

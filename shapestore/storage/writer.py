@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from shapestore.concurrency.futures import refuse, resolve
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands, queries
@@ -80,7 +81,7 @@ class Writer:
     def submit(self, command: Command[T], *, refusable: bool = False) -> asyncio.Future[T]:
         """As ``send``; the future is of the answer. If it is cancelled, the command is done all the same."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.send(command, partial(_answer, answer), partial(_refuse, answer), refusable=refusable)
+        self.send(command, partial(resolve, answer), partial(refuse, answer), refusable=refusable)
         return answer
 
     def send(
@@ -152,7 +153,7 @@ class Writer:
                     batch.popleft().answered(answer)
                 await self._checkpoint_if_grown()
         except OSError as error:
-            _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store goes on when the cause is gone"))
+            _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store recovers once the cause is fixed"))
         except ShapeStoreError as error:
             _refuse_all(batch, error)
         except UnicodeDecodeError as error:  # in SQLite's own message, which quotes what is in the file
@@ -251,14 +252,3 @@ class Writer:
 def _refuse_all(batch: deque[Command[Any]], error: ShapeStoreError) -> None:
     while batch:
         batch.popleft().refused(fresh(error))
-
-
-def _answer(waiting: asyncio.Future[T], answer: T) -> None:
-    if not waiting.done():
-        waiting.set_result(answer)
-
-
-def _refuse(waiting: asyncio.Future[T], error: ShapeStoreError) -> None:
-    if not waiting.done():
-        waiting.set_exception(error)
-        waiting.exception()  # whoever waits is told; where nobody does, nobody is to be warned

@@ -113,7 +113,9 @@ def test_everybody_gets_turns_though_each_comes_back_as_soon_as_it_has_left(path
 async def test_who_waits_too_long_is_told_what_is_in_the_way_and_holds_nothing(path: str, gate: Gate) -> None:
     with child(HOLD, gate.path) as holder:
         assert holder.hear() == "locked"
-        with pytest.raises(StoreBusyError, match=r"the write gate .*shapes\.db-gate.* for 0\.02 s") as caught:
+        with pytest.raises(
+            StoreBusyError, match=r"could not acquire the write gate .*shapes\.db-gate.* within 0\.02 s"
+        ) as caught:
             await gate.acquire(timeout=0.02)
         assert caught.value.retry_after > 0
         with pytest.raises(StoreBusyError, match="nothing was written"), gate.hold_blocking(timeout=0.02):

@@ -268,7 +268,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path:
     path = tmp_path / "novel.txt"
     path.write_bytes(content)
     store = ShapeStore(path)
-    with pytest.raises(CorruptStoreError, match=r"novel\.txt' is no sound database"):
+    with pytest.raises(CorruptStoreError, match=r"novel\.txt' is corrupt"):
         await store.open()
     await store.close()
     assert path.read_bytes() == content
@@ -282,7 +282,7 @@ async def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_pa
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
         connection.execute("CREATE TABLE albums (title)")
     content = path.read_bytes()
-    with pytest.raises(StorageError, match=r"albums\.db' is a database of some other program \(it holds albums\)"):
+    with pytest.raises(StorageError, match=r"albums\.db' is a database of another program \(it holds albums\)"):
         await ShapeStore(path).open()
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ["albums.db"]
@@ -293,7 +293,7 @@ async def test_a_database_that_another_program_has_open_is_refused_too(tmp_path:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE albums (title)")  # which is in the log alone
-        with pytest.raises(StorageError, match="some other program"):
+        with pytest.raises(StorageError, match="another program"):
             await ShapeStore(path).open()
         assert set(os.listdir(tmp_path)) == {"albums.db", "albums.db-wal", "albums.db-shm"}
 

@@ -412,7 +412,7 @@ async def test_a_dropped_table_is_a_corrupt_store(empty_path: str, store: ShapeS
     for table in ("shape_rows", "create_locks", "shapes", "totals"):
         edit(empty_path, f"DROP TABLE {table}")
     for reading in (store.get(ALBUMS), store.get_by_handle(stored.handle), store.count(), store.locks()):
-        with pytest.raises(CorruptStoreError, match=r"shapes\.db' is no sound database \(no such table"):
+        with pytest.raises(CorruptStoreError, match=r"shapes\.db' is corrupt \(no such table"):
             await reading
     with pytest.raises(CorruptStoreError):
         await anext(store.rows(stored.handle))
@@ -437,7 +437,7 @@ async def test_a_damaged_page_is_a_corrupt_store(empty_path: str) -> None:
     damage(empty_path)
     async with ShapeStore(empty_path) as store:
         assert await store.get(stored.shape) == stored
-        with pytest.raises(CorruptStoreError, match="is no sound database"):
+        with pytest.raises(CorruptStoreError, match="is corrupt"):
             await read_on(store.rows(stored.handle), [])
 
 
@@ -446,7 +446,7 @@ async def test_a_key_that_is_none_is_a_corrupt_store(empty_path: str, text: str)
     async with ShapeStore(empty_path) as store:
         stored = await numbers(1, store)
         edit(empty_path, "UPDATE shapes SET comparable = ?", text)
-        damage_is_told = partial(pytest.raises, CorruptStoreError, match=r"shapes\.db' is no sound database")
+        damage_is_told = partial(pytest.raises, CorruptStoreError, match=r"shapes\.db' is corrupt")
         with damage_is_told():
             await store.get_by_handle(stored.handle)
         with damage_is_told():

@@ -119,7 +119,7 @@ async def test_a_full_disk_refuses_what_is_missing_and_serves_what_is_stored(
     stored = await store.get_or_create(STORED)
     disk.fill()
     for _ in range(3):
-        with pytest.raises(StorageError, match="the store goes on when the cause is gone"):
+        with pytest.raises(StorageError, match="the store recovers once the cause is fixed"):
             await store.get_or_create(TRACK)
         with pytest.raises(StorageError):
             await store.delete(stored.handle)
@@ -574,7 +574,7 @@ async def test_rows_that_are_damaged_under_an_open_store_are_refused(empty_path:
             "file.seek(size // 4 // 4096 * 4096); file.write(b'\\xaa' * (size // 2)); file.close()",
             empty_path,
         )
-        with pytest.raises(CorruptStoreError, match="restore it, or move it away"):
+        with pytest.raises(CorruptStoreError, match="restore a backup, or move it away"):
             await rows_of(store, stored)
         assert await store.get(TRACK) == stored
 

@@ -130,7 +130,7 @@ async def test_what_cannot_have_been_written_is_refused_by_who_reads_it(empty_pa
     async with ShapeStore(empty_path) as store:
         stored = await store.get_or_create(shape, lambda _: [{"number": number} for number in range(20)])
         edit(empty_path, damage)
-        with pytest.raises(CorruptStoreError, match="is no sound database"):
+        with pytest.raises(CorruptStoreError, match="is corrupt"):
             await rows_of(store, await store.get(shape) or stored)
         await store.delete(stored.handle)
 
