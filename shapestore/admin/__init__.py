@@ -1,6 +1,7 @@
 """A store's file from outside, for the people who operate it and their tools (the command line is one).
 
     inspector   reads: shapes, rows, locks, owners, outcomes, by one read-only connection
+    statements  its SQL, by name
     records     what it returns; each record is built from one row
     doctor/     examines files, database and tables; each finding says what to do
     backup      copies the file while it is in use; the copy is checked before it gets its name
@@ -16,5 +17,5 @@ What must hold:
 - Whether an owner is alive is asked of the operating system, and asked again before it is reported dead: a store may
   have been closed in between.
 - A reader holds no transaction between two batches of rows, so checkpoints go on beside a slow one.
-- Only ``inspector`` and ``records`` know the tables' columns; ``doctor`` knows the invariants among them.
+- Only ``statements`` and ``records`` know the tables' columns; ``doctor`` knows the invariants among them.
 """

@@ -16,10 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from shapestore.admin import statements
 from shapestore.admin.records import (
-    CREATION_COLUMNS,
-    OWNER_COLUMNS,
-    SHAPE_COLUMNS,
     CreationRecord,
     LockRecord,
     OwnerRecord,
@@ -44,15 +42,7 @@ from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
 
-SORTS = {
-    "table": ("table_name", "created_at_ms", "handle"),
-    "created": ("-created_at_ms", "handle"),
-    "read": ("-last_read_at_ms", "handle"),
-    "rows": ("-row_count", "handle"),
-    "bytes": ("-bytes", "handle"),
-}
-"""Orders of stored shapes, by columns; a minus sign is descending."""
-
+_MOST_CANDIDATES = 10_000
 _CANNOT_BE_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
@@ -97,22 +87,21 @@ class Inspector:
         self, wanted: Filter = Filter(), *, sort: str = "table", reverse: bool = False, limit: int | None = None
     ) -> list[ShapeRecord]:
         """The stored shapes that pass the filter, in an order of ``SORTS`` or its reverse: the first ``limit``."""
-        order = _order(SORTS[sort], reverse)
         parameters = {
             "table": wanted.table,
             "where": wanted.where,
             "params": msgspec.json.encode(wanted.params).decode(),
             "limit": -1 if limit is None else limit,
         }
-        return [shape_record(row) for row in self.read(f"{_SHAPES} ORDER BY {order} LIMIT :limit", parameters)]
+        return [shape_record(row) for row in self.read(statements.shapes(sort, reverse), parameters)]
 
     def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
         """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
-        return [shape_record(row) for row in self.read(_SHAPES_BY_PART, {"part": part, "most": most})]
+        return [shape_record(row) for row in self.read(statements.SHAPES_BY_PART, {"part": part, "most": most})]
 
     def tables(self) -> list[str]:
         """The tables that have stored shapes."""
-        return [table for (table,) in self.read(_TABLES)]
+        return [table for (table,) in self.read(statements.TABLES)]
 
     def rows(self, shape: ShapeRecord, batch_size: int = 1000) -> Iterator[list[str]]:
         """The rows of a shape as JSON texts, in batches, without an open transaction between them.
@@ -127,8 +116,9 @@ class Inspector:
 
     def explain(self, shape: Shape) -> Explanation:
         """As ShapeStore.explain does."""
-        near = {"key": shape.comparable, "table": shape.table, "most": _MOST_CANDIDATES}
-        return explain(shape, self._stored(_SAME_OR_OF_TABLE, near) or self._stored(_ANY, {"most": _MOST_CANDIDATES}))
+        parameters = {"key": shape.comparable, "table": shape.table, "most": _MOST_CANDIDATES}
+        near = self._stored(statements.SAME_OR_OF_TABLE, parameters) or self._stored(statements.ANY, parameters)
+        return explain(shape, near)
 
     def _stored(self, statement: str, parameters: Mapping[str, Any]) -> list[StoredShape]:
         try:
@@ -151,7 +141,7 @@ class Inspector:
 
     def creation_of(self, handle: str) -> CreationRecord | None:
         """How the attempt with this handle ended, if that is still recorded."""
-        found = self.read(_CREATION_OF, (handle,))
+        found = self.read(statements.CREATION_OF, {"handle": handle})
         return creation_record(found[0]) if found else None
 
     def creations(
@@ -164,20 +154,20 @@ class Inspector:
             "since_ms": None if since is None else int(since.timestamp() * 1000),
             "limit": limit,
         }
-        return [creation_record(row) for row in self.read(_CREATIONS, parameters)]
+        return [creation_record(row) for row in self.read(statements.CREATIONS, parameters)]
 
     def totals(self) -> Totals:
         """The counts of everything, as of one moment."""
-        ((shapes, discarded, *creations),) = self.read(_TOTALS)
+        ((shapes, discarded, *creations),) = self.read(statements.TOTALS)
         return Totals(shapes, discarded, *creations)
 
     def _owners(self) -> list[OwnerRecord]:
-        return [owner_record(row, alive=self._is_alive(row[0])) for row in self.read(_OWNERS)]
+        return [owner_record(row, alive=self._is_alive(row[0])) for row in self.read(statements.OWNERS)]
 
     def _locks(self) -> list[LockRecord]:
         with self.one_moment():
             owners = {owner.owner: owner for owner in self._owners()}
-            rows_so_far = dict(self.read(_ROWS_SO_FAR))
+            rows_so_far = dict(self.read(statements.ROWS_SO_FAR))
             locks = [create_lock(row) for row in self.read(queries.LOCKS)]
         return [
             lock_record(lock, owners.get(lock.owner) or self._unlisted(lock.owner), rows_so_far[lock.handle])
@@ -248,70 +238,3 @@ def _confirmed(look: Callable[[], list[T]], is_alive: Callable[[T], bool], name:
         return found
     still_there = set(map(name, look()))
     return [one for one in found if is_alive(one) or name(one) in still_there]
-
-
-# --- the statements
-
-# A parameter is the same if its type is: 1, 1.0, '1' and true are four.
-_SHAPES = f"""
-    SELECT {SHAPE_COLUMNS} FROM shapes
-    WHERE (:table IS NULL OR table_name = :table)
-      AND (:where IS NULL OR comparable ->> '$.where' = :where)
-      AND NOT EXISTS (
-          SELECT 1 FROM json_each(:params) AS wanted WHERE NOT EXISTS (
-              SELECT 1 FROM json_each(comparable, '$.params') AS given
-              WHERE given.key = wanted.key AND given.type = wanted.type AND given.atom IS wanted.atom))
-"""
-
-
-def _order(columns: Sequence[str], reverse: bool) -> str:
-    return ", ".join(f"{name.lstrip('-')} {'DESC' if name.startswith('-') != reverse else ''}" for name in columns)
-
-
-_SHAPES_BY_PART = f"""
-    SELECT {SHAPE_COLUMNS} FROM shapes
-    WHERE handle IN (
-        SELECT handle FROM shapes
-        WHERE substr(handle, 1, length(:part)) = :part OR substr(handle, -length(:part)) = :part
-        ORDER BY handle <> :part LIMIT :most)
-    ORDER BY handle <> :part
-"""
-
-_TABLES = "SELECT DISTINCT table_name FROM shapes ORDER BY table_name"
-
-_MOST_CANDIDATES = 10_000
-
-_STORED = f"SELECT comparable, where_as_written, {queries.STORED} FROM shapes"
-
-_SAME_OR_OF_TABLE = f"""
-    {_STORED} WHERE comparable = :key
-       OR number IN (SELECT number FROM shapes WHERE table_name = :table ORDER BY number LIMIT :most)
-"""
-
-_ANY = f"{_STORED} ORDER BY number LIMIT :most"
-
-_OWNERS = f"SELECT {OWNER_COLUMNS} FROM owners ORDER BY opened_at_ms, owner"
-
-_ROWS_SO_FAR = """
-    SELECT handle,
-           coalesce((SELECT max(id) & 268435455 FROM shape_rows
-                     WHERE id > create_locks.number << 28 AND id < (create_locks.number + 1) << 28), 0)
-    FROM create_locks
-"""
-
-_CREATIONS = f"""
-    SELECT {CREATION_COLUMNS} FROM creations
-    WHERE (:table IS NULL OR comparable ->> '$.table' = :table)
-      AND (NOT :failed OR outcome IN ('failed', 'died'))
-      AND (:since_ms IS NULL OR finished_at_ms >= :since_ms)
-    ORDER BY number DESC LIMIT :limit
-"""
-
-_CREATION_OF = f"SELECT {CREATION_COLUMNS} FROM creations WHERE handle = ?"
-
-_TOTALS = """
-    SELECT (SELECT count(*) FROM shapes), (SELECT count(*) FROM discarded), count(*),
-           coalesce(sum(outcome = 'created'), 0), coalesce(sum(outcome = 'failed'), 0),
-           coalesce(sum(followers), 0), coalesce(max(followers), 0)
-    FROM creations
-"""

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from shapestore.admin.inspector import SORTS, Filter, open_inspector
+from shapestore.admin.inspector import Filter, open_inspector
 from shapestore.admin.records import Record
+from shapestore.admin.statements import SORTS
 from shapestore.cli.arguments import (
     handle_argument,
     json_option,
