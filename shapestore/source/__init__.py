@@ -1,1 +1,26 @@
-"""Where rows come from."""
+"""Where rows come from: SQLSource, which reads a shape from any database that SQLAlchemy connects to.
+
+One shape is read so:
+
+    sql_engine   URL or Engine -> the Engine; what is wrong with it is said at once, quoting no part of a URL
+    snapshot     -> a connection in a transaction that sees one moment and changes nothing
+    table        the shape's table -> its place, columns and key, out of the database's own catalogue (catalogue/)
+    predicate/   the shape's where -> SQL that means the same in every database, or an error
+    query        -> the one statement, every name in it quoted, every column qualified and labelled
+    values       the driver's values -> values that a row can hold
+    keyed        -> rows, or rows with their keys
+    secrets      around all of it: no error leaves with a secret of the URL
+
+What always holds:
+
+1. The names of a row are those of the catalogue, never those of a result: drivers and PRAGMAs change the latter.
+2. A where selects the same rows in SQLite, PostgreSQL and MariaDB, or is refused; :mod:`predicate` lists what is left
+   to the database. What is executed is the where as written, its operands in their order.
+3. An Engine's options are honoured, or refused. The one connection of a StaticPool is never used.
+4. The source is never written to, and no file is created.
+5. No message, repr, log or row has a secret of the URL in it, wherever in the URL it stands.
+6. Rows are fetched in batches; closing the iterator ends the transaction and gives the connection back.
+
+A creator of another kind has no part in this room but :func:`keyed`, which names the key of its rows. How the store
+learns the keys of rows is in :mod:`keyed`. SQLAlchemy is imported with the first use of SQLSource, not with shapestore.
+"""

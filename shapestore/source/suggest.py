@@ -1,4 +1,4 @@
-"""What is meant by a name that is not there."""
+"""Suggestions for a name that does not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def near(name: str, there: Iterable[str]) -> list[str]:
-    """The names like it, the likest first; one that differs in the case of letters alone is the only one.
+    """The names most like ``name``, the likest first. A name that differs in the case of letters alone is the only one.
 
     >>> near("track", ["Album", "Track", "Tracks"]), near("Trakc", ["Album", "Track", "Tracks"])
     (['Track'], ['Track', 'Tracks'])

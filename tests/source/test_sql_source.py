@@ -332,3 +332,57 @@ def engine_with(path: Path, function: Callable[[int], Any]) -> Engine:
         connection.create_function("compute", 1, function)
 
     return engine
+
+
+# --- keys
+
+
+@pytest.mark.parametrize(
+    ("create", "key", "keys"),
+    [
+        ("TABLE t (a INTEGER PRIMARY KEY, b)", ("a",), [(1,), (2,)]),
+        ("TABLE t (a INT, b TEXT, PRIMARY KEY (b, a)) WITHOUT ROWID", ("b", "a"), [("one", 1), ("two", 2)]),
+        ("TABLE t (a INT, b TEXT, PRIMARY KEY (b))", ("b",), [("one",), ("two",)]),
+        ("TABLE t (a INT UNIQUE NOT NULL, b)", None, [None, None]),
+        ("TABLE t (a, b)", None, [None, None]),
+    ],
+)
+def test_the_keys_of_rows_are_told_also_where_columns_leave_them_out(
+    path: Path, source: SQLSource, create: str, key: Any, keys: list[Any]
+) -> None:
+    execute(path, f"CREATE {create}; INSERT INTO t VALUES (1, 'one'), (2, 'two'); CREATE VIEW v AS SELECT * FROM t")
+    for columns in (None, ["b"], ["a"], ["b", "a"]):
+        shape = Shape("t", columns=columns)
+        rows = source.keyed_rows(shape)
+        assert (source.key_columns(shape), rows.key_columns) == (key, key)
+        assert list(rows) == list(zip(keys, source(shape), strict=True))
+    assert source.key_columns(Shape("v")) is None
+
+
+def test_a_key_of_sqlite_may_be_null_and_then_repeated(path: Path, source: SQLSource) -> None:
+    execute(path, "CREATE TABLE t (a TEXT PRIMARY KEY, b); INSERT INTO t VALUES (NULL, 1), (NULL, 2), (x'00', 3)")
+    assert list(source.keyed_rows(Shape("t", columns=["b"]))) == [
+        ((None,), {"b": 1}),
+        ((None,), {"b": 2}),
+        ((b"\0",), {"b": 3}),
+    ]
+
+
+def test_keyed_rows_are_of_one_moment_and_closing_them_ends_it(path: Path, source: SQLSource) -> None:
+    rows = source.keyed_rows(Shape("number"))
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        execute(path, "DELETE FROM number")
+    assert next(rows) == ((1,), {"n": 1})
+    rows.close()
+    execute(path, "DELETE FROM number")
+    with pytest.raises(UnknownTableError):
+        source.keyed_rows(Shape("nmber"))
+    with pytest.raises(UnknownTableError):
+        source.key_columns(Shape("nmber"))
+
+
+def test_a_guard_is_evaluated_in_the_order_in_which_it_was_written(path: Path, source: SQLSource) -> None:
+    execute(path, f"CREATE TABLE t (i INT); INSERT INTO t VALUES ({-(2**63)}), (-5), (4), (NULL)")
+    assert read(source, "t", where="coalesce(i,0) > -9223372036854775808 AND abs(i) >= 5") == [{"i": -5}]
+    with pytest.raises(sqlite3.OperationalError, match="integer overflow"):
+        read(source, "t", where="abs(i) >= 5 AND coalesce(i,0) > -9223372036854775808")

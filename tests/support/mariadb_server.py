@@ -1,4 +1,4 @@
-"""A MariaDB server of the tests' own: in a temporary folder, heard on a socket in it alone, gone at the end."""
+"""A MariaDB server for the tests: in a temporary folder, on a socket in that folder, stopped at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a temporary folder, heard on a socket in it alone, gone at the end."""
+"""A PostgreSQL server for the tests: in a temporary folder, on a socket in that folder, stopped at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def binaries() -> Path | None:
 
 
 def ordinary_user() -> str | None:
-    """As whom the server is to run: it refuses to run as root. None: as who runs the tests."""
+    """The user that runs the server, which refuses to run as root. None: the user that runs the tests."""
     if os.getuid() != 0:
         return None
     names = [entry.pw_name for entry in pwd.getpwall()]
@@ -34,9 +34,9 @@ def ordinary_user() -> str | None:
 
 @contextmanager
 def running_server(bin_folder: Path) -> Iterator[str]:
-    """The URL of a server's database, while it runs."""
+    """The URL of a database of the server, while the server runs."""
     user = ordinary_user()
-    # Not in pytest's folder: that is closed to other users, and too long a path for a socket.
+    # Not in the folder of pytest: other users cannot enter it, and its path is too long for a socket.
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
         if user is not None:
             shutil.chown(folder, user)
