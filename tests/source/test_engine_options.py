@@ -286,7 +286,7 @@ def test_a_shared_in_memory_database_is_read(vfs: str) -> None:
 
 
 def test_an_in_memory_database_of_every_thread_its_own_is_refused_by_its_remedy() -> None:
-    engine = create_engine("sqlite://")
+    engine = create_engine("sqlite://", connect_args={"check_same_thread": False})  # so that it can be disposed of here
     execute(engine, "CREATE TABLE t (a)")
     with ThreadPoolExecutor(1) as thread, pytest.raises(InvalidSourceError, match=r"empty: .*poolclass=StaticPool"):
         thread.submit(read, engine, "t").result()
