@@ -307,3 +307,26 @@ def test_a_creator_that_always_gives_one_connection_is_refused() -> None:
         with pytest.raises(InvalidSourceError, match="always returns the same connection"):
             read(engine, "t")
         assert database.execute("SELECT 1").fetchall() == [(1,)]
+
+
+class DirtyOnce(sqlite3.Connection):
+    """In the middle of its first copy the application writes, and then rolls back."""
+
+    is_clean = False
+
+    def serialize(self, *, name: str = "main") -> bytes:
+        if self.is_clean:
+            return super().serialize(name=name)
+        self.is_clean = True
+        self.execute("INSERT INTO t VALUES (9, 'never committed')")
+        image = super().serialize(name=name)
+        self.rollback()
+        return image
+
+
+def test_what_is_rolled_back_while_it_is_copied_is_never_read() -> None:
+    options = {"check_same_thread": False, "factory": DirtyOnce}
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
+    execute(engine, "CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'one')")
+    assert read(engine, "t") == [{"id": 1, "a": "one"}]
+    engine.dispose()
