@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, ParamSpec
+from typing import Any, TypeVarTuple
 
 from shapestore import events
 from shapestore.events import Event
@@ -15,7 +14,7 @@ logger = logging.getLogger("shapestore")
 
 OnEvent = Callable[[Event], object]
 
-P = ParamSpec("P")
+Facts = TypeVarTuple("Facts")
 
 
 def _counter(unit: str, description: str, event: type[Event] | None = None) -> Any:
@@ -64,18 +63,18 @@ class Telemetry:
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self._listeners: tuple[OnEvent, ...] = () if on_event is None else (on_event,)
-        self._told: Counter[object] = Counter()
+        self._told: dict[object, int] = dict.fromkeys(Event.__subclasses__(), 0)
         self.hits = self.polls = self.batches = self.commands = self.evicted = 0
 
     def tell_also(self, on_event: OnEvent) -> None:
         """From now on tell every event to this listener too."""
         self._listeners = (*self._listeners, on_event)
 
-    def tell(self, event: Callable[P, Event], *facts: P.args, **more: P.kwargs) -> None:
+    def tell(self, event: Callable[[*Facts], Event], *facts: *Facts) -> None:
         """Count an event of this class; if there are listeners, make it of these facts and tell it to them."""
         self._told[event] += 1
         if self._listeners:
-            self._tell(event(*facts, **more))
+            self._tell(event(*facts))
 
     def counts(self) -> dict[str, int]:
         """The counters of Stats by name. Safe in any thread."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from shapestore import events
 from shapestore.creating.creator_run import CreatorRun, CreatorTask, Ordered, outcome_of
@@ -37,7 +37,7 @@ from shapestore.storage.log.difference import Difference
 from shapestore.storage.reader import to_stored
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Facts = TypeVarTuple("Facts")
 
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -281,8 +281,8 @@ class Attempt:
         if self._taken_over is not None:
             self._tell(events.TakenOver, self._taken_over)
 
-    def _tell(self, event: Callable[Concatenate[str, str, P], Event], *facts: P.args, **more: P.kwargs) -> None:
-        self._services.telemetry.tell(event, self._key, self.handle, *facts, **more)
+    def _tell(self, event: Callable[[str, str, *Facts], Event], *facts: *Facts) -> None:
+        self._services.telemetry.tell(event, self._key, self.handle, *facts)
 
     def _cost(self) -> dict[str, int]:
         """For how long it was claimed, and how many callers beside the first it serves."""

@@ -9,19 +9,16 @@ import asyncio
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Any
 
 # A cancelled timer stays in the heap until its time comes, or until more than this many are, and most of the heap is.
 _CANCELLED_TO_KEEP = 1_000
 
+Timer = list[Any]
+"""Its entry in the heap: the loop's time at which it is due, a running number, the callback and its arguments.
 
-class Timer:
-    """A callback that is called once, at its time, unless it is cancelled first."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-        """None once it was called or cancelled."""
+The callback is None once it was called or cancelled. (Objects of a class would cost each caller of a herd more.)
+"""
 
 
 class Timers:
@@ -29,7 +26,7 @@ class Timers:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._heap: list[tuple[float, int, Timer]] = []
+        self._heap: list[Timer] = []
         self._order = count()
         self._cancelled = 0
         self._loop_timer: asyncio.TimerHandle | None = None
@@ -41,31 +38,31 @@ class Timers:
         """The loop's time, in seconds."""
         return self._loop.time()
 
-    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` in so many seconds."""
-        timer = Timer(callback)
-        heappush(self._heap, (self._loop.time() + seconds, next(self._order), timer))
-        if self._heap[0][2] is timer:
+    def after(self, seconds: float, callback: Callable[..., None], *arguments: Any) -> Timer:
+        """Call ``callback`` with these arguments in so many seconds."""
+        timer = [self._loop.time() + seconds, next(self._order), callback, arguments]
+        heappush(self._heap, timer)
+        if self._heap[0] is timer:
             self._set_loop_timer()
         return timer
 
     def cancel(self, *timers: Timer) -> None:
         """Do not call these timers. Cancelling one that was called or cancelled does nothing."""
         for timer in timers:
-            if timer.callback is not None:
-                timer.callback = None
+            if timer[2] is not None:
+                timer[2] = timer[3] = None
                 self._cancelled += 1
         if self._cancelled > _CANCELLED_TO_KEEP and self._cancelled > len(self._heap) // 2:
-            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            self._heap = [timer for timer in self._heap if timer[2] is not None]
             heapify(self._heap)
             self._cancelled = 0
 
     def call_now(self, timer: Timer) -> None:
         """Call this timer at once, unless it was called or cancelled."""
-        callback = timer.callback
+        _, _, callback, arguments = timer
         self.cancel(timer)
         if callback is not None:
-            callback()
+            callback(*arguments)
 
     def close(self) -> None:
         """Drop all timers."""
@@ -82,11 +79,12 @@ class Timers:
         now = self._loop.time()
         try:
             while self._heap and self._heap[0][0] <= now:
-                _, _, timer = heappop(self._heap)
-                if timer.callback is None:
+                timer = heappop(self._heap)
+                _, _, callback, arguments = timer
+                if callback is None:
                     self._cancelled -= 1
                 else:
-                    callback, timer.callback = timer.callback, None
-                    callback()
+                    timer[2] = timer[3] = None
+                    callback(*arguments)
         finally:
             self._set_loop_timer()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-from shapestore.concurrency.futures import refuse, resolve
+from shapestore.concurrency.futures import refuse
 from shapestore.creating.timers import Timer, Timers
 from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
@@ -49,7 +48,7 @@ class Waiters:
     def add(self, timeout: float) -> Waiter:
         """A future for one caller, who waits ``timeout`` seconds at most."""
         waiter: Waiter = self._loop.create_future()
-        self._waiting[waiter] = self._timers.after(timeout, partial(self._time_is_up, waiter, timeout))
+        self._waiting[waiter] = self._timers.after(timeout, self._time_is_up, waiter, timeout)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
@@ -63,7 +62,8 @@ class Waiters:
     def answer(self, answer: Answer) -> None:
         """Give the answer to every caller."""
         for waiter in self._take_all():
-            resolve(waiter, answer)
+            if not waiter.done():  # as ``resolve`` does, written out: a call for each caller of a herd is noticeable
+                waiter.set_result(answer)
 
     def refuse(self, error: ShapeStoreError) -> None:
         """Give a copy of the error to every caller."""

@@ -12,7 +12,7 @@ from shapestore.creating.timers import Timer, Timers
 async def test_each_is_called_at_its_time_and_once(loop: SkippingLoop) -> None:
     timers, called = Timers(), list[str]()
     for name, seconds in (("c", 300), ("a", 100), ("b", 200)):
-        timers.after(seconds, lambda name=name: called.append(name))  # type: ignore[misc]
+        timers.after(seconds, called.append, name)
     await loop.skip(99)
     assert called == []
     await loop.skip(102)
@@ -25,7 +25,7 @@ async def test_each_is_called_at_its_time_and_once(loop: SkippingLoop) -> None:
 @in_skipping_loop
 async def test_a_moment_in_the_past_is_due_at_once_though_never_within_the_call(loop: SkippingLoop) -> None:
     timers, called = Timers(), list[str]()
-    timers.after(-1, lambda: called.append("a"))
+    timers.after(-1, called.append, "a")
     assert called == []
     await loop.skip(0)
     assert called == ["a"]
@@ -38,10 +38,10 @@ async def test_a_callback_may_set_and_cancel_others(loop: SkippingLoop) -> None:
     def first() -> None:
         called.append("first")
         timers.cancel(second)
-        timers.after(50, lambda: called.append("third"))
+        timers.after(50, called.append, "third")
 
     timers.after(100, first)
-    second = timers.after(101, lambda: called.append("second"))
+    second = timers.after(101, called.append, "second")
     await loop.skip(120)
     assert called == ["first"]
     await loop.skip(60)
@@ -51,14 +51,14 @@ async def test_a_callback_may_set_and_cancel_others(loop: SkippingLoop) -> None:
 @in_skipping_loop
 async def test_cancelling_one_that_was_called_or_cancelled_does_nothing(loop: SkippingLoop) -> None:
     timers, called = Timers(), list[str]()
-    past = timers.after(1, lambda: called.append("past"))
-    cancelled = timers.after(2, lambda: called.append("cancelled"))
+    past = timers.after(1, called.append, "past")
+    cancelled = timers.after(2, called.append, "cancelled")
     await loop.skip(1.5)
     for _ in range(3):
         timers.cancel(past)
         timers.cancel(cancelled)
     assert len(timers) == 0
-    timers.after(1, lambda: called.append("next"))
+    timers.after(1, called.append, "next")
     assert len(timers) == 1
     await loop.skip(2)
     assert called == ["past", "next"]
@@ -67,8 +67,8 @@ async def test_cancelling_one_that_was_called_or_cancelled_does_nothing(loop: Sk
 @in_skipping_loop
 async def test_none_is_called_after_the_closing(loop: SkippingLoop) -> None:
     timers, called = Timers(), list[str]()
-    timers.cancel(timers.after(1, lambda: called.append("a")))
-    timers.after(1, lambda: called.append("b"))
+    timers.cancel(timers.after(1, called.append, "a"))
+    timers.after(1, called.append, "b")
     timers.close()
     assert len(timers) == 0
     await loop.skip(2)
@@ -83,7 +83,7 @@ async def test_one_that_raises_what_ends_the_program_does_not_hold_up_the_others
         raise SystemExit
 
     timers.after(1, exit_program)
-    timers.after(1, lambda: called.append("later"))
+    timers.after(1, called.append, "later")
     loop._now += 2
     with pytest.raises(SystemExit):
         timers._ring()
@@ -101,7 +101,7 @@ async def test_random_use_does_as_a_plain_list_does(loop: SkippingLoop) -> None:
         act = chance.random()
         if act < 0.55:
             seconds = chance.randint(1, 1_000)
-            timer = timers.after(seconds, lambda number=number: called.append(number))  # type: ignore[misc]
+            timer = timers.after(seconds, called.append, number)
             waiting[number] = loop.time() + seconds, timer
         elif act < 0.995 and waiting:
             # Mostly the latest, as of callers who are answered at once; so many cancelled ones are cleared away too.
@@ -123,7 +123,7 @@ async def test_random_use_does_as_a_plain_list_does(loop: SkippingLoop) -> None:
 @in_skipping_loop
 async def test_one_that_is_called_now_is_called_once(loop: SkippingLoop) -> None:
     timers, called = Timers(), list[str]()
-    timer = timers.after(100, lambda: called.append("a"))
+    timer = timers.after(100, called.append, "a")
     timers.call_now(timer)
     assert (called, len(timers)) == (["a"], 0)
     timers.call_now(timer)
