@@ -2,14 +2,13 @@
 
     app               the group of all commands; errors become a message and an exit status
     look              ls, show, rows, locks, history, explain: they only read
-    get, watch        a module each
+    watch             a live view
+    get, refresh      rows from a source; counted_source counts them for the progress
     change            unlock, rm, invalidate: each opens a store
     upkeep            doctor, backup, vacuum, migrate: about the file as a whole
     arguments         what several commands take (a path, a handle, a time), and its completion in a shell
     shape_arguments   the options that describe a shape, or some of the stored ones
-    rows              the rows of a shape, streamed in any form
-    tables words      records as tables, and the phrases in them
-    output            the streams: escapes, JSON, CSV, tab-separated fields
+    printing/         results for people and programs, and messages
 
 What must hold:
 

@@ -16,7 +16,7 @@ import click
 from shapestore.cli.change import invalidate, rm, unlock
 from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
-from shapestore.cli.output import make_streams_safe, say
+from shapestore.cli.printing.output import make_streams_safe, say
 from shapestore.cli.refresh import refresh
 from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch

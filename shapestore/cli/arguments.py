@@ -16,8 +16,8 @@ from click.shell_completion import CompletionItem
 
 from shapestore.admin.inspector import Inspector, open_inspector
 from shapestore.admin.records import ShapeRecord
-from shapestore.cli.output import visible
-from shapestore.cli.words import described, short
+from shapestore.cli.printing.output import visible
+from shapestore.cli.printing.words import described, short
 from shapestore.errors import ShapeStoreError
 from shapestore.shape.listing import listed
 from shapestore.source.suggest import near

@@ -21,9 +21,9 @@ from shapestore.cli.arguments import (
     path_argument,
     shape_by_handle,
 )
-from shapestore.cli.output import print_json, say, visible
+from shapestore.cli.printing.output import print_json, say, visible
+from shapestore.cli.printing.words import short
 from shapestore.cli.shape_arguments import filter_options, shape_options
-from shapestore.cli.words import short
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
 

@@ -15,10 +15,10 @@ from shapestore.admin.inspector import open_inspector
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import path_argument, shape_by_handle
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
-from shapestore.cli.output import console, say, visible
-from shapestore.cli.rows import form_options, print_rows
+from shapestore.cli.printing.output import console, say, visible
+from shapestore.cli.printing.rows import form_options, print_rows
+from shapestore.cli.printing.words import ago, short
 from shapestore.cli.shape_arguments import shape_options
-from shapestore.cli.words import ago, short
 from shapestore.errors import CreateFailedError, ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape

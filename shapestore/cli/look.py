@@ -20,11 +20,10 @@ from shapestore.cli.arguments import (
     shape_by_handle,
     table_option,
 )
-from shapestore.cli.output import is_terminal, plain, print_json
-from shapestore.cli.rows import form_options, print_rows
-from shapestore.cli.shape_arguments import filter_options, shape_options
-from shapestore.cli.tables import print_facts, print_records
-from shapestore.cli.words import (
+from shapestore.cli.printing.output import is_terminal, plain, print_json
+from shapestore.cli.printing.rows import form_options, print_rows
+from shapestore.cli.printing.tables import print_facts, print_records
+from shapestore.cli.printing.words import (
     CREATIONS,
     LOCKS,
     SHAPES,
@@ -36,6 +35,7 @@ from shapestore.cli.words import (
     state,
     took,
 )
+from shapestore.cli.shape_arguments import filter_options, shape_options
 from shapestore.shape.explain import Explanation
 from shapestore.shape.shape import Shape
 

@@ -10,9 +10,9 @@ from shapestore.admin.inspector import Filter, open_inspector
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import handles_argument, json_option, other_tables, path_argument, shape_by_handle
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
-from shapestore.cli.output import print_json, say
+from shapestore.cli.printing.output import print_json, say
+from shapestore.cli.printing.words import short
 from shapestore.cli.shape_arguments import filter_options
-from shapestore.cli.words import short
 from shapestore.errors import CreateFailedError
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.log.positions import unpack

@@ -18,9 +18,9 @@ from shapestore.admin.inspector import existing, opened
 from shapestore.admin.vacuum import vacuum as vacuum_file
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import json_option, path_argument
-from shapestore.cli.output import cell, console, is_terminal, print_fields, print_json, say
-from shapestore.cli.tables import new_table
-from shapestore.cli.words import size
+from shapestore.cli.printing.output import cell, console, is_terminal, print_fields, print_json, say
+from shapestore.cli.printing.tables import new_table
+from shapestore.cli.printing.words import size
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations
 from shapestore.storage.path import make_if_missing, resolve

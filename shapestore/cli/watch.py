@@ -18,9 +18,9 @@ from shapestore.admin.inspector import open_inspector
 from shapestore.admin.records import CreationRecord, LockRecord
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import Seconds, json_option, path_argument
-from shapestore.cli.output import cell, console, is_terminal, plain, print_json
-from shapestore.cli.tables import fitting, table_of
-from shapestore.cli.words import CREATIONS, LOCKS, size
+from shapestore.cli.printing.output import cell, console, is_terminal, plain, print_json
+from shapestore.cli.printing.tables import fitting, table_of
+from shapestore.cli.printing.words import CREATIONS, LOCKS, size
 from shapestore.storage.path import wal_bytes
 
 _LATEST = 10

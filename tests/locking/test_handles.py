@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from shapestore.cli.words import short
+from shapestore.cli.printing.words import short
 from shapestore.locking.handles import Handles
 
 

@@ -12,8 +12,8 @@ from shapestore.admin.inspector import Inspector
 from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import json_option
-from shapestore.cli.output import is_terminal, print_csv, print_fields, print_json_text, say
-from shapestore.cli.tables import print_rows_on_the_terminal
+from shapestore.cli.printing.output import is_terminal, print_csv, print_fields, print_json_text, say
+from shapestore.cli.printing.tables import print_rows_on_the_terminal
 from shapestore.shape.listing import listed
 from shapestore.storage.row_codec import decode_row
 

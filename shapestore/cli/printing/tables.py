@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from shapestore.cli.output import cell, console, is_terminal, print_fields, say, visible
+from shapestore.cli.printing.output import cell, console, is_terminal, print_fields, say, visible
 
 T = TypeVar("T")
 

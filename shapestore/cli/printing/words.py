@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from shapestore.admin.records import CreationRecord, LockRecord, Record, ShapeRecord
-from shapestore.cli.output import plain
-from shapestore.cli.tables import Column
+from shapestore.cli.printing.output import plain
+from shapestore.cli.printing.tables import Column
 from shapestore.locking.create_lock import State
 
 # --- quantities
