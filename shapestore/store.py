@@ -61,7 +61,7 @@ class ShapeStore:
     flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
     ``on_event``: called on the loop with each shapestore.events.Event, amid the store's work: let it be quick.
 
-    A creator may ask the store for other shapes; it keeps its own place among ``max_creating`` meanwhile. One that asks
+    A creator may ask the store for other shapes; it keeps its own slot of ``max_creating`` meanwhile. One that asks
     for its own shape waits for itself, until its time is up.
     """
 
