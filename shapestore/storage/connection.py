@@ -20,6 +20,7 @@ from urllib.parse import quote
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
+from shapestore.concurrency import at_fork
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.uncancelled import uncancelled, until_done
 from shapestore.errors import StorageError
@@ -163,15 +164,18 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 def _serve(sent: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:
     """Call what is sent to the thread, and answer it, until the connection is closed."""
-    while _serve_one(*sent.get()) is not _STOP_RUNNING_SENTINEL:
-        pass
+    section = at_fork.Section()
+    with at_fork.pausing(section):
+        while _serve_one(section.lock, *sent.get()) is not _STOP_RUNNING_SENTINEL:
+            pass
 
 
-def _serve_one(future: asyncio.Future[Any] | None, function: Callable[[], Any]) -> Any:
+def _serve_one(lock: threading.Lock, future: asyncio.Future[Any] | None, function: Callable[[], Any]) -> Any:
     result: Any = None
     failure: BaseException | None = None
     try:
-        result = function()
+        with lock:
+            result = function()
     except BaseException as error:
         failure = error
     if future is not None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from shapestore.concurrency import at_fork
@@ -46,6 +47,7 @@ class LoopThread:
         self._started = threading.Event()
         self._ended = threading.Event()
         self._unanswered: set[_Call[Any]] = set()
+        self._forked = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # --- on any thread
@@ -96,6 +98,17 @@ class LoopThread:
         with contextlib.suppress(StoreClosedError):
             self._post(step)
 
+    def pause(self, seconds: float) -> None:
+        """Have the loop stand still between two steps while another thread forks; wait ``seconds`` for it at most."""
+        if self.is_current():
+            return
+        paused, self._forked = threading.Event(), threading.Event()
+        self.post(partial(_stand_still, paused, self._forked))
+        paused.wait(seconds)
+
+    def resume(self) -> None:
+        self._forked.set()
+
     def close_soon(self) -> None:
         """Begin the closing. Never waits."""
         self.closing = True
@@ -125,7 +138,8 @@ class LoopThread:
         except Exception as error:
             self.error = error
         else:
-            self._run_loop(self._loop)
+            with at_fork.pausing(self):
+                self._run_loop(self._loop)
         _threads.discard(self)
         self._ended.set()
         self._started.set()
@@ -155,6 +169,11 @@ class LoopThread:
             task.cancel()
         generators = asyncio.create_task(asyncio.get_running_loop().shutdown_asyncgens())
         await asyncio.wait({*tasks, generators}, timeout=_CLEAN_UP_SECONDS)
+
+
+def _stand_still(paused: threading.Event, forked: threading.Event) -> None:
+    paused.set()
+    forked.wait()
 
 
 class _Call(Generic[T]):
