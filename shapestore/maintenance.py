@@ -172,6 +172,9 @@ class Maintenance:
         limits, totals = self._options, self._reader.totals()
         if not beyond(totals["shapes"], limits.max_shapes) and not beyond(totals["bytes"], limits.max_bytes):
             return False
+        # The shape that is too many may be published, and its callers not be answered yet: only then is it the newest
+        # of what was read. The writer answers in order, so once this is answered, they are.
+        await self._writer.submit(Note([], {}))
         await self.note()
         evicted = await self._writer.submit(Evict(limits.max_shapes, limits.max_bytes))
         if evicted:
