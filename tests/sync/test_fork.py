@@ -239,3 +239,42 @@ def test_forks_in_the_middle_of_the_work_of_threads_harm_neither_side(empty_path
     """.replace("FORKS", str(forks))
     assert run(program, empty_path) == f"{4 * forks}\n"
     assert_sound(empty_path)
+
+
+@pytest.mark.parametrize("thread", ["a store's loop", "a connection"])
+def test_a_fork_waits_until_another_thread_has_come_to_the_end_of_its_step(empty_path: str, thread: str) -> None:
+    """SQLite has locks of its own: one that a thread held at the fork would be held in the child for ever."""
+    program = f"""
+    from shapestore.storage.connection import on_thread, open_reader
+
+    began, ended, forks = threading.Event(), [], []
+
+    def long_step(*_):
+        if not began.is_set():
+            began.set()
+            time.sleep(0.3)  # as a statement does, it lets other threads run
+            ended.append(True)
+
+    def fork():
+        began.wait()
+        pid = forked(lambda: ended[0])
+        forks.append(os.waitpid(pid, 0)[1])
+
+    async def read():
+        connection = await open_reader(path)
+        await on_thread(connection, long_step)
+        await connection.close()
+
+    with ShapeStore(path, create=create):
+        pass
+    forking = threading.Thread(target=fork)
+    forking.start()
+    if {thread!r} == "a connection":
+        asyncio.run(read())
+    else:
+        with ShapeStore(path, create=create, on_event=long_step) as store:
+            store.get_or_create(key)
+    forking.join()
+    print(forks)
+    """
+    assert run(program, empty_path) == "[0]\n"
