@@ -187,7 +187,7 @@ def test_while_one_is_stopped_in_its_transaction_others_read_and_their_writes_ar
             other.send("invalidate", table="none"),
             other.send("release_lock", key="key"),
         ):
-            with pytest.raises(Refused, match=r"StoreBusyError: the write gate .* 0\.2 s"):
+            with pytest.raises(Refused, match=r"StoreBusyError: could not acquire the write gate .* 0\.2 s"):
                 refused.result(20)
         assert other.creations == 0
         handle = other.call("get_or_create", key="kept", until=NEVER)
@@ -232,7 +232,7 @@ def test_one_that_is_killed_after_it_was_stopped_in_its_transaction_has_changed_
 def test_opening_is_refused_while_another_is_stopped_in_its_transaction(workers: Workers, path: str) -> None:
     stopped, _ = stopped_in_a_transaction(workers, path)
     [late] = workers.start()
-    with pytest.raises(Refused, match=r"StoreBusyError: the write gate"):
+    with pytest.raises(Refused, match=r"StoreBusyError: could not acquire the write gate"):
         late.call("open", path=path, gate_wait=0.2)
     stopped.go_on()
     late.call("open", path=path, gate_wait=10.0)
