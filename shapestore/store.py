@@ -362,9 +362,8 @@ class ShapeStore:
         stored = await reader.find(self._key(shape), shape)
         if stored is not None:
             return explain(shape, [stored])
-        candidates = await reader.some_shapes(self._options.namespace, shape.table) or await reader.some_shapes(
-            "", None
-        )
+        namespace = self._options.namespace
+        candidates = await reader.some_shapes(namespace, shape.table) or await reader.some_shapes(namespace, None)
         return explain(shape, [candidate for _, candidate in candidates])
 
     # --- dropping shapes

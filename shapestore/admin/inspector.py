@@ -48,8 +48,9 @@ _CANNOT_BE_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Some of the stored shapes: those of a table, with a predicate, with these values among their parameters."""
+    """Some of the stored shapes: of a namespace, of a table, with a predicate, with these values for its parameters."""
 
+    namespace: str | None = None
     table: str | None = None
     where: str | None = None
     """In its canonical text."""
@@ -88,6 +89,7 @@ class Inspector:
     ) -> list[ShapeRecord]:
         """The stored shapes that pass the filter, in an order of ``SORTS`` or its reverse: the first ``limit``."""
         parameters = {
+            "namespace": wanted.namespace,
             "table": wanted.table,
             "where": wanted.where,
             "params": msgspec.json.encode(wanted.params).decode(),
@@ -99,9 +101,13 @@ class Inspector:
         """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
         return [shape_record(row) for row in self.read(statements.SHAPES_BY_PART, {"part": part, "most": most})]
 
-    def tables(self) -> list[str]:
-        """The tables that have stored shapes."""
-        return [table for (table,) in self.read(statements.TABLES)]
+    def tables(self, namespace: str | None = None) -> list[str]:
+        """The tables that have stored shapes: in a namespace, or in any."""
+        return [table for (table,) in self.read(statements.TABLES, {"namespace": namespace})]
+
+    def namespaces(self, table: str | None = None) -> list[str]:
+        """The namespaces that have stored shapes: of a table, or of any."""
+        return [namespace for (namespace,) in self.read(statements.NAMESPACES, {"table": table})]
 
     def rows(self, shape: ShapeRecord, batch_size: int = 1000) -> Iterator[list[str]]:
         """The rows of a shape as JSON texts, in batches, without an open transaction between them.
@@ -114,9 +120,10 @@ class Inspector:
             text, _, after, is_last = read.rows(self._connection, shape.handle, position, after, batch_size, "\n")
             yield text.decode().split("\n") if text else []
 
-    def explain(self, shape: Shape) -> Explanation:
-        """As ShapeStore.explain does."""
-        parameters = {"key": shape.comparable, "table": shape.table, "most": _MOST_CANDIDATES}
+    def explain(self, shape: Shape, namespace: str = "") -> Explanation:
+        """As the method of a ShapeStore with this namespace does."""
+        key = shape.comparable_in(namespace)
+        parameters = {"key": key, "namespace": namespace, "table": shape.table, "most": _MOST_CANDIDATES}
         near = self._stored(statements.SAME_OR_OF_TABLE, parameters) or self._stored(statements.ANY, parameters)
         return explain(shape, near)
 

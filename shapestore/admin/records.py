@@ -9,7 +9,8 @@ from typing import Any
 
 from shapestore.errors import InvalidShapeError
 from shapestore.locking.create_lock import CreateLock, State
-from shapestore.shape.shape import Scalar, Shape
+from shapestore.shape import comparable as comparables
+from shapestore.shape.shape import Scalar
 from shapestore.shape.stored_shape import at
 
 
@@ -18,6 +19,7 @@ class Record:
     """What the records have in common: the handle of an attempt, and the shape that it is about."""
 
     handle: str
+    namespace: str
     table: str
     where: str | None
     params: dict[str, Scalar]
@@ -29,7 +31,10 @@ class ShapeRecord(Record):
     row_count: int
     bytes: int
     """Bytes of the rows' JSON text."""
+    log_bytes: int
+    """Bytes of the log of changes."""
     created_at: datetime
+    refreshed_at: datetime
     last_read_at: datetime
     comparable: str
 
@@ -98,7 +103,7 @@ class Totals:
 # --- from rows
 
 SHAPE_COLUMNS = """
-    handle, comparable, table_name, row_count, bytes, created_at_ms, last_read_at_ms
+    handle, comparable, table_name, row_count, bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms
 """
 OWNER_COLUMNS = "owner, pid, program, hostname, opened_at_ms"
 CREATION_COLUMNS = """
@@ -108,8 +113,17 @@ CREATION_COLUMNS = """
 
 def shape_record(row: Sequence[Any]) -> ShapeRecord:
     """From the columns of ``SHAPE_COLUMNS``."""
-    handle, key, table, row_count, size, created_at_ms, last_read_at_ms = row
-    return ShapeRecord(*_described(handle, key, table), row_count, size, at(created_at_ms), at(last_read_at_ms), key)
+    handle, key, table, row_count, rows_bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms = row
+    return ShapeRecord(
+        *_described(handle, key, table),
+        row_count=row_count,
+        bytes=rows_bytes,
+        log_bytes=log_bytes,
+        created_at=at(created_at_ms),
+        refreshed_at=at(refreshed_at_ms),
+        last_read_at=at(last_read_at_ms),
+        comparable=key,
+    )
 
 
 def owner_record(row: Sequence[Any], *, alive: bool) -> OwnerRecord:
@@ -149,13 +163,13 @@ def creation_record(row: Sequence[Any]) -> CreationRecord:
 
 def _described(
     handle: str, comparable: str, table: str
-) -> tuple[str, str, str | None, dict[str, Scalar], tuple[str, ...] | None]:
+) -> tuple[str, str, str, str | None, dict[str, Scalar], tuple[str, ...] | None]:
     """The fields of a Record. A comparable that cannot be read is shown as it is; doctor reports it as an error."""
     try:
-        shape = Shape.from_comparable(comparable)
+        fields = comparables.read(comparable)
     except InvalidShapeError:
-        return handle, table, f"(unreadable) {comparable}", {}, None
-    return handle, shape.table, shape.where, dict(shape.params), shape.columns
+        return handle, "", table, f"(unreadable) {comparable}", {}, None
+    return handle, fields.namespace, fields.table, fields.where, fields.params, fields.columns
 
 
 def _error(kind: str, message: str | None) -> str:

@@ -9,7 +9,7 @@ from shapestore.admin.records import CREATION_COLUMNS, OWNER_COLUMNS, SHAPE_COLU
 from shapestore.storage import queries
 
 SORTS = {
-    "table": ("table_name", "created_at_ms", "handle"),
+    "table": ("namespace", "table_name", "created_at_ms", "handle"),
     "created": ("-created_at_ms", "handle"),
     "read": ("-last_read_at_ms", "handle"),
     "rows": ("-row_count", "handle"),
@@ -28,7 +28,8 @@ def shapes(sort: str, reverse: bool) -> str:
 # A parameter is the same if its type is: 1, 1.0, '1' and true are four.
 _SHAPES = f"""
     SELECT {SHAPE_COLUMNS} FROM shapes
-    WHERE (:table IS NULL OR table_name = :table)
+    WHERE (:namespace IS NULL OR namespace = :namespace)
+      AND (:table IS NULL OR table_name = :table)
       AND (:where IS NULL OR comparable ->> '$.where' = :where)
       AND NOT EXISTS (
           SELECT 1 FROM json_each(:params) AS wanted WHERE NOT EXISTS (
@@ -45,16 +46,22 @@ SHAPES_BY_PART = f"""
     ORDER BY handle <> :part
 """
 
-TABLES = "SELECT DISTINCT table_name FROM shapes ORDER BY table_name"
+# Of one namespace, or of all.
+TABLES = """
+    SELECT DISTINCT table_name FROM shapes WHERE :namespace IS NULL OR namespace = :namespace ORDER BY table_name
+"""
+
+NAMESPACES = "SELECT DISTINCT namespace FROM shapes WHERE :table IS NULL OR table_name = :table ORDER BY namespace"
 
 STORED = f"SELECT comparable, where_as_written, {queries.STORED} FROM shapes"
 
 SAME_OR_OF_TABLE = f"""
     {STORED} WHERE comparable = :key
-       OR number IN (SELECT number FROM shapes WHERE table_name = :table ORDER BY number LIMIT :most)
+       OR number IN (
+           SELECT number FROM shapes WHERE namespace = :namespace AND table_name = :table ORDER BY number LIMIT :most)
 """
 
-ANY = f"{STORED} ORDER BY number LIMIT :most"
+ANY = f"{STORED} WHERE namespace = :namespace ORDER BY number LIMIT :most"
 
 OWNERS = f"SELECT {OWNER_COLUMNS} FROM owners ORDER BY opened_at_ms, owner"
 

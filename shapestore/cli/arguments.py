@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -18,8 +19,9 @@ from shapestore.admin.inspector import Inspector, open_inspector
 from shapestore.admin.records import ShapeRecord
 from shapestore.cli.printing.output import visible
 from shapestore.cli.printing.words import described, short
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import InvalidShapeError, ShapeStoreError
 from shapestore.shape.listing import listed
+from shapestore.shape.shape import Shape
 from shapestore.source.suggest import near
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,14 +94,22 @@ def shape_by_handle(inspector: Inspector, handle: str) -> ShapeRecord:
 # --- tables
 
 
-def other_tables(inspector: Inspector, table: str | None) -> str:
-    """A hint for a table without shapes: the tables that have some, or those with a similar name."""
-    there = [] if table is None else inspector.tables()
-    if table is None or table in there or not there:
+def other_tables(inspector: Inspector, table: str | None, namespace: str | None = None) -> str:
+    """A hint for a table without shapes: namespaces where it has some, or other tables, first those with like names."""
+    there = [] if table is None else inspector.tables(namespace)
+    if table is None or table in there:
+        return ""
+    if elsewhere := [] if namespace is None else inspector.namespaces(table):
+        return f"; there are shapes of it in {listed([_namespace(name) for name in elsewhere])}"
+    if not there:
         return ""
     if meant := near(table, there):
         return f"; did you mean {' or '.join(meant)}?"
     return f"; there are shapes of {listed(there, most=10)}"
+
+
+def _namespace(name: str) -> str:
+    return f"--namespace {shlex.quote(name)}"
 
 
 # --- numbers and times
@@ -133,6 +143,15 @@ def moment(text: str) -> datetime:
 
 
 # --- options
+
+
+def _namespace_name(text: str) -> str:
+    try:
+        Shape("any").comparable_in(text)
+    except InvalidShapeError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -169,6 +188,11 @@ def complete_locks(ctx: click.Context, _param: click.Parameter, incomplete: str)
     ]
 
 
+def complete_namespaces(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    names = _inspect(ctx, lambda inspector: inspector.namespaces())
+    return [CompletionItem(name) for name in names if name.startswith(incomplete) and name == visible(name)]
+
+
 def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     tables = _inspect(ctx, lambda inspector: inspector.tables())
     return [CompletionItem(table) for table in tables if table.startswith(incomplete) and table == visible(table)]
@@ -189,6 +213,13 @@ def _inspect(ctx: click.Context, look: Callable[[Inspector], list[Any]]) -> list
 
 handle_argument = click.argument("handle", shell_complete=complete_handles)
 handles_argument = click.argument("handles", metavar="[HANDLE]...", nargs=-1, shell_complete=complete_handles)
+namespace_option = click.option(
+    "--namespace",
+    type=_namespace_name,
+    metavar="NAME",
+    help="The namespace of the store. By default a shape is in the one without a name, and a filter takes all.",
+    shell_complete=complete_namespaces,
+)
 table_option = click.option(
     "--table", metavar="TABLE", help="Only those of this table.", shell_complete=complete_tables
 )

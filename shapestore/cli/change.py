@@ -17,6 +17,7 @@ from shapestore.cli.arguments import (
     complete_tables,
     handles_argument,
     json_option,
+    namespace_option,
     other_tables,
     path_argument,
     shape_by_handle,
@@ -32,11 +33,11 @@ T = TypeVar("T")
 _AT_ONCE = 100  # much less than the writer's queue takes
 
 
-def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]]) -> T:
+def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]], namespace: str = "") -> T:
     """Do ``work`` with the store open. The file must be a store, and is not migrated."""
 
     async def run() -> T:
-        async with ShapeStore(path, migrate=False) as store:
+        async with ShapeStore(path, migrate=False, namespace=namespace) as store:
             return await work(store)
 
     return asyncio.run(run())
@@ -51,7 +52,7 @@ def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]]) -> T:
     shell_complete=complete_locks,
 )
 @shape_options(required=False)
-def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
+def unlock(path: str, handle: str | None, shape: Shape | None, namespace: str) -> None:
     """Free a lock whose creator hangs.
 
     Safe at any time: that creator can no longer publish the shape, and the next caller creates it again.
@@ -60,11 +61,12 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
         raise click.UsageError("name the lock by the options of its shape, or by --handle")
     if handle == "":
         raise click.UsageError("the handle is empty")
+    key = None if shape is None else shape.comparable_in(namespace)
     with open_inspector(path) as inspector:
         held = [
             lock
             for lock in inspector.locks()
-            if (_is_part_of(handle or "", lock.handle) if shape is None else lock.comparable == shape.comparable)
+            if (_is_part_of(handle or "", lock.handle) if key is None else lock.comparable == key)
         ]
     if not held:
         raise click.ClickException("there is no such lock; `shapestore locks` lists all locks")
@@ -72,7 +74,7 @@ def unlock(path: str, handle: str | None, shape: Shape | None) -> None:
         raise click.ClickException(f"several locks have handles that begin or end with {handle!r}: give more of it")
     held_shape = Shape.from_comparable(held[0].comparable)
     # Opening the store clears away the locks of exited owners, so the lock may be gone by now: the same result.
-    released = _with_store(path, lambda store: store.release_lock(held_shape))
+    released = _with_store(path, lambda store: store.release_lock(held_shape), held[0].namespace)
     say(f"freed {short(held[0].handle)}" + ("" if released else ", whose owner had exited or whose creation had ended"))
 
 
@@ -99,7 +101,7 @@ def rm(path: str, handles: tuple[str, ...], wanted: Filter, yes: bool, as_json: 
     if not handles and wanted.table is None:
         raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
     with open_inspector(path) as inspector:
-        hint = other_tables(inspector, wanted.table)
+        hint = other_tables(inspector, wanted.table, wanted.namespace)
         shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
     if not handles and shapes and not yes and _is_dialogue():
         question = f"Drop {count(len(shapes), 'shape')} of {wanted.table}?"
@@ -130,15 +132,16 @@ async def _delete(store: ShapeStore, handles: list[str]) -> list[str]:
 @click.command()
 @path_argument
 @click.argument("table", shell_complete=complete_tables)
+@namespace_option
 @json_option
-def invalidate(path: str, table: str, as_json: bool) -> None:
+def invalidate(path: str, table: str, namespace: str | None, as_json: bool) -> None:
     """Drop all shapes of a table that has changed.
 
     Its creations in progress begin again.
     """
     with open_inspector(path) as inspector:
-        hint = other_tables(inspector, table)
-    dropped = _with_store(path, lambda store: store.invalidate(table))
+        hint = other_tables(inspector, table, namespace or "")
+    dropped = _with_store(path, lambda store: store.invalidate(table), namespace or "")
     delete_left_behind(path)
     if as_json:
         print_json({"table": table, "dropped": dropped})

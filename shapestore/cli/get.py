@@ -31,14 +31,14 @@ from shapestore.store import ShapeStore
 @shape_options()
 @timeout_option
 @form_options
-def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) -> None:
+def get(path: str, *, source: str, shape: Shape, namespace: str, timeout: float, form: str | None) -> None:
     """Print the rows of a shape, created first if it is not stored.
 
     It is created from the source, and then kept in the store. A missing store file is made.
     """
     creator = CountedSource.beside(path, source)
     try:
-        stored = asyncio.run(_get_or_create(path, shape, creator, timeout))
+        stored = asyncio.run(_get_or_create(path, shape, namespace, creator, timeout))
     except CreateFailedError as error:
         raise click.ClickException(
             f"the shape could not be created from the source: {error.message or error.error_type}"
@@ -52,17 +52,21 @@ def get(path: str, source: str, shape: Shape, timeout: float, form: str | None) 
         print_rows(inspector, shape_by_handle(inspector, stored.handle), form)
 
 
-async def _get_or_create(path: str, shape: Shape, creator: CountedSource, timeout: float) -> StoredShape:
+async def _get_or_create(
+    path: str, shape: Shape, namespace: str, creator: CountedSource, timeout: float
+) -> StoredShape:
     # A waiter's time-out says less than the creation's own, so that one comes first.
-    async with ShapeStore(path, create=creator, create_timeout=timeout, wait_timeout=timeout + 5) as store:
+    async with ShapeStore(
+        path, namespace=namespace, create=creator, create_timeout=timeout, wait_timeout=timeout + 5
+    ) as store:
         if not sys.stderr.isatty() or await store.get(shape) is not None:
             return await store.get_or_create(shape)
-        async with _progress(store, shape, creator):
+        async with _progress(store, shape.table, shape.comparable_in(namespace), creator):
             return await store.get_or_create(shape)
 
 
 @contextlib.asynccontextmanager
-async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> AsyncIterator[None]:
+async def _progress(store: ShapeStore, table: str, key: str, creator: CountedSource) -> AsyncIterator[None]:
     """Show a line on stderr: rows, their rate, and a bar without an end, since their number is unknown."""
     progress = Progress(
         SpinnerColumn(),
@@ -73,15 +77,13 @@ async def _progress(store: ShapeStore, shape: Shape, creator: CountedSource) -> 
         console=console(stderr=True),
         transient=True,
     )
-    reading = visible(f"reading {shape.table}")
+    reading = visible(f"reading {table}")
     with progress:
         line = progress.add_task(reading, total=None)
 
         async def update() -> None:
             while True:
-                if creator.began_at is None and any(
-                    lock.comparable == shape.comparable for lock in await store.locks()
-                ):
+                if creator.began_at is None and any(lock.comparable == key for lock in await store.locks()):
                     progress.update(line, description="another process is creating it")
                 else:
                     progress.update(line, completed=creator.rows, description=reading)

@@ -60,7 +60,7 @@ def ls(path: str, *, wanted: Filter, sort: str, reverse: bool, limit: int | None
     """
     with open_inspector(path) as inspector:
         shapes = inspector.shapes(wanted, sort=sort, reverse=reverse, limit=limit)
-        hint = other_tables(inspector, wanted.table)
+        hint = other_tables(inspector, wanted.table, wanted.namespace)
     if as_json:
         for shape in shapes:
             print_json(shape)
@@ -85,7 +85,9 @@ def show(path: str, handle: str, as_json: bool) -> None:
         *_facts(shape),
         ("rows", shape.row_count),
         ("bytes", shape.bytes),
+        ("log bytes", shape.log_bytes),
         ("created", _moment(shape.created_at)),
+        ("refreshed", _moment(shape.refreshed_at)),
         ("last read", _moment(shape.last_read_at)),
     ]
     if creation is not None:
@@ -154,21 +156,22 @@ def history(path: str, *, table: str | None, failed: bool, since: datetime | Non
 @path_argument
 @shape_options()
 @json_option
-def explain(path: str, shape: Shape, as_json: bool) -> None:
+def explain(path: str, shape: Shape, namespace: str, as_json: bool) -> None:
     """Explain why a shape is, or is not, a stored one.
 
     Shapes are the same if their canonical texts are equal. For a shape that is not stored, this shows the nearest
     stored shape, and how the two differ.
     """
     with open_inspector(path) as inspector:
-        explanation = inspector.explain(shape)
-        lock = next((lock for lock in inspector.locks() if lock.comparable == shape.comparable), None)
-        hint = other_tables(inspector, shape.table)
+        explanation = inspector.explain(shape, namespace)
+        key = shape.comparable_in(namespace)
+        lock = next((lock for lock in inspector.locks() if lock.comparable == key), None)
+        hint = other_tables(inspector, shape.table, namespace)
     nearest = explanation.nearest
     if as_json:
         print_json(
             {
-                "comparable": explanation.comparable,
+                "comparable": key,
                 "stored": nearest is not None and not explanation.differences,
                 "nearest": None if nearest is None else nearest.handle,
                 "differences": explanation.differences,
@@ -176,7 +179,7 @@ def explain(path: str, shape: Shape, as_json: bool) -> None:
             }
         )
         return
-    facts = [("comparable", explanation.comparable), *_stored(shape, explanation, hint)]
+    facts = [("comparable", key), *_stored(shape, explanation, hint)]
     if lock is not None:
         holder = f"by {lock.owner.process} ({process_state(lock)})"
         facts.append(("lock", f"{state(lock)}, since {_moment(lock_since(lock))}, {holder}"))
@@ -208,7 +211,9 @@ def _field(shape: Shape, field: str) -> str:
 
 
 def _facts(record: Record | Shape) -> list[tuple[str, Any]]:
+    namespace = record.namespace if isinstance(record, Record) else ""
     return [
+        *([("namespace", namespace)] if namespace else []),
         ("table", record.table),
         ("where", "every row" if record.where is None else record.where),
         ("params", params(record.params)),

@@ -7,6 +7,7 @@ import asyncio
 import click
 
 from shapestore.admin.inspector import Filter, open_inspector
+from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import handles_argument, json_option, other_tables, path_argument, shape_by_handle
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
@@ -40,34 +41,47 @@ def refresh(  # noqa: PLR0917 - one for each argument and option
         raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
     creator = CountedSource.beside(path, source)
     with open_inspector(path) as inspector:
-        hint = other_tables(inspector, wanted.table)
+        hint = other_tables(inspector, wanted.table, wanted.namespace)
         shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
     if not shapes:
         say(f"no shape of the table {wanted.table!r} is stored{hint}")
-    failed = asyncio.run(_refresh_all(path, [shape.handle for shape in shapes], creator, timeout, as_json))
+    failed = asyncio.run(_refresh_all(path, shapes, creator, timeout, as_json))
     if failed:
         raise click.ClickException(f"{count(failed, 'shape')} could not be refreshed from the source")
 
 
-async def _refresh_all(path: str, handles: list[str], creator: CountedSource, timeout: float, as_json: bool) -> int:
-    """One after the other; how many failed."""
+async def _refresh_all(
+    path: str, shapes: list[ShapeRecord], creator: CountedSource, timeout: float, as_json: bool
+) -> int:
+    """Refresh one shape after the other, by a store of its namespace. Return how many failed."""
     failed = 0
-    async with ShapeStore(
-        path, migrate=False, create=creator, create_timeout=timeout, wait_timeout=timeout + 5
-    ) as store:
-        for handle in handles:
-            before = await store.get_by_handle(handle)
-            if before is None:
-                say(f"{short(handle)} was gone already")
-                continue
-            try:
-                after = await store.refresh(before.shape)
-            except CreateFailedError as error:
-                say(f"{short(handle)}: {error.message or error.error_type}")
-                failed += 1
-            else:
-                _report(before, after, as_json)
+    for namespace in dict.fromkeys(shape.namespace for shape in shapes):
+        async with ShapeStore(
+            path,
+            migrate=False,
+            namespace=namespace,
+            create=creator,
+            create_timeout=timeout,
+            wait_timeout=timeout + 5,
+        ) as store:
+            for shape in shapes:
+                if shape.namespace == namespace:
+                    failed += not await _refresh(store, shape.handle, as_json)
     return failed
+
+
+async def _refresh(store: ShapeStore, handle: str, as_json: bool) -> bool:
+    """Whether the shape was refreshed, or need not be."""
+    before = await store.get_by_handle(handle)
+    if before is None:
+        say(f"{short(handle)} was gone already")
+        return True
+    try:
+        _report(before, await store.refresh(before.shape), as_json)
+    except CreateFailedError as error:
+        say(f"{short(handle)}: {error.message or error.error_type}")
+        return False
+    return True
 
 
 def _report(before: StoredShape, after: StoredShape, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from shapestore.admin.inspector import Filter
-from shapestore.cli.arguments import complete_tables, table_option
+from shapestore.cli.arguments import complete_tables, namespace_option, table_option
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import parse_where
@@ -44,7 +44,10 @@ _columns = click.option(
 
 
 def shape_options(*, required: bool = True) -> Callable[[F], F]:
-    """Add the options. The command is given the ``shape``, or None if it is not ``required`` and not described."""
+    """Add the options. The command is given the ``shape`` and its ``namespace``.
+
+    The shape is None if it is not ``required`` and not described.
+    """
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -54,17 +57,18 @@ def shape_options(*, required: bool = True) -> Callable[[F], F]:
             where: str | None,
             params: tuple[str, ...],
             columns: str | None,
+            namespace: str | None,
             **others: Any,
         ) -> Any:
-            if table is None and (where or params or columns):
+            if table is None and (where or params or columns or namespace):
                 raise click.UsageError("the options of a shape need --table")
             shape = None if table is None else _shape_of(table, where, params, columns)
-            return command(*arguments, shape=shape, **others)
+            return command(*arguments, shape=shape, namespace=namespace or "", **others)
 
         table = click.option(
             "--table", required=required, metavar="TABLE", help="The table.", shell_complete=complete_tables
         )
-        return cast(F, table(_where(_param(_columns(with_shape)))))
+        return cast(F, table(_where(_param(_columns(namespace_option(with_shape))))))
 
     return decorate
 
@@ -74,14 +78,19 @@ def filter_options(command: F) -> F:
 
     @functools.wraps(command)
     def with_filter(
-        *arguments: Any, table: str | None, where: str | None, params: tuple[str, ...], **others: Any
+        *arguments: Any,
+        namespace: str | None,
+        table: str | None,
+        where: str | None,
+        params: tuple[str, ...],
+        **others: Any,
     ) -> Any:
-        return command(*arguments, wanted=_filter_of(table, where, params), **others)
+        return command(*arguments, wanted=_filter_of(namespace, table, where, params), **others)
 
-    return cast(F, table_option(_where(_param(with_filter))))
+    return cast(F, table_option(_where(_param(namespace_option(with_filter)))))
 
 
-def _filter_of(table: str | None, where: str | None, params: tuple[str, ...]) -> Filter:
+def _filter_of(namespace: str | None, table: str | None, where: str | None, params: tuple[str, ...]) -> Filter:
     """A shape's filter needs no value for every parameter: without one, it takes them all."""
     try:
         values = _params(params)
@@ -89,7 +98,7 @@ def _filter_of(table: str | None, where: str | None, params: tuple[str, ...]) ->
     except InvalidShapeError as error:
         raise click.UsageError(str(error)) from error
     _refuse_unused(values, frozenset() if parsed is None else parsed.params)
-    return Filter(table, None if parsed is None else parsed.canonical, values)
+    return Filter(namespace, table, None if parsed is None else parsed.canonical, values)
 
 
 def _shape_of(table: str, where: str | None, params: tuple[str, ...], columns: str | None) -> Shape:

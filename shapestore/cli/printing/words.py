@@ -60,7 +60,7 @@ def short(handle: str) -> str:
 
 
 def described(record: Record) -> str:
-    """A shape in a line: its table and predicate, with the parameters."""
+    """A shape in a line: its table and predicate, with the parameters, after its namespace."""
     text = record.table
     if record.columns is not None:
         text += f" ({', '.join(record.columns)})"
@@ -68,7 +68,7 @@ def described(record: Record) -> str:
         text += f" where {record.where}"
     if record.params:
         text += f" with {params(record.params)}"
-    return text
+    return f"{record.namespace}: {text}" if record.namespace else text
 
 
 def params(values: Any) -> str:
