@@ -8,7 +8,8 @@
     transaction     BEGIN IMMEDIATE, the work, COMMIT; or nothing at all
     reader          point reads and pages
     queries         every hot statement, by name
-    schema          the tables and views, as alembic compares them with its revisions
+    log/            the rows of each shape and their changes: append, difference, compaction, positions
+    schema, views   the tables, as alembic compares them with its revisions, and the views for people
     row_codec       rows as JSON, in chunks
     access_tracker  which shapes are read, for eviction
     fork_guard      the files that a forked child must not open
