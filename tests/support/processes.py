@@ -136,6 +136,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop it as ``kill -STOP`` does; it has stopped when this returns."""
+        time.sleep(0.2)  # an answer comes while the gate is still held: stopped there, it would keep all others out
         os.kill(self.pid, signal.SIGSTOP)
         self.wait_until_stopped()
 
