@@ -35,9 +35,9 @@ from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
+from shapestore.storage.from_row import to_create_lock, to_stored
 from shapestore.storage.log import read
 from shapestore.storage.path import check_files_of_sqlite, resolve
-from shapestore.storage.reader import create_lock, to_stored
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ class Inspector:
         with self.one_moment():
             owners = {owner.owner: owner for owner in self._owners()}
             rows_so_far = dict(self.read(statements.ROWS_SO_FAR))
-            locks = [create_lock(row) for row in self.read(queries.LOCKS)]
+            locks = [to_create_lock(row) for row in self.read(queries.LOCKS)]
         return [
             lock_record(lock, owners.get(lock.owner) or self._unlisted(lock.owner), rows_so_far[lock.handle])
             for lock in locks

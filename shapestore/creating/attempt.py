@@ -32,9 +32,9 @@ from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, Sup
 from shapestore.events import Event
 from shapestore.shape.stored_shape import from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
+from shapestore.storage.from_row import to_stored
 from shapestore.storage.log.chunks import Chunk
 from shapestore.storage.log.difference import Difference
-from shapestore.storage.reader import to_stored
 
 T = TypeVar("T")
 Facts = TypeVarTuple("Facts")

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from shapestore.locking import boot_clock
-from shapestore.storage.reader import Confirmation
+from shapestore.storage.from_row import Confirmation
 
 
 class Freshness(IntEnum):

@@ -13,7 +13,7 @@ from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.storage.reader import Confirmation
+from shapestore.storage.from_row import Confirmation
 
 
 class Request:

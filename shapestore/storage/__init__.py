@@ -7,6 +7,7 @@
     commands/       what can be asked of the writer, and what each does inside the batch's transaction
     transaction     BEGIN IMMEDIATE, the work, COMMIT; or nothing at all
     reader          point reads and pages
+    from_row        what the columns of a row mean
     queries         every hot statement, by name
     log/            the rows of each shape and their changes: append, difference, compaction, positions
     schema, views   the tables, as alembic compares them with its revisions, and the views for people

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 import msgspec
@@ -18,16 +18,17 @@ import msgspec
 from shapestore.errors import CorruptStoreError, ForkedStoreError, InvalidShapeError, StoreClosedError
 from shapestore.locking import boot_clock
 from shapestore.locking.boot_clock import Moment
-from shapestore.locking.create_lock import CreateLock, Failure, KeyState, LockState, State
+from shapestore.locking.create_lock import CreateLock, KeyState, LockState, State
 from shapestore.shape.change import Change, Operation
 from shapestore.shape.shape import Shape
-from shapestore.shape.stored_shape import StoredShape, at
+from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage import queries
 from shapestore.storage.connection import abandon, on_thread, open_point_reader, open_reader
+from shapestore.storage.from_row import Confirmation, to_confirmation, to_create_lock, to_failure, to_stored
 from shapestore.storage.log import queries as log_queries
 from shapestore.storage.log import read
 from shapestore.storage.log.keys import decode_key
-from shapestore.storage.log.positions import Standing, pack
+from shapestore.storage.log.positions import Standing
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
 
 T = TypeVar("T")
@@ -44,16 +45,6 @@ _NONSENSE = (msgspec.MsgspecError, InvalidShapeError, ValueError, TypeError, Ove
 # So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
 FETCH_BYTES = 128 * 1024
 _FETCH = f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
-
-
-class Confirmation(NamedTuple):
-    """Which attempt confirmed a shape's rows last, and when it claimed: what a shape's age is counted from."""
-
-    by: str
-    """The handle of that attempt."""
-    moment: Moment
-    is_stale: int
-    """1 if the source was touched while that attempt read it."""
 
 
 class Reader:
@@ -103,7 +94,7 @@ class Reader:
         """The stored shape, if it is there, and what its age is counted from."""
         for row in await self._point_or_page(queries.FIND_WITH_AGE, comparable):
             with self._making_sense():
-                return to_stored(shape, row[:7]), _confirmation(*row[7:])
+                return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
 
     def fetch_small(self, comparable: str) -> tuple[bytes, str, Confirmation] | None:
@@ -158,10 +149,10 @@ class Reader:
             stored = None if confirmed_by is None else to_stored(shape, shape_row)
             lock = None
             if lock_row[0] is not None:
-                lock = LockState(lock_row[0], State(lock_row[1]), lock_row[2], _failure(*lock_row[4:]))
+                lock = LockState(lock_row[0], State(lock_row[1]), lock_row[2], to_failure(*lock_row[4:]))
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
-        return KeyState(confirmed_by, lock, _failure(*failure)), stored
+        return KeyState(confirmed_by, lock, to_failure(*failure)), stored
 
     @contextlib.contextmanager
     def one_moment(self, looks: int) -> Iterator[None]:
@@ -291,7 +282,7 @@ class Reader:
     async def locks(self) -> list[CreateLock]:
         page = await self._page(queries.LOCKS)
         with self._making_sense():
-            return [create_lock(row) for row in page]
+            return [to_create_lock(row) for row in page]
 
     async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
@@ -319,35 +310,3 @@ class Reader:
             yield
         except _NONSENSE as error:
             raise damaged(error, self._path) from error
-
-
-def to_stored(shape: Shape, columns: Any) -> StoredShape:
-    """The stored shape that a row says, from the columns ``queries.STORED``."""
-    handle, row_count, position, round_, live, created_at_ms, refreshed_at_ms = columns
-    public = pack(round_, position) if round_ else position
-    return StoredShape(handle, shape, row_count, at(created_at_ms), at(refreshed_at_ms), public, live != 0)
-
-
-def _confirmation(by: str, boot: str, at_boot_ms: int, at_ms: int, stale: int) -> Confirmation:
-    return Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
-
-
-def create_lock(row: Sequence[Any]) -> CreateLock:
-    """A lock from the columns of ``queries.LOCKS``."""
-    comparable, table, state, owner, handle, started_at_ms, failed_at_ms, *failure = row
-    return CreateLock(
-        comparable=comparable,
-        table=table,
-        state=State(state),
-        owner=owner,
-        handle=handle,
-        started_at=at(started_at_ms),
-        failed_at=None if failed_at_ms is None else at(failed_at_ms),
-        failure=_failure(*failure),
-    )
-
-
-def _failure(error_type: str | None, message: str | None, retry_after_ms: int | None) -> Failure | None:
-    if error_type is None:
-        return None
-    return Failure(error_type, message or "", retry_after_ms or 0)

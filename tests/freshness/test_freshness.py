@@ -18,7 +18,7 @@ from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.locking import boot_clock
 from shapestore.locking.boot_clock import Moment
-from shapestore.storage.reader import Confirmation
+from shapestore.storage.from_row import Confirmation
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -300,6 +300,25 @@ async def test_a_background_refresh_takes_half_the_slots_at_most_but_one_at_leas
         source.go.set()
         await fresh
         await eventually(lambda: source.calls == begun + 11)
+
+
+async def test_no_more_background_refreshes_are_scheduled_than_keys_may_be_in_flight(path: str, source: Source) -> None:
+    options = {"max_age": 0.001, "stale_while_revalidate": 1e6, "max_in_flight": 2, "max_creating": 2}
+    async with ShapeStore(path, create=source, **options) as store:  # type: ignore[arg-type]
+        shapes = [Shape("Track", where="AlbumId = :n", params={"n": n}) for n in range(10)]
+        for shape in shapes:
+            await store.get_or_create(shape)
+        grow_old(path, 10)
+        source.go.clear()
+        begun = source.calls
+        for shape in shapes:
+            await store.get_or_create(shape)
+        await eventually(lambda: source.calls > begun)
+        source.go.set()
+        await eventually(lambda: source.calls == begun + 2 and store.stats.in_flight == 0)
+        grow_old(path, 10)
+        await store.get_or_create(shapes[-1])
+        await eventually(lambda: source.calls == begun + 3)
 
 
 async def test_a_stale_hit_without_any_creator_is_served_and_refreshes_nothing(path: str, source: Source) -> None:
