@@ -84,7 +84,12 @@ class OpenStore:
             namespace=options.namespace,
         )
         self.coalescer = Coalescer(services, max_in_flight=options.max_in_flight)
-        background = BackgroundRefreshes(self.coalescer, services.timers, max_creating=options.max_creating)
+        background = BackgroundRefreshes(
+            self.coalescer,
+            services.timers,
+            max_creating=options.max_creating,
+            max_scheduled=options.max_in_flight,
+        )
         self.requests = Requests(services, self.coalescer, background)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self.maintenance = Maintenance(

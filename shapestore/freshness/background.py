@@ -20,21 +20,26 @@ _NEVER = 365 * 86_400.0
 
 
 class BackgroundRefreshes:
-    """At most half of the ``max_creating`` slots are taken by refreshes that began here, but always one at least."""
+    """At most half of the ``max_creating`` slots are taken by refreshes that began here, but always one at least.
 
-    def __init__(self, coalescer: Coalescer, timers: Timers, *, max_creating: int) -> None:
+    At most ``max_scheduled`` are running or scheduled.
+    """
+
+    def __init__(self, coalescer: Coalescer, timers: Timers, *, max_creating: int, max_scheduled: int) -> None:
         self._coalescer = coalescer
         self._timers = timers
         self._free = max(1, max_creating // 2)
+        self._max_scheduled = max_scheduled
         self._keys: set[str] = set()
         self._waiting: deque[Callable[[], None]] = deque()
 
     def schedule(self, key: str, shape: Shape, creator: Creator, *, older: str, within: float) -> None:
         """Refresh what the attempt ``older`` confirmed, unless that is under way here.
 
-        It begins some time ``within`` so many seconds: of several processes the first is seen by the others.
+        It begins some time ``within`` so many seconds: of several processes the first is seen by the others. If too
+        many are scheduled, it is left to the next stale hit.
         """
-        if key in self._keys or self._coalescer.get(key) is not None:
+        if key in self._keys or len(self._keys) >= self._max_scheduled or self._coalescer.get(key) is not None:
             return
         self._keys.add(key)
         begin = partial(self._begin, contextvars.copy_context(), key, shape, creator, older)
