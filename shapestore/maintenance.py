@@ -36,6 +36,7 @@ logger = logging.getLogger("shapestore")
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
+CUT_AGAIN_SECONDS = 5.0
 
 
 class Maintenance:
@@ -67,7 +68,8 @@ class Maintenance:
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._writing, self._proving = _Trouble(), _Trouble()
-        self._long_logs: set[int] = set()
+        self._long_logs: dict[int, float] = {}
+        """Numbers of shapes whose logs have grown, and when each is looked at next."""
         coalescer.services.sweep_later = self.sweep_later
         coalescer.services.compact_later = self.compact_later
         if options.max_shapes is not None or options.max_bytes is not None:
@@ -113,12 +115,12 @@ class Maintenance:
         await self._forget_readers()
         evicting = await self._evict()
         await self._forget_kept()
-        await self._cut_logs()
+        cutting = await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             await self.note()
-            await self._cut_log()
+            await self._checkpoint_if_long()
         await self._free_orphans()
-        return await self._delete_discarded() or evicting
+        return await self._delete_discarded() or evicting or cutting
 
     async def _sleep(self) -> None:
         until = self._loop.time() + TICK_SECONDS
@@ -154,8 +156,11 @@ class Maintenance:
         if read or followers:
             await self._writer.submit(Note(read, followers))
 
-    async def _cut_log(self) -> None:
-        """Have a long log checkpointed even if nothing is written: the reader that prevented it may have ended."""
+    async def _checkpoint_if_long(self) -> None:
+        """Have a long write-ahead log checkpointed, even if nothing is written.
+
+        The reader that prevented it may have ended.
+        """
         if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
             self._writer.checkpoint_soon()
             await self._writer.submit(Note([], {}))
@@ -198,17 +203,27 @@ class Maintenance:
 
     def compact_later(self, number: int) -> None:
         """The log of the shape ``number`` has grown."""
-        self._long_logs.add(number)
+        self._long_logs[number] = self._loop.time()
 
-    async def _cut_logs(self) -> None:
-        """Forget the beginning of logs that are long beside their rows."""
-        keep_ms = round(self._options.keep_replaced * 1000)
-        for number in list(self._long_logs):
-            if not await self._reader.run(partial(has_long_log, number=number)):
-                self._long_logs.discard(number)
-            elif await self._writer.submit(Compact(number, keep_ms)):
-                while last := await self._reader.run(partial(next_trim, number=number)):
-                    await self._writer.submit(TrimLog(number, last))
+    async def _cut_logs(self) -> bool:
+        """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""
+        due = [number for number, at in self._long_logs.items() if at <= self._loop.time()]
+        cut = [await self._cut_log_of(number) for number in due]
+        return any(cut)
+
+    async def _cut_log_of(self, number: int) -> bool:
+        """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""
+        last = await self._reader.run(partial(next_trim, number=number))
+        if last is not None:
+            await self._writer.submit(TrimLog(number, last))
+            return True
+        if not await self._reader.run(partial(has_long_log, number=number)):
+            del self._long_logs[number]
+            return False
+        if await self._writer.submit(Compact(number, round(self._options.keep_replaced * 1000))):
+            return True
+        self._long_logs[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read
+        return False
 
     async def _free_orphans(self) -> None:
         """Release lock rows of ours that no flight leads: their claim was committed, though the disk reported an error.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inspections import eventually
-from processes import read
+from processes import edit, read
 
 from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoredShape, keyed
 from shapestore.shape.change import Change
@@ -489,3 +489,17 @@ async def test_a_log_is_not_cut_where_it_was_superseded_a_moment_ago(path: str) 
             await store.refresh(TRACK)
         await eventually(lambda: store.stats.batches > 403)
         assert await rows_of(store, first) == [{"id": 1, "name": ""}]
+
+
+async def test_a_log_whose_cutting_a_crash_cut_short_is_cut_at_its_next_change(path: str) -> None:
+    source = Source()
+    async with ShapeStore(path, create=keyed(source, "id"), keep_replaced=3600) as store:
+        for number in range(200):
+            source.rows = [{"id": 1, "name": str(number)}]
+            await store.refresh(TRACK)
+    edit(path, "UPDATE shapes SET floor = position, floor_round = round")  # its changes were not deleted any more
+    async with ShapeStore(path, create=keyed(source, "id"), keep_replaced=3600) as store:
+        source.rows = [{"id": 1, "name": "new"}]
+        stored = await store.refresh(TRACK)
+        await eventually(lambda: read(path, "SELECT count(*) FROM shape_changes") == [1])
+        assert await rows_of(store, stored) == source.rows
