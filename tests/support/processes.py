@@ -54,6 +54,7 @@ class Worker:
             stderr=self._complaints,
             text=True,
         )
+        self._path: str
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[Any]] = {}
         self._events: list[dict[str, Any]] = []
@@ -70,6 +71,8 @@ class Worker:
 
     def send(self, do: str, **arguments: Any) -> Future[Any]:
         """Ask for something; the answer comes by the future, as a Refused if the command raised."""
+        if do == "open":
+            self._path = arguments["path"]
         answer: Future[Any] = Future()
         number = next(self._numbers)
         with self._heard:
@@ -135,8 +138,15 @@ class Worker:
         os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Stop it as ``kill -STOP`` does; it has stopped when this returns."""
-        time.sleep(0.2)  # an answer comes while the gate is still held: stopped there, it would keep all others out
+        """Stop it as ``kill -STOP`` does, outside its write transactions; it has stopped when this returns.
+
+        An answer comes while the gate is still held: a process that is stopped there keeps all others out.
+        """
+        with Gate(str(Path(self._path).resolve())).hold_blocking():
+            self.stop_anywhere()
+
+    def stop_anywhere(self) -> None:
+        """Stop it at once, perhaps in the middle of a write transaction."""
         os.kill(self.pid, signal.SIGSTOP)
         self.wait_until_stopped()
 

@@ -63,7 +63,7 @@ class Soak:
     def _kill_one(self) -> None:
         victim = self._random.choice(list(self._working))
         if self._random.random() < 0.3:  # it may be stopped before, inside a transaction, too
-            victim.stop()
+            victim.stop_anywhere()
             time.sleep(self._random.random() * 0.05)
         load = self._working.pop(victim)
         assert not load.done(), f"the load ended by itself: {load.exception()}"

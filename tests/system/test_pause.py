@@ -20,7 +20,6 @@ from processes import (
     until,
 )
 
-from shapestore.locking.gate import Gate
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 MANY = CHUNK_ROWS + 500
@@ -254,8 +253,7 @@ def test_closing_ends_though_the_gate_is_held_by_one_who_is_stopped(workers: Wor
 def failure_of_a_stopped_owner(owner: Worker, path: str, window_ms: int) -> str:
     with pytest.raises(Refused, match="no such luck"):
         owner.call("get_or_create", key="key", fails="no such luck")
-    with Gate(str(Path(path).resolve())).hold_blocking():  # so that it is not stopped inside a transaction
-        owner.stop()
+    owner.stop()
     edit(path, "UPDATE create_locks SET retry_after_ms = ?", window_ms)
     return attempt_of(path, "key")
 
