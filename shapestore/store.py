@@ -11,9 +11,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from shapestore.creating.creator_run import Creator
-from shapestore.errors import (
-    InvalidShapeError,
-)
+from shapestore.errors import InvalidShapeError
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.requests import Request, checked_creator
 from shapestore.lifecycle import Lifecycle
@@ -206,9 +204,9 @@ class ShapeStore:
         """The stored shape, or None. Creates nothing and waits for nothing."""
         return await self._live().reader.find(self._key(shape), shape)
 
-    async def get_by_handle(self, handle: str) -> StoredShape | None:
-        """The stored shape with this handle, or None if there is none (any more)."""
-        return await self._live().reader.find_handle(text("handle", handle))
+    async def get_by_handle(self, handle: StoredShape | str) -> StoredShape | None:
+        """The stored shape with this handle as it is now, or None if there is none (any more)."""
+        return await self._live().reader.find_handle(_handle(handle))
 
     # --- reading rows
 
@@ -354,7 +352,7 @@ class ShapeStore:
     async def explain(self, shape: Shape) -> Explanation:
         """The shape's canonical text, and what sets it apart from the nearest stored shape, field by field.
 
-        It answers "why was this created anew?". The nearest is looked for among the first 10,000 shapes of the table,
+        It answers "why was this created again?". The nearest is looked for among the first 10,000 shapes of the table,
         or of all tables, if the table has none.
         """
         open_store = self._live()

@@ -76,7 +76,7 @@ async def test_a_stored_shape_says_what_it_is_and_when_it_was_made(store: ShapeS
 async def test_a_shape_that_is_stored_is_found_by_itself_and_by_its_handle(store: ShapeStore) -> None:
     stored = await store.get_or_create(TRACKS)
     assert await store.get(TRACKS) == stored
-    assert await store.get_by_handle(stored.handle) == stored
+    assert await store.get_by_handle(stored.handle) == await store.get_by_handle(stored) == stored
     assert await store.get_or_create(TRACKS, no_luck) == stored
 
 
