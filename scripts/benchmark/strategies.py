@@ -101,7 +101,7 @@ class EveryFollowerPolls(_OneWriter):
 
 
 class EveryCallerQueues(_OneWriter):
-    """The naive way: whoever misses asks the writer, which creates the shape for the first and answers the others
+    """The naive way: a caller that misses asks the writer, which creates the shape for the first and answers the others
     one by one. Every caller costs the writer a turn, and all other keys wait behind them.
     """
 

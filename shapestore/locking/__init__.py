@@ -14,5 +14,5 @@ Three questions are answered here, none of them by a clock.
 stores in one process are as separate as two processes, and a forked child closes its copies at once.
 
 What lies in a store's folder may be anybody's. A file is used as a lock only if it is a regular file; a link is not
-followed; an owner file is removed only if its name and its content have our form, and nobody holds its lock.
+followed; an owner file is removed only if its name and its content have our form, and its lock is free.
 """

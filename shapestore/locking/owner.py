@@ -108,7 +108,7 @@ def is_alive(path: str, owner: str) -> bool:
 def living_owners(path: str) -> set[str]:
     """The owners of this very database, the one at ``path``, that have a locked owner file: ids.
 
-    Whoever must know whether any other store has the database open asks under the gate, where no store opens or closes.
+    To learn whether another store has the database open, call this under the gate, where no store opens or closes.
     """
     database = _identity(path)
     folder = owners_folder(path)

@@ -221,7 +221,7 @@ EXPIRED = f"""
 SPARED_SECONDS = 1.0
 _NOT_SPARED = f"{_UNREAD} AND (gone_boot <> :boot OR gone_at_boot_ms <= :boot_ms - {round(SPARED_SECONDS * 1000)})"
 
-# -> numbers and sizes of kept handles that nobody reads, the oldest first
+# -> numbers and sizes of kept handles without registered readers, the oldest first
 OLDEST_KEPT = f"SELECT number, bytes + log_bytes FROM kept WHERE {_NOT_SPARED} ORDER BY sequence LIMIT :limit"
 
 # (numbers: [number] of handles that are kept from now on) -> older ones of their keys, beyond two a key
@@ -236,7 +236,7 @@ MORE_THAN_TWO_OF_A_KEY = f"""
     WHERE nth > 2 AND may_go
 """
 
-# (numbers: [number]) -> those that were there and that nobody reads
+# (numbers: [number]) -> those that were there, without registered readers
 FORGET_KEPT = f"""
     DELETE FROM kept WHERE number IN (SELECT value FROM json_each(:numbers)) AND {_UNREAD} RETURNING number
 """

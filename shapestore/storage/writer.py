@@ -24,6 +24,7 @@ from shapestore.locking.gate import Gate
 from shapestore.storage import commands, queries
 from shapestore.storage.commands import Command
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
+from shapestore.storage.path import wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.telemetry import Telemetry
@@ -35,7 +36,7 @@ T = TypeVar("T")
 MAX_BATCH = 1_000
 # A command that brings more rows than this waits in a line of its own, so that the quick ones do not wait behind it.
 QUICK_BYTES = 32 * 1024
-# A batch takes no further command once it brings this much: nobody's commit waits for a longer one.
+# A batch takes no further command once it brings this much, so that no commit waits for a longer one.
 MAX_BATCH_BYTES = 1024 * 1024
 # The write-ahead log is checkpointed when it has grown by this much.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -99,7 +100,8 @@ class Writer:
         """
         if self._stopped:
             raise StoreClosedError(
-                "the store's writer was cancelled by whoever cancels all tasks: close the store, and open it again"
+                "the store's writer was cancelled, as by a program that cancels all its tasks: close the store, and "
+                "open it again"
             )
         if self._closing:
             raise StoreClosedError("the store is closed; nothing more is written")
@@ -143,8 +145,8 @@ class Writer:
         return batch
 
     async def _write(self, batch: deque[Command[Any]]) -> None:
-        """Commit a batch and answer it. Whatever goes wrong, every command of it is answered, and none of them twice:
-        who has been told is no longer in the batch."""
+        """Commit a batch and answer it. Whatever goes wrong, every command is answered exactly once: answered commands
+        leave the batch."""
         try:
             async with self._gate_held():
                 answers = await transact(self._connection, self._owner, partial(self._apply, batch))
@@ -162,8 +164,8 @@ class Writer:
             if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
                 _refuse_all(batch, translated(error, self._path))
             elif len(batch) == 1:
-                logger.exception("a command failed in a way that was not foreseen; whoever gave it is told")
-                _refuse_all(batch, ShapeStoreError(f"unforeseen {type(error).__name__}: {error}; please report it"))
+                logger.exception("unexpected error in a command; reported to its caller")
+                _refuse_all(batch, ShapeStoreError(f"unexpected {type(error).__name__}: {error}; please report it"))
             else:
                 while batch:  # one of them is at fault: the others need not suffer for it
                     await self._write(deque([batch.popleft()]))
@@ -201,15 +203,12 @@ class Writer:
             raise StorageError(f"{self._path!r} cannot be looked at: {error}") from error
         if not same:
             raise StorageError(
-                f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it anew"
+                f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it again"
             )
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
-        try:
-            return os.stat(f"{self._path}-wal").st_size
-        except FileNotFoundError:
-            return 0
+        return wal_bytes(self._path)
 
     async def _checkpoint_if_grown(self) -> None:
         """A failure here is no failure of the batch, which is committed."""
@@ -241,8 +240,8 @@ class Writer:
     async def _is_litestreams(self) -> bool:
         """Whether Litestream replicates the file, which it marks by a table.
 
-        It copies from the log, and reads the database while it thinks that nobody else writes there: a checkpoint by
-        another may spoil its replica. The read lock by which it keeps others off does not always hold.
+        It copies from the log, and reads the database while it thinks that no other process writes there: a checkpoint
+        by another may spoil its replica. The read lock by which it keeps others off does not always hold.
         """
         with contextlib.suppress(sqlite3.Error):
             return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))

@@ -254,7 +254,7 @@ async def test_one_command_that_the_file_refuses_does_not_hurt_the_others(desk: 
 
 
 @pytest.mark.usefixtures("faulty_is_a_kind")
-async def test_one_command_that_fails_in_an_unforeseen_way_does_not_hurt_the_others_nor_the_writer(
+async def test_one_command_that_fails_unexpectedly_does_not_hurt_the_others_nor_the_writer(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with gate_held(desk.path):
@@ -264,7 +264,7 @@ async def test_one_command_that_fails_in_an_unforeseen_way_does_not_hurt_the_oth
     assert await a
     assert await b
     for one in (faulty, another):
-        with pytest.raises(ShapeStoreError, match=r"unforeseen OverflowError: .*; please report it"):
+        with pytest.raises(ShapeStoreError, match=r"unexpected OverflowError: .*; please report it"):
             await one
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert set(read(desk.path, "SELECT value FROM totals")) == {0}  # what it had done before it failed is undone

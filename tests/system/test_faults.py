@@ -492,7 +492,7 @@ async def test_a_file_that_was_taken_away_is_noticed_by_every_write(
         take_away(empty_path, taken_away, empty_store)
         with pytest.raises(StorageError, match="was moved, removed or replaced while it was open"):
             await store.get_or_create(TRACK)
-        with pytest.raises(StorageError, match="close the store, and open it anew"):
+        with pytest.raises(StorageError, match="close the store, and open it again"):
             await store.delete(stored.handle)
         assert source.asked == 1, "nothing is created that could not be kept"
         await store.close()

@@ -40,7 +40,7 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
-    """Delete a piece. It was discarded before it was measured, so nobody adds to it."""
+    """Delete a piece. It was discarded before it was measured, so nothing is added to it."""
     tx.run(piece.statement, number=piece.number, last=piece.last)
     if piece.is_last:
         tx.run(log.FORGET_DISCARDED, number=piece.number)

@@ -221,7 +221,7 @@ NEWEST_OLD_ROUND = """
     SELECT number FROM rounds WHERE ended_boot <> :boot OR ended_at_boot_ms <= :oldest ORDER BY number DESC LIMIT 1
 """
 
-# (number, position, round of it): nobody needs an older position any more
+# (number, position, round of it): no reader needs an older position any more
 RAISE_FLOOR = """
     UPDATE shapes SET floor = :position, floor_round = :round
     WHERE number = :number AND floor < :position AND position >= :position
