@@ -22,12 +22,14 @@ import os
 import re
 import secrets
 import stat
+import time
 
 from shapestore.locking import folder_lock
 from shapestore.locking.file_lock import FileLock, content_if_locked
 from shapestore.locking.folder_lock import FolderLock
 
-_MAX_TRIES = 100
+_MAX_TRIES = 1_000
+_PAUSE_SECONDS = 0.001
 _NAME = re.compile(r"[0-9a-f]{16}")
 _OURS = re.compile(rb"(device=\d+ inode=\d+\n)?")  # empty: its process was killed before it had written it
 
@@ -79,13 +81,15 @@ class Owner:
             try:
                 lock = FileLock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
-                if _remove_if_dead(path):  # a copy of our own file, say, that was put back after it was removed
-                    continue
-                raise
-            lock.write(self._database)
-            if lock.try_lock() and lock.is_at_its_path():
-                return lock
-            lock.close()
+                # A copy of our own file, say, that was put back after it was removed; or another store is removing it.
+                if not _remove_if_dead(path) and _is_foreign(path):
+                    raise
+            else:
+                lock.write(self._database)
+                if lock.try_lock() and lock.is_at_its_path():
+                    return lock
+                lock.close()
+            time.sleep(_PAUSE_SECONDS)
         raise OSError(errno.EBUSY, "removed or locked by others again and again", path)
 
 
@@ -141,6 +145,17 @@ def _remove_if_dead(path: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether what lies at the path of an owner file is not one."""
+    try:
+        with contextlib.closing(FileLock(path, os.O_RDONLY)) as file:
+            return not _OURS.fullmatch(file.read())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _owner_files(folder: str) -> list[str]:

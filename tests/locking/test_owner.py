@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +227,22 @@ def test_an_owner_that_makes_its_file_while_another_removes_those_of_the_dead_ha
             owner.withdraw()
     finally:
         enough.set()
+
+
+def test_an_owner_waits_while_another_is_about_to_remove_its_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Owner(path)
+    os.unlink(file_of(path, owner))
+    remover = FileLock(file_of(path, owner))
+    assert remover.try_lock()
+
+    def remove(_: float) -> None:
+        os.unlink(remover.path)
+
+    monkeypatch.setattr(time, "sleep", remove)
+    owner.keep_provable()
+    remover.close()
+    assert living_owners(path) == {owner.id}
+    owner.withdraw()
 
 
 def test_a_shortage_of_descriptors_is_no_proof_of_death(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

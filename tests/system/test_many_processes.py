@@ -106,8 +106,8 @@ def test_a_herd_in_four_processes_shares_one_failure(workers: Workers, path: str
 
 def test_refreshes_in_four_processes_are_one(workers: Workers, path: str) -> None:
     four = workers.open(path, 4)
-    [old] = set(together(four, "get_or_create", key="key"))
     leader, *others = four
+    [old] = set(together(others, "get_or_create", key="key"))  # rows name their process: the leader's are others
     waiting = [leader.lead("key", until=f"{path}-go", refresh=True)]
     waiting += [other.follow("key", refresh=True) for other in others]
     assert together(four, "get_or_create", key="key") == [old] * 4
