@@ -16,6 +16,7 @@ from benchmark.rows import Row
 
 WORKS = (
     "hit",
+    "reading",
     "herd",
     "herd_of_processes",
     "distinct",
@@ -23,6 +24,8 @@ WORKS = (
     "slow_and_quick",
     "beside_a_writer",
     "snapshot",
+    "layout",
+    "refreshing",
     "million_shapes",
     "memory",
     "opening",

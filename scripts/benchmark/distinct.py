@@ -23,6 +23,8 @@ from shapestore.storage.log.chunks import Encoder
 from shapestore.storage.transaction import transact
 from shapestore.storage.writer import MAX_BATCH
 
+DEFAULT = "shapestore, default options"
+PLAIN_FUNCTIONS = "shapestore, default options, plain functions"
 STATEMENTS = "the bulk statements alone"
 DISKCACHE = "diskcache.Lock + set"
 DOGPILE = "dogpile dbm"
@@ -39,6 +41,7 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
     async with (
         ShapeStore(new_file(folder), create=at_once, max_creating=count) as store,
         ShapeStore(new_file(folder), create=at_once) as bounded,
+        ShapeStore(new_file(folder), create=one_row) as in_threads,
     ):
         with closing(plain(f"{new_file(folder)}-plain")) as database:
             database.execute("CREATE TABLE shapes (key TEXT PRIMARY KEY, value TEXT) STRICT")
@@ -75,7 +78,8 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
                 "a second",
                 {
                     SHAPESTORE: shapestore(store),
-                    "shapestore, max_creating=64": shapestore(bounded),
+                    DEFAULT: shapestore(bounded),
+                    PLAIN_FUNCTIONS: shapestore(in_threads),
                     STATEMENTS: statements,
                     DISKCACHE: _called(lambda: peers.diskcache(folder / "diskcache"), count // 5),
                     DOGPILE: _called(lambda: peers.new_dogpile_dbm(folder), min(count, DOGPILE_KEYS)),
@@ -84,7 +88,8 @@ async def _created(sizes: Sizes, folder: Path, count: int) -> Row:
                 },
                 repeats=sizes.long_repeats,
                 targets=[
-                    Target(peer=DISKCACHE, bound=5, at_least=True),
+                    Target(contender=DEFAULT, peer=DISKCACHE, bound=2.5, at_least=True),
+                    Target(contender=PLAIN_FUNCTIONS, peer=DISKCACHE, bound=1.5, at_least=True),
                     Target(peer=DOGPILE, bound=100, at_least=True),
                     Target(peer=STATEMENTS, bound=0.5, at_least=True),
                 ],

@@ -16,6 +16,10 @@ class Sizes:
     callers_a_process: int
     distinct: tuple[int, ...]
     creations: int
+    read_rows: tuple[int, ...]
+    rows_a_sample: int
+    """A small shape is read so often that this many rows are read."""
+    refreshed_rows: int
     snapshot_rows: int
     few_shapes: int
     many_shapes: int
@@ -33,6 +37,9 @@ FULL = Sizes(
     callers_a_process=250,
     distinct=(1_000, 5_000),
     creations=300,
+    read_rows=(1, 10, 100, 1_000, 10_000),
+    rows_a_sample=20_000,
+    refreshed_rows=100_000,
     snapshot_rows=1_000_000,
     few_shapes=1_000,
     many_shapes=1_000_000,
@@ -50,6 +57,9 @@ QUICK = Sizes(
     callers_a_process=20,
     distinct=(100, 300),
     creations=50,
+    read_rows=(1, 100, 10_000),
+    rows_a_sample=1_000,
+    refreshed_rows=10_000,
     snapshot_rows=10_000,
     few_shapes=100,
     many_shapes=5_000,
