@@ -411,7 +411,7 @@ async def test_the_gate_is_not_left_while_a_migration_goes_on_that_nobody_waits_
     opening.cancel()
     await asyncio.sleep(0)
     await gate.acquire()
-    assert not is_migrating()
+    assert read(path, "SELECT count(*) FROM owners") == [0]  # all of the migration is committed
     gate.release()
     gate.close()
     with pytest.raises(asyncio.CancelledError):
