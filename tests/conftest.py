@@ -17,11 +17,13 @@ import pytest
 from hypothesis import settings
 from processes import Workers
 
+from shapestore.locking import gate
 from shapestore.storage import migrations
 
 # A shared machine may be slow at any time, and that is no failure.
 settings.register_profile("shapestore", deadline=None)
 settings.load_profile("shapestore")
+gate.WAIT_SECONDS = 60.0
 
 
 # Where the tests are run in the background, Ctrl-C is ignored, and so it would be by the processes they start.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from inspections import assert_no_transaction_is_open, eventually, gate_held, left_open, lost_rows, rows_of
-from processes import assert_sound, outcomes, read, until
+from processes import PATIENCE, assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
 from shapestore.creating.creator_run import Creator
@@ -216,7 +216,7 @@ class Stuck:
     def thread(self, shape: Shape) -> Iterator[Row]:
         yield {"n": 1}
         self.here.set()
-        self.let_go.wait(30)
+        self.let_go.wait(60)
         self.cleaned_up.set()
 
 
@@ -228,7 +228,7 @@ async def test_closing_ends_a_creation_whatever_it_is_doing(path: str, form: str
     await store.open()
     herd = [asyncio.create_task(store.get_or_create(TRACK)) for _ in range(100)]
     await eventually(stuck.here.is_set)
-    await asyncio.wait_for(store.close(), 20)
+    await asyncio.wait_for(store.close(), 60)
     for answer in await asyncio.gather(*herd, return_exceptions=True):
         assert isinstance(answer, StoreClosedError), answer
     if form == "thread":  # which nothing can end
@@ -251,7 +251,7 @@ async def test_closing_leaves_no_task_though_threads_hang(path: str) -> None:
             await store.get_or_create(Shape("beyond"), beyond.thread)
         asked = asyncio.create_task(store.get_or_create(Shape("within"), within.thread))
         await eventually(within.here.is_set)
-        await asyncio.wait_for(store.close(), 20)
+        await asyncio.wait_for(store.close(), 60)
         with pytest.raises((StoreClosedError, CreateFailedError)):
             await asked
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -408,7 +408,7 @@ async def test_a_creator_may_close_its_own_store(path: str) -> None:
 
     await store.open()
     with pytest.raises(StoreClosedError):
-        await asyncio.wait_for(store.get_or_create(TRACK, create), 20)
+        await asyncio.wait_for(store.get_or_create(TRACK, create), 60)
     await store.close()
     assert_nothing_is_left(path)
 
@@ -419,13 +419,13 @@ async def test_a_creator_in_a_thread_may_close_its_own_store(path: str) -> None:
     closed = threading.Event()
 
     def create(shape: Shape) -> list[Row]:
-        asyncio.run_coroutine_threadsafe(store.close(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(store.close(), loop).result(PATIENCE)
         closed.set()
         return ROWS
 
     await store.open()
     with pytest.raises(StoreClosedError):
-        await asyncio.wait_for(store.get_or_create(TRACK, create), 20)
+        await asyncio.wait_for(store.get_or_create(TRACK, create), 60)
     await eventually(closed.is_set)
     assert_nothing_is_left(path)
 
@@ -435,7 +435,7 @@ async def test_a_listener_may_close_the_store(path: str) -> None:
     store = ShapeStore(path, create=rows, on_event=lambda _: closing.append(asyncio.create_task(store.close())))
     await store.open()
     with pytest.raises(StoreClosedError):
-        await asyncio.wait_for(store.get_or_create(TRACK), 20)
+        await asyncio.wait_for(store.get_or_create(TRACK), 60)
     await asyncio.gather(*closing)
     assert_nothing_is_left(path)
 
@@ -454,7 +454,7 @@ async def test_many_openings_leak_nothing(path: str) -> None:
 
 
 def test_a_store_used_on_another_loop_says_so_and_can_be_opened_there(path: str) -> None:
-    store = ShapeStore(path, create=rows, wait_timeout=5)
+    store = ShapeStore(path, create=rows, wait_timeout=60)
 
     async def begin() -> StoredShape:
         await store.open()
@@ -465,9 +465,9 @@ def test_a_store_used_on_another_loop_says_so_and_can_be_opened_there(path: str)
     async def go_on() -> None:
         for call in CALLS.values():
             with pytest.raises(StoreClosedError, match="another event loop"):
-                await asyncio.wait_for(call(store), 20)
+                await asyncio.wait_for(call(store), 60)
         assert store.stats.created == 1  # which may be asked for from anywhere
-        await asyncio.wait_for(store.open(), 20)
+        await asyncio.wait_for(store.open(), 60)
         assert await store.get_or_create(TRACK) == stored
         await store.get_or_create(Shape("Album"))
         assert read(path, "SELECT count(*) FROM owners") == [1]
@@ -490,7 +490,7 @@ def test_a_store_whose_loop_has_ended_can_be_closed_on_another(path: str) -> Non
     assert asyncio.run(begin()).cancelled()
 
     async def close() -> None:
-        await asyncio.wait_for(store.close(), 20)
+        await asyncio.wait_for(store.close(), 60)
 
     asyncio.run(close())
     asyncio.run(close())

@@ -43,7 +43,7 @@ class Gate:
 
     def __call__(self) -> threading.Thread:
         self.entered.append(threading.current_thread())
-        assert self.go.wait(30)
+        assert self.go.wait(60)
         return threading.current_thread()
 
 
@@ -176,7 +176,7 @@ async def test_a_thread_taken_at_the_moment_at_which_it_would_end_does_its_work(
     threads._idle = Idle()
     monkeypatch.setattr(worker_threads, "IDLE_SECONDS", 0.001)
     first = await threads.run(threading.current_thread, "test")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await call.done is first
 
 

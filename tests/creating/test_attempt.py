@@ -138,7 +138,7 @@ async def test_an_attempt_takes_its_transitions_and_its_slot_is_free_again(
     store: ShapeStore, empty_path: str, taken: list[Transition], story: Any
 ) -> None:
     await story(store, empty_path)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await store.locks():  # until maintenance has released an orphan
             await asyncio.sleep(0.001)
     assert set(taken) == STORIES[story]

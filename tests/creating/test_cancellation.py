@@ -234,7 +234,7 @@ async def test_a_creation_goes_on_when_every_caller_has_gone(path: str, form: st
     go = threading.Event()
 
     def in_a_thread(shape: Shape) -> Iterator[Row]:
-        go.wait(30)
+        go.wait(60)
         yield from large_generator(shape)
 
     async def on_the_loop(shape: Shape) -> AsyncIterator[Row]:
@@ -356,7 +356,7 @@ async def test_an_attempt_ended_by_a_cancelled_release_begins_again(path: str) -
             releasing = asyncio.create_task(store.release_lock(TRACK))
             await eventually(lambda: store.stats.commands == 2)
             releasing.cancel()
-        await asyncio.wait_for(asked, 20)
+        await asyncio.wait_for(asked, 60)
         assert len(begun) == 2
 
 

@@ -179,7 +179,7 @@ async def test_after_its_ttl_a_failure_is_swept_and_another_attempt_is_made(path
 
     async with ShapeStore(path, create=source.create, failure_grace=0.02, on_event=hear) as store:
         await failure_of(store.get_or_create(TRACK))
-        await asyncio.wait_for(swept.wait(), 30)
+        await asyncio.wait_for(swept.wait(), 60)
         assert await store.locks() == []
         source.well = True
         await store.get_or_create(TRACK)
@@ -258,7 +258,7 @@ async def test_a_late_sweep_removes_no_newer_row(path: str, newer: str) -> None:
             await eventually(lambda: source.attempts == 2)
         [lock] = await store.locks()
         assert lock.state == newer
-        late = await asyncio.wait_for(swept.get(), 30)
+        late = await asyncio.wait_for(swept.get(), 60)
         assert lock.handle not in late
         assert await store.locks() == [lock]
         if newer == "in_progress":
@@ -355,7 +355,7 @@ async def test_a_coroutine_whose_time_is_up_is_cancelled_and_every_waiter_gets_t
             assert isinstance(error, CreateFailedError)
             assert (error.error_type, error.message) == ("TimeoutError", "the creator did not finish within 0.05 s")
             assert isinstance(error.__cause__, TimeoutError)
-        await asyncio.wait_for(cancelled.wait(), 30)
+        await asyncio.wait_for(cancelled.wait(), 60)
         await store.get_or_create(Shape("Album"), lambda shape: ROWS)  # its slot is free again
 
 
@@ -378,7 +378,7 @@ async def test_a_thread_past_its_time_writes_nothing_and_keeps_its_slot_until_it
 
     def create(shape: Shape) -> Iterator[Row]:
         try:
-            go.wait(30)
+            go.wait(60)
             for number in range(10 * CHUNK_ROWS):
                 yield {"n": number}
         finally:
@@ -407,7 +407,7 @@ async def test_a_thread_that_outlasts_its_attempt_cannot_spoil_the_next_one(path
         number = len(begun)
         begun.append(number)
         if number == 0:
-            go.wait(30)
+            go.wait(60)
         try:
             for _ in range(3 * CHUNK_ROWS):
                 yield {"late": number == 0}
@@ -541,7 +541,7 @@ FORMS = ["coroutine", "async_generator", "function", "generator", "function_of_a
 async def test_no_exception_of_a_creator_hangs_its_waiters_or_harms_the_store(
     path: str, form: str, error: BaseException, told: str
 ) -> None:
-    async with ShapeStore(path, create=raising(form, error), failure_grace=0, wait_timeout=20) as store:
+    async with ShapeStore(path, create=raising(form, error), failure_grace=0, wait_timeout=60) as store:
         errors = await asyncio.gather(*(store.get_or_create(TRACK) for _ in range(3)), return_exceptions=True)
         for answer in errors:
             assert isinstance(answer, CreateFailedError), answer

@@ -191,7 +191,7 @@ async def test_a_hundred_creators_run_at_the_same_moment(path: str) -> None:
 
 
 async def test_a_hundred_creators_in_threads_run_at_the_same_moment(path: str) -> None:
-    all_in = threading.Barrier(100, timeout=30)
+    all_in = threading.Barrier(100, timeout=60)
 
     def create(shape: Shape) -> Iterator[Row]:
         all_in.wait()

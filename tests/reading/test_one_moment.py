@@ -148,7 +148,7 @@ async def test_a_kept_handle_goes_when_its_time_is_up(path: str) -> None:
     async with ShapeStore(path, create=Source(), keep_replaced=3600) as store:
         stored = await store.get_or_create(TRACK)
         await store.delete(stored)
-        with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
             connection.execute("UPDATE kept SET gone_at_boot_ms = gone_at_boot_ms - 3600000")
         await eventually(lambda: read(path, "SELECT count(*) FROM kept") == [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
@@ -159,7 +159,7 @@ async def test_a_kept_handle_goes_when_its_time_is_up(path: str) -> None:
 async def test_a_kept_handle_of_an_earlier_boot_goes_at_once(path: str) -> None:
     async with ShapeStore(path, create=Source(), keep_replaced=3600) as store:
         await store.delete(await store.get_or_create(TRACK))
-        with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
             connection.execute("UPDATE kept SET gone_boot = 'an earlier one'")
         await eventually(lambda: read(path, "SELECT count(*) FROM kept") == [0])
 
@@ -170,7 +170,7 @@ async def test_two_handles_of_a_key_are_kept_and_as_many_as_shapes_may_be_stored
         for _ in range(5):
             made.append(await store.get_or_create(TRACK))
             await store.delete(made[-1])
-        with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
             connection.execute("UPDATE kept SET gone_at_boot_ms = gone_at_boot_ms - 1000")
         await store.delete(await store.get_or_create(Shape("other")))
         await store.delete(await store.get_or_create(TRACK))

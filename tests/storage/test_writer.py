@@ -439,7 +439,7 @@ async def test_what_is_queued_is_written_before_the_writer_ends_and_nothing_is_t
 
 async def test_a_writer_that_never_had_anything_to_do_ends_at_once(desk: Desk) -> None:
     desk.writer.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await desk.working
 
 
@@ -453,7 +453,7 @@ async def test_a_writer_stopped_by_force_leaves_nobody_waiting_and_no_transactio
                 await asyncio.sleep(0.0003)
             desk.working.cancel()
             await asyncio.wait([desk.working])
-            answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+            answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
             assert answers == [True] * 4 + [None] or {type(answer) for answer in answers} == {StoreClosedError}
             with pytest.raises(StoreClosedError, match=r"writer was cancelled.*open it again"):
                 desk.writer.submit(claim("late"))
@@ -470,6 +470,6 @@ async def test_a_writer_stopped_while_it_looks_for_the_one_at_fault_leaves_nobod
             waiting = [desk.writer.submit(command) for command in all_of_them]
         await asyncio.wait([waiting[1]])  # each is now written by itself
         desk.working.cancel()
-        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
         assert answers[1] is True
         assert all(answer is True or isinstance(answer, ShapeStoreError) for answer in answers)

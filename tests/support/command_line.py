@@ -76,7 +76,7 @@ def _terminal() -> Iterator[tuple[list[str], IO[str]]]:
     reading.start()
     try:
         yield screen, open(terminal, "w", encoding="utf-8")
-        reading.join(10)
+        reading.join(60)
     finally:
         os.close(controller)
 

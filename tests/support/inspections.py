@@ -16,7 +16,7 @@ from shapestore.locking.gate import Gate
 T = TypeVar("T")
 
 # Nothing takes nearly as long; it only keeps a test that hangs from hanging for ever.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 async def eventually(holds: Callable[[], T]) -> T:
@@ -52,7 +52,7 @@ def assert_no_transaction_is_open(path: str) -> None:
 
 def lost_rows(path: str) -> int:
     """How many rows are in the file that belong to no shape, and to no handle that is kept for its readers."""
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as connection:
         [(count,)] = connection.execute(
             "SELECT count(*) FROM shape_rows"
             " WHERE shape NOT IN (SELECT number FROM shapes UNION ALL SELECT number FROM kept)"

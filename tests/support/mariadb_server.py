@@ -60,7 +60,7 @@ def running_server(program: Path) -> Iterator[str]:
                 yield f"mariadb+pymysql://tester@localhost/?unix_socket={socket}&charset=utf8mb4"
             finally:
                 server.terminate()
-                server.wait(30)
+                server.wait(60)
 
 
 def _wait_until_ready(socket: Path, server: subprocess.Popen[bytes], log: Path) -> None:

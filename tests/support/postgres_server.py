@@ -53,7 +53,7 @@ def running_server(bin_folder: Path) -> Iterator[str]:
                 yield f"postgresql+psycopg://tester@/postgres?host={folder}"
             finally:
                 server.send_signal(signal.SIGINT)  # a fast shutdown: clients are cut off
-                server.wait(30)
+                server.wait(60)
 
 
 def _wait_until_ready(bin_folder: Path, folder: str, server: subprocess.Popen[bytes]) -> None:

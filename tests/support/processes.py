@@ -254,7 +254,7 @@ def until(holds: Callable[[], T], what: str) -> T:
 
 @contextlib.contextmanager
 def _connected(path: str | Path, mode: str) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None, timeout=10)
+    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None, timeout=60)
     with contextlib.closing(connection):
         yield connection
 

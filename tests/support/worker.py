@@ -78,9 +78,8 @@ class Worker:
 
     # --- opening and closing
 
-    async def open(self, path: str, gate_wait: float | None = None, **options: Any) -> None:
-        if gate_wait is not None:
-            gate.WAIT_SECONDS = gate_wait
+    async def open(self, path: str, gate_wait: float = 60.0, **options: Any) -> None:
+        gate.WAIT_SECONDS = gate_wait  # as in conftest.py: a shared machine may be slow
         self._store = ShapeStore(path, on_event=self._note, **options)
         await self._store.open()
 

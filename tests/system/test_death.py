@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from file_rows import add_lock, add_owner
 from processes import (
+    PATIENCE,
     Gone,
     Refused,
     Workers,
@@ -42,7 +43,7 @@ def test_a_killed_leader_is_taken_over_by_a_follower_of_another_process(workers:
     until(lambda: rows_of(path, dead) == CHUNK_ROWS, "half of the rows are in the file")
     waiting = follower.follow("key", callers=50)
     leader.kill()
-    [(handle, callers)] = waiting.result(20).items()
+    [(handle, callers)] = waiting.result(PATIENCE).items()
     assert callers == 50
     assert follower.call("get", key="key") == handle
     assert {row["process"] for row in follower.call("rows", handle=handle)} == {follower.pid}
@@ -58,7 +59,7 @@ def test_a_zombie_is_dead(workers: Workers, path: str) -> None:
     leader.lead("key")
     waiting = follower.follow("key")
     leader.kill_without_reaping()
-    handle = waiting.result(20)
+    handle = waiting.result(PATIENCE)
     assert leader.process.returncode is None
     assert follower.call("stats")["takeovers"] == 1
     assert [outcome for _, outcome in outcomes(path)] == ["died", "created"]
@@ -70,7 +71,7 @@ def test_a_leader_whose_creator_blocks_a_thread_dies_like_any_other(workers: Wor
     leader.lead("key", in_thread=True)
     waiting = follower.follow("key", in_thread=True)
     leader.kill()
-    assert waiting.result(20) == follower.call("get", key="key")
+    assert waiting.result(PATIENCE) == follower.call("get", key="key")
 
 
 def test_a_death_is_seen_by_who_comes_after_it_too(workers: Workers, path: str) -> None:
@@ -91,7 +92,7 @@ def test_leaders_that_die_one_after_another_leave_the_key_to_the_last(workers: W
         alive.remove(leader)
     alive[0].wait_for_creations()
     Path(f"{path}-go").touch()
-    assert list(waiting[alive[0]].result(20).values()) == [20]
+    assert list(waiting[alive[0]].result(PATIENCE).values()) == [20]
     assert [outcome for _, outcome in outcomes(path)] == ["died"] * 3 + ["created"]
 
 
@@ -100,7 +101,7 @@ def test_rival_followers_take_a_dead_attempt_over_once(workers: Workers, path: s
     leader.lead("key")
     waiting = [rival.follow("key", callers=20, seconds=0.05) for rival in rivals]
     leader.kill()
-    assert len({handle for answer in waiting for handle in answer.result(20)}) == 1
+    assert len({handle for answer in waiting for handle in answer.result(PATIENCE)}) == 1
     stats = together(rivals, "stats")
     assert [sum(each[name] for each in stats) for name in ("takeovers", "leaders", "created")] == [1, 1, 1]
 
@@ -111,7 +112,7 @@ def test_a_refresh_whose_leader_dies_is_taken_over_while_the_old_shape_is_served
     leader.lead("key", rows=MANY, refresh=True)
     waiting = follower.follow("key", refresh=True)
     leader.kill()
-    new = waiting.result(20)
+    new = waiting.result(PATIENCE)
     assert new != old
     assert follower.call("get", key="key") == new
     until(lambda: handles_with_rows(path) == sorted([old, new]), "the rows of the dead are deleted")
@@ -142,7 +143,7 @@ def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(wor
         leader.call("signal_at", nth=nth)
         Path(f"{path}-{nth}").touch()
         with pytest.raises(Gone):
-            answer.result(20)
+            answer.result(PATIENCE)
         assert attempt_of(path, key) == dead
         assert rows_of(path, dead) == 0
         handle = other.call("get_or_create", key=key)
@@ -280,9 +281,9 @@ def test_a_waiter_that_slept_through_the_window_still_learns_the_outcome(workers
     follower.stop()
     Path(f"{path}-go").touch()
     with pytest.raises(Refused, match="no such luck"):
-        waiting_too.result(20)
+        waiting_too.result(PATIENCE)
     until(lambda: lock_of(path, "key") is None, "the failure is swept")
     follower.go_on()
     with pytest.raises(Refused, match="CreateFailedError: ValueError: no such luck"):
-        waiting.result(20)
+        waiting.result(PATIENCE)
     assert follower.creations == 0

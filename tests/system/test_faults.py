@@ -102,7 +102,7 @@ async def under_way(source: Source, store: ShapeStore) -> asyncio.Task[StoredSha
 
 async def trouble_ends(store: ShapeStore, trouble: type[ShapeStoreError]) -> StoredShape:
     """Ask until the answer is no more that there is trouble."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await store.get_or_create(TRACK)

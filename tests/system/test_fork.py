@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from processes import Workers, assert_sound, owner_files, read
+from processes import PATIENCE, Workers, assert_sound, owner_files, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,10 +88,10 @@ def test_every_method_of_a_store_that_was_open_at_the_fork_refuses_at_once_in_th
             lambda: store.open(), lambda: first(rows),
         ):
             try:
-                await asyncio.wait_for(use(), 10)
+                await asyncio.wait_for(use(), 60)
             except ForkedStoreError:
                 print("refused")
-        await asyncio.wait_for(store.close(), 10)  # what `async with` does last has nothing to do here
+        await asyncio.wait_for(store.close(), 60)  # what `async with` does last has nothing to do here
 
     async def main():
         global rows
@@ -168,14 +168,17 @@ def test_a_child_that_outlives_its_parent_keeps_neither_its_proof_of_life_nor_th
 ) -> None:
     [other] = workers.open(path)
     program = """
+    creating = asyncio.Event()
+
     async def hang(shape):
         print("creating", flush=True)
+        creating.set()
         await asyncio.sleep(600)
 
     async def main():
         async with ShapeStore(path, create=hang) as store:
-            asyncio.create_task(store.get_or_create(Shape("key")))
-            await asyncio.sleep(0.1)
+            asking = asyncio.create_task(store.get_or_create(Shape("key")))
+            await creating.wait()
             await store._lifecycle.opened._gate.acquire()
             {fork}
             time.sleep(600)
@@ -195,7 +198,7 @@ def test_a_child_that_outlives_its_parent_keeps_neither_its_proof_of_life_nor_th
             assert parent.stdout.readline() == "creating\n"
             child = int(parent.stdout.readline())
             parent.kill()
-            parent.wait(20)
+            parent.wait(PATIENCE)
             os.kill(child, 0)
             assert other.call("get_or_create", key="key")
             assert other.call("stats")["takeovers"] == 1
@@ -272,10 +275,10 @@ def test_a_fork_while_a_store_opens_or_closes_leaves_the_child_none_that_hangs(p
     program = """
     async def refused(store):
         try:
-            await asyncio.wait_for(store.open(), 10)
+            await asyncio.wait_for(store.open(), 60)
         except ForkedStoreError:
             print("refused")
-        await asyncio.wait_for(store.close(), 10)
+        await asyncio.wait_for(store.close(), 60)
 
     async def fork_during(coroutine, store):
         task = asyncio.create_task(coroutine)
@@ -310,7 +313,7 @@ def test_a_child_that_forgets_to_close_its_own_store_ends_all_the_same(path: str
                 target=lambda: asyncio.run(forget(path + "-another"))
             )
             child.start()
-            child.join(30)
+            child.join(60)
             print(child.exitcode)
             child.kill()
 

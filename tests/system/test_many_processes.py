@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from file_rows import add_lock
 from processes import (
+    PATIENCE,
     Refused,
     Worker,
     Workers,
@@ -64,7 +65,7 @@ def test_processes_that_open_and_close_all_the_time_lose_nothing(workers: Worker
         handles |= set(together(four, "get_or_create", key=f"key {number}"))
         answers = [worker.send("close") for worker in four]
         for answer, worker in zip(answers, four, strict=True):
-            answer.result(20)
+            answer.result(PATIENCE)
             worker.call("open", path=path)
     assert len(handles) == 25
     assert set(read(path, "SELECT handle FROM shapes")) == handles
@@ -82,7 +83,7 @@ def test_a_herd_in_four_processes_makes_one_creation(workers: Workers, path: str
     # A process says nothing of its stats before all of its callers wait.
     until(lambda: sums(four, "followers", "in_flight") == [4 * (callers - 1), 4], "all of them wait")
     Path(f"{path}-go").touch()
-    answers = [answer.result(60) for answer in waiting]
+    answers = [answer.result(PATIENCE) for answer in waiting]
     [handle] = {handle for answer in answers for handle in answer}
     assert [answer[handle] for answer in answers] == [callers] * 4
     assert sum(worker.creations for worker in four) == 1
@@ -99,7 +100,7 @@ def test_a_herd_in_four_processes_shares_one_failure(workers: Workers, path: str
     ]
     until(lambda: sums(four, "followers") == [4 * 49], "all of them wait")
     Path(f"{path}-go").touch()
-    assert [answer.result(20) for answer in waiting] == [{"CreateFailedError: ValueError: no such luck": 50}] * 4
+    assert [answer.result(PATIENCE) for answer in waiting] == [{"CreateFailedError: ValueError: no such luck": 50}] * 4
     assert sum(worker.creations for worker in four) == 1
     assert [outcome for _, outcome in outcomes(path)] == ["failed"]
 
@@ -112,7 +113,7 @@ def test_refreshes_in_four_processes_are_one(workers: Workers, path: str) -> Non
     waiting += [other.follow("key", refresh=True) for other in others]
     assert together(four, "get_or_create", key="key") == [old] * 4
     Path(f"{path}-go").touch()
-    [new] = {answer.result(20) for answer in waiting}
+    [new] = {answer.result(PATIENCE) for answer in waiting}
     assert new != old
     assert together(four, "get", key="key") == [new] * 4
     assert sums(four, "created") == [2]
@@ -122,7 +123,7 @@ def test_many_keys_in_four_processes_are_created_once_each(workers: Workers, pat
     four = workers.open(path, 4)
     keys = [f"key {number}" for number in range(100)]
     answers = [[worker.send("get_or_create", key=key) for key in keys] for worker in four]
-    handles = [[answer.result(60) for answer in mine] for mine in answers]
+    handles = [[answer.result(PATIENCE) for answer in mine] for mine in answers]
     assert handles == [handles[0]] * 4
     assert sums(four, "created") == [100]
     assert_sound(path)
@@ -163,7 +164,7 @@ def test_a_symbolic_link_and_the_files_own_name_mean_one_gate_and_one_set_of_own
     waiting = [worker.send("get_or_create", key="key", callers=20, until=f"{path}-go") for worker in all_of_them]
     until(lambda: sums(all_of_them, "followers") == [4 * 19], "all of them wait")
     Path(f"{path}-go").touch()
-    assert len({handle for answer in waiting for handle in answer.result(20)}) == 1
+    assert len({handle for answer in waiting for handle in answer.result(PATIENCE)}) == 1
     assert sum(worker.creations for worker in all_of_them) == 1
     assert len(owner_files(path)) == 4
     assert sorted(read(path, "SELECT owner FROM owners")) == sorted(owner_files(path))
@@ -179,7 +180,7 @@ def test_a_death_is_seen_through_a_symbolic_link(workers: Workers, tmp_path: Pat
     leader.lead("key")
     waiting = follower.follow("key")
     leader.kill()
-    waiting.result(20)
+    waiting.result(PATIENCE)
     assert follower.call("stats")["takeovers"] == 1
 
 
@@ -245,4 +246,4 @@ def test_a_live_store_meets_what_another_leaves_and_what_is_its_own_is_untouched
     assert lock_of(path, "theirs") is None
     assert lock_of(path, "mine") == (mine, "in_progress")
     Path(f"{path}-go").touch()
-    assert answer.result(20) == mine
+    assert answer.result(PATIENCE) == mine

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from processes import (
+    PATIENCE,
     NEVER,
     Refused,
     Worker,
@@ -41,13 +42,13 @@ def test_a_stopped_leader_is_not_taken_over_for_longer_than_any_interval(
     assert follower.call("get_or_create", key="kept") == kept
     assert follower.call("get_or_create", key="another")
     with pytest.raises(Refused, match=r"WaitTimeoutError: .*another store is still creating it"):
-        waiting.result(60)
+        waiting.result(PATIENCE)
     assert lock_of(path, "key") == (attempt, "in_progress")
     assert follower.call("stats")["takeovers"] == 0
     assert follower.creations == 2
     Path(f"{path}-go").touch()
     leader.go_on()
-    assert answer.result(20) == attempt
+    assert answer.result(PATIENCE) == attempt
     assert follower.call("get_or_create", key="key") == attempt
     assert leader.call("stats")["superseded"] == 0
 
@@ -63,7 +64,7 @@ def test_opening_clears_away_nothing_of_a_stopped_store(workers: Workers, path: 
     assert rows_of(path, attempt) == CHUNK_ROWS
     Path(f"{path}-go").touch()
     leader.go_on()
-    handle = answer.result(20)
+    handle = answer.result(PATIENCE)
     assert len(leader.call("rows", handle=handle)) == MANY + 3
 
 
@@ -81,7 +82,7 @@ def test_a_late_leader_is_refused_and_its_callers_are_given_the_winners_shape(wo
     late, winner = release_and_lead_anew(leader, other, path)
     Path(f"{path}-go").touch()
     leader.go_on()
-    assert [answer.result(20) for answer in answers] == [winner, {winner: 20}]
+    assert [answer.result(PATIENCE) for answer in answers] == [winner, {winner: 20}]
     stats = leader.call("stats")
     assert (stats["superseded"], stats["created"], stats["failed"]) == (1, 0, 0)
     assert outcomes(path) == [(late, "released"), (winner, "created")]
@@ -97,7 +98,7 @@ def test_a_late_leaders_further_rows_are_refused_and_those_it_wrote_are_deleted(
     _, winner = release_and_lead_anew(leader, other, path)
     Path(f"{path}-go").touch()
     leader.go_on()
-    assert answer.result(20) == winner
+    assert answer.result(PATIENCE) == winner
     assert leader.call("stats")["superseded"] == 1
     until(lambda: handles_with_rows(path) == [winner], "the late rows are deleted")
     assert_sound(path)
@@ -109,7 +110,7 @@ def test_a_late_failure_is_void(workers: Workers, path: str) -> None:
     late, winner = release_and_lead_anew(leader, other, path)
     Path(f"{path}-go").touch()
     leader.go_on()
-    assert answer.result(20) == winner
+    assert answer.result(PATIENCE) == winner
     assert leader.call("stats")["superseded"] == 1
     assert outcomes(path) == [(late, "released"), (winner, "created")]
     assert lock_of(path, "key") is None
@@ -118,16 +119,17 @@ def test_a_late_failure_is_void(workers: Workers, path: str) -> None:
 def test_a_creator_whose_time_ran_out_while_it_was_stopped_fails_only_if_it_still_leads(
     workers: Workers, path: str
 ) -> None:
-    leader, other = workers.open(path, 2, create_timeout=0.5)
+    leader, other = workers.open(path, 2, create_timeout=3)
     answer = leader.lead("key")
     _, winner = release_and_lead_anew(leader, other, path)
     leader.go_on()
-    assert answer.result(20) == winner
-    answer = leader.lead("another")
-    leader.stop()
-    leader.go_on()
+    assert answer.result(PATIENCE) == winner
+    [hasty] = workers.open(path, create_timeout=0.5)
+    answer = hasty.lead("another")
+    hasty.stop()
+    hasty.go_on()
     with pytest.raises(Refused, match=r"CreateFailedError: TimeoutError: .* 0\.5 s"):
-        answer.result(20)
+        answer.result(PATIENCE)
 
 
 def test_a_late_leader_waits_for_another_that_leads_now(workers: Workers, path: str) -> None:
@@ -140,7 +142,7 @@ def test_a_late_leader_waits_for_another_that_leads_now(workers: Workers, path: 
     leader.go_on()
     until(lambda: leader.call("stats")["superseded"] == 1, "the late leader is refused")
     Path(f"{path}-go too").touch()
-    assert answer.result(20) == others_answer.result(20)
+    assert answer.result(PATIENCE) == others_answer.result(20)
 
 
 def test_what_is_invalidated_while_its_reader_is_stopped_is_read_again(workers: Workers, path: str) -> None:
@@ -151,7 +153,7 @@ def test_what_is_invalidated_while_its_reader_is_stopped_is_read_again(workers: 
     assert other.call("invalidate", table="key") == 0
     Path(f"{path}-go").touch()
     leader.go_on()
-    handle = answer.result(20)
+    handle = answer.result(PATIENCE)
     assert handle != late
     assert leader.creations == 2
     assert outcomes(path) == [(late, "invalidated"), (handle, "created")]
@@ -187,7 +189,7 @@ def test_while_one_is_stopped_in_its_transaction_others_read_and_their_writes_ar
             other.send("release_lock", key="key"),
         ):
             with pytest.raises(Refused, match=r"StoreBusyError: could not acquire the write gate .* 0\.2 s"):
-                refused.result(20)
+                refused.result(PATIENCE)
         assert other.creations == 0
         handle = other.call("get_or_create", key="kept", until=NEVER)
         assert [row["n"] for row in other.call("rows", handle=handle)] == [0, 1, 2, 3, 4]
@@ -211,7 +213,7 @@ def test_a_leader_whose_outcome_finds_the_gate_held_lands_it_when_the_gate_is_fr
     stopped.wait_until_stopped()
     Path(f"{path}-go").touch()
     with pytest.raises(Refused, match="StoreBusyError"):
-        answer.result(20)
+        answer.result(PATIENCE)
     stopped.go_on()
     assert leader.call("get_or_create", key="key") == attempt
     assert leader.creations == 1
@@ -303,6 +305,6 @@ def test_a_follower_that_is_stopped_is_given_the_shape_when_it_goes_on(workers: 
     waiting = follower.follow("key", callers=20)
     follower.stop()
     Path(f"{path}-go").touch()
-    handle = answer.result(20)
+    handle = answer.result(PATIENCE)
     follower.go_on()
-    assert waiting.result(20) == {handle: 20}
+    assert waiting.result(PATIENCE) == {handle: 20}

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from processes import Refused, Worker, Workers, attempt_of, lock_of, outcomes, owner_files, read, until
+from processes import PATIENCE, Refused, Worker, Workers, attempt_of, lock_of, outcomes, owner_files, read, until
 
 
 def remove_owner_files(path: str) -> None:
@@ -50,7 +50,7 @@ def test_two_stores_whose_owner_files_are_removed_all_the_time_make_each_shape_o
             remove_owner_files(path)
             wait_for_a_poll(follower)
         Path(f"{path}-{number}").touch()
-        assert waiting.result(20) == answer.result(20)
+        assert waiting.result(PATIENCE) == answer.result(20)
     assert [outcome for _, outcome in outcomes(path)] == ["created"] * 10
     assert [worker.call("stats")["takeovers"] for worker in both] == [0, 0]
 
@@ -69,7 +69,7 @@ def test_a_stopped_leader_whose_owner_file_was_removed_is_not_taken_over(workers
     assert owner_of(path, leader)
     Path(f"{path}-go").touch()
     leader.go_on()
-    assert answer.result(20) == attempt
+    assert answer.result(PATIENCE) == attempt
     assert outcomes(path) == [(attempt, "created")]
 
 
@@ -80,7 +80,7 @@ def test_a_killed_leader_whose_owner_file_was_removed_is_taken_over_at_once(work
     leader.stop()
     os.unlink(f"{path}-owners/{owner_of(path, leader)}")
     leader.kill()
-    assert waiting.result(20)
+    assert waiting.result(PATIENCE)
     assert follower.call("stats")["takeovers"] == 1
 
 

@@ -103,14 +103,19 @@ async def test_a_creation_and_those_who_wait_for_it_do_not_notice(
 async def test_a_callers_time_and_a_creators_time_are_up_all_the_same(
     path: str, clock: WallClock, source: Source, days: int
 ) -> None:
-    async with ShapeStore(path, create=source.create, create_timeout=0.5) as store:
-        creating = asyncio.create_task(store.get_or_create(TRACK))
-        await eventually(lambda: source.asked)
+    async with (
+        ShapeStore(path, create=source.create) as store,
+        ShapeStore(path, create=source.create, create_timeout=0.2) as hasty,
+    ):
+        waiting = asyncio.create_task(store.get_or_create(TRACK, timeout=0.2))
+        creating = asyncio.create_task(hasty.get_or_create(Shape("Album")))
+        await eventually(lambda: source.asked == 2)
         clock.move(days)
         with pytest.raises(WaitTimeoutError):
-            await store.get_or_create(TRACK, timeout=0.01)
+            await waiting
         with pytest.raises(CreateFailedError, match="TimeoutError"):
             await creating
+        source.go.set()
 
 
 @either_way
