@@ -365,7 +365,7 @@ async def test_a_time_out_discards_what_was_already_in_the_file(path: str) -> No
             yield {"n": number}
         await asyncio.Event().wait()
 
-    async with ShapeStore(path, create=create, create_timeout=1, failure_grace=0) as store:
+    async with ShapeStore(path, create=create, create_timeout=3, failure_grace=0) as store:
         creating = asyncio.create_task(store.get_or_create(TRACK))
         await eventually(lambda: lost_rows(path) == 2 * CHUNK_ROWS)
         assert (await failure_of(creating)).error_type == "TimeoutError"

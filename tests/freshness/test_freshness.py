@@ -14,7 +14,7 @@ import pytest
 from inspections import eventually
 from processes import read
 
-from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore, StoredShape, WaitTimeoutError
+from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore, StoredShape
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.locking import boot_clock
 from shapestore.locking.boot_clock import Moment

@@ -27,7 +27,7 @@ from typing import Any
 
 import loops
 
-from shapestore import RetryLater, Shape, ShapeStore
+from shapestore import RetryLater, Shape, ShapeStore, maintenance
 from shapestore.creating.creator_run import Creator
 from shapestore.events import Event, Swept
 from shapestore.locking import gate
@@ -78,8 +78,8 @@ class Worker:
 
     # --- opening and closing
 
-    async def open(self, path: str, gate_wait: float = 60.0, **options: Any) -> None:
-        gate.WAIT_SECONDS = gate_wait  # as in conftest.py: a shared machine may be slow
+    async def open(self, path: str, gate_wait: float = 60.0, note: float = 600.0, **options: Any) -> None:
+        gate.WAIT_SECONDS, maintenance.NOTE_SECONDS = gate_wait, note  # as in conftest.py: a machine may be slow
         self._store = ShapeStore(path, on_event=self._note, **options)
         await self._store.open()
 

@@ -50,7 +50,7 @@ class Soak:
         """Have the spare process open the store and begin: now and then it is killed before it is done with that."""
         worker = self._spare
         [self._spare] = self._workers.start()
-        opening = worker.send("open", path=self._path)
+        opening = worker.send("open", path=self._path, note=0.5)
         if self._random.random() < 0.2:
             time.sleep(self._random.random() * 0.02)
             self._kill(worker)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from processes import (
-    PATIENCE,
     NEVER,
+    PATIENCE,
     Refused,
     Worker,
     Workers,
