@@ -65,12 +65,13 @@ class CountedRows:
     """Rows on their way from a CountedSource."""
 
     def __init__(self, source: CountedSource, rows: KeyedRows) -> None:
-        self._source = source
+        self._counted = source
         self._rows = rows
         self.key_columns: Sequence[str] | None = rows.key_columns
+        self.source, self.seq, self.nonce, self.signature = rows.source, rows.seq, rows.nonce, rows.signature
 
     def __iter__(self) -> Iterator[tuple[Key | None, dict[str, Any]]]:
-        source = self._source
+        source = self._counted
         source.began_at = time.monotonic()
         for pair in self._rows:
             source.rows += 1

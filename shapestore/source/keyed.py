@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from shapestore.errors import InvalidCreatorError
 from shapestore.shape.shape import Shape
@@ -26,14 +26,31 @@ Key = tuple[int | float | str | bytes | None, ...]
 """The values of a row's key, in the order of the key's columns."""
 
 
+class Moment(NamedTuple):
+    """As of when a SQLite source was read, for who follows it. Each is None where it does not apply."""
+
+    source: str | None = None
+    """The resolved path of the source's file."""
+    seq: int | None = None
+    """The newest row of the source's change table, if it has one: all that was committed up to it is in the rows."""
+    nonce: int | None = None
+    """The nonce of that row."""
+    signature: str | None = None
+    """Of a table that is to be followed: it stands for the table and its triggers, by which all changes are seen."""
+
+
 class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
     """Pairs of a key, None where there is none, and a row. Closing it ends the query; so does its end."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
-        """``rows``: a generator that yields the key's columns, or None, and then the pairs."""
+        """``rows``: a generator that yields the key's columns, or None, with the moment, and then the pairs."""
         self._rows = rows
-        self.key_columns: Sequence[str] | None = next(rows)
+        self.key_columns: Sequence[str] | None
         """The columns of the key, or None."""
+        moment: Moment
+        self.key_columns, moment = next(rows)
+        self.source, self.seq, self.nonce, self.signature = moment
+        """As of when the rows are read: see :class:`Moment`."""
 
     def __next__(self) -> tuple[Key | None, dict[str, Any]]:
         pair: tuple[Key | None, dict[str, Any]] = next(self._rows)

@@ -14,13 +14,20 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.shape import Shape
-from shapestore.source.keyed import Key, KeyedRows
+from shapestore.source.keyed import Key, KeyedRows, Moment
 from shapestore.source.query import Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
+from shapestore.source.sqlite_feed.file import NO_FILE, source_path
+from shapestore.source.sqlite_feed.followed_table import null_key
+from shapestore.source.sqlite_feed.installation import install
+from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.table import find_table
 from shapestore.source.values import Values, key_part
+
+_INSTALLATIONS = 3
+"""How often triggers are put into a source for one reading."""
 
 
 class SQLSource:
@@ -33,6 +40,10 @@ class SQLSource:
             shape. With a URL each shape is read over a connection of its own, closed at the end; for a pool give an
             Engine. All options of an Engine hold, ``schema_translate_map`` included. Only the isolation level is raised
             to REPEATABLE READ where it is weaker.
+        follow: Let shapes follow their table in a SQLite source: whatever any program writes to it appears in them. It
+            takes a table with a primary key, and a database in WAL mode that may be written: triggers are put into it
+            when the first shape of a table is made, which ``shapestore unfollow URL`` removes. What they are, and what
+            they cost, is in :mod:`shapestore.source.sqlite_feed`.
         batch_size: The number of rows that are fetched at once, and so held in memory.
         nan: What NaN and the infinities become, which JSON cannot hold: "error" refuses the row, "null" stores null.
 
@@ -55,8 +66,15 @@ class SQLSource:
     """
 
     def __init__(
-        self, url_or_engine: str | URL | Engine, *, batch_size: int = 1000, nan: Literal["error", "null"] = "error"
+        self,
+        url_or_engine: str | URL | Engine,
+        *,
+        follow: bool = False,
+        batch_size: int = 1000,
+        nan: Literal["error", "null"] = "error",
     ) -> None:
+        if type(follow) is not bool:
+            raise InvalidSourceError(f"follow is True or False, not {follow!r:.100}")
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidSourceError(f"batch_size is a number of rows, 1 or more, not {batch_size!r}")
         if nan not in ("error", "null"):
@@ -65,6 +83,9 @@ class SQLSource:
         self._secrets = secrets_of(self._engine.url)
         self._batch_size = batch_size
         self._nan_as_null = nan == "null"
+        if follow and self._engine.dialect.name != "sqlite":
+            raise InvalidSourceError(f"a source on {self._engine.dialect.name} cannot be followed: {NO_FILE}")
+        self.follow = follow
 
     def __repr__(self) -> str:
         return f"SQLSource({shown(self._engine.url)!r})"
@@ -92,15 +113,41 @@ class SQLSource:
         with self._connection() as connection:
             return tuple(find_table(connection, shape.table).key) or None
 
+    def source_path(self) -> str:
+        """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
+        with without_secrets(self._secrets), _plain_errors():
+            return source_path(self._engine)
+
     def _keyed(self, shape: Shape) -> Iterator[Any]:
         """As KeyedRows takes it: the key's columns first, and then pairs."""
-        with self._connection() as connection:
+        with self._moment(shape) as (connection, moment):
             query = shape_query(connection, shape, with_key=True)
-            yield tuple(query.columns[place] for place in query.key) or None
+            yield tuple(query.columns[place] for place in query.key) or None, moment
             own = query.columns[: query.width]
             for row in self._rows(connection, query):
                 key: Key = tuple(key_part(row[place]) for place in query.key)
+                if moment.signature is not None and None in key:
+                    raise null_key(shape.table)
                 yield key or None, dict(zip(own, row, strict=False))
+
+    @contextmanager
+    def _moment(self, shape: Shape) -> Iterator[tuple[Connection, Moment]]:
+        """A connection to the source as of one moment, from which on changes are captured if they are followed."""
+        for _ in range(_INSTALLATIONS):
+            with self._connection() as connection:
+                if not self.follow:
+                    yield connection, moment_of(connection)
+                    return
+                place = find_table(connection, shape.table).place
+                moment = followed_moment_of(connection, place)
+                if moment.signature is not None:
+                    yield connection, moment
+                    return
+            install(str(moment.source), place.table)
+        raise InvalidSourceError(
+            f'the table "{shape.table}" cannot be followed: its triggers were put back {_INSTALLATIONS} times, and '
+            "were gone again; ask for the shape once the migration of the table has ended"
+        )
 
     def _rows(self, connection: Connection, query: Query) -> Iterator[Sequence[Any]]:
         """The rows of a query, their values converted."""

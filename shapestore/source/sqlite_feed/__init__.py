@@ -1,0 +1,43 @@
+"""Change capture in a SQLite source: triggers that log the keys of the rows that any program writes.
+
+    file            the source's file: its resolved path, connections and transactions of our own
+    followed_table  a table as capture sees it: its key, and the unique indexes by which REPLACE removes rows; refusals
+    index_condition the WHERE of a partial index, out of its text
+    triggers        the texts of a table's triggers
+    installation    install, signature, uninstall
+    changes         the change table: its newest row, and the keys in a part of it
+
+What is put into the source, each part in one transaction::
+
+    shapestore_changes(seq, nonce, tab, k0, k1, k2, k3)   one row for each row that was written: the key, never the row
+    shapestore_tables(number, name)                       what ``tab`` stands for; 0 is a marker of the application's
+    shapestore_ring                                       a trigger that keeps the last 1,000,000 rows
+    shapestore_TOKEN_...                                  the triggers of a table, with one random token an installation
+
+Why it is made so:
+
+1. **Only keys.** A trigger that makes JSON of a row fails on blobs and over 63 columns, and so makes the application's
+   write fail. One that names a column which is not of a key makes ``DROP COLUMN`` fail. So no column is named that is
+   not of the primary key or of a unique index. ``ADD``, ``DROP``, ``RENAME COLUMN`` and ``RENAME TABLE`` work.
+2. **A key too much does no harm**, since a follower compares rows. A key too few is a row that stays wrong. Each
+   trigger logs more where it cannot be exact.
+3. **REPLACE fires no delete trigger.** So before each insert, and each update that changes a column of a unique index,
+   the keys of the rows that hold the new values are logged: under the index's collation, within its condition, and
+   with the column's default for a NULL, which REPLACE puts in its place. The rowid counts as a unique index. The
+   primary key's own index needs it too, unless values that it takes for equal are the same: 'A' replaced by 'a' under
+   NOCASE is another key.
+4. **A changed key is two keys.** What counts is the stored value with its type, not the column's collation; and not
+   ``UPDATE OF``, which does not fire for ``SET rowid = ...``.
+5. **The signature tells.** It stands for the table's text, its unique indexes, and the exact texts of its triggers. A
+   rebuild of the table, as Django and alembic do it, drops triggers silently, and another process may put them back:
+   the token is another one then, and so is the signature. A shape that was read under one signature is right as long
+   as the table has it.
+6. **The ring** needs no register of those who read it. One that fell more than 1,000,000 rows behind begins again. The
+   newest row is never deleted, so ``seq`` only grows; a ``nonce`` tells a restored file from one that went on.
+
+What triggers do not see: incremental blob writes (``sqlite3_blob_write``), writes of connections that disable triggers,
+triggers that were dropped and put back with the same texts, and a row that REPLACE removes for a random default.
+``sqlite3_total_changes`` counts the rows that triggers write. Where only ``shapestore_changes`` was dropped, writes to
+followed tables fail: ``shapestore unfollow URL`` removes all parts. Run it also before a migration that drops a unique
+index and its column, or that renames a table under ``PRAGMA legacy_alter_table``, which does not rewrite triggers.
+"""

@@ -1,0 +1,140 @@
+"""The change table: how it is made, its newest row, and the keys that a part of it holds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+CHANGES = "shapestore_changes"
+TABLES = "shapestore_tables"
+RING = "shapestore_ring"
+MARKER = 0
+"""Stands in ``tab`` for a row that an application wrote, to be told when its transaction has been followed."""
+RING_SIZE = 1_000_000
+"""Rows that are kept."""
+RING_STEP = 1_000
+"""Rows that are deleted at once."""
+
+MAKE_CHANGES = (
+    f"CREATE TABLE {CHANGES} (seq INTEGER PRIMARY KEY, nonce INTEGER DEFAULT (random()), tab INTEGER, k0, k1, k2, k3)"
+)
+MAKE_TABLES = f"CREATE TABLE {TABLES} (number INTEGER PRIMARY KEY, name TEXT UNIQUE)"
+
+
+def make_ring() -> str:
+    return (
+        f"CREATE TRIGGER {RING} AFTER INSERT ON {CHANGES} WHEN new.seq % {RING_STEP} = 0 "
+        f"BEGIN DELETE FROM {CHANGES} WHERE seq <= new.seq - {RING_SIZE}; END"
+    )
+
+
+Key = tuple[int | float | str | bytes, ...]
+
+
+class SourcePosition(NamedTuple):
+    """A row of the change table: all that was committed before it is in what is read with it."""
+
+    seq: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a part of the change table holds."""
+
+    until: int
+    """The last row that was read: what was asked for, or less if there was more than ``limit``."""
+    keys: Mapping[int, Sequence[Key]]
+    """By the number of the table: the keys that were written, each once, in the order of their first change."""
+    markers: Sequence[int]
+    unfollowable: frozenset[int]
+    """Tables in which a row has a key that names nothing: NULL, or text that is not UTF-8."""
+
+
+def newest(connection: sqlite3.Connection) -> SourcePosition | None:
+    """The newest row; None where nothing is captured. Read it in the transaction that reads the source's rows."""
+    if not has_changes(connection):
+        return None
+    row = _plain(connection).execute(f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1").fetchone()
+    return row and SourcePosition(*row)
+
+
+def nonce_at(connection: sqlite3.Connection, seq: int) -> int | None:
+    """The nonce of the row ``seq``; None if it is not there, or nothing is captured."""
+    if not has_changes(connection):
+        return None
+    return _number(connection, f"SELECT nonce FROM {CHANGES} WHERE seq = ?", seq)
+
+
+def has_changes(connection: sqlite3.Connection) -> bool:
+    """Whether the source has a change table."""
+    statement = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?"
+    return _number(connection, statement, CHANGES) is not None
+
+
+def table_number(connection: sqlite3.Connection, table: str) -> int | None:
+    """What stands for ``table`` in the change table; None if it was never followed."""
+    return _number(connection, f"SELECT number FROM {TABLES} WHERE name = ?", table)
+
+
+def keys_between(
+    connection: sqlite3.Connection, after: int, until: int, widths: Mapping[int, int], limit: int
+) -> Changes:
+    """The keys in the rows behind ``after``, up to ``until``, of the tables in ``widths``: key columns by table.
+
+    At most ``limit`` rows are read. Keys that differ in type are different: 1, 1.0, "1" and b"1".
+    """
+    rows = _rows(connection, after, until, limit)
+    keys: dict[int, dict[Any, Key]] = {table: {} for table in widths}
+    markers = []
+    unfollowable = set()
+    for seq, table, *values in rows:
+        if table == MARKER:
+            markers.append(seq)
+        elif (width := widths.get(table)) is not None:
+            key = tuple(values[:width])
+            if any(value is None or type(value) is _NotUtf8 for value in key):
+                unfollowable.add(table)
+            else:
+                keys[table].setdefault((key, *map(type, key)), key)
+    return Changes(
+        until=rows[-1][0] if len(rows) == limit else until,
+        keys={table: list(found.values()) for table, found in keys.items() if found},
+        markers=markers,
+        unfollowable=frozenset(unfollowable),
+    )
+
+
+class _NotUtf8(bytes):
+    """Text of the source that no str can hold."""
+
+
+def _text(raw: bytes) -> str | _NotUtf8:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _NotUtf8(raw)
+
+
+def _rows(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[Any]:
+    statement = f"SELECT seq, tab, k0, k1, k2, k3 FROM {CHANGES} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    before, connection.text_factory = connection.text_factory, _text
+    try:
+        return _plain(connection).execute(statement, (after, until, limit)).fetchall()
+    finally:
+        connection.text_factory = before
+
+
+def _number(connection: sqlite3.Connection, statement: str, value: int | str) -> int | None:
+    """The one number that a statement gives, or None."""
+    row: tuple[int] | None = _plain(connection).execute(statement, (value,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _plain(connection: sqlite3.Connection) -> sqlite3.Cursor:
+    """A cursor that gives plain tuples, whatever the connection was told."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    return cursor

@@ -1,0 +1,73 @@
+"""The file of a SQLite source, and connections of our own to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shapestore.errors import InvalidSourceError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+TIMEOUT = 10.0
+"""Seconds for which a connection of ours waits for another writer."""
+
+NO_FILE = "only a SQLite file can be followed, over the driver sqlite3 of Python's own library"
+
+
+def source_path(engine: Engine) -> str:
+    """The resolved path of the file that ``engine`` reads. Raises InvalidSourceError if it reads no SQLite file."""
+    if engine.dialect.name != "sqlite":
+        raise InvalidSourceError(f"a source on {engine.dialect.name} cannot be followed: {NO_FILE}")
+    with engine.connect() as connection:
+        path = path_of(connection.connection.driver_connection)
+    if path is None:
+        raise InvalidSourceError(f"the source cannot be followed: {NO_FILE}")
+    return path
+
+
+def path_of(connection: object) -> str | None:
+    """The resolved path of a driver connection's main database, or None: it has no file, or is not of SQLite."""
+    if not isinstance(connection, sqlite3.Connection):
+        return None
+    files = {name: file for _, name, file in ask(connection, "PRAGMA database_list")}
+    return os.path.realpath(files["main"]) if os.path.isabs(files["main"]) else None  # a copy in memory is called "x"
+
+
+@contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    """A connection to the file, which must exist; transactions are begun by hand, and checkpoints left to others."""
+    with closing(
+        sqlite3.connect(f"{Path(path).as_uri()}?mode=rw", uri=True, timeout=TIMEOUT, isolation_level=None)
+    ) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # one that meets a writer may lose pages before 3.51.3
+        yield connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """A transaction that is committed at the end, or rolled back by an error."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def ask(connection: sqlite3.Connection, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """The rows of a catalogue query as plain tuples, whatever the connection was told to make of rows and text."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute(statement, values).fetchall()
+    return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in rows]
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
