@@ -6,6 +6,7 @@
     get, refresh      rows from a source; counted_source counts them for the progress
     change            unlock, rm, invalidate: each opens a store
     upkeep            doctor, backup, vacuum, migrate: about the file as a whole
+    follow            follow, unfollow: about a SQLite source, not a store
     arguments         what several commands take (a path, a handle, a time), and its completion in a shell
     shape_arguments   the options that describe a shape, or some of the stored ones
     printing/         results for people and programs, and messages

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from shapestore.cli.change import invalidate, rm, unlock
+from shapestore.cli.follow import follow, unfollow
 from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
 from shapestore.cli.printing.output import make_streams_safe, say
@@ -64,8 +65,9 @@ def app() -> None:
 _READING = (ls, show, rows, get, locks, history, explain, watch)
 _CHANGING = (refresh, unlock, rm, invalidate)
 _UPKEEP = (doctor, backup, vacuum, migrate)
+_SOURCES = (follow, unfollow)
 
-for command in (*_READING, *_CHANGING, *_UPKEEP):
+for command in (*_READING, *_CHANGING, *_UPKEEP, *_SOURCES):
     app.add_command(command)
 
 

@@ -27,6 +27,7 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_its_commands_run_in_a_shell_one_after_another(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "music.db")) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # which `follow` takes
         connection.execute("CREATE TABLE track (id INTEGER PRIMARY KEY, title TEXT, album INTEGER)")
         connection.execute("INSERT INTO track VALUES (1, 'So What', 1), (2, 'Blue in Green', 1), (3, 'Naima', 2)")
     lines = re.findall(r"^\$ (.*)$", "".join(blocks("console")), re.MULTILINE)

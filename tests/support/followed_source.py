@@ -24,8 +24,7 @@ class Source:
             self.connection.execute(statement)
 
     def follow(self, *tables: str) -> None:
-        for table in tables:
-            installation.install(self.path, table)
+        installation.install(self.path, *tables)
 
     def seq(self) -> int:
         position = changes.newest(self.connection)

@@ -96,8 +96,8 @@ def refuse_other_modes(connection: sqlite3.Connection, table: str) -> None:
     if mode != "wal":
         raise _refusal(
             table,
-            f"its database is in the journal mode {mode.upper()}, where whoever reads makes the application's writes "
-            "fail; run `PRAGMA journal_mode = WAL` on it once, which stays",
+            f"its database is in the journal mode {mode.upper()}, where readers make the application's writes fail; "
+            "run `PRAGMA journal_mode = WAL` on it once, which stays",
         )
 
 

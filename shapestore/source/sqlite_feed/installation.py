@@ -27,20 +27,23 @@ from shapestore.source.sqlite_feed.followed_table import FollowedTable, describe
 from shapestore.source.sqlite_feed.triggers import token_of, triggers_of
 
 
-def install(path: str, table: str) -> bool:
-    """Capture the changes of ``table`` from now on; repair what is there of it. Return whether anything was missing.
+def install(path: str, *tables: str) -> list[str]:
+    """Capture the changes of ``tables`` from now on; repair what is there of it. Return those where it was not whole.
 
-    In one transaction, which takes some milliseconds whatever the size of the table. Any number of stores may call it
-    at once. Raises UnknownTableError, or InvalidSourceError if the table cannot be followed, or the file not written.
+    In one transaction, which takes some milliseconds whatever the size of the tables. Any number of stores may call it
+    at once. Raises UnknownTableError, or InvalidSourceError if a table cannot be followed, or the file not be written;
+    then nothing was changed.
     """
     with _errors_of(path), opened(path) as connection:
-        refuse_unfollowable(connection, table)  # outside of the transaction: it may search the table
+        for table in tables:
+            refuse_unfollowable(connection, table)  # outside of the transaction: it may search the table
         with transaction(connection):
-            if signature(connection, table) is not None:
-                return False
-            _make_change_table(connection)
-            _put_triggers(connection, describe(connection, table))
-    return True
+            missing = [table for table in dict.fromkeys(tables) if signature(connection, table) is None]
+            if missing:
+                _make_change_table(connection)
+            for table in missing:
+                _put_triggers(connection, describe(connection, table))
+    return missing
 
 
 def uninstall(path: str) -> list[str]:

@@ -1,0 +1,73 @@
+"""The commands follow and unfollow: change capture is put into a SQLite source, and removed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import in_a_pipe
+
+URL = "sqlite:///app.db"
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("app.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE track (id INTEGER PRIMARY KEY, title TEXT)")
+        connection.execute("CREATE TABLE album (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE VIEW titles AS SELECT title FROM track")
+        yield connection
+
+
+def schema(source: sqlite3.Connection) -> list[object]:
+    return source.execute("SELECT * FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def test_follow_says_what_it_has_done_and_unfollow_undoes_it(source: sqlite3.Connection) -> None:
+    before = schema(source)
+    assert in_a_pipe("follow", URL, "track") == (0, "", "track: changes are logged from now on\n")
+    told = "track: changes are logged already\nalbum: changes are logged from now on\n"
+    assert in_a_pipe("follow", URL, "track", "album", "track") == (0, "", told)
+    source.execute("INSERT INTO track (title) VALUES ('So What')")
+    assert source.execute("SELECT count(*) FROM shapestore_changes WHERE tab > 0").fetchone() == (1,)
+    assert in_a_pipe("unfollow", URL) == (0, "", "changes of album, track are no longer logged\n")
+    assert schema(source) == before
+    assert in_a_pipe("unfollow", URL) == (0, "", "no changes were logged\n")
+
+
+def test_for_programs_both_print_json(source: sqlite3.Connection) -> None:
+    in_a_pipe("follow", URL, "track")
+    assert json.loads(in_a_pipe("follow", URL, "track", "album", "--json").out) == {
+        "followed": ["track", "album"],
+        "installed": ["album"],
+    }
+    assert json.loads(in_a_pipe("unfollow", URL, "--json").out) == {"unfollowed": ["album", "track"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "complaint"),
+    [
+        ("follow", 2, "Missing argument 'URL'"),
+        (f"follow {URL}", 2, "Missing argument 'TABLE...'"),
+        ("follow app.db track", 2, "a source is an SQLAlchemy URL"),
+        ("follow postgresql+psycopg://localhost/x track", 2, "a source on postgresql cannot be followed"),
+        ("unfollow sqlite:///other.db", 1, "other.db is not a file"),
+        (f"follow {URL} trakc", 1, 'has no table "trakc"; did you mean "track"? It has "track", "album"'),
+        (f"follow {URL} track titles", 1, 'the table "titles" cannot be followed: it is a view'),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_changed(
+    source: sqlite3.Connection, command: str, status: int, complaint: str
+) -> None:
+    before = schema(source)
+    ran = in_a_pipe(*command.split())
+    assert (ran.status, ran.out) == (status, "")
+    assert complaint in ran.err
+    assert schema(source) == before
+    assert not Path("other.db").exists()
