@@ -50,7 +50,9 @@ TABLES_AND_INDEXES = [
         chunk_ends TEXT DEFAULT '[]' NOT NULL,
         live INTEGER DEFAULT 0 NOT NULL,
         source INTEGER,
+        source_table INTEGER,
         source_seq INTEGER,
+        source_nonce INTEGER,
         source_signature TEXT,
         confirmed_by TEXT NOT NULL,
         confirmed_boot TEXT NOT NULL,
@@ -71,6 +73,7 @@ TABLES_AND_INDEXES = [
     """,
     "CREATE INDEX shapes_by_table ON shapes (namespace, table_name, number)",
     "CREATE INDEX shapes_by_read_order ON shapes (read_order)",
+    "CREATE INDEX shapes_by_source ON shapes (source, source_seq) WHERE source IS NOT NULL",
     f"""
     CREATE TABLE shape_rows (
         {ID}
@@ -216,6 +219,7 @@ TABLES_AND_INDEXES = [
         name TEXT NOT NULL,
         followed_seq INTEGER DEFAULT 0 NOT NULL,
         followed_nonce INTEGER,
+        rounds INTEGER DEFAULT 0 NOT NULL,
         unfinished_round INTEGER,
         followed_boot TEXT,
         followed_at_boot_ms INTEGER,

@@ -94,6 +94,7 @@ async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection
         "wal_autocheckpoint = 0",
         # Where SQLite was built with it, deleting wrote three times the log. What is deleted then stays in free pages.
         "secure_delete = 0",
+        "temp_store = MEMORY",
         f"synchronous = {durability.upper()}",
         f"journal_size_limit = {_JOURNAL_SIZE_LIMIT_BYTES}",
     )

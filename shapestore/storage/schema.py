@@ -67,11 +67,13 @@ shapes = Table(
     Column("key_columns", Text),  # JSON; NULL where rows have no key
     Column("columns_described", Text),  # JSON: names, types and keys, for HTTP
     Column("chunk_ends", Text, nullable=False, server_default=text("'[]'")),  # JSON: positions, for HTTP
-    # Of a live shape: its source, the seq of the source as of which it was read (cleared by a round that has seen
-    # more), and what the source's table and triggers were like then.
+    # Of a live shape: its source and its table there, the seq of the source as of which it was read (cleared by a round
+    # that has seen more) with its nonce, and what the source's table and triggers were like then.
     _number("live", 0),
     Column("source", Integer),
+    Column("source_table", Integer),
     Column("source_seq", Integer),
+    Column("source_nonce", Integer),
     Column("source_signature", Text),
     # The attempt that confirmed the rows last, and when it claimed.
     Column("confirmed_by", Text, nullable=False),
@@ -89,6 +91,7 @@ shapes = Table(
     ),
     Index("shapes_by_table", "namespace", "table_name", "number"),
     Index("shapes_by_read_order", "read_order"),
+    Index("shapes_by_source", "source", "source_seq", sqlite_where=text("source IS NOT NULL")),
     sqlite_strict=True,
 )
 
@@ -280,6 +283,7 @@ sources = Table(
     Column("name", Text, nullable=False, unique=True),
     _number("followed_seq", 0),
     Column("followed_nonce", Integer),
+    _number("rounds", 0),  # how many there were: what a follower compares and sets
     Column("unfinished_round", Integer),
     Column("followed_boot", Text),
     Column("followed_at_boot_ms", Integer),

@@ -344,7 +344,8 @@ def assert_sound(path: str | Path) -> None:
                 "SELECT handle, row_count, bytes, count(shape_rows.id) AS found,"
                 " coalesce(sum(length(CAST(value AS BLOB))), 0) AS size"
                 f" FROM {table} LEFT JOIN shape_rows ON {ROWS_OF_NUMBER}"
-                " GROUP BY number HAVING found <> row_count OR size <> bytes"
+                # Until a round is finished, its rows are there, and not counted.
+                f" GROUP BY number HAVING (found <> row_count AND written = {table}.position) OR size <> bytes"
             )
             assert wrong.fetchall() == []
         assert dict(connection.execute("SELECT name, value FROM totals")) == _totals(connection)

@@ -8,8 +8,10 @@ present rows are one range of ids, and the rows as of an older position are the 
     read          rows as of a position, and the log
     difference    what a creator gives, compared with what is stored
     append        a difference becomes the next round, in one transaction
+    wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of many logs
+    rounds        the rounds of a source, which may go on for several transactions before they are visible
     compact       a prefix of the log is forgotten; what is pending deletion is deleted, in pieces
-    queries       the statements of all of these
+    queries       the statements of all of these; wanted_queries, those of wanted and rounds
 
 Invariants: a log grows only at its end. A position that was given out never stands for anything else, not even after
 an older copy of the file was put back. A reader sees one moment to its end.

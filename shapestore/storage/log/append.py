@@ -37,8 +37,8 @@ def next_round(tx: Transaction) -> int:
     opened, or it knows fewer than this store has seen), the counter jumps out of their way. So nothing has to be known
     about the copies.
     """
-    ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
-    jumps = bool(jump_due) or newest < tx.newest_round
+    ((newest, *_),) = tx.run(queries.LOG_STATE)
+    jumps = jump_is_due(tx)
     gap = random.randint(*_JUMP) if jumps else 0
     ((round_,),) = tx.run(queries.NEXT_ROUND, gap=gap)
     tx.newest_round = round_
@@ -48,3 +48,9 @@ def next_round(tx: Transaction) -> int:
             tx.run(queries.FORGET_GAPS_BEFORE, round=last + 1)
     assert isinstance(round_, int)
     return round_
+
+
+def jump_is_due(tx: Transaction) -> bool:
+    """Whether the next round has to jump."""
+    ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
+    return bool(jump_due) or newest < tx.newest_round

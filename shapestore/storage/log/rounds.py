@@ -1,0 +1,86 @@
+"""The rounds of a source: each changes all shapes of its source together, for their readers too.
+
+A round that is too large for one transaction goes on in further ones. Until it is finished its changes are written, but
+not visible: the shapes of its source stand at the end of the round before. Whatever else is appended to one of them
+meanwhile becomes a part of it, so that the rounds in a log only grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from shapestore.storage.log import queries, wanted_queries
+from shapestore.storage.log.append import jump_is_due, next_round
+from shapestore.storage.transaction import Transaction
+
+NumberedHandles = dict[int, str]
+"""Handles of shapes, by their numbers."""
+
+
+class Round(NamedTuple):
+    """A round that changes are appended to."""
+
+    number: int
+    is_visible: bool
+    """Whether readers see what is appended at once; else the round goes on."""
+
+
+def begin_round(
+    tx: Transaction,
+    source: int | None = None,
+    *,
+    seq: int | None = None,
+    markers: Sequence[int] = (),
+    finished: bool = True,
+) -> Round:
+    """A new round of ``source`` (its number; None: of no source), or the one of it that goes on.
+
+    ``seq`` is the change of the source as of which it was read. ``markers`` are the changes up to there that
+    applications wait for by their numbers. ``finished``: False if more belongs to the round than is appended now.
+    """
+    as_json = msgspec.json.encode(list(markers)).decode() if markers else None
+    for (unfinished,) in () if source is None else tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
+        number = _behind_a_jump(tx, source, unfinished)
+        tx.run(wanted_queries.ADD_TO_ROUND, round=number, seq=seq, markers=as_json)
+        return Round(number, is_visible=False)
+    number = next_round(tx)
+    tx.run(queries.ADD_ROUND, round=number, source=source, seq=seq, markers=as_json, finished=int(finished))
+    tx.run(queries.TRIM_ROUNDS)
+    if not finished:
+        tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=number)
+    return Round(number, finished)
+
+
+def finish_round(
+    tx: Transaction, source: int, *, seq: int | None = None, markers: Sequence[int] = ()
+) -> NumberedHandles:
+    """Show what the unfinished round of ``source`` has written, if there is one; the shapes that it has changed."""
+    if not tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
+        return {}
+    round_ = begin_round(tx, source, seq=seq, markers=markers).number
+    shown = numbered_handles(tx.run(wanted_queries.HIDDEN_SHAPES, source=source))
+    tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
+    tx.run(wanted_queries.FINISH_ROUND, round=round_)
+    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)
+    return shown
+
+
+def numbered_handles(rows: list[tuple[str]]) -> NumberedHandles:
+    """Decode the one row of a statement that gives handles by numbers."""
+    ((text,),) = rows
+    return msgspec.json.decode(text, type=NumberedHandles)
+
+
+def _behind_a_jump(tx: Transaction, source: int | None, unfinished: int) -> int:
+    """The number under which a round goes on: where a copy of the file may have finished it otherwise, a new one."""
+    if not jump_is_due(tx):
+        return unfinished
+    new = next_round(tx)
+    tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
+    tx.run(wanted_queries.RENUMBER_ROUND, round=unfinished, new=new)
+    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
+    tx.run(queries.ADD_GAP, first=unfinished, last=unfinished)
+    return new

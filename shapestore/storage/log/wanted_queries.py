@@ -1,0 +1,168 @@
+"""The statements by which wanted rows become a round of the logs of many shapes, by name.
+
+They work on two tables of the writer's own connection: what is wanted, and what will be appended. So all is done in a
+few steps of SQLite's, for each of which Python's lock is released, however many rows there are.
+"""
+
+from __future__ import annotations
+
+# --- what is wanted -----------------------------------------------------------------------------------------------
+
+MAKE_WANTED = """
+    CREATE TEMP TABLE IF NOT EXISTS wanted (
+        shape INTEGER, key TEXT, nth INTEGER, value TEXT, position INTEGER, PRIMARY KEY (shape, key)) WITHOUT ROWID
+"""
+
+MAKE_APPENDED = """
+    CREATE TEMP TABLE IF NOT EXISTS appended (
+        id INTEGER PRIMARY KEY, operation TEXT, row_id INTEGER, key TEXT, value TEXT, old TEXT, source_table INTEGER)
+"""
+
+CLEAR_WANTED = "DELETE FROM temp.wanted"
+
+CLEAR_APPENDED = "DELETE FROM temp.appended"
+
+# (wanted: [[number of a shape, key, row or null]])
+WANT = """
+    INSERT OR REPLACE INTO temp.wanted (shape, key, nth, value)
+    SELECT wanted.value ->> 0, wanted.value ->> 1, wanted.key, wanted.value ->> 2 FROM json_each(:wanted) AS wanted
+"""
+
+# Of live shapes it is known where they hold a key.
+FIND_AS_MEMBERS = """
+    UPDATE temp.wanted SET position = (
+        SELECT members.position FROM shapes JOIN members
+            ON members.source_table = shapes.source_table AND members.key = wanted.key AND members.shape = wanted.shape
+        WHERE shapes.number = wanted.shape)
+"""
+
+# The rows of others are gone through.
+FIND_AMONG_ROWS = """
+    INSERT INTO temp.wanted (shape, key, nth, value, position)
+    SELECT wanted.shape, wanted.key, wanted.nth, wanted.value, shape_rows.id & 268435455
+    FROM (
+        SELECT DISTINCT others.shape FROM temp.wanted AS others JOIN shapes ON shapes.number = others.shape
+        WHERE shapes.source_table IS NULL) AS asked
+    CROSS JOIN shape_rows ON shape_rows.id > asked.shape << 28 AND shape_rows.id < (asked.shape + 1) << 28
+    CROSS JOIN temp.wanted ON wanted.shape = asked.shape AND wanted.key = shape_rows.key
+    WHERE true ON CONFLICT (shape, key) DO UPDATE SET position = excluded.position
+"""
+
+# What is different, in the order of shapes and of the rows in each; new rows at the end. Shapes that are gone are left
+# out.
+COMPARE_WANTED = """
+    INSERT INTO temp.appended (id, operation, row_id, key, value, old, source_table)
+    SELECT (shape << 28) + written + place,
+           CASE WHEN value IS NULL THEN 'delete' WHEN old IS NULL THEN 'insert' ELSE 'update' END,
+           (shape << 28) + CASE WHEN old IS NULL THEN written + place ELSE found END,
+           key, value, old, source_table
+    FROM (
+        SELECT wanted.shape, wanted.key, wanted.value, wanted.position AS found, stored.value AS old,
+               shapes.written, shapes.source_table,
+               row_number() OVER (
+                   PARTITION BY wanted.shape ORDER BY stored.value IS NULL, wanted.position, wanted.nth) AS place
+        FROM temp.wanted JOIN shapes ON shapes.number = wanted.shape
+        LEFT JOIN shape_rows AS stored ON stored.id = (wanted.shape << 28) + wanted.position
+        WHERE stored.value IS NOT wanted.value)
+"""
+
+ANY_APPENDED = "SELECT 1 FROM temp.appended LIMIT 1"
+
+# --- appending it -------------------------------------------------------------------------------------------------
+
+# (round, visible: 0 in a round that goes on): what readers see of a shape changes at the end of the round
+ADVANCE_WANTED = """
+    UPDATE shapes
+    SET written = shapes.written + more.count,
+        position = CASE WHEN :visible THEN shapes.written + more.count ELSE shapes.position END,
+        round = CASE WHEN :visible THEN :round ELSE shapes.round END,
+        row_count = shapes.row_count + CASE WHEN :visible THEN more.rows ELSE 0 END,
+        bytes = shapes.bytes + more.bytes,
+        log_bytes = shapes.log_bytes + more.log_bytes
+    FROM (
+        SELECT id >> 28 AS number, count(*) AS count, sum((old IS NULL) - (value IS NULL)) AS rows,
+               sum(ifnull(length(CAST(value AS BLOB)), 0) - ifnull(length(CAST(old AS BLOB)), 0)) AS bytes,
+               sum(ifnull(length(CAST(old AS BLOB)), 0)) AS log_bytes
+        FROM temp.appended GROUP BY id >> 28) AS more
+    WHERE shapes.number = more.number
+"""
+
+APPEND_CHANGES = """
+    INSERT INTO shape_changes (id, round, operation, row_id, key, old)
+    SELECT id, :round, operation, row_id, key, old FROM temp.appended ORDER BY id
+"""
+
+APPEND_ROWS = """
+    INSERT INTO shape_rows (id, value, key)
+    SELECT row_id, value, key FROM temp.appended WHERE value IS NOT NULL ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET value = excluded.value
+"""
+
+APPEND_REMOVALS = """
+    DELETE FROM shape_rows WHERE id IN (SELECT row_id FROM temp.appended WHERE operation = 'delete')
+"""
+
+APPEND_MEMBERS = """
+    INSERT INTO members (source_table, key, shape, position)
+    SELECT source_table, key, id >> 28, id & 268435455 FROM temp.appended
+    WHERE operation = 'insert' AND source_table IS NOT NULL
+"""
+
+# Without `key IN` all members of the table would be read; without the + each key would be looked up for each shape.
+REMOVE_MEMBERS = """
+    DELETE FROM members
+    WHERE source_table IN (SELECT source_table FROM temp.appended WHERE operation = 'delete')
+      AND key IN (SELECT key FROM temp.appended WHERE operation = 'delete')
+      AND (source_table, key, +shape) IN (
+          SELECT source_table, key, id >> 28 FROM temp.appended WHERE operation = 'delete')
+"""
+
+# -> the shapes whose logs have grown: one JSON object of their numbers and handles
+APPENDED_SHAPES = """
+    SELECT json_group_object(number, handle) FROM shapes WHERE number IN (SELECT id >> 28 FROM temp.appended)
+"""
+
+# --- rounds of a source ---------------------------------------------------------------------------------------------
+
+UNFINISHED_ROUND = "SELECT unfinished_round FROM sources WHERE number = :source AND unfinished_round IS NOT NULL"
+
+SET_UNFINISHED_ROUND = "UPDATE sources SET unfinished_round = :round WHERE number = :source"
+
+# (round, more: number, seq, markers): a round that goes on
+ADD_TO_ROUND = """
+    UPDATE rounds
+    SET seq = max(coalesce(seq, 0), coalesce(:seq, 0)),
+        markers = (SELECT json_group_array(marker) FROM (
+            SELECT value AS marker FROM json_each(coalesce(rounds.markers, '[]'))
+            UNION SELECT value FROM json_each(coalesce(:markers, '[]'))))
+    WHERE number = :round
+"""
+
+# (source, round, new) a round that goes on gets another number, as have its changes, which nobody has seen
+RENUMBER_CHANGES = """
+    UPDATE shape_changes SET round = :new
+    FROM shapes
+    WHERE shapes.source = :source AND shapes.written > shapes.position
+      AND shape_changes.id > (shapes.number << 28) + shapes.position
+      AND shape_changes.id <= (shapes.number << 28) + shapes.written
+"""
+
+RENUMBER_ROUND = "UPDATE rounds SET number = :new WHERE number = :round"
+
+# (source, round): what a round has written becomes visible
+SHOW_WRITTEN = """
+    UPDATE shapes
+    SET row_count = row_count + (
+            SELECT sum((operation = 'insert') - (operation = 'delete')) FROM shape_changes
+            WHERE id > (number << 28) + shapes.position AND id <= (number << 28) + shapes.written),
+        position = written, round = :round
+    WHERE source = :source AND written > position
+"""
+
+# (source) -> the shapes that have something to be shown, as APPENDED_SHAPES
+HIDDEN_SHAPES = "SELECT json_group_object(number, handle) FROM shapes WHERE source = :source AND written > position"
+
+FINISH_ROUND = """
+    UPDATE rounds SET finished = 1, ended_boot = :boot, ended_at_boot_ms = :boot_ms, ended_at_ms = :wall_ms
+    WHERE number = :round
+"""
