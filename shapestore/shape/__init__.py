@@ -5,6 +5,8 @@
     where/         the language of a where: how it is read, bounded, compared and rendered
     stored_shape   StoredShape: a shape and what is stored for it
     change         Change: what happened to one row of a live shape
+    described      ColumnDescription: what a source says of a column
+    order          Order: a column that rows are sorted by
     explain        in which fields a shape differs from those that are stored
     row_values     which values a row may hold, and their plain form
     listing        how messages show values and lists of names

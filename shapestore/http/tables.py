@@ -1,0 +1,97 @@
+"""Which table a request names, and which of its columns it may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from shapestore.errors import InvalidSourceError
+from shapestore.http.invalid import invalid
+from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
+from shapestore.shape.described import Description, key_of
+
+Tables = Mapping[str, Sequence[str] | None]
+"""The tables that may be asked for, and the columns of each; None for all of them."""
+
+MAX_LENGTH = 32_768
+"""The most characters of the name of a table, or of a list of columns."""
+
+
+def table_of(name: str | None, tables: Tables) -> str:
+    """The table that a client names: ``name`` or ``schema.name``, each as it is or quoted. Raises InvalidRequest.
+
+    A name stands for the table that is spelled exactly so; else, without quotes, for the one that differs from it in
+    the case of letters alone.
+    """
+    if not name:
+        invalid("table", "can't be blank")
+    if name in tables:
+        return name
+    parts = _names(name, ".", "table")
+    found = _found(parts, tables)
+    if not found and len(parts) > 1 and parts[0].text.lower() in DEFAULT_SCHEMAS:
+        found = _found(parts[1:], tables)
+    if not found:
+        invalid("table", f'Table "{name:.200}" does not exist, or is not served here')
+    return found
+
+
+def columns_of(text: str | None, columns: Columns, description: Description) -> tuple[str, ...] | None:
+    """The columns that a client names, in the order of the table; None for all of the table. Raises InvalidRequest."""
+    if text is None:
+        chosen = set(columns.names)
+    else:
+        names = _names(text, ",", "columns")
+        found = {name.text: name.found_in(columns.names) for name in names}
+        missing = [text for text, column in found.items() if column is None]
+        if missing:
+            invalid("columns", f"The following columns are not found on the table: {', '.join(missing):.500}")
+        chosen = set(filter(None, found.values()))
+        if left_out := [name for name in key_of(description) if name not in chosen]:
+            invalid("columns", f"The list must include all columns of the primary key, missing: {', '.join(left_out)}")
+    return None if len(chosen) == len(description) else tuple(name for name in description if name in chosen)
+
+
+def check_key(table: str, columns: Columns, description: Description) -> None:
+    """A client tells rows apart by their key. Raises InvalidRequest, or InvalidSourceError if ``tables`` hides it."""
+    key = key_of(description)
+    if not key:
+        invalid("table", f'Table "{table}" has no primary key')
+    if hidden := set(key) - set(columns.names):
+        raise InvalidSourceError(
+            f"the columns that may be asked for of the table {table!r} leave out {', '.join(sorted(hidden))} of its "
+            "primary key, by which clients tell rows apart: name them too"
+        )
+
+
+def _names(text: str, separator: str, field: str) -> list[Name]:
+    if len(text) > MAX_LENGTH:
+        invalid(field, f"too long: {len(text)} characters; the limit is {MAX_LENGTH}")
+    names = names_in(text, separator)
+    if not names:
+        invalid(field, "has invalid format")
+    return names
+
+
+def _found(parts: Sequence[Name], tables: Iterable[str]) -> str | None:
+    """The table that a name in one or more parts stands for."""
+    whole = ".".join(part.text for part in parts)
+    is_quoted = all(part.is_quoted for part in parts)
+    if is_quoted or whole in tables:
+        return whole if whole in tables else None
+    alike = [name for name in tables if _matches(parts, name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _matches(parts: Sequence[Name], name: str) -> bool:
+    """Whether a table has this name, quoted parts exactly and the others in any case of letters."""
+    rest = name
+    for count, part in enumerate(parts):
+        text = rest[: len(part.text)]
+        if part.found_in((text,)) is None:
+            return False
+        rest = rest[len(text) :]
+        if count < len(parts) - 1:
+            if not rest.startswith("."):
+                return False
+            rest = rest[1:]
+    return not rest

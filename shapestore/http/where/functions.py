@@ -1,0 +1,134 @@
+"""The functions that a client's where may call, as a shape's where calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shapestore.http.where.builder import Builder
+from shapestore.http.where.operand import Operand, literal
+from shapestore.http.where.refusal import refuse
+from shapestore.http.where.types import NUMBERS, Family, value_of
+from shapestore.shape.where.expression import Call, Chain, Expression, Negative, Number, String
+from shapestore.shape.where.parser import FUNCTIONS as KNOWN
+
+_OF_TEXT = {
+    "char_length": "length",
+    "character_length": "length",
+    "length": "length",
+    "lower": "lower",
+    "ltrim": "ltrim",
+    "replace": "replace",
+    "rtrim": "rtrim",
+    "trim": "trim",
+    "btrim": "trim",
+    "upper": "upper",
+}
+"""Functions whose arguments are all text, by the names that PostgreSQL has for them."""
+
+
+class Functions:
+    """The functions of one where. They raise RefusedError."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._others: dict[str, Callable[[Sequence[Operand], int], Operand]] = {
+            "abs": self._abs,
+            "coalesce": self._coalesce,
+            "concat": self._concat,
+            "nullif": self._nullif,
+            "round": self._round,
+            "substr": self._substr,
+            "substring": self._substr,
+        }
+
+    def call(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
+        """A call of the function with this name."""
+        name = name.lower()
+        known = _OF_TEXT.get(name)
+        if known is not None:
+            _check_count(known, name, arguments, place)
+            texts = tuple(self._builder.text(argument, name) for argument in arguments)
+            return Operand(Call(known, texts), Family.INTEGER if known == "length" else Family.TEXT, place)
+        if name not in self._others:
+            names = ", ".join(sorted({*_OF_TEXT, *self._others}))
+            refuse(place, f"there is no function {name}() here; there are {names}")
+        return self._others[name](arguments, place)
+
+    def _abs(self, arguments: Sequence[Operand], place: int) -> Operand:
+        _check_count("abs", "abs", arguments, place)
+        return self._of_number("abs", arguments[0], (), place)
+
+    def _round(self, arguments: Sequence[Operand], place: int) -> Operand:
+        _check_count("round", "round", arguments, place)
+        digits = [literal(self._whole(argument, "round")) for argument in arguments[1:]]
+        return self._of_number("round", arguments[0], digits, place)
+
+    def _of_number(self, name: str, operand: Operand, rest: Sequence[Expression], place: int) -> Operand:
+        if operand.is_open or operand.family not in (None, *NUMBERS):
+            refuse(operand.place, f"{name} takes a number; convert the value, as in value::numeric")
+        family = Family.NUMBER if name == "round" else operand.family
+        return Operand(Call(name, (operand.expression, *rest)), family, place)
+
+    def _coalesce(self, arguments: Sequence[Operand], place: int) -> Operand:
+        if len(arguments) == 1:
+            return arguments[0]
+        _check_count("coalesce", "coalesce", arguments, place)
+        values, family = self._builder.aligned(arguments, place)
+        return Operand(Call("coalesce", tuple(values)), family, place)
+
+    def _nullif(self, arguments: Sequence[Operand], place: int) -> Operand:
+        _check_count("nullif", "nullif", arguments, place)
+        values, family = self._builder.aligned(arguments, place)
+        return Operand(Call("nullif", tuple(values)), family, place)
+
+    def _concat(self, arguments: Sequence[Operand], place: int) -> Operand:
+        """NULL is an empty text in it, as nowhere else."""
+        if not arguments:
+            refuse(place, "concat takes 1 argument or more, not 0")
+        parts = [self._part(argument) for argument in arguments]
+        if len(parts) == 1:
+            return Operand(parts[0], Family.TEXT, place)
+        return Operand(Chain(parts[0], tuple(("||", part) for part in parts[1:])), Family.TEXT, place)
+
+    def _part(self, operand: Operand) -> Expression:
+        expression = self._builder.written(operand, "concat")
+        if operand.is_open:
+            return String("") if self._builder.text_of(operand) is None else expression
+        if operand.family is Family.INTEGER:
+            expression = Chain(expression, (("||", String("")),))
+        return Call("coalesce", (expression, String("")))
+
+    def _substr(self, arguments: Sequence[Operand], place: int) -> Operand:
+        """A start below 1 is a place before the text, where a shape's where would count from the end."""
+        _check_count("substr", "substr", arguments, place)
+        text = self._builder.text(arguments[0], "substr")
+        start, *lengths = (self._whole(argument, "substr") for argument in arguments[1:])
+        if lengths and lengths[0] < 0:
+            refuse(arguments[2].place, "negative substring length not allowed")
+        places = [max(start, 1), *(max(length + min(start, 1) - 1, 0) for length in lengths)]
+        return Operand(Call("substr", (text, *map(literal, places))), Family.TEXT, place)
+
+    def _whole(self, operand: Operand, name: str) -> int:
+        """The value of an argument that databases must be given as a literal."""
+        text = self._builder.text_of(operand)
+        match operand.expression:
+            case Number(digits) if digits.isdigit():
+                text = digits
+            case Negative(Number(digits)) if digits.isdigit():
+                text = f"-{digits}"
+        try:
+            value = None if text is None else value_of(text, Family.INTEGER)
+        except ValueError as error:
+            refuse(operand.place, str(error))
+        if not isinstance(value, int):
+            refuse(operand.place, f"{name} takes a whole number here, as a literal or a parameter")
+        if operand.parameter is not None:
+            self._builder.typed(operand, Family.INTEGER)
+        return value
+
+
+def _check_count(known: str, name: str, arguments: Sequence[Operand], place: int) -> None:
+    least, most = KNOWN[known]
+    if not least <= len(arguments) <= most:
+        count = f"{least}" if least == most else f"{least} to {most}"
+        refuse(place, f"{name} takes {count} argument(s), not {len(arguments)}")

@@ -1,0 +1,105 @@
+"""Names as clients write them, and the tables and columns that they stand for.
+
+PostgreSQL folds a name without quotes to lower case. Here a name stands for what is spelled exactly so; without quotes,
+for the one thing that differs from it in the case of letters alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec import Struct
+
+from shapestore.http.where.lexer import NAME, Token
+from shapestore.http.where.refusal import refuse
+from shapestore.shape.described import ColumnDescription, Description
+from shapestore.source.suggest import near
+
+DEFAULT_SCHEMAS = frozenset(("main", "public"))
+"""The schemas, of SQLite and of PostgreSQL, whose tables have names without one."""
+
+
+_NAMES = {
+    separator: re.compile(
+        rf'\s*(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<bare>[^\s"{separator}][^"{separator}]*))\s*(?P<end>{separator}|\Z)'
+    )
+    for separator in ",."
+}
+"""How names are written between commas or dots."""
+
+
+class Name(Struct, frozen=True):
+    """One name, or one part of a qualified name."""
+
+    text: str
+    is_quoted: bool
+    place: int
+
+    @classmethod
+    def of(cls, token: Token) -> Name:
+        return cls(token.text, not token.is_name and token.kind != NAME, token.place)
+
+    def found_in(self, names: Iterable[str]) -> str | None:
+        """What the name stands for among ``names``; None if there is none, or more than one."""
+        known = list(names)
+        if self.text in known:
+            return self.text
+        alike = [] if self.is_quoted else [name for name in known if name.lower() == self.text.lower()]
+        return alike[0] if len(alike) == 1 else None
+
+
+def names_in(text: str, separator: str) -> list[Name]:
+    """The names between separators, each as it is or in quotes; none if one is empty, or its quote is not closed.
+
+    >>> [name.text for name in names_in('id, "has,comma"', ",")]
+    ['id', 'has,comma']
+    """
+    pattern = _NAMES[separator]
+    names: list[Name] = []
+    place = 0
+    while match := pattern.match(text, place):
+        quoted, bare = match.group("quoted", "bare")
+        name = bare.strip() if quoted is None else quoted.replace('""', '"')
+        names.append(Name(name, quoted is not None, match.start()))
+        place = match.end()
+        if not match["end"]:
+            return names
+    return []
+
+
+class Columns:
+    """The columns of one table that a client may name."""
+
+    def __init__(self, table: str, description: Description, allowed: Collection[str] | None) -> None:
+        self._table = table
+        self._columns = {name: column for name, column in description.items() if allowed is None or name in allowed}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All of them, in the order of the table."""
+        return tuple(self._columns)
+
+    def find(self, parts: Sequence[Name]) -> tuple[str, ColumnDescription]:
+        """The column that a name stands for, qualified or not. Raises RefusedError, which names no other columns."""
+        *qualifiers, name = parts
+        if qualifiers and not self._is_own(qualifiers):
+            refuse(parts[0].place, f'missing FROM-clause entry for table "{qualifiers[-1].text}"')
+        found = name.found_in(self._columns)
+        if found is None:
+            meant = near(name.text, self._columns)
+            instead = f' - did you mean "{meant[0]}"?' if meant else ""
+            refuse(parts[0].place, f"unknown reference {name.text}{instead}")
+        return found, self._columns[found]
+
+    def _is_own(self, qualifiers: Sequence[Name]) -> bool:
+        """Whether the qualifiers are the table's name, or the end of it behind a dot."""
+        rest = self._table
+        for qualifier in reversed(qualifiers):
+            if not rest and qualifier.text.lower() in DEFAULT_SCHEMAS:
+                continue
+            beginning, end = rest[: -len(qualifier.text)], rest[-len(qualifier.text) :]
+            if qualifier.found_in((end,)) is None or (beginning and not beginning.endswith(".")):
+                return False
+            rest = beginning[:-1]
+        return True

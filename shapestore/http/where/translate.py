@@ -1,0 +1,58 @@
+"""From the where of a client that speaks PostgreSQL to the where and params of a shape."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shapestore.http.where.names import Columns
+from shapestore.http.where.params import Params, Values
+from shapestore.http.where.parser import Parser
+from shapestore.http.where.refusal import RefusedError
+from shapestore.shape.shape import Scalar
+from shapestore.shape.where.expression import Parameter, walk
+from shapestore.shape.where.lexer import quoted
+from shapestore.shape.where.render import Renderer
+from shapestore.shape.where.where import MAX_LENGTH
+
+
+class Predicate(NamedTuple):
+    """A where and its params, as a shape takes them."""
+
+    where: str | None
+    params: dict[str, Scalar]
+
+
+EVERYTHING = Predicate(None, {})
+
+
+def translate(text: str | None, values: Values, columns: Columns) -> Predicate:
+    """The where of a client; None and an empty text select everything. Raises RefusedError.
+
+    >>> translate('"id" = $1', {1: "5"}, columns)
+    Predicate(where='"id" = :p1', params={'p1': 5})
+    """
+    if text is None or not text.strip():
+        return EVERYTHING
+    if len(text) > MAX_LENGTH:
+        raise RefusedError(f"too long: {len(text)} characters; the limit is {MAX_LENGTH}")
+    params = Params(values)
+    tree = Parser(text, columns, params).whole()
+    typed = params.values()
+    used = {part.name for part in walk(tree) if isinstance(part, Parameter)}
+    return Predicate(_text_of(tree), {name: value for name, value in typed.items() if name in used})
+
+
+class _Plain(Renderer):
+    """Spells a where as :mod:`shapestore.shape.where` reads it."""
+
+    def identifier(self, name: str) -> str:
+        return quoted(name)
+
+    def string(self, value: str) -> str:
+        return quoted(value, "'")
+
+    def parameter(self, name: str) -> str:
+        return f":{name}"
+
+
+_text_of = _Plain().render
