@@ -34,6 +34,8 @@ from shapestore.storage.sqlite_errors import translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
+from shapestore.waiting.registrations import Registrations
+from shapestore.waiting.waits import Waits
 
 
 class OpenStore:
@@ -92,6 +94,8 @@ class OpenStore:
         )
         self.requests = Requests(services, self.coalescer, background)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
+        self.waits = Waits(reader, Registrations(self.writer, self.access))
+        self.writer.on_change = self.waits.changed
         self.maintenance = Maintenance(
             reader,
             self.writer,
@@ -154,6 +158,7 @@ class OpenStore:
         to others the store ends as a killed process does, and the next opening clears away what it has left in the
         file.
         """
+        self.waits.close()
         await self.coalescer.close()
         self._maintaining.cancel()
         with contextlib.suppress(ShapeStoreError):
@@ -182,6 +187,7 @@ class OpenStore:
         if self._dropped:
             return
         self._dropped = True
+        self.waits.close()
         self.reader.abandon()
         abandon(self._connection)
         self._owner.abandon()

@@ -305,11 +305,54 @@ class ShapeStore:
         From 0 it begins with the rows of the snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if
         the log does not reach back to that position any more: then begin again from 0, or with the rows.
         """
-        if type(after) is not int or after < 0:
-            raise ValueError(f"after is a position that the log has given, 0 for its beginning; not {after!r}")
+        _check_position(after)
         at_least_one("limit", limit)
         reader = self._live().reader
         return [reader.change(entry) for entry in await reader.log_entries(_handle(stored), after, limit)]
+
+    async def wait(self, stored: StoredShape | str, after: int, *, timeout: float = 20.0) -> int:
+        """Wait until the log of a shape goes on behind the position ``after``; the position at which it ends then.
+
+        ``after`` itself, when ``timeout`` seconds are over. Waiting costs next to nothing: a caller is woken by the
+        commit, in this process or in another. A shape that is waited for is the last to be evicted.
+
+        >>> position = await store.wait(stored, after=stored.position)
+
+        Raises ShapeGoneError if the shape is dropped or replaced, or if its log does not reach back to ``after`` (any
+        more); StoreBusyError if too many callers wait; StoreClosedError when the store closes.
+        """
+        return await self._wait(_handle(stored), after, seconds("timeout", timeout))
+
+    async def changes(self, stored: StoredShape | str, *, after: int | None = None) -> AsyncGenerator[Change, None]:
+        """The changes of a shape behind a position, as ``read_log`` gives them. At the end it waits for more.
+
+        ``after``: the position of ``stored``, unless given; for a handle, that of now. From 0 it begins with the
+        rows of the snapshot, as inserts.
+
+        >>> async for change in store.changes(stored):
+        ...     print(change.operation, change.key, change.row)
+
+        It ends by ShapeGoneError as ``wait`` does: then ask for the shape again, and begin with its rows.
+        """
+        handle = _handle(stored)
+        if after is not None:
+            position = after
+        elif isinstance(stored, StoredShape):
+            position = stored.position
+        else:
+            log, _ = await self._live().reader.standing(handle, None)
+            position = log.public
+        while True:
+            await self._wait(handle, position, None)
+            for change in await self.read_log(handle, after=position):
+                yield change
+                position = change.position
+
+    async def _wait(self, handle: str, after: int, timeout: float | None) -> int:
+        _check_position(after)
+        open_store = self._live()
+        open_store.access.touch(handle)
+        return await open_store.waits.wait(handle, after, timeout)
 
     async def _batches(self, stored: StoredShape | str, **how: Any) -> AsyncGenerator[Batch, None]:
         position = stored.position if isinstance(stored, StoredShape) else None
@@ -436,3 +479,8 @@ async def _opened(path: str, options: Options, telemetry: Telemetry) -> OpenStor
 
 def _handle(stored: StoredShape | str) -> str:
     return stored.handle if isinstance(stored, StoredShape) else text("handle", stored)
+
+
+def _check_position(after: int) -> None:
+    if type(after) is not int or after < 0:
+        raise ValueError(f"after is a position that the log has given, 0 for its beginning; not {after!r}")

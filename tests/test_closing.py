@@ -63,6 +63,8 @@ CALLS: dict[str, Callable[[ShapeStore], Awaitable[Any]]] = {
     "fetch": lambda store: store.fetch(TRACK, rows),
     "fetch_json": lambda store: store.fetch_json(TRACK, rows),
     "read_log": lambda store: store.read_log("handle"),
+    "wait": lambda store: store.wait("handle", 0),
+    "changes": lambda store: drain(store.changes("handle")),
     "stream_json": lambda store: drain(store.stream_json("handle")),
     "rows": lambda store: drain(store.rows("handle")),
     "shapes": lambda store: drain(store.shapes()),

@@ -16,7 +16,7 @@ FLOORS = (
     {"shape", "locking"},
     {"telemetry", "source"},
     {"storage"},
-    {"creating", "reading", "following", "admin", "options"},
+    {"creating", "reading", "waiting", "following", "admin", "options"},
     {"maintenance", "freshness"},
     {"open_store"},
     {"lifecycle"},

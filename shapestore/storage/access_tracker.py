@@ -54,12 +54,16 @@ class AccessTracker:
     @contextlib.contextmanager
     def reading(self, number: int, position: int) -> Iterator[Reading]:
         """While rows are being read, batch by batch."""
-        reading = Reading(next(self._keys), number, position)
+        reading = Reading(self.new_key(), number, position)
         self._readings[reading.key] = reading
         try:
             yield reading
         finally:
             self._end(reading)
+
+    def new_key(self) -> int:
+        """A key by which this store registers one reader."""
+        return next(self._keys)
 
     def forget_idle(self) -> None:
         """Forget readers that were left half way."""

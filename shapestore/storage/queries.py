@@ -181,8 +181,21 @@ NUMBER_OF_KEY = "SELECT number FROM shapes WHERE comparable = :comparable"
 
 NUMBERS_OF_TABLE = "SELECT number FROM shapes WHERE namespace = :namespace AND table_name = :table LIMIT :limit"
 
-# -> numbers and sizes of the shapes that were least recently read
-LEAST_READ = "SELECT number, bytes + log_bytes FROM shapes ORDER BY read_order LIMIT :limit"
+# A reader at the last position there can be: it has read all, and waits for more.
+_WAITS = "readers.position = 268435455"
+
+# -> numbers and sizes of the shapes that were least recently read, and that are not waited for
+LEAST_READ = f"""
+    SELECT number, bytes + log_bytes FROM shapes
+    WHERE NOT EXISTS (SELECT 1 FROM readers WHERE readers.shape = shapes.number AND {_WAITS})
+    ORDER BY read_order LIMIT :limit
+"""
+
+# -> the same of those that are waited for
+LEAST_READ_OF_THOSE_WAITED_FOR = f"""
+    SELECT number, bytes + log_bytes FROM shapes
+    WHERE number IN (SELECT shape FROM readers WHERE {_WAITS}) ORDER BY read_order LIMIT :limit
+"""
 
 # (numbers: [number]): copied in the transaction that drops them
 KEEP = """

@@ -163,6 +163,29 @@ class Reader:
         with read.one_moment(self._point):
             yield
 
+    def data_version(self) -> int | None:
+        """A number that is another one whenever another connection has committed. None if the file is busy."""
+        rows = self._unless_busy("PRAGMA data_version")
+        return None if rows is None else int(rows[0][0])
+
+    def ends(self, numbers: str) -> dict[int, tuple[str, int, int]] | None:
+        """Handle, round and position at which logs end, by their numbers, of which a JSON array is given.
+
+        None if the file is busy.
+        """
+        rows = self._unless_busy(log_queries.ENDS, {"numbers": numbers})
+        return (
+            None if rows is None else {number: (handle, round_, position) for number, handle, round_, position in rows}
+        )
+
+    def ends_behind(self, handle: str, public: int) -> tuple[Standing, bool] | None:
+        """Where a log stands, and whether that is behind a public position; see log.read. None if the file is busy."""
+        try:
+            return read.ends_behind(self._point, handle, public)
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            return None
+
     def totals(self) -> dict[str, int]:
         """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""
         with self._making_sense():
@@ -188,6 +211,13 @@ class Reader:
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
         return await self._page(statement, *parameters)
+
+    def _unless_busy(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]] | None:
+        try:
+            return self._point.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            return None
 
     def _point_read(self, statement: str) -> list[tuple[Any, ...]]:
         try:

@@ -29,6 +29,8 @@ class Transaction:
         """The id of the open store that writes."""
         self.newest_round = newest_round
         """The newest round that this store has seen: a file that knows only older ones is a copy that was put back."""
+        self.changed: set[int] = set()
+        """Numbers of shapes whose logs have grown, or that went. Those who wait for them are told after the commit."""
         self.moment = boot_clock.now()
         self._shared = {"owner": owner, **self.moment._asdict()}
 

@@ -73,6 +73,8 @@ class Writer:
         self._checkpoint_at = CHECKPOINT_BYTES
         # A batch that takes a round and then fails leaves it greater than any in the file: the next one jumps.
         self._newest_round = 0
+        self.on_change: Callable[[set[int]], object] = lambda _: None
+        """Called after a commit that let logs of shapes grow, or dropped shapes, with their numbers."""
 
     @property
     def queued(self) -> int:
@@ -149,10 +151,12 @@ class Writer:
         leave the batch."""
         try:
             async with self._gate_held():
-                answers = await transact(self._connection, self._owner, partial(self._apply, batch))
+                answers, changed = await transact(self._connection, self._owner, partial(self._apply, batch))
                 self._telemetry.committed()
                 for answer in answers:
                     batch.popleft().answered(answer)
+                if changed:
+                    self.on_change(changed)
                 await self._checkpoint_if_grown()
         except OSError as error:
             _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store recovers once the cause is fixed"))
@@ -172,8 +176,8 @@ class Writer:
         finally:
             _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
 
-    def _apply(self, batch: Iterable[Command[Any]], tx: Transaction) -> list[Any]:
-        """Carry out a batch, kind by kind; the answers in the order of the commands."""
+    def _apply(self, batch: Iterable[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
+        """Carry out a batch, kind by kind; the answers in the order of the commands, and which shapes changed."""
         tx.newest_round = self._newest_round
         groups: dict[type[Command[Any]], list[Command[Any]]] = {}
         for command in batch:
@@ -182,7 +186,7 @@ class Writer:
         for kind in sorted(groups, key=commands.KINDS.index):
             answers[kind] = iter(kind.apply(groups[kind], tx))
         self._newest_round = tx.newest_round
-        return [next(answers[type(command)]) for command in batch]
+        return [next(answers[type(command)]) for command in batch], tx.changed
 
     @contextlib.asynccontextmanager
     async def _gate_held(self) -> AsyncIterator[None]:

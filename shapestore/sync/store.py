@@ -135,6 +135,8 @@ class ShapeStore:
     rows = iterating(AsyncShapeStore.rows)
     stream_json = iterating(AsyncShapeStore.stream_json, ahead=1)
     read_log = waiting(AsyncShapeStore.read_log)
+    wait = waiting(AsyncShapeStore.wait)
+    changes = iterating(AsyncShapeStore.changes)
     shapes = iterating(AsyncShapeStore.shapes)
     count = waiting(AsyncShapeStore.count)
     explain = waiting(AsyncShapeStore.explain)

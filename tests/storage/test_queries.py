@@ -37,6 +37,7 @@ SCANS = {
     "TOTALS": ("totals", "it has four rows"),
     "NEXT_DISCARDED": ("discarded", "it takes the first row that comes"),
     "LEAST_READ": ("shapes", "in the order of an index, and no further than a limit"),
+    "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
     "OLDEST_KEPT": ("kept", "in the order of its key, and no further than a limit and those that are read"),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
@@ -57,6 +58,7 @@ SORTS = {
     "LOCKS": "there are as many as there are creations and failures now",
     "OWNERS": "there are as many as there are stores, creations and readers",
     "MORE_THAN_TWO_OF_A_KEY": "the few handles that are kept of one key",
+    "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "REPEATED_KEY": "the rows of one attempt, only where they did not come in the order of their keys",
     "COPY_ROWS": "one chunk, whose order must be certain",
     "COMPARE_WANTED": "the changes of one round, in the order of the rows of each shape",
@@ -227,6 +229,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "FORGET_OWNER": {},
     "SET_JUMP_DUE": {},
     # --- rows and changes
+    "ENDS": {"numbers": json.dumps([ANY, 10**6])},
     "LOCATE": {"handle": handle(ANY)},
     "LOCATE_KEY": {"comparable": key(ANY)},
     "ROWS": OF_SHAPE,
@@ -275,6 +278,7 @@ CALLS: dict[str, dict[str, Any]] = {
 GROW = {
     "LOCKS": "it is asked for all of them",
     "OWNERS": "it is asked for all of them",
+    "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "TRIM_GAPS": "as far as the last gap that is kept, at each jump: once after a copy was put back",
 }
 

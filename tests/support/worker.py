@@ -27,7 +27,7 @@ from typing import Any
 
 import loops
 
-from shapestore import RetryLater, Shape, ShapeStore, maintenance
+from shapestore import RetryLater, Shape, ShapeStore, keyed, maintenance
 from shapestore.creating.creator_run import Creator
 from shapestore.events import Event, Swept
 from shapestore.locking import gate
@@ -119,6 +119,14 @@ class Worker:
 
         await asyncio.gather(*(ask() for _ in range(callers)))
         return {"calls": calls, "followers": self.store.stats.followers - before}
+
+    async def put(self, key: str, rows: list[Row]) -> tuple[str, int]:
+        """Refresh the shape by these rows, whose key is ``id``: its handle and its position."""
+        stored = await self.store.refresh(Shape(key), keyed(lambda _: rows, "id"))
+        return stored.handle, stored.position
+
+    async def wait(self, handle: str, after: int, timeout: float = 60.0) -> int:
+        return await self.store.wait(handle, after, timeout=timeout)
 
     async def get(self, key: str) -> str | None:
         stored = await self.store.get(Shape(key))

@@ -39,7 +39,7 @@ def test_a_method_takes_the_same_arguments_with_the_same_defaults(name: str) -> 
     assert inspect.signature(ShapeStore).parameters == inspect.signature(AsyncShapeStore).parameters
 
 
-@pytest.mark.parametrize("name", ["rows", "shapes", "stream_json"])
+@pytest.mark.parametrize("name", ["rows", "shapes", "stream_json", "changes"])
 def test_an_iterator_is_shown_as_a_plain_one(name: str) -> None:
     method = getattr(ShapeStore, name)
     assert inspect.signature(method).return_annotation == get_type_hints(method)["return"]
@@ -91,6 +91,9 @@ def the_types(store: ShapeStore, shape: Shape) -> None:
     assert_type(store.fetch(shape, max_age=1.0), list[dict[str, Any]])
     assert_type(store.fetch_json(shape), bytes)
     assert_type(store.read_log("h", after=1), list[Change])
+    assert_type(store.wait("h", 1, timeout=1.0), int)
+    for change in store.changes("h", after=1):
+        assert_type(change, Change)
     for piece in store.stream_json("h", lines=True):
         assert_type(piece, bytes)
     assert_type(store.cached("report")(report)(2024, region="north"), list[dict[str, Any]])

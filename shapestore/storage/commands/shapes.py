@@ -13,9 +13,11 @@ from shapestore.storage.transaction import Transaction
 
 def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
     """Drop shapes; their handles are kept for their readers, two a key at most. The handles of those dropped."""
-    given = as_json([number for (number,) in numbers])
-    if given == "[]":
+    dropping = [number for (number,) in numbers]
+    if not dropping:
         return []
+    tx.changed.update(dropping)
+    given = as_json(dropping)
     tx.run(queries.KEEP, numbers=given)
     dropped = [handle for (handle,) in tx.run(queries.DROP_SHAPES, numbers=given)]
     _forget(tx, tx.run(queries.MORE_THAN_TWO_OF_A_KEY, numbers=given))
@@ -83,6 +85,7 @@ class InvalidateKey(Command[tuple[int, list[str]]]):
 class Evict(Command[list[str]]):
     """Drop the least recently read shapes beyond ``max_shapes`` and ``max_bytes``. Answered with their handles.
 
+    Those that are waited for, in any process, go last.
     How many there are is asked only now: another store may have evicted some meanwhile.
     """
 
@@ -102,7 +105,10 @@ class Evict(Command[list[str]]):
         too_large = beyond(totals["bytes"], self.max_bytes)
         if not too_many and not too_large:
             return []
-        return drop(tx, first_beyond(tx.run(queries.LEAST_READ, limit=self.AT_ONCE), too_many, too_large))
+        candidates = tx.run(queries.LEAST_READ, limit=self.AT_ONCE)
+        if len(candidates) < self.AT_ONCE:
+            candidates += tx.run(queries.LEAST_READ_OF_THOSE_WAITED_FOR, limit=self.AT_ONCE)
+        return drop(tx, first_beyond(candidates, too_many, too_large))
 
 
 def beyond(total: int, limit: int | None) -> int:

@@ -14,6 +14,7 @@ _JUMP = (1 << 20, 1 << 31)
 def append(tx: Transaction, number: int, difference: Difference) -> None:
     """Append ``difference`` to the log of the shape ``number``, as a round of its own."""
     round_ = next_round(tx)
+    tx.changed.add(number)
     tx.run(queries.ADD_ROUND, round=round_, source=None, seq=None, markers=None, finished=1)
     tx.run(queries.TRIM_ROUNDS)
     ((before,),) = tx.run(

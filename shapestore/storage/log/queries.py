@@ -27,6 +27,11 @@ LOCATE = f"""
     UNION ALL SELECT {_STANDING}, 1 FROM kept WHERE handle = :handle
 """
 
+# (numbers: [number]) -> where the logs of those of them end that are stored
+ENDS = """
+    SELECT number, handle, round, position FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
+"""
+
 _JOINED = "SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM"
 
 # Rows as they are now, behind a position, as one text.

@@ -67,6 +67,20 @@ def standing(connection: sqlite3.Connection, handle: str, public: int | None) ->
     return log, max(position, log.base)
 
 
+def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tuple[Standing, bool]:
+    """Where the log of a stored shape stands, and whether that is behind a public position.
+
+    Raises ShapeGoneError if the shape was dropped, kept for its readers or not, or if the public position is not one of
+    its log any more.
+    """
+    with one_moment(connection):
+        log = locate(connection, handle)
+        position = None if log is None or log.kept else accepted(connection, log, public)
+    if log is None or position is None:
+        raise ShapeGoneError(handle)
+    return log, log.position > position
+
+
 def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
     connection: sqlite3.Connection, handle: str, position: int, after: int, limit: int, separator: str
 ) -> Batch:

@@ -1,0 +1,15 @@
+"""Waiting for a log to grow: callers who have read a log to its end are told when more is there, or when it is gone.
+
+    waits           all who wait in one open store: who is woken, by what, and for how long
+    watched_log     those who wait for one log, in groups behind the same position
+    registrations   tells the file which shapes are waited for
+
+Two things wake. A commit of this store names the shapes whose logs it has changed: only these are looked at, a turn of
+the event loop later. A commit of another process shows in ``PRAGMA data_version``, which is read every few
+milliseconds while somebody waits, and never else; one statement then says where the logs end that are waited for.
+
+Invariants: nothing that wakes is an answer: a log is looked at before its waiters are told. Between a look and the
+waiting for what comes after it, nothing is awaited, or every log is looked at once more. What waits in any process is
+evicted last. Waiters are bounded, and each ends: by an answer, its deadline, its cancellation, ShapeGoneError, or
+StoreClosedError.
+"""

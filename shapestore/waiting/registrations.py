@@ -1,0 +1,80 @@
+"""Which shapes are waited for in this store, said in the file, so that every process evicts others first.
+
+A shape is registered once, however many wait for it, and only if that takes longer than a moment. It stays so for a
+while after the last of them has gone: those who were told of a change mostly come back for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from shapestore.errors import ShapeStoreError
+from shapestore.storage.access_tracker import AccessTracker
+from shapestore.storage.commands import Register
+from shapestore.storage.log.positions import MAX_POSITION
+from shapestore.storage.writer import Writer
+
+BEGIN_AFTER_SECONDS = 0.05
+END_AFTER_SECONDS = 5.0
+
+
+class Registrations:
+    """The shapes that are waited for, by their numbers.
+
+    They are registered as readers at the last position there can be, so that they keep nothing of a log.
+    """
+
+    def __init__(self, writer: Writer, access: AccessTracker) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._access = access
+        self._waited_for: set[int] = set()
+        self._registered: dict[int, int] = {}
+        """The key of its registration, for each number."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def begin(self, number: int) -> None:
+        """The shape is waited for."""
+        self._waited_for.add(number)
+        if number not in self._registered:
+            self._write_within(BEGIN_AFTER_SECONDS)
+
+    def end(self, number: int) -> None:
+        """The last of its waiters has gone."""
+        self._waited_for.discard(number)
+        if number in self._registered:
+            self._write_within(END_AFTER_SECONDS)
+
+    def close(self) -> None:
+        """Write nothing more: the store's end removes all of its registrations."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write_within(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        if self._closed or (self._timer is not None and self._timer.when() <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._write)
+
+    def _write(self) -> None:
+        self._timer = None
+        begun = {number: self._access.new_key() for number in self._waited_for - self._registered.keys()}
+        ended = [self._registered.pop(number) for number in self._registered.keys() - self._waited_for]
+        if not begun and not ended:
+            return
+        self._registered |= begun
+        register = Register({str(key): (number, MAX_POSITION) for number, key in begun.items()}, ended)
+        with contextlib.suppress(ShapeStoreError):  # the store closes
+            written = self._writer.submit(register)
+            written.add_done_callback(lambda written: self._written(begun, written))
+
+    def _written(self, begun: dict[int, int], written: asyncio.Future[None]) -> None:
+        """What could not be written is tried again with the next one who waits for it."""
+        if written.cancelled() or written.exception() is not None:
+            for number in begun:
+                self._registered.pop(number, None)

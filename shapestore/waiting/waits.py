@@ -1,0 +1,151 @@
+"""All who wait for logs in one open store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+import msgspec
+
+from shapestore.concurrency.futures import resolve
+from shapestore.errors import ShapeStoreError, StoreBusyError, StoreClosedError
+from shapestore.storage.log import read
+from shapestore.storage.log.positions import Standing
+from shapestore.storage.reader import Reader
+from shapestore.waiting.registrations import Registrations
+from shapestore.waiting.watched_log import Waiter, WatchedLog
+
+MOST_WAITERS = 100_000
+# How often commits of other processes are looked for, while somebody waits.
+LOOK_SECONDS = 0.005
+# Looking takes at most a fifth of the loop's time, however many logs are waited for.
+_REST = 4
+
+
+class Waits:
+    """Wakes the waiters of an open store: by ``changed``, and by what other processes commit."""
+
+    def __init__(self, reader: Reader, registrations: Registrations) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reader = reader
+        self._registrations = registrations
+        self._logs: dict[int, WatchedLog] = {}
+        self._numbers: str | None = None
+        """Those of all logs, as JSON; None if it has to be made again."""
+        self._waiters = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._version: int | None = None
+        """The data version of the file as of which all logs were looked at; None if they have to be."""
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._waiters
+
+    async def wait(self, handle: str, after: int, timeout: float | None) -> int:
+        """The public position at which the log ends, once that is behind ``after``; ``after`` when the time is up.
+
+        Raises ShapeGoneError, StoreBusyError (too many wait), StoreClosedError.
+        """
+        looked = self._reader.ends_behind(handle, after)
+        if looked is None:
+            looked = await self._reader.run(partial(read.ends_behind, handle=handle, public=after))
+            self._version = None  # it may have grown since
+        log, is_behind = looked
+        if is_behind:
+            return log.public
+        if timeout == 0:
+            return after
+        return await self._wait(self._watched(handle, log), after, timeout)
+
+    async def _wait(self, watched: WatchedLog, after: int, timeout: float | None) -> int:
+        waiter: Waiter = self._loop.create_future()
+        watched.add(after, waiter)
+        self._waiters += 1
+        timer = None if timeout is None else self._loop.call_later(timeout, resolve, waiter, after)
+        try:
+            return await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._waiters -= 1
+            watched.remove(after, waiter)
+            self._forget_if_unwatched(watched)
+
+    def _watched(self, handle: str, log: Standing) -> WatchedLog:
+        """The log, which is watched from now on. Raises if one more waiter is too many."""
+        if self._closed:
+            raise StoreClosedError("the store was closed during this call")
+        if self._waiters >= MOST_WAITERS:
+            raise StoreBusyError(f"{self._waiters} callers wait for changes, the limit of one store; try again later")
+        watched = self._logs.get(log.number)
+        if watched is None or watched.handle != handle:  # another shape had the number, in a file that was put back
+            if watched is not None:
+                watched.look(self._reader)
+            watched = self._logs[log.number] = WatchedLog(log.number, (handle, log.round, log.position))
+            self._numbers = None
+            self._registrations.begin(log.number)
+        if self._timer is None:
+            self._version = None
+            self._look_later(LOOK_SECONDS)
+        return watched
+
+    def _forget_if_unwatched(self, watched: WatchedLog) -> None:
+        if not watched.is_waited_for and self._logs.get(watched.number) is watched:
+            del self._logs[watched.number]
+            self._numbers = None
+            self._registrations.end(watched.number)
+            if not self._logs and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    # --- waking
+
+    def changed(self, numbers: set[int]) -> None:
+        """A commit of this store has changed the logs of these shapes."""
+        if not self._logs.keys().isdisjoint(numbers):
+            self._loop.call_soon(self._look_at, numbers)
+
+    def _look_at(self, numbers: set[int]) -> None:
+        for number in self._logs.keys() & numbers:
+            if not self._logs[number].look(self._reader):
+                self._version = None
+
+    def _look_later(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._look_for_commits)
+
+    def _look_for_commits(self) -> None:
+        """Look at all logs if another connection has committed since the last time."""
+        began = time.perf_counter()
+        try:
+            version = self._reader.data_version()
+            if version is not None and version != self._version:
+                self._version = version if self._look_at_all() else None
+        except ShapeStoreError as error:  # the disk refuses to be read, say
+            self._refuse_all(error)
+        self._look_later(max(LOOK_SECONDS, _REST * (time.perf_counter() - began)))
+
+    def _look_at_all(self) -> bool:
+        """Look at those whose end is not where it was. False if the file is busy."""
+        if self._numbers is None:
+            self._numbers = msgspec.json.encode(list(self._logs)).decode()
+        ends = self._reader.ends(self._numbers)
+        if ends is None:
+            return False
+        changed = [log for number, log in self._logs.items() if ends.get(number) != log.end]
+        return all(log.look(self._reader) for log in changed)
+
+    # --- the end
+
+    def close(self) -> None:
+        """All who wait get StoreClosedError."""
+        self._closed = True
+        self._registrations.close()
+        self._refuse_all(StoreClosedError("the store was closed while this change was waited for"))
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _refuse_all(self, error: ShapeStoreError) -> None:
+        for log in self._logs.values():
+            log.refuse(error)

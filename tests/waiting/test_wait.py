@@ -1,0 +1,324 @@
+"""Waiting for a log to grow: who is woken, by what, and what ends the wait otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+
+import pytest
+from inspections import eventually
+from processes import read
+from recovering_file import recovering
+from sources import Rows
+
+from shapestore import Shape, ShapeGoneError, ShapeStore, StoreBusyError, StoreClosedError, StoredShape
+from shapestore.storage.log.positions import Standing, pack, unpack
+from shapestore.waiting import registrations
+from shapestore.waiting import waits as waits_module
+from shapestore.waiting.waits import Waits
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+TRACK, ALBUM = Shape("Track"), Shape("Album")
+LONG = 60.0
+"""No wait takes nearly as long; one that nobody wakes ends then, with the wrong answer."""
+
+
+def waits_of(store: ShapeStore) -> Waits:
+    return store._live().waits
+
+
+async def waiting(store: ShapeStore, stored: StoredShape | str, after: int, timeout: float = LONG) -> asyncio.Task[int]:
+    """A task that waits when this returns."""
+    waits = waits_of(store)
+    before = len(waits)
+    task = asyncio.create_task(store.wait(stored, after, timeout=timeout))
+    await eventually(lambda: task.done() or len(waits) > before)
+    return task
+
+
+async def grown(store: ShapeStore, source: Rows, shape: Shape = TRACK) -> StoredShape:
+    """The shape with one change more."""
+    source.put(1, n=source.rows[1]["n"] + 1)
+    return await store.refresh(shape)
+
+
+def looks_of(store: ShapeStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The handles of the logs that are looked at from now on, once for each look."""
+    looks: list[str] = []
+    reader = store._live().reader
+    look = reader.ends_behind
+
+    def counted(handle: str, public: int) -> tuple[Standing, bool] | None:
+        looks.append(handle)
+        return look(handle, public)
+
+    monkeypatch.setattr(reader, "ends_behind", counted)
+    return looks
+
+
+# --- answers
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["of this store", "of another store"])
+async def test_a_commit_wakes_a_waiter(empty_path: str, other: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not other:  # it is told of its own commits, and need not look for them
+        monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
+    source = Rows(1, 2)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = await store.get_or_create(TRACK)
+        for _ in range(3):
+            task = await waiting(store, stored, stored.position)
+            after = await grown(another if other else store, source)
+            assert await task == after.position > stored.position
+            stored = after
+
+
+async def test_what_is_there_already_is_answered_at_once(empty_path: str) -> None:
+    source = Rows(1, 2)
+    async with ShapeStore(empty_path, create=source) as store:
+        first = await store.get_or_create(TRACK)
+        second = await grown(store, source)
+        last = await grown(store, source)
+        round_, _ = unpack(second.position)
+        for after in (0, 1, first.position, second.position, pack(round_, 0)):
+            assert await store.wait(first, after, timeout=LONG) == last.position
+            assert await store.wait(first.handle, after, timeout=0) == last.position
+
+
+async def test_when_the_time_is_up_the_answer_is_the_position_that_was_given(empty_path: str) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        end = (await grown(store, source)).position
+        round_, _ = unpack(end)
+        for after in (end, pack(round_, 0)):
+            for timeout in (0, 0.001):
+                assert await store.wait(stored, after, timeout=timeout) == after
+        assert len(waits_of(store)) == 0
+
+
+async def test_an_empty_shape_is_waited_for_from_0(empty_path: str) -> None:
+    source = Rows()
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, 0)
+        source.put(1, n=1)
+        assert (await store.refresh(TRACK)).position == await task
+
+
+async def test_a_position_that_was_never_given_out_is_gone(empty_path: str) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        end = (await grown(store, source)).position
+        round_, position = unpack(end)
+        for after in (pack(round_, position + 1), pack(round_ + 1, position), pack(round_ + 1, 0), 7, 2**200):
+            with pytest.raises(ShapeGoneError):
+                await store.wait(stored, after)
+        for wrong in (-1, 1.0, True, "1"):
+            with pytest.raises(ValueError, match="after is a position"):
+                await store.wait(stored, wrong)  # type: ignore[arg-type]
+        with pytest.raises(ShapeGoneError):
+            await store.wait("no handle", 0)
+        with pytest.raises(ValueError, match="timeout"):
+            await store.wait(stored, 0, timeout=-1)
+
+
+async def test_what_wakes_without_a_change_answers_nobody(empty_path: str) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        waits = waits_of(store)
+        [number] = read(empty_path, "SELECT number FROM shapes")
+        for _ in range(3):
+            waits.changed({number})
+            waits._version = None
+            await store.refresh(TRACK)  # confirms what is stored
+            await store.refresh(ALBUM)
+        assert not task.done()
+        assert (await grown(store, source)).position == await task
+
+
+async def test_a_commit_to_other_shapes_has_no_log_looked_at(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored, _ = await store.get_or_create(TRACK), await store.get_or_create(ALBUM)
+        task = await waiting(store, stored, stored.position)
+        looks = looks_of(store, monkeypatch)
+        versions = [waits_of(store)._version]
+        for _ in range(3):
+            await grown(store, source, ALBUM)
+            # Another store's commits look the same, once they are noticed.
+            await eventually(lambda: waits_of(store)._version not in versions)
+            versions.append(waits_of(store)._version)
+        assert looks == []
+        task.cancel()
+
+
+async def test_a_busy_file_is_waited_for(empty_path: str) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        early = await waiting(store, stored, stored.position)
+        with recovering(empty_path) as recovery:
+            late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
+            waits_of(store).changed({1})
+            await asyncio.sleep(0.01)
+            recovery.end()
+        await eventually(lambda: len(waits_of(store)) == 2)
+        position = (await grown(store, source)).position
+        assert [await early, await late] == [position, position]
+
+
+# --- other ends
+
+
+async def replace(store: ShapeStore) -> None:
+    await store.refresh(TRACK, lambda _: [{"another": "row"}])
+
+
+async def evict(store: ShapeStore) -> None:
+    for number in range(3):
+        await store.get_or_create(Shape(f"other {number}"), lambda _: [])
+
+
+GOES: dict[str, Callable[[ShapeStore, StoredShape], Awaitable[object]]] = {
+    "deletion": lambda store, stored: store.delete(stored),
+    "invalidation of the table": lambda store, stored: store.invalidate("Track"),
+    "invalidation of the shape": lambda store, stored: store.invalidate(TRACK),
+    "a new handle": lambda store, stored: replace(store),
+}
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["by this store", "by another store"])
+@pytest.mark.parametrize("how", GOES)
+async def test_a_shape_that_goes_ends_the_wait(
+    empty_path: str, how: str, other: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not other:
+        monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = await store.get_or_create(TRACK)
+        tasks = [await waiting(store, stored, stored.position) for _ in range(3)]
+        await GOES[how](another if other else store, stored)
+        for task in tasks:
+            with pytest.raises(ShapeGoneError, match=stored.handle):
+                await task
+        with pytest.raises(ShapeGoneError):
+            await store.wait(stored, 0)  # kept for its readers, but gone
+        assert len(waits_of(store)) == 0
+
+
+async def test_the_end_of_a_store_ends_the_waits(empty_path: str) -> None:
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        stored = await store.get_or_create(TRACK)
+        tasks = [await waiting(store, stored, stored.position) for _ in range(3)]
+        await store.close()
+        for task in tasks:
+            with pytest.raises(StoreClosedError):
+                await task
+        with pytest.raises(StoreClosedError):
+            await store.wait(stored, 0)
+
+
+async def test_a_copy_that_is_put_back_ends_a_wait_for_what_it_does_not_know(empty_path: str) -> None:
+    source = Rows(1)
+    copy = f"{empty_path}-copy"
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        with closing(sqlite3.connect(empty_path)) as present, closing(sqlite3.connect(copy)) as past:
+            present.backup(past)
+        end = (await grown(store, source)).position
+        task = await waiting(store, stored, end)
+        with closing(sqlite3.connect(empty_path, timeout=30)) as present, closing(sqlite3.connect(copy)) as past:
+            past.backup(present)
+        with pytest.raises(ShapeGoneError):
+            await task
+
+
+async def test_only_so_many_may_wait(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits_module, "MOST_WAITERS", 2)
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        stored = await store.get_or_create(TRACK)
+        tasks = [await waiting(store, stored, stored.position) for _ in range(2)]
+        with pytest.raises(StoreBusyError, match="2 callers wait"):
+            await store.wait(stored, stored.position)
+        assert await store.wait(stored, 0) == stored.position  # what need not wait is answered
+        tasks[0].cancel()
+        await eventually(lambda: len(waits_of(store)) == 1)
+        tasks.append(await waiting(store, stored, stored.position))
+        await store.delete(stored)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [asyncio.CancelledError, ShapeGoneError, ShapeGoneError]
+
+
+# --- many
+
+
+async def test_a_herd_of_one_shape_is_woken_by_one_look(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        waits = waits_of(store)
+        tasks = [asyncio.create_task(store.wait(stored, stored.position)) for _ in range(1_000)]
+        await eventually(lambda: len(waits) == 1_000)
+        looks = looks_of(store, monkeypatch)
+        end = (await grown(store, source)).position
+        assert set(await asyncio.gather(*tasks)) == {end}
+        assert len(looks) <= 2  # by the commit; and, if that was quicker, by the version of the file
+
+
+async def test_of_many_shapes_those_that_change_are_woken(empty_path: str) -> None:
+    source = Rows(1)
+    shapes = [Shape(f"table {number}") for number in range(200)]
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = [await store.get_or_create(shape) for shape in shapes]
+        tasks = [await waiting(store, each, each.position) for each in stored]
+        source.put(1, n=1)
+        changed = {number: (await another.refresh(shapes[number])).position for number in (3, 50, 199)}
+        for number, position in changed.items():
+            assert await tasks[number] == position
+        assert sum(task.done() for task in tasks) == 3
+        assert len(waits_of(store)) == 197
+        await store.close()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(answer, StoreClosedError) for answer in answers) == 197
+
+
+async def test_the_file_is_looked_at_only_while_somebody_waits(empty_path: str) -> None:
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        waits = waits_of(store)
+        assert waits._timer is None
+        stored = await store.get_or_create(TRACK)
+        assert await store.wait(stored, 0) == stored.position
+        assert waits._timer is None
+        task = await waiting(store, stored, stored.position)
+        assert waits._timer is not None
+        task.cancel()
+        await eventually(lambda: len(waits) == 0)
+        assert (waits._timer, waits._logs) == (None, {})
+
+
+async def test_a_shape_is_registered_once_while_it_is_waited_for(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "END_AFTER_SECONDS", 0.0)
+    source = Rows(1)
+
+    def registered() -> int:
+        [count] = read(empty_path, "SELECT count(*) FROM readers")
+        return int(count)
+
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        tasks = [await waiting(store, stored, stored.position) for _ in range(3)]
+        await eventually(lambda: registered() == 1)
+        tasks.append(await waiting(store, stored, stored.position))
+        await grown(store, source)
+        await asyncio.gather(*tasks)
+        await eventually(lambda: registered() == 0)
