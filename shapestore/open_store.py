@@ -23,6 +23,7 @@ from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead_owner_files
 from shapestore.maintenance import Maintenance
 from shapestore.options import Options
+from shapestore.reading.log_pages import LogPages
 from shapestore.reading.row_batches import RowBatches
 from shapestore.storage import fork_guard, migrations, queries
 from shapestore.storage import path as paths
@@ -59,7 +60,7 @@ class OpenStore:
         self._gate = gate
         self._owner = owner
         self._connection = connection
-        self._threads = threads
+        self.threads = threads
         self.telemetry = telemetry
         self.reader = reader
         self.access = AccessTracker()
@@ -96,6 +97,7 @@ class OpenStore:
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self.waits = Waits(reader, Registrations(self.writer, self.access))
         self.writer.on_change = self.waits.changed
+        self.log_pages = LogPages(reader, self.access)
         self.maintenance = Maintenance(
             reader,
             self.writer,
@@ -191,7 +193,7 @@ class OpenStore:
         self.reader.abandon()
         abandon(self._connection)
         self._owner.abandon()
-        self._threads.close()
+        self.threads.close()
         self._gate.close()
         fork_guard.closed(self._path)
 

@@ -20,6 +20,7 @@ from shapestore.open_store import OpenStore
 from shapestore.options import Options, age, at_least_one, check_creator, check_listener, one_of, seconds, text
 from shapestore.reading.cached import creations_of
 from shapestore.reading.json_text import as_array, as_lines
+from shapestore.reading.log_pages import LogPages
 from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
@@ -360,6 +361,21 @@ class ShapeStore:
             async for batch in batches:
                 yield batch
                 self._live()  # between two batches this process may have become the child of a fork
+
+    # --- for shapestore.http
+
+    def _log_pages(self) -> LogPages:
+        """Pages of logs, with what the rows were before their changes."""
+        return self._live().log_pages
+
+    async def _ask_source(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the store's creator in a thread: it may ask its database. None if it has no such method."""
+        ask = getattr(self._create, method, None)
+        return (
+            None
+            if ask is None
+            else await self._live().threads.run(partial(ask, *arguments), name=f"shapestore {method}")
+        )
 
     def _small(self, shape: Shape, create: Creator | None, max_age: float | None) -> bytes | None:
         """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""

@@ -65,6 +65,7 @@ SORTS = {
     "ADVANCE_WANTED": "the changes of one round, by their shapes",
     "ADD_TO_ROUND": "the few markers of one round",
     "PUT_ROWS": "the changes of one round, so that their pages are written one after the other",
+    "FURTHER_PART_ENDS": "the rows that came since the last compaction, to be grouped into parts",
 }
 
 # What SQLite calls a scan, though it is of no table: of the values asked for, also in a temporary table, or of a
@@ -232,6 +233,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "ENDS": {"numbers": json.dumps([ANY, 10**6])},
     "LOCATE": {"handle": handle(ANY)},
     "LOCATE_KEY": {"comparable": key(ANY)},
+    "LOCATE_SERVED": {"handle": handle(ANY)},
+    "FIRST_ROW": {"number": ANY},
+    "PART_AS_OF": OF_SHAPE | {"last": 8},
+    "ROUNDS": {"rounds": "[2,3]"},
     "ROWS": OF_SHAPE,
     "KEYED_ROWS": OF_SHAPE,
     "ROWS_AS_TEXT": OF_SHAPE,
@@ -262,6 +267,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "HAS_LONG_LOG": {"number": ANY},
     "NEWEST_OLD_ROUND": {"oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
+    "PART_ENDS": {"number": ANY},
+    "FURTHER_PART_ENDS": {"number": ANY, "after": 2, "last": 12, "size": 10},
+    "SET_PART_ENDS": {"number": ANY, "ends": "[5]"},
     "OLDEST_READER": {"number": ANY},
     "BELOW_FLOOR": {"number": ANY, "limit": 5},
     "TRIM_LOG": {"number": ANY, "last": (ANY << 28) + 12},

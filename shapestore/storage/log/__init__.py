@@ -6,6 +6,7 @@ present rows are one range of ids, and the rows as of an older position are the 
 
     positions     public positions, and which of them are still accepted
     read          rows as of a position, and the log
+    pages         the log as HTTP serves it: parts of the snapshot, then changes with what was before them
     difference    what a creator gives, compared with what is stored
     append        a difference becomes the next round, in one transaction
     wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of many logs

@@ -14,8 +14,9 @@ from shapestore.storage.row_codec import encode_row
 CHUNK_ROWS = 2_000
 CHUNK_BYTES = 512 * 1024
 
-# A snapshot is served over HTTP in parts of about this size, which end where they ended the first time.
-PART_BYTES = 10 * 1024 * 1024
+# A snapshot is served over HTTP in parts of about this size, or several at once, which end where they ended the first
+# time.
+PART_BYTES = 1024 * 1024
 
 
 class Chunk:

@@ -10,8 +10,11 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from shapestore.storage import queries
 from shapestore.storage.log import queries as log
+from shapestore.storage.log.chunks import PART_BYTES
 from shapestore.storage.transaction import Transaction
 
 PIECE_ROWS = 5_000
@@ -65,8 +68,25 @@ def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:
         ((reader,),) = tx.run(log.OLDEST_READER, number=number)
         floor = min(position or 0, position or 0 if reader is None else reader)
         for (floor_round,) in tx.run(log.ROUND_AT, number=number, position=floor):
-            return tx.change(log.RAISE_FLOOR, number=number, position=floor, round=floor_round) > 0
+            if tx.change(log.RAISE_FLOOR, number=number, position=floor, round=floor_round):
+                _add_part_ends(tx, number, floor)
+                return True
     return False
+
+
+def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
+    """Divide what the snapshot has more, now that it is as of ``floor``, into parts as its creation did.
+
+    The parts that there were stay, though their rows may have become fewer or larger. The last ends at the floor
+    itself, which is not written.
+    """
+    ((stored,),) = tx.run(log.PART_ENDS, number=number)
+    ends: list[int] = msgspec.json.decode(stored)
+    after = ends[-1] if ends else 0
+    further = tx.run(log.FURTHER_PART_ENDS, number=number, after=after, last=floor, size=PART_BYTES)[:-1]
+    if further:
+        ends += [end for (end,) in further]
+        tx.run(log.SET_PART_ENDS, number=number, ends=msgspec.json.encode(ends).decode())
 
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:

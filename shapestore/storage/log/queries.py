@@ -32,6 +32,17 @@ ENDS = """
     SELECT number, handle, round, position FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
 """
 
+# (handle) -> where its log stands, what it is of, and the newest round that its readers may see: of a shape only
+LOCATE_SERVED = f"""
+    SELECT {_STANDING}, 0, comparable, columns_described, chunk_ends,
+           coalesce((SELECT unfinished_round - 1 FROM sources WHERE sources.number = shapes.source),
+                    (SELECT max(round) FROM log_state)),
+           coalesce((SELECT seq FROM rounds WHERE rounds.number = shapes.floor_round), source_seq)
+    FROM shapes WHERE handle = :handle
+"""
+
+FIRST_ROW = f"SELECT value FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT 1"
+
 _JOINED = "SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM"
 
 # Rows as they are now, behind a position, as one text.
@@ -70,22 +81,38 @@ _IMAGE_BEFORE = """
     SELECT later.old FROM shape_changes AS later INDEXED BY changes_of_row
     WHERE later.row_id = {row} AND later.id > (:number << 28) + :position ORDER BY later.id LIMIT 1
 """
-_AS_OF = f"""
+
+
+def _as_of(last: str) -> str:
+    """Rows as of ``position``, of which the last may be that at ``last``."""
+    return f"""
     SELECT id & 268435455 AS position, value, key FROM (
         SELECT r.id AS id, r.key AS key, coalesce(({_IMAGE_BEFORE.format(row="r.id")}), r.value) AS value
         FROM shape_rows AS r
-        WHERE r.id > (:number << 28) + :after AND r.id <= (:number << 28) + :position
+        WHERE r.id > (:number << 28) + :after AND r.id <= (:number << 28) + {last}
         UNION ALL
         SELECT d.row_id, d.key, ({_IMAGE_BEFORE.format(row="d.row_id")})
         FROM shape_changes AS d INDEXED BY changes_of_row
-        WHERE d.row_id > (:number << 28) + :after AND d.row_id <= (:number << 28) + :position
+        WHERE d.row_id > (:number << 28) + :after AND d.row_id <= (:number << 28) + {last}
           AND d.id > (:number << 28) + :position AND d.operation = 'delete'
         ORDER BY 1 LIMIT :limit)
 """
 
+
+_AS_OF = _as_of(":position")
+
 ROWS_AS_OF = f"{_JOINED} ({_AS_OF})"
 
 ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
+
+# (number, position, after, last) -> a part of the rows as of ``position``, a line each, with their keys
+PART_AS_OF = f"""
+    SELECT count(*), CAST(group_concat(value, char(10)) AS BLOB), CAST(group_concat(key, char(10)) AS BLOB)
+    FROM ({_as_of(":last")})
+"""
+
+# (rounds: [number]) -> what is known of them
+ROUNDS = "SELECT number, seq, markers FROM rounds WHERE number IN (SELECT value FROM json_each(:rounds))"
 
 # Changes behind ``after``, up to ``position``, with the row after each: the next change's old image, or the row itself.
 LOG = """
@@ -232,6 +259,20 @@ RAISE_FLOOR = """
     WHERE number = :number AND floor < :position AND position >= :position
       AND NOT EXISTS (SELECT 1 FROM readers WHERE readers.shape = :number AND readers.position < :position)
 """
+
+# (number) -> the ends of the parts of its snapshot
+PART_ENDS = "SELECT chunk_ends FROM shapes WHERE number = :number"
+
+# (number, after, last: positions, size: bytes) -> the last position of each part of that size; the last is not full
+FURTHER_PART_ENDS = f"""
+    SELECT max(position) FROM (
+        SELECT id & 268435455 AS position, sum(length(CAST(value AS BLOB))) OVER (ORDER BY id) / :size AS part
+        FROM shape_rows
+        WHERE {_OF_SHAPE} AND id > (:number << 28) + :after AND id <= (:number << 28) + :last)
+    GROUP BY part ORDER BY part
+"""
+
+SET_PART_ENDS = "UPDATE shapes SET chunk_ends = :ends WHERE number = :number"
 
 OLDEST_READER = "SELECT min(position) FROM readers WHERE shape = :number"
 

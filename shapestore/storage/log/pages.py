@@ -1,0 +1,246 @@
+"""What a log holds, page by page, as HTTP serves it: each page is of one moment, and bounded in bytes.
+
+The snapshot of a handle is served in parts, whose ends were fixed when it was made, and by compactions since. So a part
+says the same however often it is asked for, as long as the floor stays. Behind the last part come changes, cut between
+rounds where that is possible.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from shapestore.storage.log import queries
+from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, pack
+from shapestore.storage.log.read import one_moment
+
+_CHANGES_AT_ONCE = 500
+
+
+class Part(NamedTuple):
+    """The end of a part of the snapshot."""
+
+    number: int
+    """Parts count from 0; -1 is the beginning of the first, and ``LAST`` the last that there is."""
+    floor: int
+    """The public position of the floor that the snapshot is as of; 0 for the first snapshot."""
+
+
+LAST = 1 << 62
+BEGINNING = Part(-1, 0)
+
+
+class End(Enum):
+    """The end of a log, wherever it is."""
+
+    NOW = "now"
+
+
+Place = Part | int | End
+"""Where a page begins: behind a part of the snapshot, or behind a public position; or at the end."""
+
+
+class ServedLog(NamedTuple):
+    """A stored shape's log, as it stands at the moment of a page."""
+
+    standing: Standing
+    comparable: str
+    columns_described: str | None
+    a_row: str | None
+    """The first row that there is, where columns are not described."""
+    part_ends: tuple[int, ...]
+    """The position at the end of each part of the snapshot: one at least."""
+    last_seen: int
+    """The newest round of which all that is in this log can be read."""
+    snapshot_seq: int | None
+    """What the snapshot has seen of its source; None if that is not followed."""
+
+    @property
+    def floor(self) -> int:
+        """The public position of the floor."""
+        return pack(self.standing.floor_round, self.standing.floor)
+
+    @property
+    def end(self) -> Part | int:
+        """Where the log ends now."""
+        standing = self.standing
+        if standing.position == standing.base:
+            return Part(len(self.part_ends) - 1, self.floor)
+        return standing.public
+
+
+class RowLines(NamedTuple):
+    """Rows of a snapshot in their order, a line each."""
+
+    row_count: int
+    first: int
+    """The position behind which they stand."""
+    values: bytes
+    keys: bytes | None
+    """None where rows have no key."""
+
+
+class LoggedChange(NamedTuple):
+    """A change, with the row before and after it, as JSON."""
+
+    position: int
+    round: int
+    operation: str
+    key: str
+    row: str | None
+    old: str | None
+    is_last: bool = False
+    """Whether no other change of its round follows in this log."""
+
+
+class Page(NamedTuple):
+    """What comes behind a place of a log."""
+
+    log: ServedLog
+    rows: RowLines | None
+    changes: Sequence[LoggedChange]
+    end: Part | int
+    """Where the next page begins."""
+    is_end: bool
+    """Whether nothing follows, as of the moment of the page."""
+    seqs: dict[int, list[int]]
+    """For each round of the changes: what it had read of its source, and the markers that it has passed."""
+
+
+class Refused(NamedTuple):
+    """A place that is not one of the log, or not any more."""
+
+    log: ServedLog
+
+
+def page(connection: sqlite3.Connection, handle: str, place: Place, most_bytes: int) -> Page | Refused | None:
+    """What comes behind ``place``, of about ``most_bytes``; None if no shape has this handle (any more)."""
+    with one_moment(connection):
+        log = served_log(connection, handle)
+        if log is None:
+            return None
+        if isinstance(place, End):
+            return Page(log, None, (), log.end, True, {})
+        if isinstance(place, Part):
+            return _behind_part(connection, log, place, most_bytes)
+        position = accepted(connection, log.standing, place)
+        if position is None or position < log.standing.base:
+            return Refused(log)
+        return _changes(connection, log, position, most_bytes)
+
+
+def served_log(connection: sqlite3.Connection, handle: str) -> ServedLog | None:
+    """The log of the stored shape with this handle, in the caller's moment."""
+    for row in connection.execute(queries.LOCATE_SERVED, {"handle": handle}).fetchall():
+        standing = Standing(*row[:11])
+        comparable, described, ends, last_seen, snapshot_seq = row[11:]
+        a_row = _first_row(connection, standing) if described is None else None
+        last_seen = max(last_seen, standing.round)
+        return ServedLog(standing, comparable, described, a_row, _part_ends(standing, ends), last_seen, snapshot_seq)
+    return None
+
+
+def _first_row(connection: sqlite3.Connection, standing: Standing) -> str | None:
+    for (row,) in connection.execute(queries.FIRST_ROW, {"number": standing.number}).fetchall():
+        return str(row)
+    return None
+
+
+def _part_ends(standing: Standing, stored: str) -> tuple[int, ...]:
+    ends: list[int] = msgspec.json.decode(stored)
+    return (*(end for end in ends if end < standing.base), standing.base)
+
+
+def _behind_part(connection: sqlite3.Connection, log: ServedLog, part: Part, most_bytes: int) -> Page | Refused:
+    ends = log.part_ends
+    index = len(ends) - 1 if part.number == LAST else part.number
+    if index >= 0 and (part.floor != log.floor or index >= len(ends)):
+        return Refused(log)
+    if index == len(ends) - 1:
+        return _changes(connection, log, log.standing.base, most_bytes)
+    last = _last_part(log, index + 1, most_bytes)
+    rows = _rows(connection, log, 0 if index < 0 else ends[index], ends[last])
+    return Page(log, rows, (), Part(last, log.floor), False, {})
+
+
+def _last_part(log: ServedLog, first: int, most_bytes: int) -> int:
+    """The last of the parts that go into one page: their size is estimated by the mean size of a row."""
+    standing, ends = log.standing, log.part_ends
+    begin = ends[first - 1] if first else 0
+    room = most_bytes * max(1, standing.row_count) // max(1, standing.bytes)
+    last = first
+    while last + 1 < len(ends) and ends[last + 1] - begin <= room:
+        last += 1
+    return last
+
+
+def _rows(connection: sqlite3.Connection, log: ServedLog, after: int, last: int) -> RowLines:
+    standing = log.standing
+    bounds = {"number": standing.number, "position": standing.base, "after": after, "last": last}
+    given = bounds | {"limit": MAX_POSITION}
+    ((count, values, keys),) = connection.execute(queries.PART_AS_OF, given).fetchall()
+    return RowLines(count, after, values or b"", None if standing.key_columns is None else keys or b"")
+
+
+def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_bytes: int) -> Page:
+    changes = _read_changes(connection, log.standing, after, most_bytes)
+    if not changes:
+        return Page(log, None, (), log.end, True, {})
+    following = _round_behind(connection, log.standing, changes[-1].position)
+    if following == changes[-1].round:
+        changes, following = _cut_between_rounds(changes)
+    last = changes[-1]
+    next_rounds = [change.round for change in changes[1:]] + [following]
+    marked = [
+        change._replace(is_last=change.round != next_) for change, next_ in zip(changes, next_rounds, strict=True)
+    ]
+    is_end = last.position == log.standing.position
+    return Page(log, None, marked, pack(last.round, last.position), is_end, _seqs(connection, changes))
+
+
+def _read_changes(
+    connection: sqlite3.Connection, standing: Standing, after: int, most_bytes: int
+) -> list[LoggedChange]:
+    """Changes behind ``after``, until they have so many bytes."""
+    changes: list[LoggedChange] = []
+    size = 0
+    while size < most_bytes and after < standing.position:
+        given = {"number": standing.number, "after": after, "position": standing.position, "limit": _CHANGES_AT_ONCE}
+        some = [LoggedChange(*row) for row in connection.execute(queries.LOG, given).fetchall()]
+        if not some:
+            break
+        changes += some
+        after = some[-1].position
+        size += sum(len(change.row or "") + len(change.old or "") for change in some)
+    return changes
+
+
+def _round_behind(connection: sqlite3.Connection, standing: Standing, position: int) -> int | None:
+    """The round of the change behind ``position``; None if readers see none."""
+    if position == standing.position:
+        return None
+    for (round_,) in connection.execute(
+        queries.ROUND_AT, {"number": standing.number, "position": position + 1}
+    ).fetchall():
+        return int(round_)
+    return None
+
+
+def _cut_between_rounds(changes: list[LoggedChange]) -> tuple[list[LoggedChange], int]:
+    """Changes up to the end of a round, and the round behind them: all of them, if they are of a single round."""
+    cut = changes[-1].round
+    whole = [change for change in changes if change.round != cut]
+    return whole or changes, cut
+
+
+def _seqs(connection: sqlite3.Connection, changes: list[LoggedChange]) -> dict[int, list[int]]:
+    rounds = msgspec.json.encode(sorted({change.round for change in changes})).decode()
+    return {
+        number: [seq, *msgspec.json.decode(markers or "[]")]
+        for number, seq, markers in connection.execute(queries.ROUNDS, {"rounds": rounds}).fetchall()
+        if seq is not None
+    }
