@@ -1,0 +1,189 @@
+"""The messages of a shape: a row of its snapshot, a change, and those that say where the client stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from shapestore.http.messages.row_pattern import RowPattern, has_pattern
+from shapestore.http.messages.values import AsText, Column, as_json_text, as_text
+from shapestore.storage.log.pages import LoggedChange, Page, RowLines
+
+Replica = Literal["default", "full"]
+"""Of an update: the columns that changed, or the whole row, and the old values beside it."""
+
+MUST_REFETCH = b'[{"headers":{"control":"must-refetch"}}]'
+DEFAULT_SCHEMA = "public"
+
+_encode = msgspec.json.encode
+_decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_key = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode = msgspec.json.decode
+
+_NUMBERS = re.compile(rb"[\[\]0-9,\n-]*+")
+
+RawRow = Mapping[str, msgspec.Raw]
+
+
+def up_to_date(last_seen: int) -> bytes:
+    """The message after which nothing is left, as of the round ``last_seen``."""
+    return b'{"headers":{"control":"up-to-date","global_last_seen_lsn":"%d"}}' % last_seen
+
+
+def snapshot_end(seq: int | None) -> bytes:
+    """The message behind the last row of a snapshot, which has seen its source's changes up to ``seq``."""
+    return b'{"headers":{"control":"snapshot-end","xmin":"%d","xmax":"%d","xip_list":[]}}' % (
+        (seq or 0) + 1,
+        (seq or 0) + 1,
+    )
+
+
+def schema(columns_described: str | None, a_row: str | None) -> str:
+    """The columns of a shape and their types, as JSON in ASCII. Where nothing is known of them, each holds JSON."""
+    if columns_described is None:
+        return json.dumps({name: {"type": "json"} for name in _decode(a_row or "{}")})
+    return columns_described if columns_described.isascii() else json.dumps(_decode(columns_described))
+
+
+def relation_of(table: str) -> tuple[str, str]:
+    """Schema and table of a shape's table."""
+    schema, dot, name = table.partition(".")
+    return (schema, name) if dot and schema and name else (DEFAULT_SCHEMA, table)
+
+
+class Messages:
+    """Makes the messages of one shape.
+
+    ``columns``: what is known of its columns; None if nothing is: then each value is given as JSON, as which the schema
+    declares it. ``key_columns``: None where rows have no key; then each is named by its number.
+    """
+
+    def __init__(self, table: str, columns: Mapping[str, Column] | None, key_columns: Sequence[str] | None) -> None:
+        relation = relation_of(table)
+        self._columns = columns
+        self._key_columns = key_columns or ()
+        self._convert: dict[str, AsText] = {name: as_text(column) for name, column in (columns or {}).items()}
+        self._otherwise = as_json_text if columns is None else as_text({})
+        self._prefix = _encode(".".join(f'"{_escaped(part)}"' for part in relation))[1:-1]
+        self._relation = _encode(relation)
+        self._before = b'{"key":"' + self._prefix
+        self._after = b',"headers":{"operation":"insert","relation":%s}}' % self._relation
+        self._has_pattern = columns is not None and has_pattern(columns)
+        self._pattern: tuple[bytes, RowPattern] | None = None
+
+    def of_rows(self, lines: RowLines) -> bytes:
+        """Rows of the snapshot, as inserts, with commas between them."""
+        if not lines.row_count:
+            return b""
+        keys = self._keys(lines)
+        if self._has_pattern:
+            messages = self._pattern_of(lines.values).messages(keys, lines.values)
+            if messages is not None:
+                return messages
+        before, after = self._before, self._after
+        rows = map(self._value, map(_decode_row, lines.values.split(b"\n")))
+        return b",".join(
+            [b'%s%s","value":%s%s' % (before, key, row, after) for key, row in zip(keys, rows, strict=True)]
+        )
+
+    def of_changes(self, page: Page, replica: Replica) -> list[bytes]:
+        """The changes of a page, each a message."""
+        txids = {round_: b'"txids":%s,' % _encode(seqs) for round_, seqs in page.seqs.items()}
+        return [self._change(change, txids.get(change.round, b""), replica) for change in page.changes]
+
+    def of_subset(self, rows: Iterable[bytes], keys: Iterable[bytes], mark: int) -> bytes:
+        """Rows of a subset, as inserts, with commas between them. ``mark`` names the subset."""
+        head = b'"headers":{"operation":"insert","relation":%s,"snapshot_mark":%d}}' % (self._relation, mark)
+        return b",".join(
+            [
+                b'%s%s","value":%s,%s' % (self._before, self._key(key), self._value(_decode_row(row)), head)
+                for row, key in zip(rows, keys, strict=True)
+            ]
+        )
+
+    def _change(self, change: LoggedChange, txids: bytes, replica: Replica) -> bytes:
+        old = None if change.old is None else _decode_row(change.old)
+        new = None if change.row is None else _decode_row(change.row)
+        parts = [b'{"key":"%s%s"' % (self._prefix, self._key(change.key.encode()))]
+        if new is None:
+            assert old is not None
+            parts.append(b'"value":' + self._value(old if replica == "full" else self._key_of(old)))
+        elif old is None:
+            parts.append(b'"value":' + self._value(new))
+        else:
+            parts += self._update(old, new, replica)
+        last = b',"last":true' if change.is_last else b""
+        parts.append(
+            b'"headers":{"operation":"%s","relation":%s,%s"lsn":"%d","op_position":%d%s}}'
+            % (change.operation.encode(), self._relation, txids, change.round, change.position, last)
+        )
+        return b",".join(parts)
+
+    def _update(self, old: RawRow, new: RawRow, replica: Replica) -> list[bytes]:
+        changed = {name: value for name, value in new.items() if _differs(value, old.get(name))}
+        if replica == "default":
+            return [b'"value":' + self._value({**self._key_of(new), **changed})]
+        before = {name: old[name] for name in changed if name in old}
+        return [b'"value":' + self._value(new), b'"old_value":' + self._value(before)]
+
+    def _key_of(self, row: RawRow) -> RawRow:
+        return {name: row[name] for name in self._key_columns if name in row}
+
+    def _value(self, row: RawRow) -> bytes:
+        convert, otherwise = self._convert, self._otherwise
+        return b"{%s}" % b",".join(
+            [b"%s:%s" % (_encode(name), convert.get(name, otherwise)(bytes(value))) for name, value in row.items()]
+        )
+
+    def _keys(self, lines: RowLines) -> list[bytes]:
+        """What follows the table in the key of each row, as the inside of a JSON string."""
+        if lines.keys is None:
+            return [b'/\\"%d\\"' % number for number in range(lines.first + 1, lines.first + 1 + lines.row_count)]
+        if _NUMBERS.fullmatch(lines.keys):
+            quoted = lines.keys.replace(b"[", b'/\\"').replace(b",", b'\\"/\\"').replace(b"]", b'\\"')
+            return quoted.split(b"\n")
+        return [self._key(key) for key in lines.keys.split(b"\n")]
+
+    def _key(self, key: bytes) -> bytes:
+        return b"".join(map(_key_part, _decode_key(key)))
+
+    def _pattern_of(self, rows: bytes) -> RowPattern:
+        """The pattern of rows like the first of these."""
+        names = tuple(_decode_row(rows.partition(b"\n")[0]))
+        known = b"%s" % _encode(names)
+        if self._pattern is None or self._pattern[0] != known:
+            self._pattern = known, RowPattern(names, self._columns or {}, self._before, self._after)
+        return self._pattern[1]
+
+
+@lru_cache(maxsize=256)
+def messages_of(table: str, columns_described: str | None, key_columns: str | None) -> Messages:
+    """What makes the messages of a shape, from what its row says."""
+    return Messages(
+        table,
+        None if columns_described is None else _decode(columns_described),
+        None if key_columns is None else _decode(key_columns),
+    )
+
+
+def _escaped(part: str) -> str:
+    return part.replace("/", "//").replace(".", "..")
+
+
+def _differs(new: msgspec.Raw, old: msgspec.Raw | None) -> bool:
+    return old is None or bytes(new) != bytes(old)
+
+
+def _key_part(raw: msgspec.Raw) -> bytes:
+    value = bytes(raw)
+    if value == b"null":
+        return b"/_"
+    if value[:1] == b"{":  # what JSON lacks; see storage/log/keys.py
+        held: dict[str, Any] = _decode(value)
+        value = _encode(rf"\x{held['bytes']}" if "bytes" in held else held["float"])
+    return b'/\\"%s\\"' % as_text({})(value)[1:-1].replace(b"/", b"//")

@@ -1,0 +1,114 @@
+"""Values as Electric's clients expect them: PostgreSQL's text of each, as a JSON string, or null.
+
+A row is stored as a JSON object, and its values are taken as they stand there, as bytes: a number needs quotes, a text
+is what it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+Column = Mapping[str, Any]
+"""What is known of a column: ``type``, and perhaps ``dims``, ``pk_index`` and more."""
+
+TIMESTAMPS = frozenset(("timestamp", "timestamptz"))
+JSON_TYPES = frozenset(("json", "jsonb"))
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+_TRUE, _FALSE = b'"t"', b'"f"'
+_WITH_T = re.compile(rb'("\d{4}-\d\d-\d\d)T(?=\d)')
+_NOT_WHOLE = re.compile(rb"\.0\Z")
+
+AsText = Callable[[bytes], bytes]
+
+
+def as_text(column: Column) -> AsText:
+    """What turns the JSON of a value of this column into the JSON of PostgreSQL's text of it."""
+    if column.get("dims"):
+        return _array
+    return _SPECIAL.get(column.get("type", ""), _plain)
+
+
+def as_json_text(value: bytes) -> bytes:
+    """The JSON of a value as a text that holds this JSON: for a column of which no type is known."""
+    return b"null" if value == b"null" else _encode(value.decode())
+
+
+def _plain(value: bytes) -> bytes:
+    match value[:1]:
+        case b'"' | b"n":
+            return value
+        case b"t":
+            return _TRUE
+        case b"f":
+            return _FALSE
+        case b"{" | b"[":
+            return as_json_text(value)
+    return b'"%s"' % _NOT_WHOLE.sub(b"", value)
+
+
+def _truth(value: bytes) -> bytes:
+    match value:
+        case b"1" | b"true":
+            return _TRUE
+        case b"0" | b"false":
+            return _FALSE
+    return _plain(value)
+
+
+def _timestamp(value: bytes) -> bytes:
+    return _WITH_T.sub(rb"\1 ", _plain(value), count=1)
+
+
+def _json(value: bytes) -> bytes:
+    """A text is taken for JSON already: this is how SQLite holds it."""
+    return b'"%s"' % value if value in {b"true", b"false"} else _plain(value)
+
+
+def _bytea(value: bytes) -> bytes:
+    if value[:1] != b'"':
+        return _plain(value)
+    try:
+        held = base64.b64decode(value[1:-1], validate=True)
+    except binascii.Error:  # a text in a column of blobs, as SQLite allows
+        held = _decode(value).encode()
+    return b'"\\\\x%s"' % held.hex().encode()
+
+
+def _array(value: bytes) -> bytes:
+    if value[:1] != b"[":
+        return _plain(value)
+    return _encode(_array_text(_decode(value)))
+
+
+def _array_text(items: list[Any]) -> str:
+    return "{" + ",".join(map(_item_text, items)) + "}"
+
+
+def _item_text(item: Any) -> str:
+    if item is None:
+        return "NULL"
+    if isinstance(item, list):
+        return _array_text(item)
+    if isinstance(item, bool):
+        return "t" if item else "f"
+    text = item if isinstance(item, str) else _encode(item).decode()
+    if isinstance(item, (int, float)):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_SPECIAL: Mapping[str, AsText] = {
+    "bool": _truth,
+    "bytea": _bytea,
+    **dict.fromkeys(TIMESTAMPS, _timestamp),
+    **dict.fromkeys(JSON_TYPES, _json),
+}

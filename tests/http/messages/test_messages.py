@@ -1,0 +1,314 @@
+"""The messages that clients are sent, in Electric's forms; and that the quick way says what the exact one does."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shapestore.http.messages.messages import Messages, messages_of, relation_of, schema, snapshot_end, up_to_date
+from shapestore.storage.log.keys import encode_key
+from shapestore.storage.log.pages import LoggedChange, Page, RowLines, ServedLog
+from shapestore.storage.log.positions import Standing
+from shapestore.storage.row_codec import encode_row
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "id": {"type": "int8", "pk_index": 0, "not_null": True},
+    "name": {"type": "text"},
+    "price": {"type": "float8"},
+    "active": {"type": "bool"},
+    "made": {"type": "timestamp"},
+    "data": {"type": "jsonb"},
+}
+
+
+def of_rows(messages: Messages, rows: list[dict[str, Any]], keys: list[tuple[Any, ...]] | None = None) -> list[Any]:
+    found: list[Any] = json.loads(b"[" + messages.of_rows(lines(rows, keys)) + b"]")
+    return found
+
+
+def lines(rows: list[dict[str, Any]], keys: list[tuple[Any, ...]] | None = None) -> RowLines:
+    texts = None if keys is None else "\n".join(map(encode_key, keys)).encode()
+    return RowLines(len(rows), 0, "\n".join(encode_row(row, 1) for row in rows).encode(), texts)
+
+
+def change(operation: str, old: dict[str, Any] | None, new: dict[str, Any] | None, **facts: Any) -> LoggedChange:
+    row, before = (None if each is None else encode_row(each, 1) for each in (new, old))
+    key = encode_key(((new or old or {})["id"],))
+    return LoggedChange(facts.pop("position", 4), facts.pop("round", 7), operation, key, row, before, **facts)
+
+
+def of_changes(messages: Messages, *changes: LoggedChange, replica: Any = "default", seqs: Any = None) -> list[Any]:
+    standing = Standing(1, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
+    page = Page(ServedLog(standing, "", None, None, (0,), 1, None), None, changes, 0, True, seqs or {})
+    return [json.loads(message) for message in messages.of_changes(page, replica)]
+
+
+@pytest.fixture
+def items() -> Messages:
+    return Messages("items", COLUMNS, ["id"])
+
+
+# --- rows
+
+
+def test_a_row_of_the_snapshot_is_an_insert_without_a_place_in_the_log(items: Messages) -> None:
+    assert of_rows(items, [{"id": 1, "name": "one"}], [(1,)]) == [
+        {
+            "key": '"public"."items"/"1"',
+            "value": {"id": "1", "name": "one"},
+            "headers": {"operation": "insert", "relation": ["public", "items"]},
+        }
+    ]
+
+
+def test_no_rows_are_no_messages(items: Messages) -> None:
+    assert items.of_rows(RowLines(0, 0, b"", b"")) == b""
+
+
+@pytest.mark.parametrize(
+    ("table", "relation", "key"),
+    [
+        ("items", ("public", "items"), '"public"."items"/"1"'),
+        ("shop.items", ("shop", "items"), '"shop"."items"/"1"'),
+        (".items", ("public", ".items"), '"public"."..items"/"1"'),
+        ('a/"b"', ("public", 'a/"b"'), '"public"."a//"b""/"1"'),
+    ],
+)
+def test_the_relation_is_schema_and_table(table: str, relation: tuple[str, str], key: str) -> None:
+    assert relation_of(table) == relation
+    [message] = of_rows(Messages(table, COLUMNS, ["id"]), [{"id": 1}], [(1,)])
+    assert (message["headers"]["relation"], message["key"]) == (list(relation), key)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ((1,), '"1"'),
+        ((-5,), '"-5"'),
+        ((1, 2), '"1"/"2"'),
+        (("a/b",), '"a//b"'),
+        (("",), '""'),
+        (('say "hi"\n', 3), '"say "hi"\n"/"3"'),
+        ((1.0,), '"1"'),
+        ((1.5,), '"1.5"'),
+        ((True,), '"t"'),
+        ((b"1",), r'"\x31"'),
+        (("é\\",), '"é\\"'),
+    ],
+)
+def test_a_key_names_the_row_by_its_values(items: Messages, key: tuple[Any, ...], text: str) -> None:
+    for keys in ([key], [key, (7,)], [("x",), key]):
+        found = of_rows(items, [{"id": 0}] * len(keys), keys)
+        assert found[keys.index(key)]["key"] == f'"public"."items"/{text}'
+
+
+def test_rows_without_a_key_are_named_by_their_numbers() -> None:
+    messages = Messages("items", {"n": {"type": "int8"}}, None)
+    found = messages.of_rows(RowLines(2, 10, b'{"n":1}\n{"n":1}', None))
+    assert [message["key"] for message in json.loads(b"[" + found + b"]")] == [
+        '"public"."items"/"11"',
+        '"public"."items"/"12"',
+    ]
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ({"type": "int8"}, 2**62, str(2**62)),
+        ({"type": "int4"}, None, None),
+        ({"type": "float8"}, 1.0, "1"),
+        ({"type": "float8"}, -0.25, "-0.25"),
+        ({"type": "float8"}, 1e300, "1e300"),
+        ({"type": "numeric"}, "0.10", "0.10"),
+        ({"type": "numeric"}, 12, "12"),
+        ({"type": "text"}, "null", "null"),
+        ({"type": "text"}, "1.0", "1.0"),
+        ({"type": "text"}, 'a"b\\c\n\u0001é', 'a"b\\c\n\u0001é'),
+        ({"type": "text"}, 5, "5"),
+        ({"type": "bool"}, True, "t"),
+        ({"type": "bool"}, False, "f"),
+        ({"type": "bool"}, 1, "t"),
+        ({"type": "bool"}, 0, "f"),
+        ({"type": "bool"}, None, None),
+        ({"type": "timestamp"}, "2024-01-02T03:04:05.678", "2024-01-02 03:04:05.678"),
+        ({"type": "timestamptz"}, "2024-01-02T03:04:05Z", "2024-01-02 03:04:05Z"),
+        ({"type": "timestamp"}, "2024-01-02 03:04", "2024-01-02 03:04"),
+        ({"type": "timestamp"}, "2024-01-02", "2024-01-02"),
+        ({"type": "timestamp"}, "Tuesday T1", "Tuesday T1"),
+        ({"type": "timestamp"}, 1704164645, "1704164645"),
+        ({"type": "timestamp"}, None, None),
+        ({"type": "date"}, "2024-01-02", "2024-01-02"),
+        ({"type": "text"}, "2024-01-02T03:04", "2024-01-02T03:04"),
+        ({"type": "jsonb"}, '{"a":1}', '{"a":1}'),
+        ({"type": "json"}, {"a": [1, "x"]}, '{"a":[1,"x"]}'),
+        ({"type": "json"}, True, "true"),
+        ({"type": "bytea"}, b"\x00\xff1", r"\x00ff31"),
+        ({"type": "bytea"}, None, None),
+        ({"type": "int4", "dims": 1}, [1, None, 3], "{1,NULL,3}"),
+        ({"type": "text", "dims": 1}, ["a", 'say "hi"', "b\\c", "NULL"], r'{"a","say \"hi\"","b\\c","NULL"}'),
+        ({"type": "bool", "dims": 2}, [[True], [False]], "{{t},{f}}"),
+        ({"type": "unknown"}, 3, "3"),
+        ({"type": "unknown"}, {"a": 1}, '{"a":1}'),
+    ],
+)
+def test_values_are_the_text_that_postgresql_has_for_them(column: dict[str, Any], value: Any, text: str | None) -> None:
+    """Alone, and between rows and columns that make the quick way possible."""
+    alone = Messages("t", {"v": column}, ["id"])
+    assert of_rows(alone, [{"v": value}], [(1,)])[0]["value"] == {"v": text}
+    among = Messages("t", {"id": {"type": "int8"}, "v": column, "w": {"type": "text"}}, ["id"])
+    found = of_rows(among, [{"id": 1, "v": value, "w": "x"}, {"id": 2, "v": None, "w": None}], [(1,), (2,)])
+    assert [message["value"] for message in found] == [
+        {"id": "1", "v": text, "w": "x"},
+        {"id": "2", "v": None, "w": None},
+    ]
+
+
+def test_a_text_where_bytes_are_declared_is_given_as_its_bytes() -> None:
+    [message] = of_rows(Messages("t", {"v": {"type": "bytea"}}, None), [{"v": "no base64!"}])
+    assert message["value"] == {"v": "\\x" + b"no base64!".hex()}
+    assert base64.b64encode(b"x") == b"eA=="
+
+
+def test_columns_of_which_nothing_is_known_hold_json() -> None:
+    messages = Messages("t", None, ["id"])
+    row = {"id": 1, "a": "x", "b": 1.0, "c": None, "d": True, "e": {"f": [1]}}
+    [message] = of_rows(messages, [row], [(1,)])
+    assert {name: value and json.loads(value) for name, value in message["value"].items()} == row
+    assert json.loads(schema(None, encode_row(row, 1))) == {name: {"type": "json"} for name in row}
+    assert json.loads(schema(None, None)) == {}
+
+
+def test_the_schema_is_in_ascii_since_it_is_a_header() -> None:
+    assert schema('{"a":{"type":"text"}}', None) == '{"a":{"type":"text"}}'
+    assert schema('{"größe":{"type":"text"}}', None).isascii()
+    assert json.loads(schema('{"größe":{"type":"text"}}', None)) == {"größe": {"type": "text"}}
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["null", "1", "{", '{"id":1}', "},{", "%s", "\x01", "2024-01-01T10:00"])
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+NESTED = st.lists(SCALARS, max_size=2) | st.dictionaries(TEXTS, SCALARS, max_size=2)
+USUAL: dict[str, Any] = {
+    "id": st.integers(0, 9),
+    "name": TEXTS | st.none(),
+    "price": NUMBERS | st.none(),
+    "active": st.sampled_from([True, False, 0, 1, None]),
+    "made": st.sampled_from(["2024-01-01T10:00:00", "2024-01-01 10:00", "2024-01-01", None]),
+    "data": TEXTS | st.none(),
+}
+ROWS = st.lists(st.tuples(*USUAL.values()).map(lambda row: dict(zip(USUAL, row, strict=True))), min_size=1, max_size=5)
+ODD_ROWS = st.lists(st.fixed_dictionaries(dict.fromkeys(USUAL, SCALARS | NESTED)), min_size=1, max_size=5)
+
+
+@given(rows=ROWS | ODD_ROWS | st.lists(st.dictionaries(TEXTS, SCALARS | NESTED, max_size=4), min_size=1, max_size=4))
+def test_the_quick_way_says_what_the_exact_one_does(rows: list[dict[str, Any]]) -> None:
+    quick, exact = (Messages("items", COLUMNS, ["id"]) for _ in range(2))
+    exact._has_pattern = False
+    given_ = lines(rows, [(number, "a/b") for number in range(len(rows))])
+    assert quick.of_rows(given_) == exact.of_rows(given_)
+
+
+@given(rows=ROWS)
+def test_usual_rows_go_the_quick_way(rows: list[dict[str, Any]]) -> None:
+    messages = Messages("items", COLUMNS, ["id"])
+    given_ = lines(rows, [(1,)] * len(rows))
+    assert messages._pattern_of(given_.values).messages([b"1"] * len(rows), given_.values) is not None
+
+
+# --- changes
+
+ONE = {"id": 1, "name": "one", "price": 1.5}
+TWO = {"id": 1, "name": "two", "price": 1.5}
+
+
+def test_an_insert_bears_the_whole_row_and_where_it_was_logged(items: Messages) -> None:
+    [message] = of_changes(items, change("insert", None, ONE, is_last=True), seqs={7: [70, 61]})
+    assert message == {
+        "key": '"public"."items"/"1"',
+        "value": {"id": "1", "name": "one", "price": "1.5"},
+        "headers": {
+            "operation": "insert",
+            "relation": ["public", "items"],
+            "txids": [70, 61],
+            "lsn": "7",
+            "op_position": 4,
+            "last": True,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "old", "new", "replica", "parts"),
+    [
+        ("update", ONE, TWO, "default", {"value": {"id": "1", "name": "two"}}),
+        (
+            "update",
+            ONE,
+            TWO,
+            "full",
+            {"value": {"id": "1", "name": "two", "price": "1.5"}, "old_value": {"name": "one"}},
+        ),
+        ("update", ONE, ONE | {"price": None}, "default", {"value": {"id": "1", "price": None}}),
+        (
+            "update",
+            ONE,
+            ONE | {"price": 1},
+            "full",
+            {"value": {**ONE, "id": "1", "price": "1"}, "old_value": {"price": "1.5"}},
+        ),
+        ("update", {"id": 1}, ONE, "full", {"value": {"id": "1", "name": "one", "price": "1.5"}, "old_value": {}}),
+        ("delete", ONE, None, "default", {"value": {"id": "1"}}),
+        ("delete", ONE, None, "full", {"value": {"id": "1", "name": "one", "price": "1.5"}}),
+        ("insert", None, ONE, "full", {"value": {"id": "1", "name": "one", "price": "1.5"}}),
+    ],
+)
+def test_how_much_of_a_row_a_change_bears(
+    items: Messages, operation: str, old: Any, new: Any, replica: str, parts: dict[str, Any]
+) -> None:
+    [message] = of_changes(items, change(operation, old, new), replica=replica)
+    assert {name: part for name, part in message.items() if name not in {"key", "headers"}} == parts
+    assert message["headers"] == {
+        "operation": operation,
+        "relation": ["public", "items"],
+        "lsn": "7",
+        "op_position": 4,
+    }
+
+
+def test_a_key_that_the_row_leaves_out_is_in_the_key_alone() -> None:
+    messages = Messages("items", COLUMNS, ["hidden"])
+    logged = LoggedChange(4, 7, "delete", "[9]", None, '{"name":"x"}')
+    assert of_changes(messages, logged)[0]["value"] == {}
+    assert of_changes(messages, logged)[0]["key"] == '"public"."items"/"9"'
+
+
+def test_the_rows_of_a_subset_bear_its_mark(items: Messages) -> None:
+    found = items.of_subset([b'{"id":1,"active":1}'], [b"[1]"], 77)
+    assert json.loads(found) == {
+        "key": '"public"."items"/"1"',
+        "value": {"id": "1", "active": "t"},
+        "headers": {"operation": "insert", "relation": ["public", "items"], "snapshot_mark": 77},
+    }
+
+
+def test_what_a_client_is_told_of_where_it_stands() -> None:
+    assert json.loads(up_to_date(2**40)) == {"headers": {"control": "up-to-date", "global_last_seen_lsn": str(2**40)}}
+    assert json.loads(snapshot_end(41)) == {
+        "headers": {"control": "snapshot-end", "xmin": "42", "xmax": "42", "xip_list": []}
+    }
+    assert json.loads(snapshot_end(None))["headers"]["xmax"] == "1"
+
+
+def test_messages_of_a_shape_are_made_from_what_is_stored() -> None:
+    made = messages_of("t", msgspec.json.encode(COLUMNS).decode(), '["id"]')
+    assert made is messages_of("t", msgspec.json.encode(COLUMNS).decode(), '["id"]')
+    assert json.loads(made.of_rows(lines([{"id": 1, "active": 1}], [(1,)])))["value"] == {"id": "1", "active": "t"}
