@@ -112,7 +112,7 @@ class Maintenance:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
         await self._sweep()
-        await self._forget_readers()
+        await self._note_readers()
         evicting = await self._evict()
         await self._forget_kept()
         cutting = await self._cut_logs()
@@ -165,12 +165,13 @@ class Maintenance:
             self._writer.checkpoint_soon()
             await self._writer.submit(Note([], {}))
 
-    async def _forget_readers(self) -> None:
-        """Readers that were registered and have ended no longer keep what they read."""
+    async def _note_readers(self) -> None:
+        """Readers that were registered and have ended no longer keep what they read; others could not be registered."""
         self._access.forget_idle()
-        ended = self._access.ended()
-        if ended:
-            await self._writer.submit(Register({}, ended))
+        begun, ended = self._access.to_be_registered()
+        if begun or ended:
+            await self._writer.submit(Register(begun, ended))
+            self._access.registered(begun, ended)
 
     async def _evict(self) -> bool:
         """Drop some of what was least recently read, beyond the limits. Whether there may be more."""

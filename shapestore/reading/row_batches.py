@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
-from shapestore.errors import ShapeStoreError
+from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.storage.access_tracker import AccessTracker, Reading
 from shapestore.storage.commands import SPARED_SECONDS, Register
 from shapestore.storage.log.positions import MAX_POSITION, Standing
@@ -54,7 +54,7 @@ class RowBatches:
                 yield batch
                 if batch.is_last or expected == 0:
                     return
-                reading.goes_on()
+                self._access.goes_on(reading)
                 batch = await self._reader.rows(handle, position, batch.last, limit, separator)
 
     @contextlib.contextmanager
@@ -72,17 +72,25 @@ class RowBatches:
                 timer.cancel()
 
     def _register_soon(self, reading: Reading) -> None:
-        with contextlib.suppress(ShapeStoreError):  # it goes on, as long as its rows are there
-            self._submit(reading)
+        if not reading.is_registered:
+            with contextlib.suppress(StoreClosedError):
+                self._submit(reading)
 
     async def _register(self, reading: Reading) -> None:
         with contextlib.suppress(ShapeStoreError):
             await self._submit(reading)
 
     def _submit(self, reading: Reading) -> asyncio.Future[None]:
-        begun = {} if reading.is_registered else {str(reading.key): (reading.number, reading.position)}
+        """Have it registered. If that fails it goes on, as long as its rows are there, and maintenance tries again."""
+
+        def answered(answer: asyncio.Future[None]) -> None:
+            if not answer.cancelled() and answer.exception() is not None:
+                self._access.register_later(reading)
+
         reading.is_registered = True
-        return self._writer.submit(Register(begun, []))
+        answer = self._writer.submit(Register({str(reading.key): (reading.number, reading.position)}, []))
+        answer.add_done_callback(answered)
+        return answer
 
 
 def _expected(log: Standing, position: int, after: int) -> int | None:

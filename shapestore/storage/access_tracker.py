@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 # Forgotten beyond that: it only orders eviction, and tells people.
 MAX_REMEMBERED = 100_000
@@ -25,10 +25,7 @@ class Reading:
         self.position = position
         self.asked_at = time.monotonic()
         self.is_registered = False
-
-    def goes_on(self) -> None:
-        """It asks for more rows."""
-        self.asked_at = time.monotonic()
+        """Whether that was sent to the writer, so that it is to be forgotten again."""
 
 
 class AccessTracker:
@@ -40,7 +37,8 @@ class AccessTracker:
         self._followers: Counter[str] = Counter()
         self._readings: dict[int, Reading] = {}
         self._keys = itertools.count(1)
-        self._ended: list[int] = []
+        self._unregistered: set[Reading] = set()
+        self._ended: set[int] = set()
 
     def touch(self, handle: str) -> None:
         """A shape was given to a caller, or its rows are."""
@@ -65,6 +63,19 @@ class AccessTracker:
         """A key by which this store registers one reader."""
         return next(self._keys)
 
+    def goes_on(self, reading: Reading) -> None:
+        """A reader asks for more rows. One that was forgotten meanwhile is remembered, and registered, again."""
+        reading.asked_at = time.monotonic()
+        if reading.key not in self._readings:
+            reading.key = self.new_key()  # the other one is to be forgotten in the file, too
+            self._readings[reading.key] = reading
+            self.register_later(reading)
+
+    def register_later(self, reading: Reading) -> None:
+        """The reader is not registered, though it should be: maintenance will see to it."""
+        if reading.key in self._readings:
+            self._unregistered.add(reading)
+
     def forget_idle(self) -> None:
         """Forget readers that were left half way."""
         now = time.monotonic()
@@ -72,10 +83,18 @@ class AccessTracker:
             if now - reading.asked_at > IDLE_SECONDS:
                 self._end(reading)
 
-    def ended(self) -> list[int]:
-        """The registered readers that have ended; they are forgotten here."""
-        ended, self._ended = self._ended, []
-        return ended
+    def to_be_registered(self) -> tuple[dict[str, tuple[int, int]], list[int]]:
+        """The readers to be registered, by key, and the keys of those to be forgotten; until ``registered``."""
+        begun = {}
+        for reading in self._unregistered:
+            reading.is_registered = True
+            begun[str(reading.key)] = reading.number, reading.position
+        return begun, list(self._ended)
+
+    def registered(self, begun: Collection[str], ended: Collection[int]) -> None:
+        """What ``to_be_registered`` gave is written down."""
+        self._unregistered = {reading for reading in self._unregistered if str(reading.key) not in begun}
+        self._ended.difference_update(ended)
 
     def drain(self) -> tuple[list[str], dict[str, int]]:
         """What is to be written down; it is forgotten here."""
@@ -85,5 +104,6 @@ class AccessTracker:
         return read, followers
 
     def _end(self, reading: Reading) -> None:
+        self._unregistered.discard(reading)
         if self._readings.pop(reading.key, None) is not None and reading.is_registered:
-            self._ended.append(reading.key)
+            self._ended.add(reading.key)

@@ -10,10 +10,11 @@ from contextlib import aclosing, closing
 from typing import Any
 
 import pytest
-from inspections import eventually
+from inspections import eventually, gate_held
 from processes import Workers, read
 
 from shapestore import Shape, ShapeGoneError, ShapeStore, StoredShape
+from shapestore.locking import gate
 from shapestore.reading import row_batches
 from shapestore.storage import access_tracker
 
@@ -223,6 +224,58 @@ async def test_a_reader_that_was_left_half_way_is_forgotten_after_a_while(
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
         with pytest.raises(ShapeGoneError):
             [row async for row in left]
+
+
+async def test_a_reader_that_was_forgotten_and_goes_on_in_time_is_registered_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        async with aclosing(store.rows(stored)) as rows:
+            await anext(rows)
+            with monkeypatch.context() as patch:
+                patch.setattr(access_tracker, "IDLE_SECONDS", 0.0)
+                await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
+            for _ in range(2_000):
+                await anext(rows)
+            await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [1])
+            await store.delete(stored)
+            await store.get_or_create(Shape("another"))
+            assert len([row async for row in rows]) == MANY - 2_001
+        await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
+
+
+async def test_a_reader_that_could_not_be_registered_is_registered_once_it_can(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it might lose its rows."""
+    monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        rows = store.rows(stored)
+        async with gate_held(path):
+            await anext(rows)
+        assert read(path, "SELECT count(*) FROM readers") == [0]
+        await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [1])
+        await store.delete(stored)
+        assert len([row async for row in rows]) == MANY - 1
+
+
+async def test_the_end_of_a_reader_that_could_not_be_noted_is_noted_once_it_can(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise its rows would stay until the store is closed."""
+    monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        rows = store.rows(stored)
+        await anext(rows)
+        await store.delete(stored)
+        async with gate_held(path):
+            await rows.aclose()
+            await eventually(lambda: "nothing can be written" in caplog.text)
+        await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
+        await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
 
 
 async def test_readers_of_a_killed_process_are_cleared_away(path: str, workers: Workers) -> None:
