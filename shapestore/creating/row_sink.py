@@ -61,14 +61,8 @@ class AttemptRows:
     async def copy(self, run: Run, source: int) -> None:
         """Take rows that are stored under the number ``source``, as they are there."""
         await self.flush()
-        first, after = run.first, run.after
-        while after < run.last:
-            copied = await self._accepted(self._writer.submit(CopyRows(self._handle, first, source, after, run.last)))
-            if copied is None:
-                raise SupersededError(self._handle)
-            count, after = copied
-            first += count
-        if first != run.first + run.count:  # the shape was dropped, and some of its rows are deleted by now
+        copied = await self._accepted(self._writer.submit(CopyRows(self._handle, run, source)))
+        if copied != run.count:  # or the shape was dropped, and some of its rows are deleted by now
             raise SupersededError(self._handle)
 
     async def _refuse_repeated_keys(self, rest: Chunk) -> Chunk:

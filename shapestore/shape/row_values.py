@@ -49,6 +49,11 @@ def plain_row(row: Any) -> dict[str, Any]:
         raise UnfitError(f"cannot be read: {described(error)}") from error
 
 
+def plain_value(value: Any) -> Any:
+    """One value as it is in a plain row. Raises UnfitError."""
+    return _plain(value, 0)
+
+
 def _plain(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind in PLAIN:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import decimal
 import random
 import sqlite3
 from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ from processes import edit, read
 from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoredShape, keyed
 from shapestore.shape.change import Change
 from shapestore.storage.log import difference
+from shapestore.storage.log.difference import MAX_CHANGES
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -34,6 +37,10 @@ class Source:
     async def __call__(self, shape: Shape) -> Rows:
         self.calls += 1
         return list(self.rows)
+
+
+class Text(str):
+    """As numpy.str_ is: of a type of its own, and stored as text."""
 
 
 @pytest.fixture
@@ -337,6 +344,46 @@ async def test_a_refresh_that_fails_changes_nothing(path: str, store: ShapeStore
     assert stored is not None
     assert (stored.etag, stored.row_count) == (first.etag, 100)
     assert read(path, "SELECT count(*) FROM shape_changes") == [0]
+
+
+async def test_a_refresh_whose_stored_rows_go_before_they_are_copied_begins_again(path: str, source: Source) -> None:
+    """Else the new handle would lack them."""
+    compared, deleted = asyncio.Event(), asyncio.Event()
+    source.rows = [{"id": n, "name": f"track {n}"} for n in range(3_000)]
+
+    async def create(shape: Shape) -> AsyncIterator[dict[str, Any]]:
+        source.calls += 1
+        for row in source.rows:
+            yield row
+            if row["id"] == 2_500:
+                compared.set()
+                await deleted.wait()
+        for n in range(MAX_CHANGES + 1):  # too many for a difference
+            yield {"id": n, "name": "new"} if n >= 3_000 else {"id": n + 100_000, "name": "new"}
+
+    async with ShapeStore(path, create=keyed(source, "id")) as store:
+        await store.get_or_create(TRACK)
+        refreshing = asyncio.create_task(store.refresh(TRACK, keyed(create, "id")))
+        await compared.wait()
+        edit(path, "DELETE FROM shape_rows WHERE position BETWEEN 1001 AND 1500")
+        deleted.set()
+        stored = await refreshing
+        assert source.calls == 3
+        rows = await rows_of(store, stored)
+        assert len(rows) == stored.row_count == 3_000 + MAX_CHANGES + 1
+        assert rows[:3_000] == source.rows
+
+
+@pytest.mark.parametrize("value", [decimal.Decimal("NaN"), decimal.Decimal("sNaN"), Text("a")])
+async def test_keys_of_odd_types_are_compared_as_they_are_stored(path: str, value: Any) -> None:
+    rows: Rows = [{"id": value, "n": 1}, {"id": "b", "n": 1}, {"id": decimal.Decimal(2), "n": 1}]
+    async with ShapeStore(path, create=keyed(lambda shape: rows, "id")) as store:
+        first = await store.get_or_create(TRACK)
+        rows[0] = {"id": value, "n": 2}
+        second = await store.refresh(TRACK)
+        assert second.handle == first.handle
+        [change] = await store.read_log(second, after=first.position)
+        assert (change.operation, change.key, change.row) == ("update", (str(value),), {"id": str(value), "n": 2})
 
 
 async def test_refreshes_in_two_stores_at_once_are_one(path: str, source: Source) -> None:

@@ -27,7 +27,7 @@ from shapestore.storage.commands import (
     Register,
 )
 from shapestore.storage.commands.shapes import drop
-from shapestore.storage.log.difference import Difference, RowChange
+from shapestore.storage.log.difference import Difference, RowChange, Run
 from shapestore.storage.log.positions import locate
 
 T = TypeVar("T")
@@ -150,17 +150,14 @@ def test_a_difference_to_a_shape_that_has_gone_is_void_and_ends_the_attempt(
 # --- rows of the old handle in the new one
 
 
-def test_rows_are_copied_with_their_keys_and_numbered_anew(
-    file: sqlite3.Connection, empty_path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CopyRows, "ROWS", 3)
+def test_rows_are_copied_with_their_keys_and_numbered_anew(file: sqlite3.Connection, empty_path: str) -> None:
     log = ModelledLog(file, {key(n): row(n=n) for n in range(1, 9)})
     log.advance({key(3): None, key(20): row(n=20)})
     number = refreshing(file)
     add_rows(file, number, 2)
-    assert done(file, CopyRows("attempt", 3, log.number, 1, 7)) == [(3, 5)]
-    assert done(file, CopyRows("attempt", 6, log.number, 5, 7)) == [(2, 7)]
-    assert done(file, CopyRows("attempt", 8, log.number, 8, 10)) == [(1, 10)]
+    copies = [CopyRows("attempt", run, log.number) for run in (Run(3, 1, 7, 5, 500), Run(8, 8, 10, 1, 7))]
+    assert [copy.size for copy in copies] == [500, 7], "a transaction takes so many bytes"
+    assert done(file, *copies) == [5, 1]
     found = read(empty_path, "SELECT position, value, key FROM shape_rows WHERE shape = ? ORDER BY id", number)
     assert found == [
         (1, "{}", None),
@@ -174,11 +171,11 @@ def test_nothing_is_copied_into_an_attempt_that_has_lost_its_fencing_token_nor_f
 ) -> None:
     log = ModelledLog(file, {key(1): row(n=1)})
     before = dump(file)
-    assert done(file, CopyRows("attempt", 1, log.number, 0, 1)) == [None]
+    assert done(file, CopyRows("attempt", Run(1, 0, 1, 1, 7), log.number)) == [0]
     assert dump(file) == before
     refreshing(file)
-    assert done(file, CopyRows("attempt", 1, log.number, 1, 9)) == [None]
-    assert done(file, CopyRows("attempt", 1, 77, 0, 9)) == [None]
+    assert done(file, CopyRows("attempt", Run(1, 1, 9, 8, 56), log.number)) == [0]
+    assert done(file, CopyRows("attempt", Run(1, 0, 9, 9, 63), 77)) == [0]
 
 
 # --- kept handles

@@ -177,7 +177,7 @@ def lock_number(number: int) -> int:
 MOMENT = {"boot": "b", "boot_ms": 10**6, "wall_ms": 0, "owner": f"owner {ANY}"}
 OF_SHAPE = {"number": ANY, "after": 2, "limit": 5, "position": 12, "separator": ","}
 CHANGES = json.dumps([["update", 4, "[4]", '{"new":1}'], ["delete", 5, "[5]", None], ["insert", None, "[99]", "{}"]])
-COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9, "limit": 5}
+COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9}
 
 CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
@@ -254,7 +254,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_SMALL_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}]]])},
     "ADD_SMALL_KEYED_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}], ["[1]"]]])},
     "COPY_ROWS": COPIED,
-    "LAST_COPIED": COPIED,
     "NEXT_ROUND": {"gap": 0},
     "ADD_GAP": {"first": 10**6, "last": 10**6 + 5},
     "FORGET_GAPS_BEFORE": {"round": 5},

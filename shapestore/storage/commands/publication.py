@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from shapestore.storage import queries
 from shapestore.storage.commands.command import Command
@@ -11,7 +11,7 @@ from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.append import append
 from shapestore.storage.log.chunks import Chunk, Encoder
-from shapestore.storage.log.difference import Difference
+from shapestore.storage.log.difference import Difference, Run
 from shapestore.storage.log.keys import quoted
 from shapestore.storage.transaction import Transaction
 
@@ -32,28 +32,24 @@ class AddRows(Command[bool]):
         return [command.chunk.handle in numbers for command in group]
 
 
-class CopyRows(Command[tuple[int, int] | None]):
-    """Add stored rows, as they are, to an attempt that replaces their shape: ``ROWS`` at most.
+class CopyRows(Command[int]):
+    """Add a run of stored rows, as they are, to an attempt that replaces their shape, whose number is ``source``.
 
-    ``first`` is the number of the first of them in the attempt; they stand behind the position ``after`` of the shape
-    ``source``, up to ``last``. Answered with how many were copied and the position of the last of them; or with
-    None, and nothing copied, if the fencing token no longer holds or the rows are gone.
+    Answered with how many there were; 0, and nothing copied, if the fencing token no longer holds.
     """
 
-    ROWS: ClassVar[int] = 2_000
-
-    def __init__(self, handle: str, first: int, source: int, after: int, last: int) -> None:
+    def __init__(self, handle: str, run: Run, source: int) -> None:
         self.handle = handle
-        self.rows = {"first": first, "source": source, "after": after, "last": last, "limit": self.ROWS}
+        self.rows = {"first": run.first, "source": source, "after": run.after, "last": run.last}
+        self.size = run.size
 
     @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, int] | None]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
         numbers = _leading(tx, [command.handle for command in group])
-        return [command._copy(tx, numbers.get(command.handle)) for command in group]
-
-    def _copy(self, tx: Transaction, number: int | None) -> tuple[int, int] | None:
-        count = 0 if number is None else tx.change(log.COPY_ROWS, number=number, **self.rows)
-        return (count, tx.run(log.LAST_COPIED, **self.rows)[0][0]) if count else None
+        return [
+            tx.change(log.COPY_ROWS, number=numbers[command.handle], **command.rows) if command.handle in numbers else 0
+            for command in group
+        ]
 
 
 class Publish(Command[int | None]):

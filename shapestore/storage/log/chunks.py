@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import encode_key, quoted
+from shapestore.storage.log.keys import encode_key, plain_key, quoted
+from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.row_codec import encode_row
 
 # A chunk is one transaction's worth of rows: large enough that its commit costs little beside its rows, small
@@ -85,7 +86,7 @@ class Encoder:
         """
         position = self.row_count + 1
         text = encode_row(row, position)
-        size = len(text) if text.isascii() else len(text.encode())
+        size = byte_length(text)
         self._count(position, size)
         self._chunk.add(text, size, None if self.key_columns is None else self._key(row, key, position))
         if not self._chunk.is_full:
@@ -98,6 +99,8 @@ class Encoder:
         return self._chunk
 
     def _count(self, position: int, size: int) -> None:
+        if position > MAX_POSITION:  # ids of the next shape come behind it
+            raise InvalidRowError(f"a shape holds {MAX_POSITION} rows at most, and its creator gives more")
         self.row_count = position
         self.bytes += size
         self._part_bytes += size
@@ -108,21 +111,29 @@ class Encoder:
     def _key(self, row: Any, key: Sequence[Any] | None, position: int) -> str | None:
         assert self.key_columns is not None
         try:
-            values = tuple(row[name] for name in self.key_columns) if key is None else tuple(key)
+            values = plain_key([row[name] for name in self.key_columns] if key is None else key)
+            text = None if None in values else encode_key(values)
         except KeyError as error:
             raise InvalidRowError(f"row {position} lacks the key column {error}") from None
-        if None in values:  # SQL's NULL is equal to nothing: such rows have no key
+        except InvalidRowError as error:
+            raise InvalidRowError(f"row {position}: {error}") from error.__cause__
+        if text is None:  # SQL's NULL is equal to nothing: such rows have no key
             self.key_columns = self._chunk.keys = None
             self.keys_grow = True
             return None
         if self.keys_grow:
             self.keys_grow = self._greatest is None or _is_greater(values, self._greatest)
             self._greatest = values
-        return encode_key(values)
+        return text
+
+
+def byte_length(text: str) -> int:
+    """How many bytes a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _is_greater(values: tuple[Any, ...], than: tuple[Any, ...]) -> bool:
     try:
         return values > than
-    except TypeError:  # of several types
+    except (TypeError, ArithmeticError):  # of several types, or a Decimal that is not a number
         return False

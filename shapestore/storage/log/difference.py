@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from shapestore.errors import InvalidRowError
 from shapestore.storage.log import queries
-from shapestore.storage.log.chunks import Chunk
+from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, byte_length
 from shapestore.storage.log.keys import quoted
 from shapestore.storage.log.positions import MAX_POSITION, Standing
+from shapestore.storage.log.read import text_limit
 
 # What one transaction takes.
 MAX_CHANGES = 10_000
@@ -27,7 +28,8 @@ MAX_BYTES = 4 * 1024 * 1024
 # What is held in memory.
 MAX_WAITING = 100_000
 MAX_HELD_BYTES = 64 * 1024 * 1024
-_REST_AT_ONCE = 2_000
+# SQLite counts the header of a row as a part of it.
+_MOST_OF_A_HEADER = 1_000
 
 
 class RowChange(NamedTuple):
@@ -54,7 +56,7 @@ class Difference:
         """What the changes bring into a transaction."""
 
     def add(self, change: RowChange) -> None:
-        new, old = (0 if text is None else len(text.encode()) for text in (change.new, change.old))
+        new, old = (0 if text is None else byte_length(text) for text in (change.new, change.old))
         self.changes.append(change)
         self.more_rows += (change.old is None) - (change.new is None)
         self.more_bytes += new - old
@@ -74,16 +76,21 @@ class Difference:
 class Run:
     """Rows that came as they are stored: ``count`` of them, behind the stored position ``after`` up to ``last``.
 
-    The first of them came as row number ``first``.
+    The first of them came as row number ``first``. Together they have ``size`` bytes. A run is no larger than a chunk.
     """
 
-    __slots__ = ("after", "count", "first", "last")
+    __slots__ = ("after", "count", "first", "last", "size")
 
-    def __init__(self, first: int, after: int, last: int, count: int) -> None:
+    def __init__(self, first: int, after: int, last: int, count: int, size: int) -> None:
         self.first = first
         self.after = after
         self.last = last
         self.count = count
+        self.size = size
+
+    def has_room_for(self, count: int, size: int) -> bool:
+        """Whether so many more rows, of so many bytes, keep it as small as a chunk."""
+        return self.count + count <= CHUNK_ROWS and self.size + size <= CHUNK_BYTES
 
 
 class Comparison:
@@ -106,14 +113,12 @@ class Comparison:
         """Compare the next rows. Afterwards ``is_too_different`` says whether a new handle is needed."""
         if not chunk.rows:
             return
-        parameters = {"number": self.number, "after": self._after, "limit": len(chunk.rows)}
-        ((last, count, values, keys),) = connection.execute(queries.ROWS_AS_TEXT, parameters).fetchall()
-        same = count == len(chunk.rows) and values == ",".join(chunk.rows)
-        if same and (not self._keyed or keys == ",".join(chunk.keys or ())):
-            self._note_run(chunk.first, self._after, last, count)
-            self._after = last
+        run = self._stored_as(connection, chunk)
+        if run is not None:
+            self._note_run(run)
+            self._after = run.last
         elif self._keyed and chunk.keys is not None:
-            self._store(connection.execute(queries.KEYED_ROWS, parameters).fetchall())
+            self._store(self._stored_next(connection, len(chunk.rows)))
             self._take(chunk)
         else:
             self._came.append(chunk)
@@ -121,11 +126,10 @@ class Comparison:
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """No more rows come: what is stored beyond them, and what waits, is different."""
-        while rest := self._stored_rest(connection):
-            if not self._keyed:
-                self.is_too_different = True
-                return
-            self._store(rest)
+        if self._keyed:
+            self._store(self._stored_next(connection, MAX_POSITION))
+        elif next(self._stored_next(connection, 1), None) is not None:
+            self.is_too_different = True
         if self.is_too_different:
             return
         self._refuse_repeated_keys(connection)
@@ -144,12 +148,25 @@ class Comparison:
         while came:
             yield came.pop()
 
-    def _stored_rest(self, connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
-        parameters = {"number": self.number, "after": self._after, "limit": _REST_AT_ONCE}
-        return [] if self.is_too_different else connection.execute(queries.KEYED_ROWS, parameters).fetchall()
+    def _stored_as(self, connection: sqlite3.Connection, chunk: Chunk) -> Run | None:
+        """The next stored rows, if they are those of the chunk."""
+        values, keys = ",".join(chunk.rows), ",".join(chunk.keys or ())
+        parameters = {"number": self.number, "after": self._after, "limit": len(chunk.rows)}
+        try:
+            with text_limit(connection, byte_length(values) + byte_length(keys) + _MOST_OF_A_HEADER):
+                ((last, count, stored, stored_keys),) = connection.execute(queries.ROWS_AS_TEXT, parameters).fetchall()
+        except sqlite3.DataError:  # the stored rows are larger, and it may be by far
+            return None
+        if (count, stored) != (len(chunk.rows), values) or (self._keyed and stored_keys != keys):
+            return None
+        return Run(chunk.first, self._after, last, count, chunk.size)
 
-    def _store(self, rows: list[tuple[int, str, str]]) -> None:
-        """Rows that are stored: each pairs with one that waits, or waits."""
+    def _stored_next(self, connection: sqlite3.Connection, limit: int) -> Iterator[tuple[int, str, str]]:
+        parameters = {"number": self.number, "after": self._after, "limit": limit}
+        yield from connection.execute(queries.KEYED_ROWS, parameters)
+
+    def _store(self, rows: Iterator[tuple[int, str, str]]) -> None:
+        """Rows that are stored, as far as they do not differ too much: each pairs with one that waits, or waits."""
         for position, key, value in rows:
             if (new := self._new.pop(key, None)) is None:
                 self._old[key] = _Stored(self._after, position, value)
@@ -158,7 +175,8 @@ class Comparison:
                 self._held_bytes -= len(new)
                 self._note_update(position, key, new, value)
             self._after = position
-        self._judge()
+            if self._judge():
+                return
 
     def _take(self, chunk: Chunk) -> None:
         """Rows that came: each pairs with one that waits, or waits."""
@@ -166,7 +184,7 @@ class Comparison:
         for number, (key, new) in enumerate(zip(chunk.keys, chunk.rows, strict=True), chunk.first):
             stored = self._old.pop(key, None)
             if stored is not None and stored.value == new:
-                self._note_run(number, stored.after, stored.position, 1)
+                self._note_run(Run(number, stored.after, stored.position, 1, byte_length(new)))
                 self._held_bytes -= len(new)
                 continue
             self._note_text(chunk.handle, number, key, new)
@@ -184,26 +202,28 @@ class Comparison:
         if new != old:
             self.difference.add(RowChange("update", position, key, new, old))
 
-    def _note_run(self, first: int, after: int, last: int, count: int) -> None:
+    def _note_run(self, run: Run) -> None:
         previous = self._came[-1] if self._came else None
-        if isinstance(previous, Run) and previous.last == after:
-            previous.last = last
-            previous.count += count
+        if isinstance(previous, Run) and previous.last == run.after and previous.has_room_for(run.count, run.size):
+            previous.last = run.last
+            previous.count += run.count
+            previous.size += run.size
         else:
-            self._came.append(Run(first, after, last, count))
+            self._came.append(run)
 
     def _note_text(self, handle: str, number: int, key: str, text: str) -> None:
         previous = self._came[-1] if self._came else None
         if not isinstance(previous, Chunk) or previous.is_full:
             previous = Chunk(handle, number, keyed=True)
             self._came.append(previous)
-        previous.add(text, len(text), key)
+        previous.add(text, byte_length(text), key)
         self._held_bytes += len(text)
 
-    def _judge(self) -> None:
+    def _judge(self) -> bool:
         waiting = len(self._new) + len(self._old) + len(self._came)
         if self.difference.is_too_large or waiting > MAX_WAITING or self._held_bytes > MAX_HELD_BYTES:
             self.is_too_different = True
+        return self.is_too_different
 
     def _refuse_repeated_keys(self, connection: sqlite3.Connection) -> None:
         """All stored keys have been paired: a row that is left and whose key is stored came a second time."""

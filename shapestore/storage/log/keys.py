@@ -12,12 +12,22 @@ from typing import Any
 import msgspec
 
 from shapestore.errors import InvalidRowError
+from shapestore.shape.listing import shown
+from shapestore.shape.row_values import PLAIN, UnfitError, plain_value
 
 KeyValue = int | float | str | bytes | bool
 
 _NOT_SCALARS = (list, tuple, dict, set, frozenset)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def plain_key(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values of a key as plain as those of a row are stored. Raises InvalidRowError for one that cannot be plain.
+
+    What the values say of themselves, as when they are compared, is trusted only after this.
+    """
+    return tuple(value if type(value) in PLAIN else _plain(value) for value in values)
 
 
 def encode_key(values: Iterable[Any]) -> str:
@@ -27,9 +37,9 @@ def encode_key(values: Iterable[Any]) -> str:
     ('[1,"a"]', '[1.0]', '[{"bytes":"31"}]')
     """
     try:
-        return _encode([_plain(value) for value in values]).decode()
+        return _encode([_spelled(value) for value in plain_key(values)]).decode()
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRowError(f"a key cannot hold {values!r:.100}: {error}") from error
+        raise InvalidRowError(f"a key cannot hold {shown(values)}: {error}") from error
 
 
 def decode_key(text: str) -> tuple[Any, ...]:
@@ -47,8 +57,17 @@ def quoted(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"bytes": bytes(value).hex()}
+    if type(value) is float:  # keys have a spelling for infinities
+        return value
+    try:
+        return plain_value(value)
+    except UnfitError as unfit:
+        raise InvalidRowError(f"a key cannot hold {shown(value)}: it {unfit.why}") from unfit.__cause__
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
             raise ValueError("NaN is equal to nothing")

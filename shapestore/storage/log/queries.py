@@ -159,19 +159,12 @@ ADD_SMALL_CHUNKS = """
     FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
 """
 
-# (number, position of the first, source: number, after, last, limit): rows of another attempt, as they are
+# (number, position of the first, source: number, after, last): rows of another attempt, as they are
 COPY_ROWS = """
     INSERT INTO shape_rows (id, value, key)
     SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY id), value, key FROM (
         SELECT id, value, key FROM shape_rows
-        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id LIMIT :limit)
-"""
-
-# (source: number, after, last, limit) -> the last position of those rows
-LAST_COPIED = """
-    SELECT max(id) & 268435455 FROM (
-        SELECT id FROM shape_rows
-        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id LIMIT :limit)
+        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id)
 """
 
 # (chunks: [[number, position of the first, [row], [key]]]): many chunks of a few rows each

@@ -18,6 +18,8 @@ from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, l
 BATCH_BYTES = 256 * 1024
 # It never has more than this, unless it is a single row.
 MOST_BATCH_BYTES = 4 * BATCH_BYTES
+# A page of a log ends once its rows have more than this.
+MOST_PAGE_BYTES = 16 * 1024 * 1024
 
 
 class Batch(NamedTuple):
@@ -51,6 +53,16 @@ def one_moment(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:  # an error of the disk has ended it by itself
             connection.execute("COMMIT")
+
+
+@contextmanager
+def text_limit(connection: sqlite3.Connection, size: int) -> Iterator[None]:
+    """A text or a row of more than ``size`` bytes is a DataError inside, before it takes any memory."""
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, size)
+    try:
+        yield
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
 
 
 def standing(connection: sqlite3.Connection, handle: str, public: int | None) -> tuple[Standing, int]:
@@ -97,15 +109,12 @@ def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
 
 def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
     """At most ``limit`` rows: fewer, if these are larger than is usual for the shape."""
-    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BATCH_BYTES)
-    try:
+    with text_limit(connection, MOST_BATCH_BYTES):
         while limit > 1:
             try:
                 return _batch(connection, statement, given, limit)
             except sqlite3.DataError:  # the text is too large
                 limit = max(1, limit // 4)
-    finally:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
     return _batch(connection, statement, given, 1)
 
 
@@ -117,27 +126,41 @@ def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any]
 def log_entries(connection: sqlite3.Connection, handle: str, after: int, limit: int) -> list[LogEntry]:
     """What comes behind the public position ``after``: the snapshot's rows as inserts, then changes.
 
-    Raises ShapeGoneError for a handle that is gone, and for a position that is not one of its log (any more).
+    Fewer than ``limit`` if they are large, but one at least. Raises ShapeGoneError for a handle that is gone, and for a
+    position that is not one of its log (any more).
     """
-    limit = min(limit, MAX_POSITION)
     with one_moment(connection):
         log = locate(connection, handle)
         start = None if log is None else accepted(connection, log, after)
         if log is None or start is None:
             raise ShapeGoneError(handle)
-        entries = list(_snapshot_entries(connection, log, start, limit)) if start < log.base else []
-        if len(entries) < limit:
-            entries += _changes(connection, log, max(start, log.base), limit - len(entries))
-        return entries
+        return _page(_entries(connection, log, start, min(limit, MAX_POSITION)), limit)
+
+
+def _page(entries: Iterator[LogEntry], limit: int) -> list[LogEntry]:
+    page: list[LogEntry] = []
+    size = 0
+    for entry in entries:
+        page.append(entry)
+        size += len(entry.row or b"")
+        if len(page) == limit or size > MOST_PAGE_BYTES:
+            break
+    return page
+
+
+def _entries(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
+    if after < log.base:
+        yield from _snapshot_entries(connection, log, after, limit)
+    yield from _changes(connection, log, max(after, log.base), limit)
 
 
 def _snapshot_entries(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
     parameters = {"number": log.number, "after": after, "position": log.base, "limit": limit}
-    for position, row, key in connection.execute(queries.ENTRIES_AS_OF, parameters).fetchall():
+    for position, row, key in connection.execute(queries.ENTRIES_AS_OF, parameters):
         yield LogEntry(pack(log.floor_round, position), "insert", key, row)
 
 
 def _changes(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
     parameters = {"number": log.number, "after": after, "position": log.position, "limit": limit}
-    for position, round_, operation, key, row, _ in connection.execute(queries.LOG, parameters).fetchall():
+    for position, round_, operation, key, row, _ in connection.execute(queries.LOG, parameters):
         yield LogEntry(pack(round_, position), operation, key, None if row is None else row.encode())

@@ -69,6 +69,19 @@ def test_a_row_without_a_column_of_its_key_is_refused() -> None:
         encoded([{"id": 1}, {"name": "two"}], ["id"])
 
 
+def test_what_is_wrong_with_a_key_is_said_with_its_row() -> None:
+    with pytest.raises(InvalidRowError, match=r"row 2: a key cannot hold .*more than 64 bits"):
+        encoded([{"id": 1}, {"id": 2**70}], ["id"])
+
+
+def test_a_shape_has_no_more_rows_than_it_has_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind its last position lie the rows of the next shape."""
+    monkeypatch.setattr(module, "MAX_POSITION", 3)
+    encoded([{"id": n} for n in range(3)])
+    with pytest.raises(InvalidRowError, match="3 rows at most"):
+        encoded([{"id": n} for n in range(4)])
+
+
 def test_rows_of_whose_keys_one_is_null_have_none() -> None:
     """To a database NULL is equal to nothing, and so it names no row."""
     encoder, [chunk] = encoded([{"id": 1}, {"id": None}, {"id": 3}], ["id"])

@@ -203,6 +203,44 @@ def test_what_is_held_is_bounded_in_bytes(
     assert compared(connection, given, [5]).is_too_different is backwards
 
 
+def test_stored_rows_are_read_no_further_than_they_can_be_held(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that were huge are tiny now: as many as fill a chunk had more bytes than SQLite, or memory, takes."""
+    ModelledLog(connection, {key(n): row(n=n, text="x" * 10_000) for n in range(1, 101)})
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 50_000)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 20_000)
+    given = [(key(-n), row(n=n)) for n in range(1, 101)]
+    comparison = compared(connection, given, [100])
+    assert comparison.is_too_different
+    assert len(comparison._old) < 10
+    assert replayed(connection, comparison) == list(enumerate((value for _, value in given), 1))
+    assert compared(connection, [], [1]).is_too_different
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_run_of_stored_rows_is_no_larger_than_a_chunk(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, in_order: bool
+) -> None:
+    """It is copied in one transaction."""
+    rows = {key(n): row(n=n, text="ä" * 40) for n in range(1, 101)}
+    ModelledLog(connection, rows)
+    given = list(rows.items())
+    if not in_order:  # so each row is paired by itself
+        given = [*given[:50], (key(200), row(n=200)), *given[50:]]
+    for bound, value in (("CHUNK_ROWS", 5), ("CHUNK_BYTES", 5 * len(rows[key(99)].encode()) + 5)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, bound, value)
+            comparison = compared(connection, given, [2])
+            runs = [part for part in comparison.replay() if isinstance(part, Run)]
+        assert sum(run.count for run in runs) == 100
+        assert max(run.count for run in runs) <= 5
+        assert len(runs) < 40, "those that fit are joined"
+        for run in runs:
+            stored = list(rows.values())[run.after : run.last]
+            assert (run.count, run.size) == (len(stored), sum(len(value.encode()) for value in stored))
+
+
 def test_one_transaction_is_bounded_in_bytes(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     ModelledLog(connection, {key(1): row(n=1)})
     monkeypatch.setattr(module, "MAX_BYTES", 1_000)

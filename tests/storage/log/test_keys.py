@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import decode_key, encode_key, quoted
+from shapestore.storage.log.keys import decode_key, encode_key, plain_key, quoted
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts | st.binary() | st.booleans()
@@ -48,6 +48,35 @@ def test_bytes_are_the_same_key_in_whatever_a_driver_gives_them(buffer: Any) -> 
 def test_what_databases_give_beside_plain_values_is_told_as_text() -> None:
     some = (decimal.Decimal("1.10"), uuid.UUID(int=7), datetime.date(2024, 5, 1))
     assert encode_key(some) == '["1.10","00000000-0000-0000-0000-000000000007","2024-05-01"]'
+
+
+class Name(str):
+    """As numpy.str_ is: a row stores it, whatever it says of itself."""
+
+    def __str__(self) -> str:
+        return "another"
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+
+class Count(int):
+    pass
+
+
+class Size(float):
+    pass
+
+
+class Raw(bytes):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Name, Count, Size, Raw])
+def test_a_value_of_a_subclass_is_the_same_key_as_a_plain_one(kind: Any) -> None:
+    plain = kind.__mro__[1](7)
+    assert type(plain_key((kind(7),))[0]) is type(plain)
+    assert encode_key((kind(7),)) == encode_key((plain,))
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,18 @@ def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite
         with pytest.raises(ShapeGoneError, match=HANDLE):
             call()
         assert not connection.in_transaction
+
+
+def test_a_page_of_a_log_is_bounded_in_bytes(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n, text="x" * 400) for n in range(1, 11)})
+    log.advance({key(n): row(n=n, text="y" * 400) for n in range(1, 11)})
+    monkeypatch.setattr(read, "MOST_PAGE_BYTES", 1_000)
+    pages = []
+    after = 0
+    while page := read.log_entries(connection, HANDLE, after, 1_000):
+        pages.append(len(page))
+        after = page[-1].position
+    assert pages == [3, 3, 3, 3, 3, 3, 2]
+    monkeypatch.setattr(read, "MOST_PAGE_BYTES", 0)
+    assert len(read.log_entries(connection, HANDLE, 0, 1_000)) == 1
+    assert entries(connection, 0, 1_000) == entries(connection, 0, 7)
