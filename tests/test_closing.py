@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import count_descriptors
 from inspections import assert_no_transaction_is_open, eventually, gate_held, left_open, lost_rows, rows_of
 from processes import PATIENCE, assert_sound, outcomes, read, until
 
@@ -443,12 +444,12 @@ async def test_a_listener_may_close_the_store(path: str) -> None:
 
 
 async def test_many_openings_leak_nothing(path: str) -> None:
-    fds = len(os.listdir("/proc/self/fd"))
+    before = count_descriptors()
     for number in range(50):
         async with ShapeStore(path, create=rows) as store:
             await store.get_or_create(Shape(f"table {number}"))
         await eventually(lambda: not left_open(path))
-    assert len(os.listdir("/proc/self/fd")) <= fds + 2  # the epoll or so that pytest may have opened meanwhile
+    assert count_descriptors() <= before + 2  # the epoll or so that pytest may have opened meanwhile
     assert len(os.listdir(f"{path}-owners")) == 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from children import HOLD, child
+from descriptors import count_descriptors
 from processes import until
 
 from shapestore.locking.file_lock import FileLock, is_locked
@@ -114,14 +115,13 @@ def test_a_look_makes_no_file(tmp_path: Path) -> None:
 
 def test_a_look_keeps_nothing(file: str) -> None:
     lock = FileLock(file)
-    open_before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    before = count_descriptors()
     for _ in range(100):
         assert not is_locked(file)
         assert lock.try_lock()
         assert is_locked(file)
         lock.unlock()
-    if open_before is not None:
-        assert len(os.listdir("/proc/self/fd")) == open_before
+    assert count_descriptors() == before
     lock.close()
 
 

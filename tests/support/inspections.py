@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
+
+from descriptors import open_paths
 
 from shapestore import Shape, ShapeStore, StoredShape
 from shapestore.locking.gate import Gate
@@ -82,11 +83,7 @@ def shapes(count: int) -> list[Shape]:
 
 def left_open(path: str) -> list[str]:
     """The files of the store at ``path`` that this process has open, and the threads of whatever store."""
-    files = []
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the one that the listing itself had open
-            files.append(os.readlink(f"/proc/self/fd/{fd}"))
     threads = [thread.name for thread in threading.enumerate() if thread.is_alive()]
-    return [name for name in files if name.startswith(path)] + [
+    return [name for name in open_paths() if name.startswith(path)] + [
         name for name in threads if "connection_worker" in name or name.startswith("shapestore ")
     ]

@@ -79,9 +79,14 @@ class Worker:
     # --- opening and closing
 
     async def open(self, path: str, gate_wait: float = 60.0, note: float = 600.0, **options: Any) -> None:
-        gate.WAIT_SECONDS, maintenance.NOTE_SECONDS = gate_wait, note  # as in conftest.py: a machine may be slow
+        maintenance.NOTE_SECONDS = note
+        await self.wait_for_gate(gate_wait)
         self._store = ShapeStore(path, on_event=self._note, **options)
         await self._store.open()
+
+    async def wait_for_gate(self, seconds: float) -> None:
+        """From now on, so long at most."""
+        gate.WAIT_SECONDS = seconds
 
     async def close(self) -> None:
         if self._store is not None:
@@ -152,6 +157,10 @@ class Worker:
 
     async def stats(self) -> dict[str, int]:
         return asdict(self.store.stats)
+
+    async def sweep(self, handle: str) -> None:
+        """Sweep a failure as if its time were up."""
+        self.store._lifecycle.opened.maintenance.sweep_later(handle, 0)
 
     async def swept(self) -> list[str]:
         """The handles of the failures that this store has swept, or would have, had they been there."""

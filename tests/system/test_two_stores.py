@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from inspections import eventually, rows_of, settled
 
-from shapestore import CreateFailedError, Shape, ShapeStore, StoredShape, WaitTimeoutError
+from shapestore import CreateFailedError, Shape, ShapeStore, StoredShape, WaitTimeoutError, maintenance
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -137,6 +137,13 @@ async def test_a_failure_is_shared_for_its_window_by_who_comes_after_it_in_eithe
 # What a person ends
 
 
+@pytest.fixture
+def no_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No maintenance finds out, in the middle of a test, that a lock row has been released."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 600)
+
+
+@pytest.mark.usefixtures("no_ticks")
 async def test_a_creation_whose_lock_another_store_released_is_void_and_its_callers_get_a_fresh_shape(
     stores: Stores, source: Source
 ) -> None:
@@ -154,6 +161,7 @@ async def test_a_creation_whose_lock_another_store_released_is_void_and_its_call
     await settled(stores.one, stores.path)
 
 
+@pytest.mark.usefixtures("no_ticks")
 async def test_callers_of_a_creation_that_was_superseded_are_given_the_winners_shape(
     stores: Stores, source: Source
 ) -> None:
