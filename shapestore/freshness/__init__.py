@@ -1,6 +1,6 @@
 """How old an answer may be, and what is done about one that is too old.
 
-    requests      a caller's wish: served from what is stored, or by a flight of its key (creating/)
+    requests      a caller's request: served from what is stored, or by a flight of its key (creating/)
     policy        an age is judged: fresh, stale or expired (pure)
     background    what was served stale is refreshed once, for all processes, without a caller waiting for it
 

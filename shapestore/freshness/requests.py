@@ -17,7 +17,7 @@ from shapestore.storage.from_row import Confirmation
 
 
 class Request:
-    """One caller's wish for the shape of ``key``, answered within ``timeout`` seconds."""
+    """One caller's request for the shape of ``key``, answered within ``timeout`` seconds."""
 
     __slots__ = ("_until", "creator", "key", "shape")
 

@@ -57,7 +57,7 @@ class FolderLock:
 def is_held(folder: str, name: str) -> bool:
     """Whether the lock of ``name`` in ``folder`` is held. Keeps nothing open, never waits.
 
-    A shortage of descriptors or memory counts as held: a doubt is no proof that the holder has ended.
+    A shortage of descriptors or memory counts as held: a doubt does not prove that the holder has ended.
     """
     try:
         fd = _open(folder)

@@ -215,7 +215,7 @@ class Writer:
         return wal_bytes(self._path)
 
     async def _checkpoint_if_grown(self) -> None:
-        """A failure here is no failure of the batch, which is committed."""
+        """A failure here does not fail the batch, which is committed."""
         size = self.wal_bytes()
         if size < CHECKPOINT_BYTES:
             self._checkpoint_at = CHECKPOINT_BYTES
