@@ -6,6 +6,7 @@
     stored_shape   StoredShape: a shape and what is stored for it
     change         Change: what happened to one row of a live shape
     described      ColumnDescription: what a source says of a column
+    narrowed       narrowed(): fewer of a shape's rows, by a condition that learns nothing of the others
     order          Order: a column that rows are sorted by
     explain        in which fields a shape differs from those that are stored
     row_values     which values a row may hold, and their plain form

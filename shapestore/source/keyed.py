@@ -60,6 +60,14 @@ class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
         self._rows.close()  # type: ignore[attr-defined]
 
 
+class Subset(NamedTuple):
+    """Some of a shape's rows, with their keys."""
+
+    moment: Moment
+    """As of when they were read."""
+    rows: list[tuple[Key | None, dict[str, Any]]]
+
+
 class Keyed(partial[T]):
     """A creator with a key. To :mod:`inspect` it is a coroutine or generator function if the creator is one."""
 

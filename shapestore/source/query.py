@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
+from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import parse_where, where_columns
 from shapestore.source.predicate.as_written import AsWritten
@@ -42,7 +43,19 @@ class Query(NamedTuple):
     """The places of the key's columns; none if the table has no key, or it was not asked for."""
 
 
-def shape_query(connection: Connection, shape: Shape, *, with_key: bool) -> Query:
+class Part(NamedTuple):
+    """Some of a shape's rows."""
+
+    order_by: Sequence[Order] = ()
+    """What they are sorted by; rows that are alike in it come in the order of the primary key."""
+    limit: int | None = None
+    offset: int = 0
+
+
+ALL = Part()
+
+
+def shape_query(connection: Connection, shape: Shape, *, with_key: bool, part: Part = ALL) -> Query:
     """The statement for ``shape``; ``with_key``, its rows hold the primary key too.
 
     What there is to be read is looked up each time, in the transaction that reads it: the schema of a source changes.
@@ -61,8 +74,10 @@ def shape_query(connection: Connection, shape: Shape, *, with_key: bool) -> Quer
     sql = _select(table, columns, quote)
     if where is not None:
         sql += f" WHERE {_predicate(connection, table, shape, where, bindings)}"
-    if table.key:
-        sql += f" ORDER BY {', '.join(_column(name, quote) for name in table.key)}"
+    table.check([order.column for order in part.order_by])
+    sql += _order_by(connection, table, part, quote)
+    if part.limit is not None:
+        sql += f" LIMIT {bindings.bind(part.limit)} OFFSET {bindings.bind(part.offset)}"
     return Query(text(sql), bindings.values, columns, len(own), [columns.index(name) for name in key])
 
 
@@ -70,6 +85,20 @@ def _select(table: Table, columns: Sequence[str], quote: Quote) -> str:
     labelled = ", ".join(f"{_column(name, quote)} AS {quote(f'c{place}')}" for place, name in enumerate(columns))
     schema = "" if table.place.schema is None else f"{quote(table.place.schema)}."
     return f"SELECT {labelled} FROM {schema}{quote(table.place.table)} {quote(_ROW)}"
+
+
+def _order_by(connection: Connection, table: Table, part: Part, quote: Quote) -> str:
+    sorted_by = {order.column for order in part.order_by}
+    terms = [_order(connection, order, quote) for order in part.order_by]
+    terms += [_column(name, quote) for name in table.key if name not in sorted_by]
+    return f" ORDER BY {', '.join(terms)}" if terms else ""
+
+
+def _order(connection: Connection, order: Order, quote: Quote) -> str:
+    column, direction = _column(order.column, quote), "DESC" if order.descending else "ASC"
+    if connection.dialect.name in ("mysql", "mariadb"):  # they do not know NULLS FIRST
+        return f"{column} IS NULL {'DESC' if order.nulls_first else 'ASC'}, {column} {direction}"
+    return f"{column} {direction} NULLS {'FIRST' if order.nulls_first else 'LAST'}"
 
 
 def _column(name: str, quote: Quote) -> str:

@@ -5,7 +5,7 @@ This module is imported when it is asked for: SQLAlchemy takes 140 ms to load, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -13,9 +13,12 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.shape import Shape
-from shapestore.source.keyed import Key, KeyedRows, Moment
-from shapestore.source.query import Query, shape_query
+from shapestore.shape.described import ColumnDescription
+from shapestore.shape.narrowed import narrowed
+from shapestore.shape.order import Order
+from shapestore.shape.shape import Scalar, Shape
+from shapestore.source.keyed import Key, KeyedRows, Moment, Subset
+from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
@@ -23,7 +26,7 @@ from shapestore.source.sqlite_feed.file import NO_FILE, source_path
 from shapestore.source.sqlite_feed.followed_table import null_key
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
-from shapestore.source.table import find_table
+from shapestore.source.table import describe_table, find_table
 from shapestore.source.values import Values, key_part
 
 _INSTALLATIONS = 3
@@ -113,6 +116,42 @@ class SQLSource:
         with self._connection() as connection:
             return tuple(find_table(connection, shape.table).key) or None
 
+    def describe(self, shape: Shape) -> dict[str, ColumnDescription]:
+        """What the source says of the columns of ``shape``, in their order: types, the primary key, NOT NULL.
+
+        It connects and looks each time. Raises UnknownTableError, UnknownColumnError.
+        """
+        with self._connection() as connection:
+            columns = describe_table(connection, shape.table)
+            if shape.columns is None:
+                return columns
+            find_table(connection, shape.table).check(shape.columns)
+            return {name: columns[name] for name in shape.columns}
+
+    def subset(
+        self,
+        shape: Shape,
+        *,
+        where: str | None = None,
+        params: Mapping[str, Scalar] | None = None,
+        order_by: Sequence[Order] = (),
+        limit: int,
+        offset: int = 0,
+    ) -> Subset:
+        """Some of the rows of ``shape``, as the source has them now.
+
+        ``where`` leaves rows out, and can learn nothing about those that are not of the shape: see
+        :func:`shapestore.shape.narrowed.narrowed`. At most ``limit`` rows are read. Rows that are alike in ``order_by``
+        come in the order of the primary key.
+
+        Raises what reading a shape raises, and InvalidShapeError if ``where`` and ``params`` are not acceptable.
+        """
+        some = narrowed(shape, where, params)
+        with self._connection() as connection:
+            moment = moment_of(connection)
+            query = shape_query(connection, some, with_key=True, part=Part(order_by, limit, offset))
+            return Subset(moment, list(self._pairs(connection, query)))
+
     def source_path(self) -> str:
         """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
         with without_secrets(self._secrets), _plain_errors():
@@ -123,12 +162,16 @@ class SQLSource:
         with self._moment(shape) as (connection, moment):
             query = shape_query(connection, shape, with_key=True)
             yield tuple(query.columns[place] for place in query.key) or None, moment
-            own = query.columns[: query.width]
-            for row in self._rows(connection, query):
-                key: Key = tuple(key_part(row[place]) for place in query.key)
-                if moment.signature is not None and None in key:
+            for key, row in self._pairs(connection, query):
+                if moment.signature is not None and key is not None and None in key:
                     raise null_key(shape.table)
-                yield key or None, dict(zip(own, row, strict=False))
+                yield key, row
+
+    def _pairs(self, connection: Connection, query: Query) -> Iterator[tuple[Key | None, dict[str, Any]]]:
+        own = query.columns[: query.width]
+        for row in self._rows(connection, query):
+            key: Key = tuple(key_part(row[place]) for place in query.key)
+            yield key or None, dict(zip(own, row, strict=False))
 
     @contextmanager
     def _moment(self, shape: Shape) -> Iterator[tuple[Connection, Moment]]:

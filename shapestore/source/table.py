@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from shapestore.errors import UnknownColumnError, UnknownTableError
+from shapestore.shape.described import ColumnDescription
 from shapestore.shape.listing import listed
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.mariadb import MariadbCatalogue
@@ -45,7 +47,22 @@ class Table(NamedTuple):
 
 
 def find_table(connection: Connection, name: str) -> Table:
-    """The table or view that ``name`` stands for. Raises UnknownTableError.
+    """The table or view that ``name`` stands for. Raises UnknownTableError."""
+    catalogue, place = _located(connection, name)
+    return Table(name, place, catalogue.columns(place), catalogue.primary_key(place))
+
+
+def describe_table(connection: Connection, name: str) -> dict[str, ColumnDescription]:
+    """The columns of the table or view that ``name`` stands for, in their order. Raises UnknownTableError."""
+    catalogue, place = _located(connection, name)
+    columns = catalogue.describe(place)
+    for index, column in enumerate(catalogue.primary_key(place)):
+        columns[column] = replace(columns[column], pk_index=index)
+    return columns
+
+
+def _located(connection: Connection, name: str) -> tuple[Catalogue, Place]:
+    """Where the table stands that ``name`` stands for.
 
     The whole name comes first, then ``schema.table``, cut at its first dot that gives a table: both parts may hold
     dots. An Engine's ``schema_translate_map`` replaces schemas, as it does for SQLAlchemy's own tables: where it names
@@ -56,7 +73,7 @@ def find_table(connection: Connection, name: str) -> Table:
     for schema, table in _cuts(name):
         place = catalogue.find(table, translated.get(schema, schema))
         if place is not None:
-            return Table(name, place, catalogue.columns(place), catalogue.primary_key(place))
+            return catalogue, place
     raise UnknownTableError(
         f'the source has no table or view "{name}"{_instead(name, _there(catalogue, name, translated))}'
     )

@@ -121,7 +121,14 @@ WHERES = [
     "round(r * 10, 0) = 25", "round(-0.5) = -1", "round(1e300) = 1e300", "round(r, 50) = r",
     "round(2.675 * n, 2) = 2.68", "round(round(r) + 0.5) = 4", "abs(m) = 7", "abs(r) = 2.5", "abs(n - 8) = 1",
     "abs(-5) = n", "abs(NULL) IS NULL", "abs(d) = 2.5",
+    # CASE
+    "CASE WHEN n = 7 THEN TRUE END", "CASE WHEN flag THEN n ELSE m END = 7", "CASE WHEN NULL THEN 1 ELSE 0 END",
+    "CASE WHEN s = 'a' THEN s ELSE t END = 'A'", "CASE WHEN n = 7 THEN 1 WHEN n > 7 THEN 0.5 END = 0.5",
+    "CASE WHEN m THEN NULL END IS NULL", "CASE WHEN flag THEN s = 'a' ELSE NULL END",
+    "NOT CASE WHEN flag THEN n = 7 END", "CASE WHEN n = 7 THEN 'x' ELSE 'y' END = 'x'",
+    "CASE WHEN n = 7 THEN 'x' END || s = 'xa'",
     # guards, in the order written
+    "m <> 0 AND CASE WHEN m <> 0 THEN 10 / m > 2 END",
     "m = 0 OR 10 / m > 2", "n <> 0 AND m / n > 0", "coalesce(m, 0) > -2147483648 AND abs(m) >= 5",
 ]  # fmt: skip
 
@@ -200,6 +207,8 @@ def test_parameters_are_of_the_kind_of_their_values(
         ("s LIKE 'a!' ESCAPE '!'", "the pattern of LIKE ends with its escape character"),
         ("r LIKE '1%'", "text or an integer is needed here"),
         ("coalesce(n, s) = 'x'", "an integer and text stand side by side"),
+        ("CASE WHEN flag THEN n ELSE s END = 'x'", "an integer and text stand side by side"),
+        ("CASE WHEN s THEN n END = 1", "a condition is a truth value or a number, not text"),
     ],
 )
 def test_what_has_no_translation_is_refused_with_what_to_write(other: SQLSource, where: str, message: str) -> None:
@@ -229,6 +238,7 @@ integers: st.SearchStrategy[str] = st.deferred(
         st.builds("length({})".format, texts),
         st.builds("coalesce({}, {})".format, integers, integers),
         st.builds("nullif({}, {})".format, integers, integers),
+        st.builds("CASE WHEN {} THEN {} ELSE {} END".format, truths, integers, integers),
     )
 )
 floats: st.SearchStrategy[str] = st.deferred(
@@ -249,6 +259,7 @@ texts: st.SearchStrategy[str] = st.deferred(
         st.builds("substr({}, {}, {})".format, texts, st.integers(0, 4), st.integers(-4, 4)),
         st.builds("replace({}, {}, {})".format, texts, texts, st.sampled_from(["''", "'a'", "'xy'"])),
         st.builds("coalesce({}, {})".format, texts, texts),
+        st.builds("CASE WHEN {} THEN {} END".format, truths, texts),
     )
 )
 truths: st.SearchStrategy[str] = st.deferred(
@@ -265,6 +276,7 @@ truths: st.SearchStrategy[str] = st.deferred(
         st.builds("({} LIKE {})".format, texts, texts),
         st.builds("({} {} {})".format, truths, st.sampled_from(["AND", "OR"]), truths),
         st.builds("NOT ({})".format, truths),
+        st.builds("CASE WHEN {} THEN {} ELSE {} END".format, truths, truths, truths),
     )
 )
 

@@ -113,6 +113,9 @@ def _larger(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
         st.tuples(st.sampled_from(["+", "-", "*", "/", "%", "||"]), inner, inner),
         st.tuples(st.just("negative"), inner),
         st.tuples(
+            st.just("CASE"), st.lists(st.tuples(inner, inner), min_size=1, max_size=2).map(tuple), st.none() | inner
+        ),
+        st.tuples(
             st.just("call"), st.sampled_from(["lower", "upper", "length", "abs", "round", "trim"]), st.tuples(inner)
         ),
         st.tuples(st.just("call"), st.sampled_from(["nullif", "coalesce", "substr"]), st.tuples(inner, inner)),
@@ -157,6 +160,11 @@ class Speller:
 
     def _parameter(self, _: str, name: str) -> str:
         return f":{name}"
+
+    def _case(self, _: str, branches: tuple[tuple[Tree, Tree], ...], otherwise: Tree | None) -> str:
+        words = [f"{self._keywords('WHEN')}{self.spell(a)}{self._keywords('THEN')}{self.spell(b)}" for a, b in branches]
+        words += [] if otherwise is None else [f"{self._keywords('ELSE')}{self.spell(otherwise)}"]
+        return f"{self._keywords('CASE').lstrip()}{''.join(words)}{self._keywords('END').rstrip()}"
 
     def _call(self, _: str, name: str, arguments: tuple[Tree, ...]) -> str:
         spelled = f"{self._gap()},{self._gap()}".join(map(self.spell, arguments))

@@ -10,8 +10,8 @@
     where        all of these together: parse_where()
 
 The language is the part of SQL that SQLite, PostgreSQL and MariaDB read alike: comparisons, IS, IN, BETWEEN, LIKE, AND,
-OR, NOT, arithmetic, ||, and a dozen functions. Subqueries, comments, qualified names and statements are refused by the
-lexer or the parser, at their character; so no text that gets through can be anything but an expression.
+OR, NOT, CASE WHEN, arithmetic, ||, and a dozen functions. Subqueries, comments, qualified names and statements are
+refused by the lexer or the parser, at their character; so no text that gets through can be anything but an expression.
 
 Soundness of the canonical text. It changes only what cannot change the meaning: white space, the case of keywords and
 functions, quotes, parentheses that group nothing, ``==`` and ``!=``, a NOT before an operator with a NOT of its own,

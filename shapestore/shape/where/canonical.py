@@ -12,6 +12,7 @@ from typing import NamedTuple
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Column,
     Comparison,
@@ -28,6 +29,7 @@ from shapestore.shape.where.expression import (
     String,
 )
 from shapestore.shape.where.lexer import quoted
+from shapestore.shape.where.render import case_text
 
 # How tightly an expression holds together: it is in parentheses where something tighter is called for.
 _OR, _AND, _NOT, _COMPARISON, _CONCATENATION, _SUM, _PRODUCT, _NEGATIVE, _OPERAND = range(9)
@@ -64,6 +66,13 @@ def _text(expression: Expression) -> _Text:
             return _Text(text)
         case Call(function, arguments):
             return _Text(f"{function}({', '.join(map(canonical, arguments))})")
+        case Case(branches, otherwise):
+            return _Text(
+                case_text(
+                    [(canonical(condition), canonical(value)) for condition, value in branches],
+                    None if otherwise is None else canonical(otherwise),
+                )
+            )
         case Negative(operand):
             return _Text(f"-{_text(operand).within(_OPERAND)}", _NEGATIVE)
         case Chain():

@@ -50,6 +50,19 @@ class Call(Expression, frozen=True):
         return self.arguments
 
 
+class Case(Expression, frozen=True):
+    """The value behind the first condition that is true. The conditions and values behind it are not evaluated."""
+
+    branches: tuple[tuple[Expression, Expression], ...]
+    """At least one condition and its value."""
+    otherwise: Expression | None
+    """The value if no condition is true; None stands for NULL."""
+
+    def operands(self) -> tuple[Expression, ...]:
+        inner = tuple(part for branch in self.branches for part in branch)
+        return inner if self.otherwise is None else (*inner, self.otherwise)
+
+
 class Negative(Expression, frozen=True):
     operand: Expression
 

@@ -19,6 +19,7 @@ from shapestore.shape.comparable import Scalar
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Column,
     Comparison,
@@ -70,6 +71,7 @@ _NUMBER_BYTES = 32
 # What stands on the parser's stack when it begins the first operand, and when it begins each further one.
 _STACKED: dict[type[Expression], tuple[int, int]] = {
     Call: (3, 5),  # name ( distinct; and list ,
+    Case: (4, 7),  # CASE operand WHEN (; and CASE operand list WHEN condition THEN (
     Negative: (2, 2),  # - (
     Not: (2, 2),
     Chain: (1, 3),  # ( ; and operand + (
@@ -143,7 +145,7 @@ class Meter:
         match expression:
             case Call("replace", arguments):
                 return self._replaced(arguments, operands)
-            case Call("coalesce"):
+            case Call("coalesce") | Case():
                 return max(cost.times for cost in operands), max(cost.plus for cost in operands)
             case Call(function) if function in _SHORTENING:
                 return first.times, first.plus

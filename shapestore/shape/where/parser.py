@@ -7,7 +7,8 @@
                 | [NOT] IN (conditions) | [NOT] BETWEEN value AND value | [NOT] LIKE value [ESCAPE character]]
     value       terms joined by + - * / %, or by ||
     term        [-] operand
-    operand     name | number | string | :parameter | NULL | TRUE | FALSE | (condition) | function(conditions)
+    operand     name | number | string | :parameter | NULL | TRUE | FALSE | (condition) | function(conditions) | case
+    case        CASE WHEN condition THEN condition [WHEN condition THEN condition] ... [ELSE condition] END
     character   string | :parameter
 
 What databases do not group alike (``a = b = c``, ``a || b + c``) is refused without parentheses, so that a where has
@@ -23,6 +24,7 @@ from typing import NoReturn
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Column,
     Comparison,
@@ -65,7 +67,7 @@ _POSTFIXED = _COMPARISONS | _NEGATED | {"IS", "ISNULL", "NOTNULL", "NOT"}
 _SUMS, _PRODUCTS, _CONCATENATIONS = frozenset("+-"), frozenset("*/%"), frozenset(("||",))
 _VALUE_SIGNS = _SUMS | _PRODUCTS | _CONCATENATIONS
 _CONSTANTS = frozenset(("NULL", "TRUE", "FALSE"))
-_OPERANDS = _CONSTANTS | {"(", NAME, FUNCTION, PARAMETER, STRING, NUMBER}
+_OPERANDS = _CONSTANTS | {"(", "CASE", NAME, FUNCTION, PARAMETER, STRING, NUMBER}
 
 
 def parse(text: str) -> Expression:
@@ -236,6 +238,8 @@ class _Parser:
                 return self._call(token)
             case "(":
                 return self._parenthesized()
+            case "CASE":
+                return self._case()
         return Constant(token.kind)
 
     def _parenthesized(self) -> Expression:
@@ -244,6 +248,19 @@ class _Parser:
         self._require(")")
         self._depth -= 1
         return condition
+
+    def _case(self) -> Expression:
+        self._deeper()
+        branches: list[tuple[Expression, Expression]] = []
+        while not branches or self._next.kind == "WHEN":
+            self._require("WHEN")
+            condition = self._condition()
+            self._require("THEN")
+            branches.append((condition, self._condition()))
+        otherwise = self._condition() if self._take("ELSE") else None
+        self._require("END")
+        self._depth -= 1
+        return Case(tuple(branches), otherwise)
 
     def _call(self, name: Token) -> Expression:
         function = name.text.lower()

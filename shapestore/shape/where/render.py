@@ -13,6 +13,7 @@ from math import isqrt
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Column,
     Comparison,
@@ -32,7 +33,7 @@ from shapestore.shape.where.expression import (
 WIDEST_JUNCTION = 100
 """Longer chains of AND or OR are joined in groups: a database counts each term of a chain as one level of depth."""
 
-_LEAVES = (Column, Parameter, String, Number, Constant, Call)
+_LEAVES = (Column, Parameter, String, Number, Constant, Call, Case)
 
 
 class Renderer(ABC):
@@ -93,6 +94,9 @@ class Renderer(ABC):
                 return text
             case Call(function, arguments):
                 return self.call(function, list(map(self.render, arguments)))
+            case Case(branches, otherwise):
+                rendered = [(self.render(condition), self.render(value)) for condition, value in branches]
+                return case_text(rendered, None if otherwise is None else self.render(otherwise))
             case Negative(operand):
                 return f"-{self._operand(operand)}"
             case Not(operand):
@@ -125,6 +129,13 @@ class Renderer(ABC):
     def _operand(self, expression: Expression) -> str:
         text = self.render(expression)
         return text if isinstance(expression, _LEAVES) else f"({text})"
+
+
+def case_text(branches: Sequence[tuple[str, str]], otherwise: str | None) -> str:
+    """A CASE of conditions and values. It holds together by itself."""
+    words = [f"WHEN {condition} THEN {value}" for condition, value in branches]
+    words += [] if otherwise is None else [f"ELSE {otherwise}"]
+    return f"CASE {' '.join(words)} END"
 
 
 def _not(negated: bool) -> str:

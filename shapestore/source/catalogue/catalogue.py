@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from shapestore.shape.described import ColumnDescription
 from shapestore.source.column_type import ColumnType
 
 
@@ -32,6 +33,10 @@ class Catalogue(ABC):
     @abstractmethod
     def columns(self, place: Place) -> Mapping[str, ColumnType]:
         """The columns in their order, with their types."""
+
+    @abstractmethod
+    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+        """The columns in their order, with their types by PostgreSQL's names, and without their places in the key."""
 
     @abstractmethod
     def primary_key(self, place: Place) -> Sequence[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from shapestore.shape.described import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.column_type import ColumnType, Kind
 
@@ -11,6 +14,30 @@ _KINDS = {
     **dict.fromkeys(("float", "double"), Kind.FLOAT),
     **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), Kind.TEXT),
 }
+
+_NAMES = {
+    "tinyint": "int2",
+    "smallint": "int2",
+    "year": "int2",
+    "mediumint": "int4",
+    "int": "int4",
+    "bigint": "int8",
+    "decimal": "numeric",
+    "float": "float4",
+    "double": "float8",
+    "varchar": "varchar",
+    "char": "bpchar",
+    "date": "date",
+    "time": "time",
+    "datetime": "timestamp",
+    "timestamp": "timestamptz",
+    "json": "json",
+    "uuid": "uuid",
+    **dict.fromkeys(("bit", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytea"),
+}
+"""PostgreSQL's names of types; any other is text."""
+_UNSIGNED = {"int2": "int4", "int4": "int8", "int8": "numeric"}
+"""The type that holds all values of one without a sign."""
 
 _DEFAULT = "coalesce(:schema, database())"
 
@@ -38,6 +65,16 @@ class MariadbCatalogue(Catalogue):
             for column, name, unsigned in rows
         }
 
+    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+        statement = """
+            SELECT column_name, data_type, column_type LIKE '%unsigned%', is_nullable = 'NO', character_maximum_length,
+                coalesce(numeric_precision, datetime_precision), numeric_scale
+            FROM information_schema.columns
+            WHERE table_schema = :schema AND table_name = :table ORDER BY ordinal_position
+        """
+        rows = self._ask(statement, **place._asdict())
+        return {name: _described(*column) for name, *column in rows}
+
     def primary_key(self, place: Place) -> list[str]:
         statement = """
             SELECT column_name FROM information_schema.statistics
@@ -54,3 +91,21 @@ class MariadbCatalogue(Catalogue):
 
     def schemas(self) -> list[str]:
         return self._names("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name")
+
+
+def _described(data_type: str, is_unsigned: int, not_null: int, *sizes: int | None) -> ColumnDescription:
+    name = _NAMES.get(data_type.lower(), "text")
+    if is_unsigned:
+        name = _UNSIGNED.get(name, name)
+    length, precision, scale = sizes
+    column = ColumnDescription(name, not_null=bool(not_null))
+    match name:
+        case "varchar":
+            return replace(column, max_length=length)
+        case "bpchar":
+            return replace(column, length=length)
+        case "numeric":
+            return replace(column, precision=precision, scale=scale)
+        case "time" | "timestamp" | "timestamptz":
+            return replace(column, precision=precision)
+    return column

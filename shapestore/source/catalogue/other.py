@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from sqlalchemy import inspect
 
+from shapestore.shape.described import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED, ColumnType
 
 
@@ -16,6 +19,14 @@ class OtherCatalogue(Catalogue):
 
     def columns(self, place: Place) -> dict[str, ColumnType]:
         return {column["name"]: UNTYPED for column in inspect(self.connection).get_columns(place.table, place.schema)}
+
+    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+        """By SQLAlchemy's own types, which are spelled as SQL does."""
+        columns = inspect(self.connection).get_columns(place.table, place.schema)
+        return {
+            column["name"]: replace(declared(column["type"].__visit_name__), not_null=not column["nullable"])
+            for column in columns
+        }
 
     def primary_key(self, place: Place) -> list[str]:
         return list(inspect(self.connection).get_pk_constraint(place.table, place.schema)["constrained_columns"])

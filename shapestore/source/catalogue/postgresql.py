@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from shapestore.shape.described import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.column_type import ColumnType, Kind
 
@@ -53,6 +56,14 @@ class PostgresCatalogue(Catalogue):
         rows = self._ask(statement, **place._asdict())
         return {column: ColumnType(_KINDS.get(name, Kind.OTHER), name) for column, name in rows}
 
+    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+        statement = f"""
+            SELECT a.attname, a.attndims, a.atttypmod, a.attnotnull FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
+        """
+        rows = {row[0]: row[1:] for row in self._ask(statement, **place._asdict())}
+        return {name: _described(column.name, *rows[name]) for name, column in self.columns(place).items()}
+
     def primary_key(self, place: Place) -> list[str]:
         statement = f"""
             SELECT a.attname
@@ -75,3 +86,23 @@ class PostgresCatalogue(Catalogue):
 
     def schemas(self) -> list[str]:
         return self._names("SELECT nspname FROM pg_catalog.pg_namespace ORDER BY nspname")
+
+
+def _described(name: str, dims: int, modifier: int, not_null: bool) -> ColumnDescription:
+    """The name of a type of arrays is that of its items, behind an underscore. A modifier of -1 means none."""
+    is_array = name.startswith("_")
+    column = ColumnDescription(name[is_array:], max(dims, 1) if is_array else 0, not_null=not_null)
+    match column.type:
+        case _ if modifier < 0:
+            return column
+        case "varchar":
+            return replace(column, max_length=modifier - 4)
+        case "bpchar":
+            return replace(column, length=modifier - 4)
+        case "bit":
+            return replace(column, length=modifier)
+        case "numeric":
+            return replace(column, precision=(modifier - 4) >> 16, scale=(modifier - 4) & 0x7FF)
+        case "time" | "timetz" | "timestamp" | "timestamptz":
+            return replace(column, precision=modifier)
+    return column

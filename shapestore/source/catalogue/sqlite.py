@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from shapestore.errors import InvalidSourceError
+from shapestore.shape.described import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED, ColumnType
 from shapestore.source.sql_engine import IN_MEMORY
 
@@ -31,6 +35,15 @@ class SqliteCatalogue(Catalogue):
         # hidden = 1: a column of a virtual table which `SELECT *` leaves out.
         statement = "SELECT name FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
         return dict.fromkeys(self._names(statement, **place._asdict()), UNTYPED)
+
+    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+        """An ``INTEGER PRIMARY KEY`` is the row's number, and so never NULL; other keys may be, if not declared."""
+        statement = (
+            "SELECT name, type, \"notnull\" OR (pk = 1 AND type = 'INTEGER' COLLATE NOCASE"
+            " AND max(pk) OVER () = 1) FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
+        )
+        rows = self._ask(statement, **place._asdict())
+        return {name: replace(declared(type_), not_null=bool(not_null)) for name, type_, not_null in rows}
 
     def primary_key(self, place: Place) -> list[str]:
         statement = "SELECT name FROM pragma_table_info(:table, :schema) WHERE pk > 0 ORDER BY pk"

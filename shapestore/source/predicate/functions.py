@@ -48,19 +48,19 @@ class Functions:
 
     def _coalesce(self, arguments: Sequence[Operand]) -> Operand:
         aligned = self._conversions.aligned(arguments)
-        return self._choice("COALESCE", aligned, among=aligned)
+        return self.choice(_sql("COALESCE", aligned), among=aligned)
 
     def _nullif(self, arguments: Sequence[Operand]) -> Operand:
         compared = self._conversions.compared(arguments)
-        return self._choice("NULLIF", compared, among=compared[:1])
+        return self.choice(_sql("NULLIF", compared), among=compared[:1])
 
-    def _choice(self, function: str, arguments: Sequence[Operand], *, among: Sequence[Operand]) -> Operand:
-        """A function that gives the value of one of ``among``."""
+    def choice(self, sql: str, *, among: Sequence[Operand]) -> Operand:
+        """What gives the value of one of ``among``."""
         kind = next((kind for kind in _WIDEST if any(operand.kind is kind for operand in among)), None)
         if kind is None:
             return self._conversions.constant(None)
         return Operand(
-            f"{function}({', '.join(argument.sql for argument in arguments)})",
+            sql,
             kind,
             type_name=next((operand.type_name for operand in among if operand.kind is Kind.OTHER), ""),
             is_unsigned=any(operand.is_unsigned for operand in among),
@@ -99,6 +99,10 @@ class Functions:
                 "in this database the second and third argument are whole numbers, written as literals or parameters"
             )
         return operand.value if isinstance(operand.value, int) else None
+
+
+def _sql(function: str, arguments: Sequence[Operand]) -> str:
+    return f"{function}({', '.join(argument.sql for argument in arguments)})"
 
 
 def _text(sql: str, source: Operand) -> Operand:

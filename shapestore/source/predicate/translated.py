@@ -11,6 +11,7 @@ from shapestore.shape.where.canonical import canonical
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Column,
     Comparison,
@@ -26,6 +27,7 @@ from shapestore.shape.where.expression import (
     Parameter,
     String,
 )
+from shapestore.shape.where.render import case_text
 from shapestore.source.column_type import ColumnType, Kind
 from shapestore.source.predicate.bindings import Bindings
 from shapestore.source.predicate.conversions import Conversions
@@ -97,6 +99,8 @@ class Translator:
                 return self._negative(self._operand(inner))
             case Chain(_, ((sign, _), *_)):
                 return self._concatenation(expression) if sign == "||" else self._arithmetic(expression)
+            case Case():
+                return self._case(expression)
             case Call(function, _):
                 return self._functions.call(function, self._operands(expression))
         return Operand(self._test(expression), Kind.TRUTH)
@@ -136,6 +140,16 @@ class Translator:
             is_column=True,
             is_unsigned=column.is_unsigned,
             has_collation=column.kind is Kind.TEXT,
+        )
+
+    def _case(self, case: Case) -> Operand:
+        values = [value for _, value in case.branches]
+        values += [] if case.otherwise is None else [case.otherwise]
+        aligned = self._conversions.aligned([self._operand(value) for value in values])
+        conditions = [self.condition(condition) for condition, _ in case.branches]
+        branches = list(zip(conditions, (value.sql for value in aligned), strict=False))
+        return self._functions.choice(
+            case_text(branches, None if case.otherwise is None else aligned[-1].sql), among=aligned
         )
 
     def _negative(self, operand: Operand) -> Operand:

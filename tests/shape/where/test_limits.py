@@ -61,6 +61,8 @@ WRAPPINGS = [
     *("b IN (1, {})", "{} NOT IN (a, 2)", "{} BETWEEN a AND b", "a NOT BETWEEN {} AND b", "1 BETWEEN a AND {}"),
     *("{} LIKE c", "b NOT LIKE {}", "b LIKE {} ESCAPE '!'", "-{}", "a + {}", "{} - d", "a * {}", "{} / d", "a % {}"),
     *("b || {}", "{} || c", "lower({})", "coalesce(a, {})", "coalesce({}, a, b)", "substr(b, 1, {})", "nullif({}, 1)"),
+    *("CASE WHEN {} THEN b END", "CASE WHEN a THEN {} ELSE b END", "CASE WHEN a THEN b ELSE {} END"),
+    *("CASE WHEN a THEN b WHEN {} THEN c END", "CASE WHEN a THEN b WHEN c THEN {} END"),
 ]  # fmt: skip
 
 
@@ -230,6 +232,7 @@ texts: st.SearchStrategy[str] = st.recursive(
         st.tuples(inner, inner).map("nullif({0[0]}, {0[1]})".format),
         st.tuples(st.sampled_from(["lower", "upper", "trim", "length", "abs"]), inner).map("{0[0]}({0[1]})".format),
         inner.map("substr({}, 2)".format),
+        st.tuples(inner, inner, inner).map("CASE WHEN {0[0]} THEN {0[1]} ELSE {0[2]} END".format),
         inner.map("-({})".format),
     ),
     max_leaves=12,

@@ -19,7 +19,8 @@ chances = st.integers(0, 2**32).map(random.Random)
 # Spelled so that in random order they often make a where that is accepted, or nearly.
 SOUP = """
 number words "real" nocase anything :one :none 0 1 1.0 'a' '' 'it''s' NULL TRUE false ( ( ) ) , = == <> < >= + - * / %
-|| - AND and OR NOT not IN BETWEEN LIKE ESCAPE IS ISNULL NOTNULL lower( coalesce( nullif( CASE -- ; . SELECT [ 0x1
+|| - AND and OR NOT not IN BETWEEN LIKE ESCAPE IS ISNULL NOTNULL lower( coalesce( nullif( CASE WHEN THEN ELSE END -- ;
+. SELECT [ 0x1
 """
 
 
