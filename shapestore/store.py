@@ -293,14 +293,14 @@ class ShapeStore:
                 for row in decode(batch.text):
                     yield row
 
-    async def stream_json(self, stored: StoredShape | str, *, lines: bool = False) -> AsyncGenerator[bytes, None]:
+    async def stream_json(self, stored: StoredShape | str, lines: bool = False) -> AsyncGenerator[bytes, None]:
         """The rows as ``rows`` gives them, as the bytes of one JSON array, or of one row a line (NDJSON), in pieces."""
         batches = self._batches(stored, separator="\n" if lines else ",")
         async with aclosing(as_lines(batches) if lines else as_array(batches)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def read_log(self, stored: StoredShape | str, *, after: int = 0, limit: int = 1000) -> list[Change]:
+    async def read_log(self, stored: StoredShape | str, after: int = 0, limit: int = 1000) -> list[Change]:
         """What the log of a handle says behind the position ``after``, ``limit`` entries at most; [] at its end.
 
         From 0 it begins with the rows of the snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if
@@ -311,7 +311,7 @@ class ShapeStore:
         reader = self._live().reader
         return [reader.change(entry) for entry in await reader.log_entries(_handle(stored), after, limit)]
 
-    async def wait(self, stored: StoredShape | str, after: int, *, timeout: float = 20.0) -> int:
+    async def wait(self, stored: StoredShape | str, after: int, timeout: float = 20.0) -> int:
         """Wait until the log of a shape goes on behind the position ``after``; the position at which it ends then.
 
         ``after`` itself, when ``timeout`` seconds are over. Waiting costs next to nothing: a caller is woken by the
@@ -324,7 +324,7 @@ class ShapeStore:
         """
         return await self._wait(_handle(stored), after, seconds("timeout", timeout))
 
-    async def changes(self, stored: StoredShape | str, *, after: int | None = None) -> AsyncGenerator[Change, None]:
+    async def changes(self, stored: StoredShape | str, after: int | None = None) -> AsyncGenerator[Change, None]:
         """The changes of a shape behind a position, as ``read_log`` gives them. At the end it waits for more.
 
         ``after``: the position of ``stored``, unless given; for a handle, that of now. From 0 it begins with the
