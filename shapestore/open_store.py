@@ -15,9 +15,12 @@ import aiosqlite
 from shapestore.concurrency.uncancelled import uncancelled
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.coalescer import Coalescer
+from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.freshness.background import BackgroundRefreshes
+from shapestore.freshness.policy import FreshnessPolicy
+from shapestore.freshness.polling import Polling
 from shapestore.freshness.requests import Requests
 from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead_owner_files
@@ -48,6 +51,8 @@ class OpenStore:
         options: Options,
         telemetry: Telemetry,
         *,
+        create: Creator | None,
+        freshness: FreshnessPolicy,
         gate: Gate,
         owner: Owner,
         connection: aiosqlite.Connection,
@@ -95,7 +100,9 @@ class OpenStore:
         )
         self.requests = Requests(services, self.coalescer, background)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
-        self.waits = Waits(reader, Registrations(self.writer, self.access))
+        self._registrations = Registrations(self.writer, self.access)
+        polling = Polling(services, background, create, freshness)
+        self.waits = Waits(reader, [self._registrations, polling])
         self.writer.on_change = self.waits.changed
         self.log_pages = LogPages(reader, self.access)
         self.maintenance = Maintenance(
@@ -112,8 +119,12 @@ class OpenStore:
         self._maintaining = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
 
     @classmethod
-    async def open(cls, path: str, options: Options, telemetry: Telemetry) -> OpenStore:
+    async def open(
+        cls, path: str, options: Options, telemetry: Telemetry, create: Creator | None, freshness: FreshnessPolicy
+    ) -> OpenStore:
         """Open, make or migrate the file, clear away what dead owners have left, and register as an owner.
+
+        ``create`` and ``freshness`` are for what the store does by itself, without a call that says otherwise.
 
         All of it under the gate, so that several processes can do it at the same moment. If it fails, or is cancelled,
         it is undone.
@@ -147,7 +158,16 @@ class OpenStore:
             except OSError as error:
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
             store = cls(
-                path, options, telemetry, gate=gate, owner=owner, connection=connection, reader=reader, threads=threads
+                path,
+                options,
+                telemetry,
+                create=create,
+                freshness=freshness,
+                gate=gate,
+                owner=owner,
+                connection=connection,
+                reader=reader,
+                threads=threads,
             )
             undo.pop_all()
             gate.release()
@@ -160,7 +180,7 @@ class OpenStore:
         to others the store ends as a killed process does, and the next opening clears away what it has left in the
         file.
         """
-        self.waits.close()
+        self._end_waits()
         await self.coalescer.close()
         self._maintaining.cancel()
         with contextlib.suppress(ShapeStoreError):
@@ -174,6 +194,10 @@ class OpenStore:
             await self._close_connections()
         else:
             await self._leave()
+
+    def _end_waits(self) -> None:
+        self._registrations.close()
+        self.waits.close()
 
     def drop(self) -> None:
         """Let go of everything that is still open, as the end of the process would; again does no harm.
@@ -189,7 +213,7 @@ class OpenStore:
         if self._dropped:
             return
         self._dropped = True
-        self.waits.close()
+        self._end_waits()
         self.reader.abandon()
         abandon(self._connection)
         self._owner.abandon()

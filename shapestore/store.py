@@ -110,7 +110,8 @@ class ShapeStore:
             seconds("stale_if_error", stale_if_error),
         )
         self._telemetry = Telemetry(on_event)
-        self._lifecycle = Lifecycle(partial(_opened, self._path, self._options, self._telemetry))
+        opening = partial(_opened, self._path, self._options, self._telemetry, self._create, self._freshness)
+        self._lifecycle = Lifecycle(opening)
 
     # --- opening and closing
 
@@ -315,7 +316,8 @@ class ShapeStore:
         """Wait until the log of a shape goes on behind the position ``after``; the position at which it ends then.
 
         ``after`` itself, when ``timeout`` seconds are over. Waiting costs next to nothing: a caller is woken by the
-        commit, in this process or in another. A shape that is waited for is the last to be evicted.
+        commit, in this process or in another. A shape that is waited for is the last to be evicted. Where the store has
+        a ``max_age``, it is refreshed whenever it is older, once for all processes: so any source is live.
 
         >>> position = await store.wait(stored, after=stored.position)
 
@@ -489,8 +491,8 @@ class ShapeStore:
         return checked_creator(self._create if create is None else create)
 
 
-async def _opened(path: str, options: Options, telemetry: Telemetry) -> OpenStore:
-    return await OpenStore.open(resolve(path), options, telemetry)
+async def _opened(path: str, *how: Any) -> OpenStore:
+    return await OpenStore.open(resolve(path), *how)
 
 
 def _handle(stored: StoredShape | str) -> str:

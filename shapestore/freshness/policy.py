@@ -39,18 +39,18 @@ class FreshnessPolicy(NamedTuple):
 
     def judge(self, confirmation: Confirmation) -> Freshness:
         """How fresh the rows are that ``confirmation`` is about."""
-        stale_for = self._stale_for(confirmation)
+        stale_for = -self.fresh_for(confirmation)
         if stale_for < 0:
             return Freshness.FRESH
         return Freshness.STALE if stale_for < self.stale_while_revalidate else Freshness.EXPIRED
 
     def serves_after_error(self, confirmation: Confirmation) -> bool:
         """Whether the rows are still served where their refresh has failed."""
-        return self._stale_for(confirmation) < self.stale_if_error
+        return -self.fresh_for(confirmation) < self.stale_if_error
 
-    def _stale_for(self, confirmation: Confirmation) -> float:
-        """Seconds since the rows became stale; below 0 while they are fresh."""
+    def fresh_for(self, confirmation: Confirmation) -> float:
+        """Seconds until the rows become stale; 0 or less once they are, and ``math.inf`` if they stay fresh."""
         age = boot_clock.age_ms(confirmation.moment, boot_clock.now()) / 1000
         if confirmation.is_stale:  # the source was touched while they were read
-            return age
-        return age - (math.inf if self.max_age is None else self.max_age)
+            return -age
+        return (math.inf if self.max_age is None else self.max_age) - age

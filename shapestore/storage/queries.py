@@ -25,6 +25,9 @@ FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"
 # (handle)
 FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHERE handle = ?"
 
+# (handle) -> the key of a shape, and how fresh it is
+FIND_BY_HANDLE_WITH_AGE = f"SELECT comparable, where_as_written, {CONFIRMED} FROM shapes WHERE handle = ?"
+
 # (comparable, awaited handle) -> shape row, lock row and outcome of the attempt waited for, all of one moment.
 LOOK = f"""
     SELECT {", ".join(f"shapes.{column}" for column in (STORED + ", " + CONFIRMED).split(", "))},

@@ -168,15 +168,13 @@ class Reader:
         rows = self._unless_busy("PRAGMA data_version")
         return None if rows is None else int(rows[0][0])
 
-    def ends(self, numbers: str) -> dict[int, tuple[str, int, int]] | None:
-        """Handle, round and position at which logs end, by their numbers, of which a JSON array is given.
+    def ends(self, numbers: str) -> dict[int, tuple[Any, ...]] | None:
+        """What says whether anything has become of shapes, by their numbers, of which a JSON array is given.
 
         None if the file is busy.
         """
         rows = self._unless_busy(log_queries.ENDS, {"numbers": numbers})
-        return (
-            None if rows is None else {number: (handle, round_, position) for number, handle, round_, position in rows}
-        )
+        return None if rows is None else {number: tuple(end) for number, *end in rows}
 
     def ends_behind(self, handle: str, public: int) -> tuple[Standing, bool] | None:
         """Where a log stands, and whether that is behind a public position; see log.read. None if the file is busy."""
@@ -185,6 +183,13 @@ class Reader:
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
+
+    def find_by_handle_with_age(self, handle: str) -> tuple[str, Shape, Confirmation] | None:
+        """The key of a stored shape, the shape, and what its age is counted from. Raises StoreBusyError."""
+        for key, where, *confirmed in self._point_read(queries.FIND_BY_HANDLE_WITH_AGE, handle):
+            with self._making_sense():
+                return key, Shape.from_comparable(key, where), to_confirmation(*confirmed)
+        return None
 
     def totals(self) -> dict[str, int]:
         """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""
@@ -219,9 +224,9 @@ class Reader:
             self._raise_unless_busy(error)
             return None
 
-    def _point_read(self, statement: str) -> list[tuple[Any, ...]]:
+    def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         try:
-            return self._point.execute(statement).fetchall()
+            return self._point.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 

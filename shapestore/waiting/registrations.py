@@ -35,7 +35,7 @@ class Registrations:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: int, _handle: str) -> None:
         """The shape is waited for."""
         self._waited_for.add(number)
         if number not in self._registered:
@@ -46,6 +46,9 @@ class Registrations:
         self._waited_for.discard(number)
         if number in self._registered:
             self._write_within(END_AFTER_SECONDS)
+
+    def changed(self, number: int) -> None:
+        """It stays registered as long as it is waited for."""
 
     def close(self) -> None:
         """Write nothing more: the store's end removes all of its registrations."""

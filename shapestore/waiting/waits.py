@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -13,7 +15,6 @@ from shapestore.errors import ShapeStoreError, StoreBusyError, StoreClosedError
 from shapestore.storage.log import read
 from shapestore.storage.log.positions import Standing
 from shapestore.storage.reader import Reader
-from shapestore.waiting.registrations import Registrations
 from shapestore.waiting.watched_log import Waiter, WatchedLog
 
 MOST_WAITERS = 100_000
@@ -23,13 +24,26 @@ LOOK_SECONDS = 0.005
 _REST = 4
 
 
+class Attendant(Protocol):
+    """What does something about the shapes that are waited for."""
+
+    def begin(self, number: int, handle: str) -> None:
+        """The shape is waited for."""
+
+    def end(self, number: int) -> None:
+        """The last of its waiters has gone."""
+
+    def changed(self, number: int) -> None:
+        """Something has become of a shape that is waited for."""
+
+
 class Waits:
     """Wakes the waiters of an open store: by ``changed``, and by what other processes commit."""
 
-    def __init__(self, reader: Reader, registrations: Registrations) -> None:
+    def __init__(self, reader: Reader, attendants: Sequence[Attendant]) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._registrations = registrations
+        self._attendants = attendants
         self._logs: dict[int, WatchedLog] = {}
         self._numbers: str | None = None
         """Those of all logs, as JSON; None if it has to be made again."""
@@ -37,6 +51,8 @@ class Waits:
         self._timer: asyncio.TimerHandle | None = None
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
+        self._seen: dict[int, object] = {}
+        """What was seen of each of them then."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -83,9 +99,10 @@ class Waits:
         if watched is None or watched.handle != handle:  # another shape had the number, in a file that was put back
             if watched is not None:
                 watched.look(self._reader)
-            watched = self._logs[log.number] = WatchedLog(log.number, (handle, log.round, log.position))
+            watched = self._logs[log.number] = WatchedLog(log.number, handle)
             self._numbers = None
-            self._registrations.begin(log.number)
+            for attendant in self._attendants:
+                attendant.begin(log.number, handle)
         if self._timer is None:
             self._version = None
             self._look_later(LOOK_SECONDS)
@@ -94,8 +111,10 @@ class Waits:
     def _forget_if_unwatched(self, watched: WatchedLog) -> None:
         if not watched.is_waited_for and self._logs.get(watched.number) is watched:
             del self._logs[watched.number]
+            self._seen.pop(watched.number, None)
             self._numbers = None
-            self._registrations.end(watched.number)
+            for attendant in self._attendants:
+                attendant.end(watched.number)
             if not self._logs and self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -108,9 +127,13 @@ class Waits:
             self._loop.call_soon(self._look_at, numbers)
 
     def _look_at(self, numbers: set[int]) -> None:
+        """Tell those who wait for these, and what attends to them. Once more, if the file is busy."""
         for number in self._logs.keys() & numbers:
             if not self._logs[number].look(self._reader):
                 self._version = None
+                self._seen.pop(number, None)
+            for attendant in self._attendants:
+                attendant.changed(number)
 
     def _look_later(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._look_for_commits)
@@ -121,27 +144,31 @@ class Waits:
         try:
             version = self._reader.data_version()
             if version is not None and version != self._version:
-                self._version = version if self._look_at_all() else None
+                self._version = version
+                self._look_at_all()
         except ShapeStoreError as error:  # the disk refuses to be read, say
             self._refuse_all(error)
         self._look_later(max(LOOK_SECONDS, _REST * (time.perf_counter() - began)))
 
-    def _look_at_all(self) -> bool:
-        """Look at those whose end is not where it was. False if the file is busy."""
+    def _look_at_all(self) -> None:
+        """Look at those of which something has become since the last time."""
         if self._numbers is None:
             self._numbers = msgspec.json.encode(list(self._logs)).decode()
         ends = self._reader.ends(self._numbers)
         if ends is None:
-            return False
-        changed = [log for number, log in self._logs.items() if ends.get(number) != log.end]
-        return all(log.look(self._reader) for log in changed)
+            self._version = None
+            return
+        changed = {
+            number for number in self._logs if number not in self._seen or self._seen[number] != ends.get(number)
+        }
+        self._seen = {number: ends.get(number) for number in self._logs}
+        self._look_at(changed)
 
     # --- the end
 
     def close(self) -> None:
         """All who wait get StoreClosedError."""
         self._closed = True
-        self._registrations.close()
         self._refuse_all(StoreClosedError("the store was closed while this change was waited for"))
         if self._timer is not None:
             self._timer.cancel()

@@ -8,9 +8,6 @@ from shapestore.concurrency.futures import refuse, resolve
 from shapestore.errors import ShapeStoreError, fresh
 from shapestore.storage.reader import Reader
 
-End = tuple[str, int, int]
-"""Handle, round and position at which a log ends."""
-
 Waiter = asyncio.Future[int]
 """Of the public position at which the log ends."""
 
@@ -18,13 +15,11 @@ Waiter = asyncio.Future[int]
 class WatchedLog:
     """The log of the shape ``number``. Those who wait behind the same position share one look at it."""
 
-    __slots__ = ("_waiting", "end", "handle", "number")
+    __slots__ = ("_waiting", "handle", "number")
 
-    def __init__(self, number: int, end: End) -> None:
+    def __init__(self, number: int, handle: str) -> None:
         self.number = number
-        self.handle = end[0]
-        self.end = end
-        """Where it was seen to end: nothing there was behind the positions that are waited for."""
+        self.handle = handle
         self._waiting: dict[int, set[Waiter]] = {}
 
     @property
@@ -54,7 +49,6 @@ class WatchedLog:
             if looked is None:
                 return False
             log, is_behind = looked
-            self.end = (self.handle, log.round, log.position)
             if is_behind:
                 for waiter in self._waiting.pop(after):
                     resolve(waiter, log.public)

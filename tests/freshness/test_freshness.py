@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
 from typing import Any
 
 import pytest
+from aging import edit, grow_old
 from inspections import eventually
 from processes import read
 
@@ -54,17 +53,6 @@ async def store(path: str, source: Source) -> AsyncIterator[ShapeStore]:
     options = {"max_age": 60.0, "stale_while_revalidate": 60.0, "stale_if_error": 120.0, "failure_grace": 0.0}
     async with ShapeStore(path, create=source, **options) as store:  # type: ignore[arg-type]
         yield store
-
-
-def grow_old(path: str, seconds: float) -> None:
-    """Move the moment at which the shapes were confirmed into the past."""
-    edit(path, "UPDATE shapes SET confirmed_at_boot_ms = confirmed_at_boot_ms - ?", round(seconds * 1000))
-
-
-def edit(path: str, statement: str, *parameters: Any) -> None:
-    """Without the gate: the store of this very loop may be holding it. SQLite's own lock is held for a moment only."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
-        connection.execute(statement, parameters)
 
 
 async def call_of(store: ShapeStore, **options: Any) -> int:

@@ -183,6 +183,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
     "FIND_WITH_AGE": {"?": (key(ANY),)},
     "FETCH": {"?": (10**6, key(ANY))},
+    "FIND_BY_HANDLE_WITH_AGE": {"?": (handle(ANY),)},
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
     "LOOK": {"comparable": key(ANY), "awaited": handle(ANY)},
     "IN_PROGRESS_OF_OWNER": {},

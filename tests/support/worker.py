@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import loops
@@ -78,10 +79,13 @@ class Worker:
 
     # --- opening and closing
 
-    async def open(self, path: str, gate_wait: float = 60.0, note: float = 600.0, **options: Any) -> None:
+    async def open(
+        self, path: str, gate_wait: float = 60.0, note: float = 600.0, source: str | None = None, **options: Any
+    ) -> None:
         maintenance.NOTE_SECONDS = note
         await self.wait_for_gate(gate_wait)
-        self._store = ShapeStore(path, on_event=self._note, **options)
+        create = None if source is None else keyed(partial(read_json, source), "id")
+        self._store = ShapeStore(path, create=create, on_event=self._note, **options)
         await self._store.open()
 
     async def wait_for_gate(self, seconds: float) -> None:
@@ -124,6 +128,11 @@ class Worker:
 
         await asyncio.gather(*(ask() for _ in range(callers)))
         return {"calls": calls, "followers": self.store.stats.followers - before}
+
+    async def stored(self, key: str) -> tuple[str, int]:
+        """The handle and the position of a shape; it is created by the store's own creator."""
+        stored = await self.store.get_or_create(Shape(key))
+        return stored.handle, stored.position
 
     async def put(self, key: str, rows: list[Row]) -> tuple[str, int]:
         """Refresh the shape by these rows, whose key is ``id``: its handle and its position."""
@@ -221,6 +230,13 @@ accident = Accident()
 
 
 # --- creators
+
+
+def read_json(path: str, shape: Shape) -> Any:
+    """The rows in a JSON file."""
+    say({"event": "creating", "key": shape.table})
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def creator_of(

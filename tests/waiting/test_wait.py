@@ -148,6 +148,7 @@ async def test_a_commit_to_other_shapes_has_no_log_looked_at(empty_path: str, mo
     async with ShapeStore(empty_path, create=source) as store:
         stored, _ = await store.get_or_create(TRACK), await store.get_or_create(ALBUM)
         task = await waiting(store, stored, stored.position)
+        await eventually(lambda: waits_of(store)._version is not None)
         looks = looks_of(store, monkeypatch)
         versions = [waits_of(store)._version]
         for _ in range(3):

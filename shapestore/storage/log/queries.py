@@ -27,9 +27,9 @@ LOCATE = f"""
     UNION ALL SELECT {_STANDING}, 1 FROM kept WHERE handle = :handle
 """
 
-# (numbers: [number]) -> where the logs of those of them end that are stored
+# (numbers: [number]) -> where the logs of those of them end that are stored, and whether they count as stale
 ENDS = """
-    SELECT number, handle, round, position FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
+    SELECT number, handle, round, position, stale FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
 """
 
 # (handle) -> where its log stands, what it is of, and the newest round that its readers may see: of a shape only

@@ -62,6 +62,7 @@ def finish_round(
         return {}
     round_ = begin_round(tx, source, seq=seq, markers=markers).number
     shown = numbered_handles(tx.run(wanted_queries.HIDDEN_SHAPES, source=source))
+    tx.changed.update(shown)
     tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
     tx.run(wanted_queries.FINISH_ROUND, round=round_)
     tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)

@@ -57,6 +57,7 @@ def append_wanted(
     for statement in (queries.APPEND_ROWS, queries.APPEND_REMOVALS, queries.REMOVE_MEMBERS, queries.APPEND_MEMBERS):
         tx.run(statement)
     shapes = numbered_handles(tx.run(queries.APPENDED_SHAPES))
+    tx.changed.update(shapes)
     tx.run(queries.CLEAR_APPENDED)
     return Appended(round_, shapes)
 

@@ -1,0 +1,81 @@
+"""Any source is live by polling: a shape that is waited for is refreshed when it becomes stale.
+
+Several processes may wait for one shape. Each begins at another moment, and the first is seen by the others: a flight
+that refreshes what another attempt has confirmed by now ends without one.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from shapestore.creating.creator_run import Creator
+from shapestore.creating.services import Services
+from shapestore.creating.timers import Timer
+from shapestore.errors import ShapeStoreError
+from shapestore.freshness.background import BackgroundRefreshes
+from shapestore.freshness.policy import FreshnessPolicy
+
+# While a refresh is in flight, or has failed, the shape is looked at again after a part of max_age.
+_SHORTEST_SECONDS = 0.05
+_LONGEST_SECONDS = 1.0
+
+
+class Polling:
+    """Refreshes the shapes that are waited for in this store, each when it is due."""
+
+    def __init__(
+        self, services: Services, background: BackgroundRefreshes, creator: Creator | None, policy: FreshnessPolicy
+    ) -> None:
+        self._services = services
+        self._background = background
+        self._creator = creator
+        self._policy = policy
+        self._handles: dict[int, str] = {}
+        self._timers: dict[int, Timer] = {}
+
+    def begin(self, number: int, handle: str) -> None:
+        """The shape is waited for."""
+        if self._creator is not None:
+            self._handles[number] = handle
+            self._look_in(0.0, number)
+
+    def end(self, number: int) -> None:
+        """The last of its waiters has gone."""
+        if self._handles.pop(number, None) is not None:
+            self._cancel(number)
+
+    def changed(self, number: int) -> None:
+        """The shape was changed: it may have become stale, or have been refreshed."""
+        if number in self._handles:
+            self._look_in(0.0, number)
+
+    def _look_in(self, seconds: float, number: int) -> None:
+        self._cancel(number)
+        self._timers[number] = self._services.timers.after(seconds, partial(self._look, number))
+
+    def _cancel(self, number: int) -> None:
+        timer = self._timers.pop(number, None)
+        if timer is not None:
+            self._services.timers.cancel(timer)
+
+    def _look(self, number: int) -> None:
+        """Refresh the shape if it is stale; look again when it will be."""
+        del self._timers[number]
+        try:
+            found = self._services.reader.find_by_handle_with_age(self._handles[number])
+        except ShapeStoreError:  # the file is busy, or cannot be read
+            self._look_in(_LONGEST_SECONDS, number)
+            return
+        if found is None:  # it has gone, as its waiters are told
+            return
+        key, shape, confirmation = found
+        fresh_for = self._policy.fresh_for(confirmation)
+        if fresh_for > 0:
+            if fresh_for < math.inf:
+                self._look_in(fresh_for, number)
+            return
+        assert self._creator is not None
+        within = (self._policy.max_age or 0.0) / 10
+        self._background.schedule(key, shape, self._creator, older=confirmation.by, within=within)
+        self._look_in(within + min(max(within, _SHORTEST_SECONDS), _LONGEST_SECONDS), number)
