@@ -11,6 +11,7 @@ own is made in the same way, and a database in memory is copied into it, once no
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -97,14 +98,21 @@ def _fill(own: object, shared: object) -> None:
         raise InvalidSourceError(IN_MEMORY) from error
 
 
+_USING_SHARED = threading.Lock()
+"""Held while a shared connection is used: if two threads run one statement on it, each may get only some of the rows.
+
+(The driver gives both threads the one statement that it has prepared, from Python 3.13 on also while it is in use.)
+"""
+
+
 def _copy(shared: sqlite3.Connection, own: sqlite3.Connection) -> None:
     attached = _files(own)
-    in_memory = []
-    for schema, file in _files(shared).items():
+    with _USING_SHARED:
+        files = _files(shared)
+        in_memory = [name for name, file in files.items() if not file and _has_pages(shared, name)]
+    for schema, file in files.items():
         if schema not in attached:
             own.execute(f"ATTACH ? AS {_quoted(schema)}", (file or ":memory:",))
-        if not file and _pragma(shared, f"{_quoted(schema)}.page_count") != [(0,)]:
-            in_memory.append(schema)
     if in_memory:
         for schema, image in _images(shared, in_memory).items():
             own.deserialize(image, name=schema)
@@ -114,16 +122,21 @@ def _images(shared: sqlite3.Connection, schemas: list[str]) -> dict[str, bytes]:
     """The databases as of one moment outside of any write transaction."""
     deadline = time.monotonic() + COPY_TIMEOUT
     while time.monotonic() < deadline:
-        changes = shared.total_changes
-        if not shared.in_transaction:
-            images = {schema: shared.serialize(name=schema) for schema in schemas}
-            if not shared.in_transaction and shared.total_changes == changes:
-                return images
+        with _USING_SHARED:
+            changes = shared.total_changes
+            if not shared.in_transaction:
+                images = {schema: shared.serialize(name=schema) for schema in schemas}
+                if not shared.in_transaction and shared.total_changes == changes:
+                    return images
         time.sleep(0.005)
     raise sqlite3.OperationalError(
         f"the in-memory database was in a write transaction for {COPY_TIMEOUT:g} s, and cannot be read until it ends: "
         "commit before you ask for a shape of it"
     )
+
+
+def _has_pages(connection: sqlite3.Connection, schema: str) -> bool:
+    return _pragma(connection, f"{_quoted(schema)}.page_count") != [(0,)]
 
 
 def _files(connection: sqlite3.Connection) -> dict[str, str]:
