@@ -9,6 +9,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Uncancelled(asyncio.Future[T]):
+    """A future that is waited for to its end: a cancellation of the task that awaits it is raised only afterwards.
+
+    It does for a future what ``uncancelled`` does for any work, in one turn of the event loop instead of three.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Say that it cannot be: then the task remembers its cancellation, and raises it when this is done."""
+        return False
+
+
 async def uncancelled(work: Awaitable[T]) -> T:
     """Await ``work`` to completion; a cancellation of the caller is raised only afterwards."""
     future = asyncio.ensure_future(work)

@@ -105,13 +105,18 @@ def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
     return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
-async def on_thread(connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Call ``work`` with the SQLite connection on its own thread: one hop, however many statements.
+def on_thread(
+    connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T], answer: asyncio.Future[T]
+) -> asyncio.Future[T]:
+    """Have ``work`` called with the SQLite connection on its own thread: one hop, however many statements.
 
-    aiosqlite has no public way to do so; its own methods are made of this one.
+    Returns ``answer``, a future that is resolved by what it returns. aiosqlite has no public way to do so, and a way
+    through a task takes the event loop three turns more.
     """
-    result: T = await connection._execute(lambda: work(connection._conn))  # type: ignore[no-untyped-call]
-    return result
+    if not connection._running:
+        raise ValueError("Connection closed")  # as aiosqlite does
+    connection._tx.put_nowait((answer, lambda: work(connection._conn)))
+    return answer
 
 
 def abandon(connection: aiosqlite.Connection) -> None:

@@ -6,6 +6,7 @@ and any hop to another thread would cost ten times as much. Whatever may take lo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -328,7 +329,7 @@ class Reader:
         if os.getpid() != self._pid:  # whose thread is not there
             raise ForkedStoreError("the store was opened before a fork and is used in the child")
         try:
-            return await on_thread(self._pages, work)
+            return await on_thread(self._pages, work, asyncio.get_running_loop().create_future())
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from shapestore.concurrency.uncancelled import uncancelled
+from shapestore.concurrency.uncancelled import Uncancelled
 from shapestore.locking import boot_clock
 from shapestore.storage.connection import on_thread
 
@@ -49,7 +49,8 @@ async def transact(connection: aiosqlite.Connection, owner: str, work: Callable[
     A cancellation waits for the end of the transaction: the thread cannot be stopped, and the gate must be held until
     it is done.
     """
-    return await uncancelled(on_thread(connection, lambda sqlite: commit(sqlite, work, Transaction(sqlite, owner))))
+    committed: Uncancelled[T] = Uncancelled()
+    return await on_thread(connection, lambda sqlite: commit(sqlite, work, Transaction(sqlite, owner)), committed)
 
 
 def commit(connection: sqlite3.Connection, work: Callable[[Transaction], T], transaction: Transaction) -> T:
