@@ -68,6 +68,7 @@ class CountedRows:
         self._counted = source
         self._rows = rows
         self.key_columns: Sequence[str] | None = rows.key_columns
+        self.description = rows.description
         self.source, self.seq, self.nonce, self.signature = rows.source, rows.seq, rows.nonce, rows.signature
 
     def __iter__(self) -> Iterator[tuple[Key | None, dict[str, Any]]]:

@@ -13,9 +13,12 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
+from shapestore.shape.described import Description
 from shapestore.shape.shape import Shape
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Comparison, Difference
@@ -35,6 +38,7 @@ class KeyedRows(Protocol):
     """Pairs of a key, or None, and a row; see source/keyed.py."""
 
     key_columns: Sequence[str] | None
+    description: Description
 
     def __iter__(self) -> Iterator[tuple[Sequence[Any] | None, Mapping[str, Any]]]: ...
 
@@ -102,7 +106,7 @@ class CreatorRun:
             if self._ordered.older is not None:
                 self._stored = await self._services.reader.standing_of_key(self._ordered.key)
             if _runs_on_the_loop(self._creator):
-                self._prepare(key_columns_of(self._creator, self._shape))
+                self._prepare(*self._told_by_creator())
                 await self._take_on_the_loop(self._creator(self._shape))
             else:
                 await self._take_by_a_thread()
@@ -115,10 +119,14 @@ class CreatorRun:
                 return error
             raise
 
-    def _prepare(self, key_columns: Sequence[str] | None) -> None:
-        self.encoded = Encoder(self._handle, key_columns)
+    def _told_by_creator(self) -> tuple[Sequence[str] | None, Description | None]:
+        return key_columns_of(self._creator, self._shape), description_of(self._creator, self._shape)
+
+    def _prepare(self, key_columns: Sequence[str] | None, description: Description | None) -> None:
+        described = None if description is None else msgspec.json.encode(description).decode()
+        self.encoded = Encoder(self._handle, key_columns, described)
         stored = self._stored
-        if stored is not None and stored.has_key_columns(key_columns):
+        if stored is not None and stored.has_key_columns(key_columns) and stored.columns_described == described:
             comparison = Comparison(stored, keyed=key_columns is not None)
             self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
@@ -167,10 +175,10 @@ class CreatorRun:
         keyed_rows: Callable[[Shape], KeyedRows] | None = getattr(self._creator, "keyed_rows", None)
         if keyed_rows is not None:
             with contextlib.closing(keyed_rows(self._shape)) as pairs:
-                self._prepare(pairs.key_columns)
+                self._prepare(pairs.key_columns, pairs.description)
                 self._iterate(pairs, loop, with_keys=True)
             return None
-        self._prepare(key_columns_of(self._creator, self._shape))
+        self._prepare(*self._told_by_creator())
         rows = self._creator(self._shape)
         if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
             return rows
@@ -227,6 +235,15 @@ def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:
     if isinstance(columns, str) or not columns or not all(isinstance(name, str) for name in columns):
         raise InvalidCreatorError(f"key_columns of a creator gives names of columns, or None, not {columns!r:.100}")
     return tuple(columns)
+
+
+def description_of(creator: Creator, shape: Shape) -> Description | None:
+    """What the creator knows of the columns, if it does. Raises InvalidCreatorError. It is called where it runs."""
+    ask: Callable[[Shape], Description] | None = getattr(creator, "describe", None)
+    description = None if ask is None else ask(shape)
+    if description is not None and not isinstance(description, Mapping):
+        raise InvalidCreatorError(f"describe of a creator gives a mapping of names, or None, not {description!r:.100}")
+    return description
 
 
 def _iterable(rows: Any) -> Iterable[Any]:

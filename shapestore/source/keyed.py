@@ -8,6 +8,12 @@ A creator may have these beside its call. A store asks for the first that is the
 ``key_columns(shape)``
     The names of the columns whose values tell the rows apart, or None. Each row holds them. Creators made by
     :func:`keyed` have it; SQLSource has it too, for who wants the names alone.
+
+And, where rows do not come by ``keyed_rows``:
+
+``describe(shape)``
+    The columns of the rows, in their order, each with a :class:`~shapestore.shape.described.ColumnDescription`. It is
+    stored with the shape, for clients that come by HTTP. Where it is missing, the columns are said to hold JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from shapestore.errors import InvalidCreatorError
+from shapestore.shape.described import Description
 from shapestore.shape.shape import Shape
 
 T = TypeVar("T")
@@ -43,12 +50,14 @@ class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
     """Pairs of a key, None where there is none, and a row. Closing it ends the query; so does its end."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
-        """``rows``: a generator that yields the key's columns, or None, with the moment, and then the pairs."""
+        """``rows``: a generator that yields the key's columns, or None, the moment, the description; then the pairs."""
         self._rows = rows
         self.key_columns: Sequence[str] | None
         """The columns of the key, or None."""
         moment: Moment
-        self.key_columns, moment = next(rows)
+        self.description: Description
+        """What is known of the columns of the rows."""
+        self.key_columns, moment, self.description = next(rows)
         self.source, self.seq, self.nonce, self.signature = moment
         """As of when the rows are read: see :class:`Moment`."""
 

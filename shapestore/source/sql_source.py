@@ -122,11 +122,7 @@ class SQLSource:
         It connects and looks each time. Raises UnknownTableError, UnknownColumnError.
         """
         with self._connection() as connection:
-            columns = describe_table(connection, shape.table)
-            if shape.columns is None:
-                return columns
-            find_table(connection, shape.table).check(shape.columns)
-            return {name: columns[name] for name in shape.columns}
+            return _described(connection, shape)
 
     def subset(
         self,
@@ -161,7 +157,8 @@ class SQLSource:
         """As KeyedRows takes it: the key's columns first, and then pairs."""
         with self._moment(shape) as (connection, moment):
             query = shape_query(connection, shape, with_key=True)
-            yield tuple(query.columns[place] for place in query.key) or None, moment
+            key_columns = tuple(query.columns[place] for place in query.key) or None
+            yield key_columns, moment, _described(connection, shape)
             for key, row in self._pairs(connection, query):
                 if moment.signature is not None and key is not None and None in key:
                     raise null_key(shape.table)
@@ -209,6 +206,14 @@ class SQLSource:
     def _connection(self) -> Iterator[Connection]:
         with without_secrets(self._secrets), _plain_errors(), snapshot(self._engine) as connection:
             yield connection
+
+
+def _described(connection: Connection, shape: Shape) -> dict[str, ColumnDescription]:
+    columns = describe_table(connection, shape.table)
+    if shape.columns is None:
+        return columns
+    find_table(connection, shape.table).check(shape.columns)
+    return {name: columns[name] for name in shape.columns}
 
 
 @contextmanager

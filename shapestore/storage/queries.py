@@ -91,16 +91,17 @@ STILL_LEADING = """
     WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress'
 """
 
-# (published: {handle: [row count, bytes, key columns, chunk ends]}) -> those whose fencing token still holds, with
-# their numbers: the lock row becomes the shape's.
+# (published: {handle: [row count, bytes, key columns, chunk ends, columns described]}) -> those whose fencing token
+# still holds, with their numbers: the lock row becomes the shape's.
 PUBLISH = """
     INSERT INTO shapes (
         number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
-        bytes, key_columns, chunk_ends, confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale,
+        bytes, key_columns, chunk_ends, columns_described,
+        confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale,
         created_at_ms, refreshed_at_ms, last_read_at_ms, read_order)
     SELECT lock.number, lock.handle, lock.comparable, lock.namespace, lock.table_name, lock.where_as_written,
            published.value ->> 0, published.value ->> 0, published.value ->> 0, published.value ->> 0,
-           published.value ->> 1, published.value ->> 2, published.value ->> 3,
+           published.value ->> 1, published.value ->> 2, published.value ->> 3, published.value ->> 4,
            lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
            :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
     FROM json_each(:published) AS published

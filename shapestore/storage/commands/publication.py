@@ -93,7 +93,7 @@ class Publish(Command[int | None]):
     def _columns(self) -> tuple[Any, ...]:
         encoder = self._encoder
         key_columns = None if encoder.key_columns is None else as_json(list(encoder.key_columns))
-        return encoder.row_count, encoder.bytes, key_columns, as_json(encoder.part_ends)
+        return encoder.row_count, encoder.bytes, key_columns, as_json(encoder.part_ends), encoder.columns_described
 
 
 class PublishDifference(Command[tuple[Any, ...] | None]):

@@ -66,9 +66,13 @@ class Encoder:
     ['{"id":1,"name":"one"}']
     """
 
-    def __init__(self, handle: str, key_columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, handle: str, key_columns: Sequence[str] | None = None, columns_described: str | None = None
+    ) -> None:
         self.key_columns = key_columns
         """The columns whose values are a row's key; None where rows have no key, as where one of them is NULL."""
+        self.columns_described = columns_described
+        """What is known of the columns, as JSON."""
         self._chunk = Chunk(handle, 1, keyed=key_columns is not None)
         self.row_count = 0
         self.bytes = 0

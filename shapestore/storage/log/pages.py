@@ -49,7 +49,6 @@ class ServedLog(NamedTuple):
 
     standing: Standing
     comparable: str
-    columns_described: str | None
     a_row: str | None
     """The first row that there is, where columns are not described."""
     part_ends: tuple[int, ...]
@@ -136,11 +135,11 @@ def page(connection: sqlite3.Connection, handle: str, place: Place, most_bytes: 
 def served_log(connection: sqlite3.Connection, handle: str) -> ServedLog | None:
     """The log of the stored shape with this handle, in the caller's moment."""
     for row in connection.execute(queries.LOCATE_SERVED, {"handle": handle}).fetchall():
-        standing = Standing(*row[:11])
-        comparable, described, ends, last_seen, snapshot_seq = row[11:]
-        a_row = _first_row(connection, standing) if described is None else None
+        standing = Standing(*row[:12])
+        comparable, ends, last_seen, snapshot_seq = row[12:]
+        a_row = _first_row(connection, standing) if standing.columns_described is None else None
         last_seen = max(last_seen, standing.round)
-        return ServedLog(standing, comparable, described, a_row, _part_ends(standing, ends), last_seen, snapshot_seq)
+        return ServedLog(standing, comparable, a_row, _part_ends(standing, ends), last_seen, snapshot_seq)
     return None
 
 

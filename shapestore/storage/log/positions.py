@@ -37,6 +37,8 @@ class Standing(NamedTuple):
     key_columns: str | None
     kept: int
     """1 if the handle was replaced or dropped, and is kept for its readers."""
+    columns_described: str | None = None
+    """What is known of its columns, as JSON; None too where it was not asked for."""
 
     def has_key_columns(self, names: Sequence[str] | None) -> bool:
         """Whether the keys of its rows are the values of these columns."""

@@ -21,7 +21,7 @@ ROWS_OF_SMALL = """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
 _STANDING = "number, row_count, bytes, snapshot, position, written, round, floor, floor_round, key_columns"
-LOCATE_KEY = f"SELECT {_STANDING}, 0 FROM shapes WHERE comparable = :comparable"
+LOCATE_KEY = f"SELECT {_STANDING}, 0, columns_described FROM shapes WHERE comparable = :comparable"
 LOCATE = f"""
     SELECT {_STANDING}, 0 FROM shapes WHERE handle = :handle
     UNION ALL SELECT {_STANDING}, 1 FROM kept WHERE handle = :handle
@@ -34,7 +34,7 @@ ENDS = """
 
 # (handle) -> where its log stands, what it is of, and the newest round that its readers may see: of a shape only
 LOCATE_SERVED = f"""
-    SELECT {_STANDING}, 0, comparable, columns_described, chunk_ends,
+    SELECT {_STANDING}, 0, columns_described, comparable, chunk_ends,
            coalesce((SELECT unfinished_round - 1 FROM sources WHERE sources.number = shapes.source),
                     (SELECT max(round) FROM log_state)),
            coalesce((SELECT seq FROM rounds WHERE rounds.number = shapes.floor_round), source_seq)
