@@ -370,14 +370,12 @@ class ShapeStore:
         """Pages of logs, with what the rows were before their changes."""
         return self._live().log_pages
 
-    async def _ask_source(self, method: str, *arguments: Any) -> Any:
+    async def _ask_source(self, method: str, *arguments: Any, **more: Any) -> Any:
         """Call a method of the store's creator in a thread: it may ask its database. None if it has no such method."""
         ask = getattr(self._create, method, None)
-        return (
-            None
-            if ask is None
-            else await self._live().threads.run(partial(ask, *arguments), name=f"shapestore {method}")
-        )
+        if ask is None:
+            return None
+        return await self._live().threads.run(partial(ask, *arguments, **more), name=f"shapestore {method}")
 
     def _small(self, shape: Shape, create: Creator | None, max_age: float | None) -> bytes | None:
         """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""

@@ -1,0 +1,65 @@
+"""What of a request its sender may have: ``authorize`` says which rows, and the client's conditions narrow them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+
+from shapestore.errors import InvalidShapeError
+from shapestore.http.invalid import InvalidRequest, invalid
+from shapestore.http.request import ShapeRequest
+from shapestore.shape.narrowed import narrowed
+from shapestore.shape.shape import Shape
+from shapestore.shape.where.where import where_columns
+
+Authorize = Callable[[Request, Shape], Shape | Awaitable[Shape]]
+
+
+async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest) -> ShapeRequest:
+    """The request for no more than its sender may see. Raises what ``authorize`` raises, and InvalidRequest."""
+    found = authorize(request, asked.shape)
+    may_see = await found if inspect.isawaitable(found) else found
+    if not isinstance(may_see, Shape) or may_see.table != asked.shape.table:
+        raise TypeError(
+            f"authorize returns a Shape of the table that it is asked about, {asked.shape.table!r}; or it raises "
+            f"HTTPException. It returned {may_see!r:.200}"
+        )
+    if may_see == asked.shape:
+        return asked
+    _refuse_hidden(asked, may_see)
+    try:
+        shape = narrowed(_of_both_columns(asked.shape, may_see), asked.shape.where_as_written, asked.shape.params)
+    except InvalidShapeError as error:
+        raise InvalidRequest({"where": ["is too large"]}) from error
+    return dataclasses.replace(asked, shape=shape)
+
+
+def _of_both_columns(asked: Shape, may_see: Shape) -> Shape:
+    """What may be seen, with those of its columns that are asked for."""
+    seen = may_see.columns
+    columns = asked.columns if seen is None else seen
+    if seen is not None and asked.columns is not None:
+        columns = tuple(name for name in asked.columns if name in seen)
+    return Shape(may_see.table, where=may_see.where_as_written, params=dict(may_see.params) or None, columns=columns)
+
+
+def _refuse_hidden(asked: ShapeRequest, may_see: Shape) -> None:
+    """A condition on a column tells about its values: none is accepted on columns that may not be seen."""
+    if may_see.columns is None:
+        return
+    subset = asked.subset
+    named = {
+        "where": _named(asked.shape.where_as_written),
+        "subset__where": _named(None if subset is None else subset.where),
+        "subset__order_by": frozenset() if subset is None else frozenset(order.column for order in subset.order_by),
+    }
+    for field, names in named.items():
+        if hidden := names - set(may_see.columns):
+            invalid(field, f'column "{min(hidden)}" does not exist')
+
+
+def _named(where: str | None) -> frozenset[str]:
+    return frozenset() if where is None else where_columns(where)

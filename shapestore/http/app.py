@@ -1,0 +1,264 @@
+"""The ASGI application: its routes, and what every request passes and every answer carries."""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shapestore.errors import (
+    CreateFailedError,
+    ShapeGoneError,
+    ShapeStoreError,
+    StoreBusyError,
+    StoreClosedError,
+    WaitTimeoutError,
+)
+from shapestore.http import response
+from shapestore.http.access import Authorize, permitted
+from shapestore.http.descriptions import Descriptions
+from shapestore.http.invalid import InvalidRequest
+from shapestore.http.request import ShapeRequest, parse
+from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused
+from shapestore.http.serving.answers import Durations, LogAnswers
+from shapestore.http.serving.live import LiveClients
+from shapestore.http.serving.log_reader import LogReader
+from shapestore.http.serving.subsets import Subsets
+from shapestore.shape.shape import Shape
+from shapestore.store import ShapeStore
+
+logger = logging.getLogger("shapestore")
+
+ShapeOfRequest = Callable[[Request], Shape | Awaitable[Shape]]
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+class ShapeApp:
+    """Serves the shapes of ``store`` to Electric's clients, at ``/v1/shape`` below where it is mounted.
+
+    >>> app.mount("/sync", ShapeApp(store, tables={"Track": None, "Customer": ["CustomerId", "FirstName"]}))
+
+    What may be asked for is said in one of two ways:
+
+    ``tables``: the tables that clients may name, each with its columns that they may see, or None for all. Clients send
+    a where of their own. The store's creator has to describe its tables, as SQLSource does.
+    ``shape``: a function of the application's own, which maps a request to a Shape. Clients send no table and no where.
+
+    ``authorize``: called with each request and the shape that it asks for, also while the client is live. It returns
+    the Shape whose rows this client may see, which the client's own conditions then only narrow; or raises Starlette's
+    HTTPException (401, 403). A client whose rights are withdrawn is out after one ``long_poll`` or ``sse_length``. It
+    may be async, as ``shape`` may.
+    ``vary``: the names of the request headers by which ``authorize`` or ``shape`` decide, for caches. With either of
+    them, answers are private: browsers keep them, and ask each time whether they still may.
+    ``origins``: the origins of pages that may read answers, with credentials. None: of all pages, without credentials.
+    ``secret``: what clients have to send as the parameter ``secret``.
+    ``allow_delete``: whether clients may drop shapes.
+
+    ``max_live``: clients that are served live at once; more are told to try again (503). ``max_shapes``: how many
+    shapes there may be in the store for clients to have one more created (429 beyond). ``max_subset_rows``: how many
+    rows a subset may have. ``chunk_bytes``: the size of an
+    answer, about; each is held in memory while it is sent.
+    ``max_age``, ``stale_age``: seconds for which caches may serve pages that are neither the first nor live, and go on
+    doing so while they fetch them again.
+    ``long_poll``: seconds after which a live request without a change is answered. ``sse_length``: seconds after which
+    a stream of events ends; ``keep_alive``: seconds of silence in it, before a sign of life.
+
+    Once the process is told to stop (SIGTERM, SIGINT), live answers end at once, so that a server such as uvicorn does
+    not wait for them; clients continue with another worker. A server whose signals are not Python's calls ``stop()``.
+    """
+
+    def __init__(
+        self,
+        store: ShapeStore,
+        *,
+        tables: Mapping[str, Sequence[str] | None] | None = None,
+        shape: ShapeOfRequest | None = None,
+        authorize: Authorize | None = None,
+        vary: Sequence[str] = (),
+        origins: Sequence[str] | None = None,
+        secret: str | None = None,
+        allow_delete: bool = False,
+        max_live: int = 10_000,
+        max_shapes: int | None = 10_000,
+        max_subset_rows: int = 10_000,
+        chunk_bytes: int = 1024 * 1024,
+        max_age: int = 60,
+        stale_age: int = 300,
+        long_poll: float = 20.0,
+        sse_length: float = 60.0,
+        keep_alive: float = 21.0,
+    ) -> None:
+        if (tables is None) == (shape is None):
+            raise TypeError(
+                "ShapeApp takes either tables=, which clients may ask for, or shape=, a function of requests"
+            )
+        self._store = store
+        self._tables = tables
+        self._shape_of = shape
+        self._authorize = authorize
+        self._secret = secret
+        self._allow_delete = allow_delete
+        self._cors = Cors(None if origins is None else frozenset(origins))
+        self._caching = Caching(max_age, stale_age, authorize is not None or shape is not None, tuple(vary))
+        self._descriptions = Descriptions(store)
+        self._clients = LiveClients(max_live)
+        reader = LogReader(store, chunk_bytes=chunk_bytes, most_shapes=max_shapes, caching=self._caching)
+        subsets, durations = Subsets(reader, max_subset_rows), Durations(long_poll, sse_length, keep_alive)
+        self._answers = LogAnswers(reader, subsets, self._clients, self._caching, durations)
+
+    def stop(self) -> None:
+        """Have all live answers end at once, now and from now on; for servers whose signals are not noticed."""
+        self._clients.stopping.begin()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        request = Request(scope, receive)
+        self._clients.stopping.watch()
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in {
+                **self._cors.headers(request),
+                **response.vary_on((*self._caching.vary, *self._cors.vary)),
+            }.items()
+        ]
+        has_begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        try:
+            answer = await self._answer(request)
+            await answer(scope, receive, send_with_headers)
+        except Refusal as refusal:
+            if has_begun:
+                raise
+            await refusal.response()(scope, receive, send_with_headers)
+
+    async def _answer(self, request: Request) -> ASGIApp:
+        """The answer to a request; errors are answers too."""
+        try:
+            return await self._route(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except InvalidRequest as error:
+            return invalid_request(error.errors).response()
+        except HTTPException as error:
+            return Refusal(error.status_code, {"message": error.detail}, error.headers).response()
+        except ClientDisconnect:
+            return Response(status_code=204)
+        except ShapeStoreError as error:
+            return _refusal_of(error).response()
+        except Exception:
+            logger.exception("unexpected error while a request of a client was answered")
+            return refused(500, "internal error; see the log of the server").response()
+
+    async def _route(self, request: Request) -> ASGIApp:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if path == "/v1/health":
+            return await self._health()
+        if path != "/v1/shape":
+            raise refused(404, "Not found")
+        match request.method:
+            case "OPTIONS":
+                return self._cors.preflight(request)
+            case "GET" | "HEAD" | "POST":
+                return await self._get(request)
+            case "DELETE":
+                return await self._delete(request)
+        raise refused(405, "Method not allowed")
+
+    async def _health(self) -> Response:
+        try:
+            await self._store.count()
+        except StoreClosedError:
+            return _json(202, {"status": "starting"})
+        return _json(200, {"status": "active"})
+
+    async def _get(self, request: Request) -> ASGIApp:
+        self._check_secret(request)
+        return await self._answers.answer(await self._asked(request), request)
+
+    async def _delete(self, request: Request) -> Response:
+        self._check_secret(request)
+        if not self._allow_delete:
+            raise refused(405, "DELETE not allowed")
+        asked = await self._asked(request, ("offset", "-1"))
+        stored = await self._store.get(asked.shape)
+        if stored is None or not await self._store.delete(stored):
+            raise refused(404, "Shape not found")
+        return Response(status_code=202, headers={"content-type": response.JSON, "cache-control": response.NO_STORE})
+
+    async def _asked(self, request: Request, *more: tuple[str, str]) -> ShapeRequest:
+        """What a request asks for, as far as whoever sends it may have it."""
+        query = [*request.query_params.multi_items(), *more]
+        body = await _body(request) if request.method == "POST" else None
+        given = None if self._shape_of is None else await _awaited(self._shape_of(request))
+        asked = await self._descriptions.with_known(
+            lambda describe: parse(query, body, self._tables or {}, describe, given)
+        )
+        return asked if self._authorize is None else await permitted(self._authorize, request, asked)
+
+    def _check_secret(self, request: Request) -> None:
+        if self._secret is not None:
+            given = request.query_params.get("secret") or request.query_params.get("api_secret") or ""
+            if not hmac.compare_digest(given.encode(), self._secret.encode()):
+                raise refused(401, "Unauthorized: the secret is missing or wrong")
+
+
+async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:
+    return await given if inspect.isawaitable(given) else given
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body of a request; None if it is empty. Raises Refusal if it is too large."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return bytes(body) or None
+
+
+def _json(status: int, body: object) -> Response:
+    headers = {"content-type": response.JSON, "cache-control": response.NO_STORE}
+    return Response(msgspec.json.encode(body), status, headers)
+
+
+def _refusal_of(error: ShapeStoreError) -> Refusal:
+    """How an error of the store is told to a client: by no text that could say anything of the source."""
+    match error:
+        case StoreBusyError():
+            return refused(503, "the server is busy", retry_after=error.retry_after)
+        case CreateFailedError():
+            return refused(503, "the rows of this shape could not be read", retry_after=error.retry_after)
+        case WaitTimeoutError():
+            return refused(503, "the rows of this shape are not there yet", retry_after=1)
+        case StoreClosedError() | ShapeGoneError():
+            return refused(503, "the server starts or stops", retry_after=1)
+    logger.error("a request of a client could not be answered: %s", error)
+    return refused(503, "the server cannot read its store", retry_after=5)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,62 @@
+"""What the source says of its tables: asked for once a while, by one request for all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from shapestore.errors import UnknownTableError
+from shapestore.http.invalid import invalid
+from shapestore.shape.described import Description
+from shapestore.shape.shape import Shape
+from shapestore.store import ShapeStore
+
+T = TypeVar("T")
+
+# A column that was added is seen after so many seconds.
+KNOWN_SECONDS = 5.0
+
+
+class Descriptions:
+    """Remembers what the creator of a store says of tables. Of one that says nothing, no column is known."""
+
+    def __init__(self, store: ShapeStore) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float, Description]] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}
+
+    async def with_known(self, work: Callable[[Callable[[str], Description]], T]) -> T:
+        """Call ``work``, which asks for descriptions, until all that it asks for are known. It must not block."""
+        while True:
+            try:
+                return work(self._of)
+            except _NotKnown as needed:
+                await self._learn(needed.table)
+
+    def _of(self, table: str) -> Description:
+        until, description = self._known.get(table, (0.0, {}))
+        if until < time.monotonic():
+            raise _NotKnown(table)
+        return description
+
+    async def _learn(self, table: str) -> None:
+        asked = self._asked.get(table)
+        if asked is None:
+            asked = self._asked[table] = asyncio.create_task(self._ask(table), name=f"shapestore describe {table}")
+            asked.add_done_callback(lambda _: self._asked.pop(table, None))
+        await asyncio.shield(asked)
+
+    async def _ask(self, table: str) -> None:
+        try:
+            description = await self._store._ask_source("describe", Shape(table))
+        except UnknownTableError:  # whose message lists all tables
+            invalid("table", f'Table "{table}" does not exist')
+        self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
+
+
+class _NotKnown(Exception):  # noqa: N818 - what is to be done, no error
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table

@@ -1,0 +1,82 @@
+"""Handles and offsets, as clients see them.
+
+A client's handle is ``H~s``: H names the stored shape, and s begins with the floor that its snapshot is as of, so that
+parts of a snapshot that were made before a compaction and after it are never mixed. What follows a dot in s is free:
+so a handle can be unlike another one, though both name the same.
+
+An offset is ``0_i`` behind part i of the snapshot, and ``L_p`` behind position p, which was logged in round L.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NamedTuple
+
+from shapestore.storage.log.pages import Part
+from shapestore.storage.log.positions import pack, unpack
+
+# What may be repeated in a header.
+_FORM = re.compile(r"[\w~.]{1,100}", re.ASCII)
+
+
+class ClientHandle(NamedTuple):
+    """A handle as a client sends it."""
+
+    handle: str
+    """Of the stored shape."""
+    floor: int | None
+    """The public position of the floor; None if it names none."""
+
+
+def parse_handle(text: str) -> ClientHandle:
+    """What a client's handle says. Any text is a handle, if perhaps of nothing.
+
+    >>> parse_handle("019d~0"), parse_handle("019d~7_120.a1").floor == (7 << 28) + 120
+    (ClientHandle(handle='019d', floor=0), True)
+    """
+    handle, _, rest = text.partition("~")
+    return ClientHandle(handle, _parse_floor(rest.partition(".")[0]))
+
+
+def handle_text(handle: str, floor: int, *, asked: str | None = None, unlike: str | None = None) -> str:
+    """A handle for a client: the one that it ``asked`` with, if that names the same; but never ``unlike``."""
+    name = f"{handle}~{_floor_text(floor)}"
+    text = asked if asked is not None and _FORM.fullmatch(asked) and parse_handle(asked) == (handle, floor) else name
+    if text != unlike:
+        return text
+    return name if name != unlike else f"{name}.1"
+
+
+def another_handle(handle: str, asked: str) -> str:
+    """A handle of the stored shape ``handle`` that differs from the one ``asked`` with: only good to begin again by.
+
+    Of a shape that lives on it is one of its kind, so that caches give nobody the answer to a former beginning.
+    """
+    return f"{handle}~.{secrets.token_hex(4)}" if parse_handle(asked).handle == handle else f"{handle}~0"
+
+
+def offset_text(end: Part | int) -> str:
+    """The offset of a place in a log."""
+    if isinstance(end, Part):
+        return f"0_{end.number}"
+    round_, position = unpack(end)
+    return f"{round_}_{position}"
+
+
+def _floor_text(floor: int) -> str:
+    round_, position = unpack(floor)
+    return f"{round_}_{position}" if floor else "0"
+
+
+def _parse_floor(text: str) -> int | None:
+    if text == "0":
+        return 0
+    round_, _, position = text.partition("_")
+    if not (_is_number(round_) and _is_number(position)):
+        return None
+    return pack(int(round_), int(position))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20

@@ -1,0 +1,147 @@
+"""Answers, and their headers: what clients, browsers and caches need to know of each."""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+
+# Seconds since then are what a cursor counts, as Electric's do.
+_CURSOR_EPOCH = 1_728_432_000
+_EXPOSED = (
+    "electric-cursor, electric-handle, electric-has-data, electric-offset, electric-schema, electric-snapshot, "
+    "electric-up-to-date, etag, retry-after"
+)
+_METHODS = "GET, POST, HEAD, DELETE, OPTIONS"
+
+FIRST = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
+LIVE = "public, max-age=5, stale-while-revalidate=5"
+REFETCH = "public, max-age=60, must-revalidate"
+REFETCH_UNKNOWN = "public, max-age=1, must-revalidate"
+PRIVATE = "private, no-cache"
+NO_CACHE = "no-cache"
+NO_STORE = "no-store"
+
+
+class Caching(NamedTuple):
+    """How long answers may be kept by caches."""
+
+    max_age: int
+    """Seconds for which a page is fresh that is neither the first nor live."""
+    stale_age: int
+    """Seconds for which it may then be served while it is fetched again."""
+    private: bool
+    """Whether answers depend on who asks."""
+    vary: tuple[str, ...]
+    """Headers that decide who asks."""
+
+    def of(self, shared: str) -> str:
+        """The cache-control of an answer that caches could share."""
+        return PRIVATE if self.private else shared
+
+    @property
+    def later(self) -> str:
+        return f"public, max-age={self.max_age}, stale-while-revalidate={self.stale_age}"
+
+
+class Cors(NamedTuple):
+    """Which pages of other origins may read answers: those in ``origins``, or all, but without credentials."""
+
+    origins: frozenset[str] | None
+
+    def headers(self, request: Request) -> dict[str, str]:
+        """What every answer says of it."""
+        shared = {"access-control-allow-methods": _METHODS, "access-control-expose-headers": _EXPOSED}
+        if self.origins is None:
+            return {"access-control-allow-origin": "*", **shared}
+        origin = request.headers.get("origin")
+        if origin not in self.origins:
+            return {}
+        return {"access-control-allow-origin": origin, "access-control-allow-credentials": "true", **shared}
+
+    @property
+    def vary(self) -> tuple[str, ...]:
+        return () if self.origins is None else ("origin",)
+
+    def preflight(self, request: Request) -> Response:
+        """The answer to OPTIONS: any header that a client wants to send is welcome."""
+        asked = request.headers.get("access-control-request-headers")
+        allowed = {} if asked is None else {"access-control-allow-headers": asked}
+        headers = {"access-control-max-age": "86400", "cache-control": NO_STORE, **allowed}
+        return Response(status_code=204, headers=headers)
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, and no error of the store
+    """An answer other than 200, raised wherever it is found out."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """It may be cached only where its headers say so."""
+        headers = {"content-type": JSON, **self.headers}
+        if "cache-control" not in headers:
+            headers |= {"cache-control": NO_STORE, "surrogate-control": NO_STORE}
+        return Response(self.body, self.status, headers)
+
+
+def refused(status: int, message: str, *, retry_after: float | None = None) -> Refusal:
+    """A refusal with a message, and perhaps seconds after which to try again."""
+    headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+    return Refusal(status, {"message": message}, headers)
+
+
+def invalid_request(errors: Mapping[str, Sequence[str]]) -> Refusal:
+    """400: what is wrong with which parameters."""
+    return Refusal(400, {"message": "Invalid request", "errors": errors})
+
+
+def must_refetch(handle: str, caching: Caching) -> Refusal:
+    """409: begin again, by ``handle``."""
+    body = [{"headers": {"control": "must-refetch"}}]
+    return Refusal(409, body, {"cache-control": caching.of(REFETCH), "electric-handle": handle})
+
+
+def cursor(asked: str | None, length: float) -> str:
+    """What makes the URLs of live requests differ over time, and agree among clients: the end of this interval.
+
+    If a cache had the client at it already, some later one.
+    """
+    interval = max(1, round(length))
+    now = math.ceil((time.time() - _CURSOR_EPOCH) / interval) * interval
+    before = int(asked) if asked is not None and asked.isascii() and asked.isdigit() and len(asked) < 16 else None
+    return str(now if before is None or now > before else before + random.randint(1, 3600))
+
+
+def etag(handle: str, asked: str, end: str, *, unique: bool = False) -> str:
+    """Names the content of an answer. ``unique``: its content says nothing but that it is up to date, as of now."""
+    suffix = f":{secrets.token_hex(8)}" if unique else ""
+    return f'"{handle}:{asked}:{end}{suffix}"'
+
+
+def matches(request: Request, tag: str) -> bool:
+    """Whether the client has the content that ``tag`` names."""
+    given = request.headers.get("if-none-match", "")
+    return any(each.strip().removeprefix("W/") == tag for each in given.split(","))
+
+
+def joined(messages: Iterable[bytes]) -> bytes:
+    """Messages as the JSON array of a body."""
+    return b"[" + b",".join(messages) + b"]"
+
+
+def vary_on(names: Collection[str]) -> dict[str, str]:
+    return {"vary": ", ".join(names)} if names else {}

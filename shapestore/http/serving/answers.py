@@ -1,0 +1,168 @@
+"""The answers to requests for a log: a page at once, a page as soon as there is one, or a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from shapestore.http import response
+from shapestore.http.handles import handle_text, offset_text
+from shapestore.http.messages import messages
+from shapestore.http.offset import BEGINNING, NOW
+from shapestore.http.request import ShapeRequest, Subset
+from shapestore.http.response import Caching
+from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken, event
+from shapestore.http.serving.log_reader import LogReader, Read, place_of
+from shapestore.http.serving.subsets import Subsets
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class Durations(NamedTuple):
+    """How long live answers take, in seconds."""
+
+    long_poll: float
+    """A long poll without a change."""
+    events: float
+    """A stream of events."""
+    keep_alive: float
+    """The silence in a stream of events, before a sign of life."""
+
+
+class LogAnswers:
+    """Answers requests for logs."""
+
+    def __init__(
+        self, reader: LogReader, subsets: Subsets, clients: LiveClients, caching: Caching, durations: Durations
+    ) -> None:
+        self._reader = reader
+        self._subsets = subsets
+        self._clients = clients
+        self._caching = caching
+        self._durations = durations
+
+    async def answer(self, asked: ShapeRequest, request: Request) -> ASGIApp:
+        """The answer to a request. Raises Refusal, and the errors of the store."""
+        if asked.subset is not None:
+            return await self._subset(asked, asked.subset, request)
+        if not asked.live:
+            return self._page(asked, request, await self._reader.first(asked))
+        if asked.sse:
+            return self._stream(asked, request, await self._reader.first(asked))
+        with self._clients.one_more():
+            return await self._poll(asked, request)
+
+    # --- pages
+
+    def _page(self, asked: ShapeRequest, request: Request, read: Read) -> Response:
+        told = [*read.messages, messages.up_to_date(read.log.last_seen)] if read.is_end else read.messages
+        offset = offset_text(read.end)
+        unique = asked.offset == NOW or (asked.live and not read.messages)
+        headers = self._headers(asked, request, read, offset)
+        tag = response.etag(headers["electric-handle"], str(asked.offset), offset, unique=unique)
+        headers["etag"] = tag
+        if read.is_end:
+            headers["electric-up-to-date"] = ""
+        if response.matches(request, tag):
+            return Response(status_code=304, headers=headers)
+        return Response(response.joined(told), headers=headers)
+
+    def _headers(self, asked: ShapeRequest, request: Request, read: Read, offset: str) -> dict[str, str]:
+        headers = {
+            "content-type": response.EVENTS if asked.sse else response.JSON,
+            "cache-control": self._cache_control(asked, request),
+            "electric-handle": handle_text(
+                read.handle, read.log.floor, asked=asked.handle, unlike=asked.expired_handle
+            ),
+            "electric-offset": offset,
+        }
+        if asked.live:
+            headers["electric-cursor"] = response.cursor(asked.cursor, self._durations.long_poll)
+        else:
+            headers["electric-schema"] = messages.schema(read.log.standing.columns_described, read.log.a_row)
+        return headers
+
+    def _cache_control(self, asked: ShapeRequest, request: Request) -> str:
+        caching = self._caching
+        if request.method == "POST" or asked.subset is not None:
+            return response.NO_CACHE
+        if asked.offset == BEGINNING:
+            return caching.of(response.FIRST)
+        if not asked.live:
+            return caching.of(caching.later)
+        return caching.of(
+            f"public, max-age={max(1, round(self._durations.events) - 1)}" if asked.sse else response.LIVE
+        )
+
+    async def _subset(self, asked: ShapeRequest, subset: Subset, request: Request) -> Response:
+        """Some rows, and an offset from which no change of them is missed: the client's own, or that of before."""
+        read = await self._reader.now(asked)
+        body = await self._subsets.body(asked, subset, read)
+        offset = offset_text(read.end) if asked.offset in (BEGINNING, NOW) else str(asked.offset)
+        headers = self._headers(asked, request, read, offset) | {"electric-snapshot": "true"}
+        return Response(body, headers=headers)
+
+    # --- live
+
+    async def _poll(self, asked: ShapeRequest, request: Request) -> Response:
+        """The page behind the offset as soon as there is one; when the time is up, that there is none."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._durations.long_poll
+        client = Presence(request.receive, self._clients.stopping)
+        async with client.watched():
+            read, woken = await self._reader.first(asked), Woken.MORE
+            while woken is Woken.MORE and _is_idle(read):
+                woken = await client.wait(self._more(read), until - loop.time())
+                if woken is not Woken.END:
+                    read = await self._reader.first(asked)
+        if not _is_idle(read):
+            return self._page(asked, request, read)
+        answer = self._page(asked, request, read)
+        answer.headers["electric-offset"] = str(asked.offset)
+        return answer
+
+    def _more(self, read: Read) -> Callable[[float], Awaitable[int]]:
+        """What waits for more than was read."""
+        return lambda seconds: self._reader.store.wait(read.handle, read.log.standing.public, timeout=seconds)
+
+    def _stream(self, asked: ShapeRequest, request: Request, read: Read) -> EventStream:
+        headers = self._headers(asked, request, read, str(asked.offset)) | {"x-accel-buffering": "no"}
+        return EventStream(partial(self._events, asked, read), headers, self._clients, self._durations.events)
+
+    async def _events(self, asked: ShapeRequest, first: Read, client: Presence, until: float) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        read, place = first, place_of(asked)
+        quiet_until = loop.time() + self._durations.keep_alive
+        while True:
+            if not _is_idle(read):
+                yield _as_events(read)
+                place = read.end
+                quiet_until = loop.time() + self._durations.keep_alive
+            if _is_idle(read) or read.is_end:
+                woken = await client.wait(self._more(read), min(until, quiet_until) - loop.time())
+                if woken is Woken.END or loop.time() >= until:
+                    return
+                if woken is Woken.TIME:
+                    yield KEEP_ALIVE
+                    quiet_until = loop.time() + self._durations.keep_alive
+            next_read = await self._reader.behind(read.handle, place, asked)
+            if not isinstance(next_read, Read):
+                return  # the next request is told to begin again
+            read = next_read
+
+
+def _is_idle(read: Read) -> bool:
+    """Whether a client that is live has nothing to be told."""
+    return read.is_end and not read.messages
+
+
+def _as_events(read: Read) -> bytes:
+    events = b"".join(map(event, _split(response.joined(read.messages))))
+    return events + event(messages.up_to_date(read.log.last_seen)) if read.is_end else events

@@ -1,0 +1,116 @@
+"""What a request gets of a log: the page behind its offset, in messages; or that it has to begin again."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+from shapestore.http.handles import another_handle, parse_handle
+from shapestore.http.messages.messages import Messages, Replica, messages_of, snapshot_end
+from shapestore.http.offset import NOW, Place
+from shapestore.http.request import ShapeRequest
+from shapestore.http.response import Caching, must_refetch, refused
+from shapestore.shape import comparable as comparables
+from shapestore.storage.log import pages
+from shapestore.storage.log.pages import Page, Part, Refused, ServedLog
+from shapestore.storage.log.positions import MAX_POSITION, pack
+from shapestore.store import ShapeStore
+
+# Where no page of any log begins.
+_NOWHERE = Part(0, -1)
+
+_TRIES = 5
+
+
+class Read(NamedTuple):
+    """A page of a log, in messages."""
+
+    log: ServedLog
+    handle: str
+    """Of the stored shape."""
+    messages: list[bytes]
+    end: Part | int
+    is_end: bool
+
+
+class LogReader:
+    """Reads the logs of a store for clients. ``most_shapes``: how many there may be, for clients to have one more."""
+
+    def __init__(self, store: ShapeStore, *, chunk_bytes: int, most_shapes: int | None, caching: Caching) -> None:
+        self.store = store
+        self._chunk_bytes = chunk_bytes
+        self._most_shapes = most_shapes
+        self._caching = caching
+
+    async def first(self, asked: ShapeRequest) -> Read:
+        """The page that a request asks for. Raises Refusal: 409 if its client has to begin again."""
+        for _ in range(_TRIES):
+            handle = await self._handle(asked)
+            read = await self.behind(handle, place_of(asked), asked)
+            if isinstance(read, Refused):
+                raise must_refetch(another_handle(handle, asked.handle or ""), self._caching)
+            if read is not None:
+                return read
+        raise refused(503, "the shape is dropped again and again while it is read", retry_after=1)
+
+    async def behind(self, handle: str, place: pages.Place, asked: ShapeRequest) -> Read | Refused | None:
+        """The page of a stored shape behind ``place``; None if the shape is gone."""
+        skips_rows = asked.log == "changes_only" and place == pages.BEGINNING
+        encode = partial(_in_messages, handle=handle, replica=asked.replica)
+        begin = pages.End.NOW if skips_rows else place
+        read = await self.store._log_pages().read(handle, begin, self._chunk_bytes, asked.replica, encode)
+        if skips_rows and isinstance(read, Read):
+            return read._replace(end=Part(len(read.log.part_ends) - 1, read.log.floor), is_end=False)
+        return read
+
+    async def now(self, asked: ShapeRequest) -> Read:
+        """Where the log that a request asks for ends now."""
+        return await self.first(dataclasses.replace(asked, offset=NOW))
+
+    async def _handle(self, asked: ShapeRequest) -> str:
+        """The handle of the stored shape, created if it is missing. Raises Refusal if it is not the one asked."""
+        if self._most_shapes is not None and await self.store.get(asked.shape) is None:
+            await self._refuse_one_more(self._most_shapes)
+        stored = await self.store.get_or_create(asked.shape)
+        if asked.handle is not None and parse_handle(asked.handle).handle != stored.handle:
+            raise must_refetch(another_handle(stored.handle, asked.handle), self._caching)
+        return stored.handle
+
+    async def _refuse_one_more(self, most: int) -> None:
+        if await self.store.count() >= most:
+            raise refused(429, f"{most} shapes are stored, and clients may not have one more created", retry_after=60)
+
+
+def place_of(asked: ShapeRequest) -> pages.Place:
+    """The place in the log that a request's offset names."""
+    offset = asked.offset
+    match offset.place:
+        case Place.BEGINNING:
+            return pages.BEGINNING
+        case Place.NOW:
+            return pages.End.NOW
+        case Place.SNAPSHOT:
+            floor = None if asked.handle is None else parse_handle(asked.handle).floor
+            index = pages.LAST if offset.position is None else offset.position
+            return _NOWHERE if floor is None else Part(index, floor)
+    position = offset.position or 0
+    return pack(offset.round, position) if position <= MAX_POSITION else _NOWHERE
+
+
+def _in_messages(page: Page, *, handle: str, replica: Replica) -> Read:
+    messages = messages_for(page.log)
+    if page.rows is None:
+        told = messages.of_changes(page, replica)
+    else:
+        rows = messages.of_rows(page.rows)
+        told = [rows] if rows else []
+        if isinstance(page.end, Part) and page.end.number == len(page.log.part_ends) - 1:
+            told.append(snapshot_end(page.log.snapshot_seq))
+    return Read(page.log, handle, told, page.end, page.is_end)
+
+
+def messages_for(log: ServedLog) -> Messages:
+    """What makes the messages of a log."""
+    table = comparables.read(log.comparable).table
+    return messages_of(table, log.standing.columns_described, log.standing.key_columns)

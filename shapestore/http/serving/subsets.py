@@ -1,0 +1,66 @@
+"""Some of a shape's rows as they are now, for clients that load rows as they need them.
+
+They are read at the seq S of the source, and answered once the shape has been followed to S. A client that holds them
+drops changes of these rows whose txid they have seen, until it is told of a round that is as new as the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+import msgspec
+
+from shapestore.http.request import ShapeRequest, Subset
+from shapestore.http.response import refused
+from shapestore.http.serving.log_reader import LogReader, Read, messages_for
+from shapestore.storage.log.keys import encode_key
+from shapestore.storage.row_codec import encode_row
+
+# So many are read from the source at a time.
+AT_ONCE = 8
+
+
+class Subsets:
+    """Reads subsets. ``most_rows``: how many one may have."""
+
+    def __init__(self, reader: LogReader, most_rows: int) -> None:
+        self._reader = reader
+        self._most_rows = most_rows
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def body(self, asked: ShapeRequest, subset: Subset, read: Read) -> bytes:
+        """The body of the answer. ``read`` is of before: from where it ended the client goes on."""
+        found = await self._rows(asked, subset)
+        now = await self._reader.now(asked)
+        mark = secrets.randbelow(2**31)
+        head = msgspec.json.encode(_metadata(mark, found.moment.seq or 0, now.log.last_seen))
+        keys = [encode_key(key or ()).encode() for key, _ in found.rows]
+        rows = [encode_row(row, number).encode() for number, (_, row) in enumerate(found.rows, 1)]
+        return b'{"metadata":%s,"data":[%s]}' % (head, messages_for(read.log).of_subset(rows, keys, mark))
+
+    async def _rows(self, asked: ShapeRequest, subset: Subset) -> Any:
+        """The rows and the moment of the source. Raises Refusal if they are too many."""
+        limit = self._most_rows + 1 if subset.limit is None else min(subset.limit, self._most_rows + 1)
+        async with self._turns:
+            found = await self._reader.store._ask_source(
+                "subset",
+                asked.shape,
+                where=subset.where,
+                params=subset.params,
+                order_by=subset.order_by,
+                limit=limit,
+                offset=subset.offset,
+            )
+        if found is None:
+            raise refused(400, "the source of this shape has no subsets")
+        if len(found.rows) > self._most_rows:
+            raise refused(400, f"the subset has more than {self._most_rows} rows: ask for fewer by limit")
+        return found
+
+
+def _metadata(mark: int, seq: int, last_seen: int) -> dict[str, Any]:
+    """What the subset has seen: the source's changes up to ``seq``. ``mark`` names it."""
+    after = str(seq + 1)
+    return {"snapshot_mark": mark, "database_lsn": str(last_seen), "xmin": after, "xmax": after, "xip_list": []}
