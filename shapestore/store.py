@@ -263,6 +263,10 @@ class ShapeStore:
         >>> rows = await report(2024, region="north")
         """
         text("table", table)
+        if max_age is not None:
+            age("max_age", max_age)
+        if timeout is not None:
+            seconds("timeout", timeout)
 
         def decorate(function: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, list[dict[str, Any]]]]:
             creation = creations_of(function, table)

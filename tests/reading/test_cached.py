@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -98,12 +99,58 @@ async def test_an_age_is_given_with_the_function(path: str) -> None:
         assert [await counted(), await counted()] == [[{"n": 1}], [{"n": 2}]]
 
 
+class Reports:
+    def of_year(self, year: int) -> list[dict[str, Any]]:
+        return [{"year": year}]
+
+    def __call__(self, year: int) -> list[dict[str, Any]]:
+        return self.of_year(year)
+
+
+async def test_arguments_of_every_kind_are_params(path: str) -> None:
+    def by_place(year: int, /, *, region: str = "north") -> list[dict[str, Any]]:
+        return [{"year": year, "region": region}]
+
+    async with ShapeStore(path) as store:
+        report = store.cached(table="by place")(by_place)
+        assert await report(2024, region="south") == [{"year": 2024, "region": "south"}]
+        assert await report(2024) == await report(2024, region="north") == [{"year": 2024, "region": "north"}]
+        creators: dict[str, Any] = {"method": Reports().of_year, "object": Reports()}
+        for table, create in creators.items():
+            assert await store.cached(table=table)(create)(2024) == [{"year": 2024}]
+        values: list[Any] = [1, 1.0, True, "1", None]
+        for value in values:  # equal to Python, some of them, and different shapes
+            [row] = await store.cached(table="typed")(lambda year: [{"year": year}])(value)
+            assert (type(row["year"]), row["year"]) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (eval("lambda größe: []"), "takes größe: .* ASCII"),
+        (lambda *years: [], r"takes \*years"),
+        (lambda **options: [], r"takes \*\*options"),
+        (functools.partial(lambda *years: []), r"partial takes \*years"),
+        (Reports.of_year, r"Reports.of_year takes self.* bound method"),
+        (dict, "tells its arguments, and <class 'dict'>"),
+        (5, r"tells its arguments, and 5 \(int\) does not"),
+    ],
+)
+def test_a_function_that_cannot_be_cached_is_refused_where_it_is_decorated(path: str, function: Any, why: str) -> None:
+    with pytest.raises(InvalidCreatorError, match=why):
+        ShapeStore(path).cached(table="t")(function)
+
+
+@pytest.mark.parametrize(
+    "options", [{"table": ""}, {"table": "a\0"}, {"max_age": -1}, {"max_age": "1"}, {"timeout": -1}]
+)
+def test_wrong_options_are_refused_where_it_is_decorated(path: str, options: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, InvalidShapeError), match=next(iter(options))):
+        ShapeStore(path).cached(**{"table": "t"} | options)(lambda year: [])
+
+
 async def test_wrong_use_is_said_to_be(path: str) -> None:
     store = ShapeStore(path, failure_grace=0)
-    with pytest.raises(InvalidCreatorError, match=r"takes \*years"):
-        store.cached(table="t")(lambda *years: [])
-    with pytest.raises(InvalidCreatorError, match=r"takes \*\*options"):
-        store.cached(table="t")(lambda **options: [])
 
     @store.cached(table="t")
     async def report(year: Any) -> list[dict[str, Any]]:
