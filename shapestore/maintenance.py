@@ -37,6 +37,7 @@ logger = logging.getLogger("shapestore")
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
 CUT_AGAIN_SECONDS = 5.0
+EVICTIONS_A_TURN = 5
 
 
 class Maintenance:
@@ -182,10 +183,13 @@ class Maintenance:
         # of what was read. The writer answers in order, so once this is answered, they are.
         await self._writer.submit(Note([], {}))
         await self.note()
-        evicted = await self._writer.submit(Evict(limits.max_shapes, limits.max_bytes))
-        if evicted:
-            self._telemetry.evicted += len(evicted)
-            self._telemetry.tell(Evicted, tuple(evicted))
+        for _ in range(EVICTIONS_A_TURN):
+            evicted = await self._writer.submit(Evict(limits.max_shapes, limits.max_bytes))
+            if evicted:
+                self._telemetry.evicted += len(evicted)
+                self._telemetry.tell(Evicted, tuple(evicted))
+            if len(evicted) < Evict.AT_ONCE:
+                break
         return bool(evicted)
 
     async def _forget_kept(self) -> None:

@@ -36,6 +36,7 @@ PLANNED = STATEMENTS | OF_WHAT_IS_WANTED
 SCANS = {
     "TOTALS": ("totals", "it has four rows"),
     "NEXT_DISCARDED": ("discarded", "it takes the first row that comes"),
+    "DISCARDED": ("discarded", "in the order of its key, and no further than a limit"),
     "LEAST_READ": ("shapes", "in the order of an index, and no further than a limit"),
     "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
     "OLDEST_KEPT": ("kept", "in the order of its key, and no further than a limit and those that are read"),
@@ -190,6 +191,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "TOTALS": {},
     "COUNT": {},
     "NEXT_DISCARDED": {},
+    "DISCARDED": {"limit": 3},
     "SHAPES": {"namespace": "", "after": ANY, "limit": 5},
     "SHAPES_OF_TABLE": {"namespace": "", "table": "albums", "after": ANY, "limit": 5},
     "HAS_LITESTREAM": {},
@@ -275,11 +277,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "TRIM_LOG": {"number": ANY, "last": (ANY << 28) + 12},
     "SHORTEN_LOG": {"number": ANY, "size": 1},
     "DISCARD": {"numbers": json.dumps([10**6])},
-    "FORGET_DISCARDED": {"number": 5 * LARGE + ANY},
-    "ROWS_LEFT": {"number": ANY, "limit": 5},
-    "CHANGES_LEFT": {"number": ANY, "limit": 5},
-    "DELETE_ROWS": {"number": ANY, "last": (ANY << 28) + 5},
-    "DELETE_CHANGES": {"number": ANY, "last": (ANY << 28) + 12},
+    "FORGET_DISCARDED": {"numbers": f"[{5 * LARGE + ANY}]"},
+    "ROWS_LEFT": {"numbers": f"[{ANY}]"},
+    "CHANGES_LEFT": {"numbers": f"[{ANY}]"},
+    "DELETE_ROWS": {"numbers": f"[{ANY}]", "last": (ANY << 28) + 5},
+    "DELETE_CHANGES": {"numbers": f"[{ANY}]", "last": (ANY << 28) + 12},
 }
 
 # These grow, and why that is right.

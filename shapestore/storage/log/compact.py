@@ -15,38 +15,42 @@ import msgspec
 from shapestore.storage import queries
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import PART_BYTES
+from shapestore.storage.log.positions import BITS
 from shapestore.storage.transaction import Transaction
 
 PIECE_ROWS = 5_000
 PIECE_BYTES = 1024 * 1024
+PIECE_NUMBERS = 1_000
 
 
 class Piece(NamedTuple):
-    """Some of what is pending deletion: rows or changes of ``number``, up to the id ``last``."""
+    """Some of what is pending deletion: rows or changes of several numbers, up to an id. One transaction takes it."""
 
-    number: int
     statement: str
+    numbers: list[int]
     last: int
-    is_last: bool
-    """Whether nothing of this number is left after it."""
+    done: list[int]
+    """Those of the numbers of which nothing is left after it."""
 
 
 def next_piece(connection: sqlite3.Connection) -> Piece | None:
     """What is to be deleted next; None if nothing is."""
-    for (number,) in connection.execute(queries.NEXT_DISCARDED).fetchall():
-        changes = _cut(connection.execute(log.CHANGES_LEFT, {"number": number, "limit": PIECE_ROWS + 1}))
-        if changes.last:
-            return Piece(number, log.DELETE_CHANGES, changes.last, is_last=False)
-        rows = _cut(connection.execute(log.ROWS_LEFT, {"number": number, "limit": PIECE_ROWS + 1}))
-        return Piece(number, log.DELETE_ROWS, rows.last, rows.is_all)
-    return None
+    numbers = [number for (number,) in connection.execute(queries.DISCARDED, {"limit": PIECE_NUMBERS}).fetchall()]
+    if not numbers:
+        return None
+    given = {"numbers": _as_json(numbers)}
+    changes = _cut(connection.execute(log.CHANGES_LEFT, given))
+    if changes.last:
+        return Piece(log.DELETE_CHANGES, numbers, changes.last, [])
+    rows = _cut(connection.execute(log.ROWS_LEFT, given))
+    done = numbers if rows.is_all else [number for number in numbers if number < rows.last >> BITS]
+    return Piece(log.DELETE_ROWS, numbers, rows.last, done)
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
     """Delete a piece. It was discarded before it was measured, so nothing is added to it."""
-    tx.run(piece.statement, number=piece.number, last=piece.last)
-    if piece.is_last:
-        tx.run(log.FORGET_DISCARDED, number=piece.number)
+    tx.run(piece.statement, numbers=_as_json(piece.numbers), last=piece.last)
+    tx.run(log.FORGET_DISCARDED, numbers=_as_json(piece.done))
 
 
 def has_long_log(connection: sqlite3.Connection, number: int) -> bool:
@@ -86,7 +90,7 @@ def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     further = tx.run(log.FURTHER_PART_ENDS, number=number, after=after, last=floor, size=PART_BYTES)[:-1]
     if further:
         ends += [end for (end,) in further]
-        tx.run(log.SET_PART_ENDS, number=number, ends=msgspec.json.encode(ends).decode())
+        tx.run(log.SET_PART_ENDS, number=number, ends=_as_json(ends))
 
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:
@@ -114,3 +118,7 @@ def _cut(sized: Iterable[tuple[int, int | None]]) -> _Cut:
             return _Cut(last, is_all=False)
         last = id_
     return _Cut(last, is_all=True)
+
+
+def _as_json(numbers: list[int]) -> str:
+    return msgspec.json.encode(numbers).decode()

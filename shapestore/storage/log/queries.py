@@ -291,13 +291,23 @@ SHORTEN_LOG = "UPDATE shapes SET log_bytes = max(0, log_bytes - :size) WHERE num
 # (numbers: [number])
 DISCARD = "INSERT INTO discarded (number) SELECT value FROM json_each(:numbers) WHERE true ON CONFLICT DO NOTHING"
 
-FORGET_DISCARDED = "DELETE FROM discarded WHERE number = :number"
+# (numbers: [number])
+FORGET_DISCARDED = "DELETE FROM discarded WHERE number IN (SELECT value FROM json_each(:numbers))"
 
-# (number, limit) -> ids and sizes of what is left to be deleted
-ROWS_LEFT = f"SELECT id, length(CAST(value AS BLOB)) FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT :limit"
+# (numbers: [number], in their order) -> ids and sizes of what is left of them, in order. It is read only as far as it
+# is asked for, which is why nothing sorts it.
+_LEFT = """
+    SELECT {table}.id, length(CAST({text} AS BLOB)) FROM json_each(:numbers) AS gone CROSS JOIN {table}
+    ON {table}.id > gone.value << 28 AND {table}.id < (gone.value + 1) << 28
+"""
+ROWS_LEFT = _LEFT.format(table="shape_rows", text="shape_rows.value")
+CHANGES_LEFT = _LEFT.format(table="shape_changes", text="old")
 
-CHANGES_LEFT = f"SELECT id, length(CAST(old AS BLOB)) FROM shape_changes WHERE {_OF_SHAPE} ORDER BY id LIMIT :limit"
-
-DELETE_ROWS = "DELETE FROM shape_rows WHERE id > :number << 28 AND id <= :last"
-
-DELETE_CHANGES = "DELETE FROM shape_changes WHERE id > :number << 28 AND id <= :last"
+# (numbers: [number], last: id)
+_DELETE = """
+    DELETE FROM {table} WHERE id IN (
+        SELECT {table}.id FROM json_each(:numbers) AS gone CROSS JOIN {table}
+        ON {table}.id > gone.value << 28 AND {table}.id < (gone.value + 1) << 28 AND {table}.id <= :last)
+"""
+DELETE_ROWS = _DELETE.format(table="shape_rows")
+DELETE_CHANGES = _DELETE.format(table="shape_changes")

@@ -90,6 +90,16 @@ def test_a_log_is_deleted_with_its_rows_and_its_neighbours_are_not(
     assert_sound(empty_path)
 
 
+def test_many_numbers_of_a_few_rows_each_go_together(connection: sqlite3.Connection) -> None:
+    """Where shapes come and go by the thousand, a transaction for each would never keep up."""
+    for number in range(1, 2_501):
+        discard(connection, number)
+        add_rows(connection, number, number % 3)
+    add_shape(connection, "stays", "key", rows=["{}"] * 3, number=2_600)
+    assert len(delete_all(connection)) == 3
+    assert (counted(connection, "shape_rows"), counted(connection, "discarded")) == (3, 0)
+
+
 def test_the_pieces_are_of_the_sizes_that_were_measured() -> None:
     assert (compact.PIECE_ROWS, compact.PIECE_BYTES) == (5_000, 1024 * 1024)
 
