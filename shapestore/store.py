@@ -374,6 +374,10 @@ class ShapeStore:
         """Pages of logs, with what the rows were before their changes."""
         return self._live().log_pages
 
+    def _can_ask_source(self, method: str) -> bool:
+        """Whether the store's creator has such a method."""
+        return hasattr(self._create, method)
+
     async def _ask_source(self, method: str, *arguments: Any, **more: Any) -> Any:
         """Call a method of the store's creator in a thread: it may ask its database. None if it has no such method."""
         ask = getattr(self._create, method, None)

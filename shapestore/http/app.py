@@ -24,13 +24,16 @@ from shapestore.errors import (
 from shapestore.http import response
 from shapestore.http.access import Authorize, permitted
 from shapestore.http.descriptions import Descriptions
+from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
 from shapestore.http.request import ShapeRequest, parse
-from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused
+from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
 from shapestore.http.serving.live import LiveClients
 from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.subsets import Subsets
+from shapestore.http.tables import Tables
+from shapestore.options import at_least_one, seconds
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
 
@@ -79,7 +82,7 @@ class ShapeApp:
         self,
         store: ShapeStore,
         *,
-        tables: Mapping[str, Sequence[str] | None] | None = None,
+        tables: Tables | None = None,
         shape: ShapeOfRequest | None = None,
         authorize: Authorize | None = None,
         vary: Sequence[str] = (),
@@ -90,29 +93,37 @@ class ShapeApp:
         max_shapes: int | None = 10_000,
         max_subset_rows: int = 10_000,
         chunk_bytes: int = 1024 * 1024,
-        max_age: int = 60,
-        stale_age: int = 300,
+        max_age: float = 60,
+        stale_age: float = 300,
         long_poll: float = 20.0,
         sse_length: float = 60.0,
         keep_alive: float = 21.0,
     ) -> None:
         if (tables is None) == (shape is None):
-            raise TypeError(
-                "ShapeApp takes either tables=, which clients may ask for, or shape=, a function of requests"
-            )
+            raise TypeError("ShapeApp takes either tables=, which clients may name, or shape=, a function of requests")
         self._store = store
-        self._tables = tables
+        self._tables = {} if tables is None else _checked_tables(store, tables)
         self._shape_of = shape
         self._authorize = authorize
         self._secret = secret
         self._allow_delete = allow_delete
         self._cors = Cors(None if origins is None else frozenset(origins))
-        self._caching = Caching(max_age, stale_age, authorize is not None or shape is not None, tuple(vary))
+        is_private = authorize is not None or shape is not None
+        caching = Caching(seconds("max_age", max_age), seconds("stale_age", stale_age), is_private, tuple(vary))
+        self._vary = vary_on((*caching.vary, *self._cors.vary))
         self._descriptions = Descriptions(store)
-        self._clients = LiveClients(max_live)
-        reader = LogReader(store, chunk_bytes=chunk_bytes, most_shapes=max_shapes, caching=self._caching)
-        subsets, durations = Subsets(reader, max_subset_rows), Durations(long_poll, sse_length, keep_alive)
-        self._answers = LogAnswers(reader, subsets, self._clients, self._caching, durations)
+        self._clients = LiveClients(at_least_one("max_live", max_live))
+        reader = LogReader(
+            store,
+            chunk_bytes=at_least_one("chunk_bytes", chunk_bytes),
+            most_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
+            caching=caching,
+        )
+        subsets = Subsets(reader, at_least_one("max_subset_rows", max_subset_rows))
+        durations = Durations(
+            seconds("long_poll", long_poll), seconds("sse_length", sse_length), seconds("keep_alive", keep_alive)
+        )
+        self._answers = LogAnswers(reader, subsets, self._clients, caching, durations)
 
     def stop(self) -> None:
         """Have all live answers end at once, now and from now on; for servers whose signals are not noticed."""
@@ -127,13 +138,8 @@ class ShapeApp:
             return
         request = Request(scope, receive)
         self._clients.stopping.watch()
-        headers = [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in {
-                **self._cors.headers(request),
-                **response.vary_on((*self._caching.vary, *self._cors.vary)),
-            }.items()
-        ]
+        shared = {**self._cors.headers(request), **self._vary}
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shared.items()]
         has_begun = False
 
         async def send_with_headers(message: Message) -> None:
@@ -201,7 +207,9 @@ class ShapeApp:
             raise refused(405, "DELETE not allowed")
         asked = await self._asked(request, ("offset", "-1"))
         stored = await self._store.get(asked.shape)
-        if stored is None or not await self._store.delete(stored):
+        handle = request.query_params.get("handle")
+        is_meant = stored is not None and (handle is None or parse_handle(handle).handle == stored.handle)
+        if stored is None or not is_meant or not await self._store.delete(stored):
             raise refused(404, "Shape not found")
         return Response(status_code=202, headers={"content-type": response.JSON, "cache-control": response.NO_STORE})
 
@@ -210,9 +218,7 @@ class ShapeApp:
         query = [*request.query_params.multi_items(), *more]
         body = await _body(request) if request.method == "POST" else None
         given = None if self._shape_of is None else await _awaited(self._shape_of(request))
-        asked = await self._descriptions.with_known(
-            lambda describe: parse(query, body, self._tables or {}, describe, given)
-        )
+        asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))
         return asked if self._authorize is None else await permitted(self._authorize, request, asked)
 
     def _check_secret(self, request: Request) -> None:
@@ -220,6 +226,21 @@ class ShapeApp:
             given = request.query_params.get("secret") or request.query_params.get("api_secret") or ""
             if not hmac.compare_digest(given.encode(), self._secret.encode()):
                 raise refused(401, "Unauthorized: the secret is missing or wrong")
+
+
+def _checked_tables(store: ShapeStore, tables: Tables) -> Tables:
+    """The tables, each with a list of columns. Raises TypeError."""
+    if not isinstance(tables, Mapping):
+        raise TypeError(f"tables is a mapping of names of tables to lists of columns, or None; not {tables!r:.100}")
+    for table, columns in tables.items():
+        if isinstance(columns, str):
+            raise TypeError(f"tables[{table!r}] is a list of columns, or None for all of them; not {columns!r:.100}")
+    if not store._can_ask_source("describe"):
+        raise TypeError(
+            "tables= needs a store whose creator describes its tables, as SQLSource does: ShapeStore(..., "
+            "create=SQLSource(url)); for any other creator map requests to shapes, by shape="
+        )
+    return {table: None if columns is None else list(columns) for table, columns in tables.items()}
 
 
 async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:

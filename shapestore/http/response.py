@@ -36,9 +36,9 @@ NO_STORE = "no-store"
 class Caching(NamedTuple):
     """How long answers may be kept by caches."""
 
-    max_age: int
+    max_age: float
     """Seconds for which a page is fresh that is neither the first nor live."""
-    stale_age: int
+    stale_age: float
     """Seconds for which it may then be served while it is fetched again."""
     private: bool
     """Whether answers depend on who asks."""
@@ -51,7 +51,8 @@ class Caching(NamedTuple):
 
     @property
     def later(self) -> str:
-        return f"public, max-age={self.max_age}, stale-while-revalidate={self.stale_age}"
+        """The cache-control of a page that is neither the first nor live, if caches could share it."""
+        return f"public, max-age={round(self.max_age)}, stale-while-revalidate={round(self.stale_age)}"
 
 
 class Cors(NamedTuple):

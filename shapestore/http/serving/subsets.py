@@ -7,16 +7,20 @@ drops changes of these rows whose txid they have seen, until it is told of a rou
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import Any
 
 import msgspec
 
+from shapestore.errors import InvalidShapeError, ShapeStoreError
 from shapestore.http.request import ShapeRequest, Subset
-from shapestore.http.response import refused
+from shapestore.http.response import invalid_request, refused
 from shapestore.http.serving.log_reader import LogReader, Read, messages_for
 from shapestore.storage.log.keys import encode_key
 from shapestore.storage.row_codec import encode_row
+
+logger = logging.getLogger("shapestore")
 
 # So many are read from the source at a time.
 AT_ONCE = 8
@@ -41,18 +45,19 @@ class Subsets:
         return b'{"metadata":%s,"data":[%s]}' % (head, messages_for(read.log).of_subset(rows, keys, mark))
 
     async def _rows(self, asked: ShapeRequest, subset: Subset) -> Any:
-        """The rows and the moment of the source. Raises Refusal if they are too many."""
+        """The rows and the moment of the source. Raises Refusal."""
         limit = self._most_rows + 1 if subset.limit is None else min(subset.limit, self._most_rows + 1)
-        async with self._turns:
-            found = await self._reader.store._ask_source(
-                "subset",
-                asked.shape,
-                where=subset.where,
-                params=subset.params,
-                order_by=subset.order_by,
-                limit=limit,
-                offset=subset.offset,
-            )
+        wanted = {"where": subset.where, "params": subset.params, "order_by": subset.order_by, "offset": subset.offset}
+        try:
+            async with self._turns:
+                found = await self._reader.store._ask_source("subset", asked.shape, limit=limit, **wanted)
+        except InvalidShapeError:
+            raise invalid_request({"subset__where": ["is too large, together with the where of the shape"]}) from None
+        except ShapeStoreError:
+            raise
+        except Exception as error:  # whatever the source raises; its text may tell about rows
+            logger.warning("a subset of %r could not be read: %r", asked.shape, error)
+            raise refused(503, "the rows of this shape could not be read", retry_after=1) from None
         if found is None:
             raise refused(400, "the source of this shape has no subsets")
         if len(found.rows) > self._most_rows:

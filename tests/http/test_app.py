@@ -1,0 +1,423 @@
+"""What every request passes and every answer carries: routes, methods, errors, caching, CORS, secrets, rights."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from served_shapes import Api, app_of, changes_of, client_of, controls_of, make_source, served
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Mount
+
+from shapestore import Shape, ShapeStore, SQLSource, keyed
+from shapestore.http import ShapeApp
+
+PRIVATE = "private, no-cache"
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with served(tmp_path) as api:
+        yield api
+
+
+# --- routes and methods
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/shape/", "/v1/shapes", "/v2/shape"])
+async def test_no_other_route_is_there(api: Api, path: str) -> None:
+    answer = await api.client.get(path)
+    assert (answer.status_code, answer.json()) == (404, {"message": "Not found"})
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_no_other_method_is_allowed(api: Api, method: str) -> None:
+    answer = await api.client.request(method, "/v1/shape")
+    assert (answer.status_code, answer.json()) == (405, {"message": "Method not allowed"})
+
+
+async def test_it_may_be_mounted_in_another_application(tmp_path: Path) -> None:
+    async with ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db"))) as store:
+        outer = Starlette(routes=[Mount("/sync", app_of(store))])
+        async with client_of(outer) as client:
+            answer = await client.get("/sync/v1/shape", params={"table": "Track", "offset": "-1"})
+            assert answer.status_code == 200
+            assert (await client.get("/sync/v1/health")).json() == {"status": "active"}
+
+
+async def test_a_head_is_a_get_without_the_body(api: Api) -> None:
+    get = await api.get()
+    head = await api.client.head("/v1/shape", params={"table": "Track", "offset": "-1"})
+    assert head.headers == get.headers
+
+
+async def test_health_is_told_before_the_store_is_open_and_after(tmp_path: Path) -> None:
+    store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
+    async with client_of(app_of(store)) as client:
+        answer = await client.get("/v1/health")
+        assert (answer.status_code, answer.json()) == (202, {"status": "starting"})
+        early = await client.get("/v1/shape", params={"table": "Track", "offset": "-1"})
+        assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+        async with store:
+            answer = await client.get("/v1/health")
+            assert (answer.status_code, answer.json()) == (200, {"status": "active"})
+
+
+async def test_a_shape_may_be_deleted_only_where_that_is_allowed(tmp_path: Path, api: Api) -> None:
+    await api.get()
+    definition = {"table": "Track"}
+    answer = await api.client.delete("/v1/shape", params=definition)
+    assert (answer.status_code, answer.json()) == (405, {"message": "DELETE not allowed"})
+    async with client_of(app_of(api.store, allow_delete=True)) as client:
+        for params, status in [
+            (definition | {"where": "true"}, 404),
+            (definition | {"handle": "another"}, 404),
+            (definition, 202),
+            (definition, 404),
+        ]:
+            assert (await client.delete("/v1/shape", params=params)).status_code == status
+        handle = (await api.get()).headers["electric-handle"]
+        assert (await client.delete("/v1/shape", params=definition | {"handle": handle})).status_code == 202
+    assert await api.store.count() == 0
+
+
+# --- requests that are refused
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({}, "offset"),
+        ({"offset": "-1"}, "table"),
+        ({"offset": "-1", "table": "Secret"}, "table"),
+        ({"offset": "-1", "table": "sqlite_master"}, "table"),
+        ({"offset": "-1", "table": "Track", "where": "nonsense ="}, "where"),
+        ({"offset": "-1", "table": "Track", "live": "true"}, "live"),
+        ({"offset": "0_0", "table": "Track"}, "handle"),
+        ({"offset": "5", "table": "Track", "handle": "h"}, "offset"),
+    ],
+)
+async def test_a_request_that_is_not_understood_is_answered_by_what_is_wrong_with_it(
+    api: Api, params: dict[str, str], field: str
+) -> None:
+    answer = await api.client.get("/v1/shape", params=params)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert (body["message"], list(body["errors"])) == ("Invalid request", [field])
+    assert "sesame" not in answer.text
+    assert await api.store.count() == 0
+
+
+async def test_a_table_that_is_not_in_the_source_is_refused_without_a_list_of_those_that_are(tmp_path: Path) -> None:
+    async with served(tmp_path, tables={"Missing": None}) as api:
+        answer = await api.get(table="Missing")
+        assert (answer.status_code, answer.json()["errors"]) == (400, {"table": ['Table "Missing" does not exist']})
+
+
+OVERFLOWS = "INSERT INTO Track VALUES (-9223372036854775808, 'dear', 1000)"
+"""A row of which abs() raises an error in SQLite."""
+
+
+async def test_an_error_of_the_source_is_told_by_one_text_that_says_nothing_of_its_rows(api: Api) -> None:
+    api.write(OVERFLOWS)
+    answer = await api.get(where='abs("TrackId") > 1')
+    assert (answer.status_code, answer.json()) == (503, {"message": "the rows of this shape could not be read"})
+    assert int(answer.headers["retry-after"]) >= 1
+    subset = await api.get("now", subset__where='abs("TrackId") > 1')
+    assert (subset.status_code, subset.json()) == (503, {"message": "the rows of this shape could not be read"})
+
+
+async def test_an_error_that_nobody_expected_is_logged_and_not_told(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Request) -> Shape:
+        raise KeyError("sesame")
+
+    async with client_of(app_of(api.store, shape=broken)) as client:
+        answer = await client.get("/v1/shape", params={"offset": "-1"})
+    assert (answer.status_code, answer.json()) == (500, {"message": "internal error; see the log of the server"})
+    assert answer.headers["content-type"] == "application/json"
+    assert "sesame" in caplog.text
+
+
+async def test_clients_cannot_have_more_shapes_created_than_is_allowed(tmp_path: Path) -> None:
+    async with served(tmp_path, max_shapes=2) as api:
+        for number in (1, 2):
+            assert (await api.get(where=f'"TrackId" = {number}')).status_code == 200
+        refused = await api.get()
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        assert (await api.get(where='"TrackId" = 1')).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, "either tables"),
+        ({"tables": {}, "shape": lambda _: Shape("Track")}, "either tables"),
+        ({"tables": ["Track"]}, "a mapping of names"),
+        ({"tables": {"Track": "Name"}}, "a list of columns"),
+        ({"tables": {"Track": None}, "max_live": 0}, "max_live is an int"),
+        ({"tables": {"Track": None}, "long_poll": -1}, "long_poll is a finite number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(tmp_path: Path, options: dict[str, Any], error: str) -> None:
+    store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
+    with pytest.raises((TypeError, ValueError), match=error):
+        ShapeApp(store, **options)
+
+
+def test_tables_need_a_creator_that_describes_them(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="describes its tables"):
+        ShapeApp(ShapeStore(tmp_path / "shapes.db", create=lambda _: []), tables={"Track": None})
+
+
+# --- caching
+
+
+@pytest.mark.parametrize(
+    ("offset", "more", "expected"),
+    [
+        ("-1", {}, "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"),
+        ("now", {}, "public, max-age=60, stale-while-revalidate=300"),
+        ("0_0", {}, "public, max-age=60, stale-while-revalidate=300"),
+        ("0_0", {"live": "true"}, "public, max-age=5, stale-while-revalidate=5"),
+        ("0_0", {"live": "true", "live_sse": "true"}, "public, max-age=59"),
+        ("0_9", {}, "public, max-age=60, must-revalidate"),
+        ("0_x", {}, "no-store"),
+        ("now", {"subset__limit": "1", "subset__order_by": "TrackId"}, "no-cache"),
+    ],
+)
+async def test_how_long_an_answer_may_be_kept(tmp_path: Path, offset: str, more: dict[str, str], expected: str) -> None:
+    async def everything(_: Request, shape: Shape) -> Shape:
+        return shape
+
+    async with served(tmp_path, sse_length=60) as api:
+        handle = (await api.get()).headers["electric-handle"]
+        asked = asyncio.create_task(api.get(offset, handle, **more))
+        if "live_sse" in more:
+            while not api.store._live().waits:
+                await asyncio.sleep(0.01)
+            api.client._transport.app.stop()  # type: ignore[attr-defined]
+        answer = await asked
+        assert answer.headers["cache-control"] == expected
+        assert ("surrogate-control" in answer.headers) == (expected == "no-store")
+        async with client_of(app_of(api.store, authorize=everything, vary=["authorization"])) as client:
+            private = Api(api.store, api.source, client)
+            answer = await private.get(offset, handle, **more)
+            assert answer.headers["cache-control"] == (expected if expected.startswith("no-") else PRIVATE)
+            assert answer.headers["vary"] == "authorization"
+
+
+async def test_what_a_cache_has_is_confirmed(api: Api) -> None:
+    first = await api.get()
+    handle = first.headers["electric-handle"]
+    assert first.headers["etag"] == f'"{handle}:-1:0_0"'
+    for given in (first.headers["etag"], f'"x", W/{first.headers["etag"]}'):
+        again = await api.client.get(
+            "/v1/shape", params={"table": "Track", "offset": "-1"}, headers={"if-none-match": given}
+        )
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    other = await api.client.get(
+        "/v1/shape", params={"table": "Track", "offset": "-1"}, headers={"if-none-match": '"another"'}
+    )
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize(("offset", "live"), [("now", None), ("0_0", "true")])
+async def test_that_nothing_has_changed_until_now_is_never_confirmed_later(
+    api: Api, offset: str, live: str | None
+) -> None:
+    handle = (await api.get()).headers["electric-handle"]
+    tags = {(await api.get(offset, handle, live=live)).headers["etag"] for _ in range(2)}
+    assert len(tags) == 2
+
+
+# --- other origins
+
+
+async def test_every_page_may_read_answers_but_without_credentials(api: Api) -> None:
+    for answer in (await api.get(), await api.get("x"), await api.client.get("/nothing")):
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"electric-handle", "electric-offset", "electric-schema", "electric-cursor", "retry-after"} <= {*exposed}
+
+
+async def test_pages_may_send_whatever_headers_they_ask_for(api: Api) -> None:
+    answer = await api.client.options(
+        "/v1/shape", headers={"origin": "https://a.example", "access-control-request-headers": "authorization, x-my"}
+    )
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-headers"] == "authorization, x-my"
+    assert answer.headers["access-control-allow-methods"] == "GET, POST, HEAD, DELETE, OPTIONS"
+    assert answer.headers["access-control-max-age"] == "86400"
+
+
+async def test_only_pages_of_the_origins_that_are_listed_may_read_answers(tmp_path: Path) -> None:
+    async with served(tmp_path, origins=["https://a.example"]) as api:
+        for origin, allowed in [("https://a.example", True), ("https://b.example", False), (None, False)]:
+            headers = {} if origin is None else {"origin": origin}
+            answer = await api.client.get("/v1/shape", params={"table": "Track", "offset": "-1"}, headers=headers)
+            assert answer.headers["vary"] == "origin"
+            assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
+            assert answer.headers.get("access-control-allow-credentials") == ("true" if allowed else None)
+
+
+# --- who may see what
+
+
+@pytest.mark.parametrize("name", ["secret", "api_secret"])
+async def test_without_the_secret_nothing_is_answered(tmp_path: Path, name: str) -> None:
+    async with served(tmp_path, secret="sesame", allow_delete=True) as api:
+        for wrong in ({}, {name: "other"}, {name: ""}):
+            assert (await api.get(**wrong)).status_code == 401
+            assert (await api.client.delete("/v1/shape", params={"table": "Track", **wrong})).status_code == 401
+        assert (await api.get(**{name: "sesame"})).status_code == 200
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_is_not_authorized_is_told_so_at_each_request(tmp_path: Path, status: int) -> None:
+    asked: list[str] = []
+    allowed = True
+
+    async def authorize(request: Request, shape: Shape) -> Shape:
+        asked.append(request.query_params["offset"])
+        if not allowed:
+            raise HTTPException(status, "no", {"www-authenticate": "x"})
+        return shape
+
+    async with served(tmp_path, authorize=authorize) as api:
+        before = await api.up_to_date()
+        await api.after(before, live="true")
+        allowed = False
+        for more in ({}, {"live": "true"}, {"live": "true", "live_sse": "true"}):
+            answer = await api.after(before, **more)
+            assert (answer.status_code, answer.json()) == (status, {"message": "no"})
+            assert answer.headers["www-authenticate"] == "x"
+            assert answer.headers["cache-control"] == "no-store"
+        assert asked == ["-1", "0_0", "0_0", *["0_0"] * 3]
+
+
+def cheap(_: Request, shape: Shape) -> Shape:
+    """May see tracks that cost less than 2; not what they cost."""
+    return Shape("Track", where="Price < :most", params={"most": 2}, columns=["TrackId", "Name"])
+
+
+async def test_what_a_client_asks_for_only_narrows_what_it_may_see(tmp_path: Path) -> None:
+    async with served(tmp_path, authorize=cheap) as api:
+
+        async def ids(**asked: str) -> list[str]:
+            return [change["value"]["TrackId"] for change in changes_of(await api.get(**asked))]
+
+        assert await ids() == ["1", "2", "3"]
+        assert await ids(where="true") == ["1", "2", "3"]
+        assert await ids(where='"TrackId" > $1 OR true', **{"params[1]": "2"}) == ["1", "2", "3"]
+        assert await ids(where='"TrackId" > $1', **{"params[1]": "2"}) == ["3"]
+        [row] = changes_of(await api.get(where='"TrackId" = 1'))
+        assert row["value"] == {"TrackId": "1", "Name": "track 1"}
+        [row] = changes_of(await api.get(where='"TrackId" = 1', columns="TrackId,Price"))
+        assert row["value"] == {"TrackId": "1"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"where": '"Price" > 1'},
+        {"subset__where": '"Price" > 1'},
+        {"subset__order_by": '"Price"', "subset__limit": "1"},
+    ],
+)
+async def test_no_condition_is_accepted_on_a_column_that_may_not_be_seen(tmp_path: Path, asked: dict[str, str]) -> None:
+    async with served(tmp_path, authorize=cheap) as api:
+        answer = await api.get(**asked)
+        assert answer.status_code == 400
+        assert list(answer.json()["errors"].values()) == [['column "Price" does not exist']]
+
+
+async def test_an_error_in_a_condition_tells_nothing_about_rows_that_may_not_be_seen(tmp_path: Path) -> None:
+    async with served(tmp_path, authorize=cheap) as api:
+        api.write(OVERFLOWS)
+        answer = await api.get(where='abs("TrackId") > 1')
+        assert [change["value"]["TrackId"] for change in changes_of(answer)] == ["2", "3"]
+        subset = await api.get("now", subset__where='abs("TrackId") > 1')
+        assert [row["value"]["TrackId"] for row in subset.json()["data"]] == ["2", "3"]
+
+
+async def test_what_authorize_returns_has_to_be_of_the_same_table(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    for wrong in (Shape("Secret"), True, None):
+        async with client_of(app_of(api.store, authorize=lambda _, __, wrong=wrong: wrong)) as client:
+            answer = await client.get("/v1/shape", params={"table": "Track", "offset": "-1"})
+            assert answer.status_code == 500
+    assert "authorize returns a Shape of the table" in caplog.text
+
+
+async def test_only_the_columns_that_are_allowed_are_given(tmp_path: Path) -> None:
+    async with served(tmp_path, tables={"Track": ["TrackId", "Name"]}) as api:
+        answer = await api.get()
+        assert changes_of(answer)[0]["value"] == {"TrackId": "1", "Name": "track 1"}
+        assert list(json.loads(answer.headers["electric-schema"])) == ["TrackId", "Name"]
+        assert (await api.get(where='"Price" > 1')).status_code == 400
+
+
+# --- shapes that the application makes of requests
+
+
+async def test_the_application_may_map_requests_to_shapes(tmp_path: Path) -> None:
+    async def shape_of(request: Request) -> Shape:
+        return Shape("Track", where="TrackId <= :most", params={"most": int(request.headers["x-most"])})
+
+    async with served(tmp_path, shape=shape_of) as api:
+
+        async def ask(most: int, **params: str) -> httpx.Response:
+            return await api.client.get("/v1/shape", params=params, headers={"x-most": str(most)})
+
+        for most in (1, 3):
+            answer = await ask(most, offset="-1", table="Secret", where="nonsense")
+            assert len(changes_of(answer)) == most
+            assert answer.headers["cache-control"] == PRIVATE
+            end = await ask(most, offset=answer.headers["electric-offset"], handle=answer.headers["electric-handle"])
+            assert controls_of(end) == ["up-to-date"]
+
+
+async def test_a_creator_that_describes_nothing_gives_json(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1, "tags": ["a"], "n": 1.5}, {"id": 2, "tags": None, "n": 2}]
+
+    def report(_: Shape) -> list[dict[str, Any]]:
+        return rows
+
+    store = ShapeStore(tmp_path / "shapes.db", create=keyed(report, "id"))
+    async with store, client_of(app_of(store, shape=lambda _: Shape("report"))) as client:
+        answer = await client.get("/v1/shape", params={"offset": "-1"})
+        assert json.loads(answer.headers["electric-schema"]) == {name: {"type": "json"} for name in rows[0]}
+        assert [change["key"] for change in changes_of(answer)] == ['"public"."report"/"1"', '"public"."report"/"2"']
+        values = [change["value"] for change in changes_of(answer)]
+        assert [{name: json.loads(text or "null") for name, text in row.items()} for row in values] == rows
+
+
+# --- bodies
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 200),
+        (b'{"limit": 2, "order_by": "TrackId"}', 200),
+        (b'{"subset": {"limit": 2, "order_by": "TrackId"}}', 200),
+        (b"[]", 400),
+        (b"{", 400),
+        (b'{"limit": 2}', 400),
+        (b'{"where": "' + b"x" * 2_000_000 + b'"}', 413),
+    ],
+)
+async def test_a_subset_may_be_asked_for_by_a_body(api: Api, body: bytes, status: int) -> None:
+    answer = await api.client.post("/v1/shape", params={"table": "Track", "offset": "now"}, content=body)
+    assert answer.status_code == status
+    assert answer.headers["cache-control"] == ("no-cache" if status == 200 else "no-store")
+    if status == 200 and body:
+        assert [row["value"]["TrackId"] for row in answer.json()["data"]] == ["1", "2"]
