@@ -100,7 +100,12 @@ class Values:
 
 
 def key_part(value: Any) -> int | float | str | bytes | None:
-    """A converted value as part of a key: a value that is more than a number, text or bytes, as its JSON text."""
+    """A converted value as part of a key: a value that is more than a number, text or bytes, as its JSON text.
+
+    -0.0 is 0.0, as it is to the unique index of the key.
+    """
+    if type(value) is float:
+        return value + 0.0
     if value is None or isinstance(value, (int, float, str, bytes)):
         return int(value) if type(value) is bool else value
     if isinstance(value, (bytearray, memoryview)):

@@ -22,22 +22,35 @@ Why it is made so:
 2. **A key too much does no harm**, since a follower compares rows. A key too few is a row that stays wrong. Each
    trigger logs more where it cannot be exact.
 3. **REPLACE fires no delete trigger.** So before each insert, and each update that changes a column of a unique index,
-   the keys of the rows that hold the new values are logged: under the index's collation, within its condition, and
-   with the column's default for a NULL, which REPLACE puts in its place. The rowid counts as a unique index. The
-   primary key's own index needs it too, unless values that it takes for equal are the same: 'A' replaced by 'a' under
-   NOCASE is another key.
+   the key of the row that holds the new values is logged: under the index's collation, within its condition, and with
+   the column's default for a NULL, which REPLACE puts in its place. The rowid counts as a unique index. The primary
+   key's own index needs it too, unless values that it takes for equal are the same: 'A' replaced by 'a' under NOCASE is
+   another key.
 4. **A changed key is two keys.** What counts is the stored value with its type, not the column's collation; and not
    ``UPDATE OF``, which does not fire for ``SET rowid = ...``.
-5. **The signature tells.** It stands for the table's text, its unique indexes, and the exact texts of its triggers. A
+5. **Old keys are logged before the row changes, new ones after it.** The new key is known only then: the rowid, and
+   what defaults and other triggers made of it. But where foreign keys are enforced, and a column with a numeric type
+   refers to a text like '007', SQLite leaves the number 7 in ``old`` and ``new`` of an AFTER trigger. So a text in a
+   new key is read back from the row, by its rowid; and without one it is logged before the write too.
+6. **The signature tells.** It stands for the table's text, its unique indexes, and the exact texts of its triggers. A
    rebuild of the table, as Django and alembic do it, drops triggers silently, and another process may put them back:
    the token is another one then, and so is the signature. A shape that was read under one signature is right as long
    as the table has it.
-6. **The ring** needs no register of those who read it. One that fell more than 1,000,000 rows behind begins again. The
+7. **The ring** needs no register of those who read it. One that fell more than 1,000,000 rows behind begins again. The
    newest row is never deleted, so ``seq`` only grows; a ``nonce`` tells a restored file from one that went on.
 
 What triggers do not see: incremental blob writes (``sqlite3_blob_write``), writes of connections that disable triggers,
 triggers that were dropped and put back with the same texts, and a row that REPLACE removes for a random default.
-``sqlite3_total_changes`` counts the rows that triggers write. Where only ``shapestore_changes`` was dropped, writes to
-followed tables fail: ``shapestore unfollow URL`` removes all parts. Run it also before a migration that drops a unique
-index and its column, or that renames a table under ``PRAGMA legacy_alter_table``, which does not rewrite triggers.
+
+Where the presence of triggers changes what SQLite does, all found by running random statements with and without them:
+
+- ``sqlite3_total_changes`` counts the rows that triggers write.
+- ``INSERT OR REPLACE`` into a table with a foreign key to itself that is ``ON DELETE SET NULL``: SQLite overlooks that
+  this key must exist, but for tables with an update trigger.
+- Under ``PRAGMA recursive_triggers``, REPLACE is refused in some cases where foreign keys or other triggers write to
+  the same table meanwhile.
+- A statement that fails half way, not on a constraint but as by a datatype mismatch, is undone as a whole.
+- Where only ``shapestore_changes`` was dropped, writes to followed tables fail: ``shapestore unfollow URL`` removes all
+  parts. Run it also before a migration that drops a unique index and its column, or that renames a table under ``PRAGMA
+  legacy_alter_table``, which does not rewrite triggers.
 """

@@ -84,7 +84,7 @@ def keys_between(
 ) -> Changes:
     """The keys in the rows behind ``after``, up to ``until``, of the tables in ``widths``: key columns by table.
 
-    At most ``limit`` rows are read. Keys that differ in type are different: 1, 1.0, "1" and b"1".
+    At most ``limit`` rows are read. Keys that differ in type are different: 1, 1.0, "1" and b"1"; but -0.0 is 0.0.
     """
     rows = _rows(connection, after, until, limit)
     keys: dict[int, dict[Any, Key]] = {table: {} for table in widths}
@@ -94,7 +94,7 @@ def keys_between(
         if table == MARKER:
             markers.append(seq)
         elif (width := widths.get(table)) is not None:
-            key = tuple(values[:width])
+            key = tuple(value + 0.0 if type(value) is float else value for value in values[:width])
             if any(value is None or type(value) is _NotUtf8 for value in key):
                 unfollowable.add(table)
             else:

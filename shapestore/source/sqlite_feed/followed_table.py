@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from shapestore.errors import InvalidSourceError, UnknownTableError
@@ -34,13 +35,21 @@ class Unique(NamedTuple):
     """Of a partial index."""
 
 
+class KeyColumn(NamedTuple):
+    name: str
+    is_textual: bool
+    """Whether it may hold a text that looks like a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class FollowedTable:
     """A table that can be followed."""
 
     name: str
-    key: Sequence[str]
+    key: Sequence[KeyColumn]
     """The columns of the primary key, in the key's own order."""
+    rowid: str | None
+    """A name of the rowid; None if the key is the rowid, or there is none, or columns have all of its names."""
     replacing: Sequence[Unique]
     """By these REPLACE may remove a row of another key than the new row's."""
     defaults: Mapping[str, str]
@@ -83,7 +92,7 @@ def refuse_unfollowable(connection: sqlite3.Connection, table: str) -> None:
     """
     followed = describe(connection, table)
     refuse_other_modes(connection, table)
-    first, *further = map(quoted, followed.key)
+    first, *further = (quoted(column.name) for column in followed.key)
     # Apart, since an index finds the first by one search.
     parts = [f"SELECT 1 FROM main.{quoted(table)} WHERE {column} IS NULL" for column in (first, *further)]
     if ask(connection, f"SELECT 1 WHERE {' OR '.join(f'EXISTS ({part})' for part in parts)}"):
@@ -118,11 +127,15 @@ def describe(connection: sqlite3.Connection, table: str) -> FollowedTable:
     key = sorted((column for column in columns if column.key_place), key=lambda column: column.key_place)
     _refuse_key(table, key)
     replacing = list(_replacing(table, indexes, columns, texts))
+    rowid = None
     if has_rowid and any(index.origin == "pk" for index in indexes):  # else the rowid is the key
-        replacing += _by_rowid(columns)
+        rowid = _rowid_name(columns)
+    if rowid is not None:
+        replacing.append(Unique([(rowid, "BINARY")]))
     return FollowedTable(
         name=table,
-        key=[column.name for column in key],
+        key=[KeyColumn(column.name, _affinity(column.type) in (_Affinity.TEXT, _Affinity.NONE)) for column in key],
+        rowid=rowid,
         replacing=replacing,
         defaults=_defaults(columns),
         definition=[str(texts[table]), *sorted(f"{index} {texts.get(index.name)}" for index in indexes)],
@@ -219,22 +232,35 @@ def _refuse_collations(table: str, key: _Index) -> None:
 def _is_exact(declared: str, collation: str) -> bool:
     """Whether values of a column that its index takes for equal are the same, of the same type.
 
-    Not so under NOCASE and RTRIM; nor where 1 may stand beside 1.0, as without a type, or, for the least integer only,
-    in INTEGER and NUMERIC.
+    Not so under NOCASE and RTRIM; nor where 1 may stand beside 1.0: without a type or, for the least integer, as a
+    NUMERIC.
     """
-    if collation.upper() != "BINARY" or "INT" in declared:
-        return False
-    return any(part in declared for part in ("CHAR", "CLOB", "TEXT")) or (
-        "BLOB" not in declared and any(part in declared for part in ("REAL", "FLOA", "DOUB"))
-    )
+    return collation.upper() == "BINARY" and _affinity(declared) in (_Affinity.TEXT, _Affinity.REAL)
 
 
-def _by_rowid(columns: Sequence[_Column]) -> Iterator[Unique]:
-    """REPLACE by a rowid that is given, which only a name that no column has can do."""
+class _Affinity(Enum):
+    NUMERIC = "numeric or integer"
+    TEXT = "text"
+    NONE = "none"
+    REAL = "real"
+
+
+def _affinity(declared: str) -> _Affinity:
+    """That of a column by its declared type, by the rules of SQLite's datatype3.html; ANY of STRICT tables has none."""
+    parts = {
+        "INT": _Affinity.NUMERIC,
+        **dict.fromkeys(("CHAR", "CLOB", "TEXT"), _Affinity.TEXT),
+        "BLOB": _Affinity.NONE,
+        **dict.fromkeys(("REAL", "FLOA", "DOUB"), _Affinity.REAL),
+    }
+    if declared in ("", "ANY"):
+        return _Affinity.NONE
+    return next((affinity for part, affinity in parts.items() if part in declared), _Affinity.NUMERIC)
+
+
+def _rowid_name(columns: Sequence[_Column]) -> str | None:
     taken = {column.name.lower() for column in columns}
-    free = [name for name in _ROWID_NAMES if name not in taken]
-    if free:
-        yield Unique([(free[0], "BINARY")])
+    return next((name for name in _ROWID_NAMES if name not in taken), None)
 
 
 def _defaults(columns: Sequence[_Column]) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from shapestore.source.sqlite_feed.changes import CHANGES
 from shapestore.source.sqlite_feed.file import quoted
-from shapestore.source.sqlite_feed.followed_table import PREFIX, FollowedTable, Unique
+from shapestore.source.sqlite_feed.followed_table import PREFIX, FollowedTable, KeyColumn, Unique
 
 _NAME = re.compile(rf"{PREFIX}(?P<token>[0-9a-f]{{16}})_[a-z0-9_]+")
 
@@ -21,49 +21,68 @@ def token_of(trigger: str) -> str | None:
 def triggers_of(table: FollowedTable, number: int, token: str) -> dict[str, str]:
     """The triggers of a table by their names. ``number`` stands for the table in the change table."""
     log = _Log(table, number)
+    on = f"ON {log.table}"
     texts = {
-        "inserted": f"AFTER INSERT ON {log.table} BEGIN {log.row('new')} END",
-        "updated": f"AFTER UPDATE ON {log.table} BEGIN {log.row('new')} END",
-        "rekeyed": f"AFTER UPDATE ON {log.table} WHEN {_has_other_key(table)} BEGIN {log.row('old')} END",
-        "deleted": f"AFTER DELETE ON {log.table} BEGIN {log.row('old')} END",
+        "inserted": f"AFTER INSERT {on} BEGIN {log.new_key()} END",
+        "updated": f"AFTER UPDATE {on} BEGIN {log.new_key()} END",
+        "rekeyed": f"BEFORE UPDATE {on} WHEN {_has_other_key(table)} BEGIN {log.old_key()} END",
+        "deleted": f"BEFORE DELETE {on} BEGIN {log.old_key()} END",
     }
+    if table.rowid is None and any(column.is_textual for column in table.key):
+        has_key = " AND ".join(f"new.{quoted(column.name)} IS NOT NULL" for column in table.key)
+        texts["inserting"] = f"BEFORE INSERT {on} WHEN {has_key} BEGIN {log.new_key()} END"
+        texts["updating"] = f"BEFORE UPDATE {on} WHEN {has_key} BEGIN {log.new_key()} END"
     if table.replacing:
-        removed = " ".join(map(log.rows_like_the_new, table.replacing))
-        texts["replaced"] = f"BEFORE INSERT ON {log.table} BEGIN {removed} END"
-    for place, unique in enumerate(table.replacing):
-        when = "" if unique.condition else f"WHEN {_moves_in(unique)} "  # an update may bring a row into the condition
-        body = log.rows_like_the_new(unique)
-        texts[f"replaced_{place}"] = f"BEFORE UPDATE ON {log.table} {when}BEGIN {body} END"
+        removed = " ".join(map(log.keys_like_the_new, table.replacing))
+        by_insert = " OR ".join(map(log.finds_like_the_new, table.replacing))
+        by_update = " OR ".join(f"{_moves_in(unique)}{log.finds_like_the_new(unique)}" for unique in table.replacing)
+        texts["replaced_by_insert"] = f"BEFORE INSERT {on} WHEN {by_insert} BEGIN {removed} END"
+        texts["replaced_by_update"] = f"BEFORE UPDATE {on} WHEN {by_update} BEGIN {removed} END"
     return {f"{PREFIX}{token}_{what}": f"CREATE TRIGGER {PREFIX}{token}_{what} {text}" for what, text in texts.items()}
 
 
 class _Log:
-    """Statements that log keys of one table."""
+    """Statements that log keys of one table, and conditions for them."""
 
     def __init__(self, table: FollowedTable, number: int) -> None:
         self.table = quoted(table.name)
         self._key = table.key
+        self._rowid = table.rowid
         self._number = number
         self._defaults = table.defaults
         self._into = f"INSERT INTO {CHANGES} (tab, {', '.join(f'k{place}' for place in range(len(table.key)))})"
 
-    def row(self, which: str) -> str:
-        """Log the key of the row ``old`` or ``new``."""
-        return f"{self._into} VALUES ({self._number}, {_listed(self._key, f'{which}.')});"
+    def new_key(self) -> str:
+        return f"{self._into} VALUES ({self._number}, {', '.join(map(self._stored, self._key))});"
 
-    def rows_like_the_new(self, unique: Unique) -> str:
-        """Log the keys of the rows that REPLACE would remove for the new row's values."""
+    def old_key(self) -> str:
+        key = ", ".join(f"old.{quoted(column.name)}" for column in self._key)
+        return f"{self._into} VALUES ({self._number}, {key});"
+
+    def _stored(self, column: KeyColumn) -> str:
+        """The new row's value of a column of the key, as it is in the table."""
+        new = f"new.{quoted(column.name)}"
+        if self._rowid is None or not column.is_textual:
+            return new
+        row = f"SELECT {quoted(column.name)} FROM {self.table} WHERE {self._rowid} = new.{self._rowid}"
+        return f"coalesce(({row}), {new})"
+
+    def keys_like_the_new(self, unique: Unique) -> str:
+        """Log the key of the row that REPLACE would remove for the new row's values."""
+        key = ", ".join(quoted(column.name) for column in self._key)
+        return f"{self._into} SELECT {self._number}, {key} {self._like_the_new(unique)};"
+
+    def finds_like_the_new(self, unique: Unique) -> str:
+        return f"EXISTS (SELECT 1 {self._like_the_new(unique)})"
+
+    def _like_the_new(self, unique: Unique) -> str:
         same = [f"{quoted(name)} COLLATE {quoted(collation)} = {self._new(name)}" for name, collation in unique.columns]
         where = " AND ".join(same if unique.condition is None else [*same, f"({unique.condition})"])
-        return f"{self._into} SELECT {self._number}, {_listed(self._key)} FROM {self.table} WHERE {where};"
+        return f"FROM {self.table} WHERE {where}"
 
     def _new(self, column: str) -> str:
         default = self._defaults.get(column)
         return f"new.{quoted(column)}" if default is None else f"coalesce(new.{quoted(column)}, {default})"
-
-
-def _listed(columns: Sequence[str], prefix: str = "") -> str:
-    return ", ".join(f"{prefix}{quoted(column)}" for column in columns)
 
 
 def _has_other_key(table: FollowedTable) -> str:
@@ -74,12 +93,15 @@ def _has_other_key(table: FollowedTable) -> str:
         yield f"{old} COLLATE BINARY IS NOT {new}"
         yield f"typeof({old}) <> typeof({new})"
 
-    return " OR ".join(term for column in table.key for term in differs(column))
+    return " OR ".join(term for column in table.key for term in differs(column.name))
 
 
 def _moves_in(unique: Unique) -> str:
-    """Whether the index finds the new row in another place than the old one."""
-    return " OR ".join(
+    """Whether the index finds the new row in another place than the old one, followed by AND; nothing if it may be."""
+    if unique.condition is not None:  # an update of any column may bring a row into it
+        return ""
+    differs = " OR ".join(
         f"old.{quoted(name)} COLLATE {quoted(collation)} IS NOT new.{quoted(name)}"
         for name, collation in unique.columns
     )
+    return f"({differs}) AND "
