@@ -22,6 +22,7 @@ from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.polling import Polling
 from shapestore.freshness.requests import Requests
+from shapestore.freshness.touched import TouchedRows
 from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead_owner_files
 from shapestore.maintenance import Maintenance
@@ -99,6 +100,7 @@ class OpenStore:
             max_scheduled=options.max_in_flight,
         )
         self.requests = Requests(services, self.coalescer, background)
+        self.touched = TouchedRows(services, create, options.namespace)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self._registrations = Registrations(self.writer, self.access)
         polling = Polling(services, background, create, freshness)

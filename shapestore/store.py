@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from functools import partial, wraps
 from types import TracebackType
@@ -170,8 +170,11 @@ class ShapeStore:
         # As Requests.get does: written out, since a hit is what callers mostly get.
         flight = open_store.coalescer.get(key)
         if flight is None or flight.refreshing:
-            stored = await open_store.reader.find(key, shape)
-            if stored is not None:
+            found = await open_store.reader.find_marked(key, shape)
+            if found is not None:
+                stored, is_stale = found
+                if is_stale:
+                    return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
                 return stored
@@ -395,7 +398,7 @@ class ShapeStore:
         if found is None:
             return None
         inside, handle, confirmation = found
-        if policy.max_age is not None:
+        if policy.max_age is not None or confirmation.is_stale:
             request = self._request(key, shape, create, None)
             if not open_store.requests.serves(request, policy, confirmation):
                 return None
@@ -448,6 +451,23 @@ class ShapeStore:
         else:
             command = partial(Invalidate, self._options.namespace, text("table", what))
         return await self._live().coalescer.invalidate(command)
+
+    async def touched(self, table: str, keys: Iterable[Any] | None = None) -> None:
+        """Tell that rows of the source's table may have changed, after they were committed there.
+
+        For sources whose changes the store cannot see by itself. ``keys`` are those of the rows, as in ``Change.key``:
+        tuples, or values where one column is the key; rows that are new or gone are meant too. None is any row. With
+        SQLSource the rows are read by their keys, and what is different is in the shapes when this returns. Without
+        keys, with another creator, and in shapes of more than 50,000 rows, the table's shapes count as stale from now
+        on: they are refreshed when they are next asked for or waited for.
+
+        >>> await store.touched("Track", [1, 2])
+
+        To tell too much, or twice, is safe. Nothing that was read from the source before this call is served as fresh
+        after it. If the caller is cancelled, the table's shapes count as stale. Raises ValueError for keys that have
+        another number of columns than the table's.
+        """
+        await self._live().touched.touched(text("table", table), keys)
 
     # --- locks
 

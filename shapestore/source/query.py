@@ -34,7 +34,7 @@ class Query(NamedTuple):
     """How a shape is read."""
 
     statement: TextClause
-    values: dict[str, Scalar]
+    values: dict[str, Scalar | bytes]
     columns: Sequence[str]
     """The names of the columns, of which the shape's own come first."""
     width: int
@@ -50,6 +50,8 @@ class Part(NamedTuple):
     """What they are sorted by; rows that are alike in it come in the order of the primary key."""
     limit: int | None = None
     offset: int = 0
+    keys: Sequence[Sequence[Scalar | bytes]] | None = None
+    """Only those whose primary key is one of these."""
 
 
 ALL = Part()
@@ -72,8 +74,12 @@ def shape_query(connection: Connection, shape: Shape, *, with_key: bool, part: P
     quote = _quoting(connection)
     bindings = Bindings()
     sql = _select(table, columns, quote)
-    if where is not None:
-        sql += f" WHERE {_predicate(connection, table, shape, where, bindings)}"
+    condition = None if where is None else _predicate(connection, table, shape, where, bindings)
+    if part.keys is not None:
+        has_key = _one_of(table.key, part.keys, quote, bindings)
+        condition = has_key if condition is None else f"({has_key}) AND ({condition})"
+    if condition is not None:
+        sql += f" WHERE {condition}"
     table.check([order.column for order in part.order_by])
     sql += _order_by(connection, table, part, quote)
     if part.limit is not None:
@@ -85,6 +91,17 @@ def _select(table: Table, columns: Sequence[str], quote: Quote) -> str:
     labelled = ", ".join(f"{_column(name, quote)} AS {quote(f'c{place}')}" for place, name in enumerate(columns))
     schema = "" if table.place.schema is None else f"{quote(table.place.schema)}."
     return f"SELECT {labelled} FROM {schema}{quote(table.place.table)} {quote(_ROW)}"
+
+
+def _one_of(columns: Sequence[str], keys: Sequence[Sequence[Scalar | bytes]], quote: Quote, bindings: Bindings) -> str:
+    """Whether the row's key is one of these. OR, not a list of rows: not every database compares rows."""
+    names = [_column(name, quote) for name in columns]
+    if len(names) == 1:
+        return f"{names[0]} IN ({', '.join(bindings.bind(key[0]) for key in keys)})"
+    return " OR ".join(
+        f"({' AND '.join(f'{name} = {bindings.bind(value)}' for name, value in zip(names, key, strict=True))})"
+        for key in keys
+    )
 
 
 def _order_by(connection: Connection, table: Table, part: Part, quote: Quote) -> str:

@@ -5,7 +5,7 @@ This module is imported when it is asked for: SQLAlchemy takes 140 ms to load, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.table import describe_table, find_table
 from shapestore.source.values import Values, key_part
+
+_KEYS_IN_A_STATEMENT = 100
 
 _INSTALLATIONS = 3
 """How often triggers are put into a source for one reading."""
@@ -148,6 +150,24 @@ class SQLSource:
             query = shape_query(connection, some, with_key=True, part=Part(order_by, limit, offset))
             return Subset(moment, list(self._pairs(connection, query)))
 
+    def rows_by_key(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> Generator[Any, None, None]:
+        """The rows of several shapes of one table that have one of these keys, as of one moment.
+
+        First comes the primary key, None where there is none; then, for each row, the place of its shape among
+        ``shapes``, its key and the row. A key's values are numbers or text, on SQLite bytes too; for others, ValueError
+        is raised: databases may compare them in another way than they are told apart here.
+        """
+        _check_key_values(keys, {int, str, float, bytes} if self._engine.dialect.name == "sqlite" else {int, str})
+        with self._connection() as connection:
+            columns = tuple(find_table(connection, shapes[0].table).key)
+            yield columns or None
+            for place, shape in enumerate(shapes):
+                for first in range(0, len(keys), _KEYS_IN_A_STATEMENT):
+                    part = Part(keys=keys[first : first + _KEYS_IN_A_STATEMENT])
+                    query = shape_query(connection, shape, with_key=True, part=part)
+                    for key, row in self._pairs(connection, query):
+                        yield place, key, row
+
     def source_path(self) -> str:
         """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
         with without_secrets(self._secrets), _plain_errors():
@@ -214,6 +234,13 @@ def _described(connection: Connection, shape: Shape) -> dict[str, ColumnDescript
         return columns
     find_table(connection, shape.table).check(shape.columns)
     return {name: columns[name] for name in shape.columns}
+
+
+def _check_key_values(keys: Sequence[Key], kinds: set[type]) -> None:
+    for key in keys:
+        for value in key:
+            if type(value) not in kinds:
+                raise ValueError(f"rows are not read by a key that has a value of type {type(value).__name__}")
 
 
 @contextmanager

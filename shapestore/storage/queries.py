@@ -16,8 +16,8 @@ STORED = "handle, row_count, position, round, live, created_at_ms, refreshed_at_
 CONFIRMED = "confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale"
 """What says how fresh a shape is."""
 
-# (comparable) -> the stored shape
-FIND = f"SELECT {STORED} FROM shapes WHERE comparable = ?"
+# (comparable) -> the stored shape, and whether it counts as stale at any age
+FIND = f"SELECT {STORED}, stale FROM shapes WHERE comparable = ?"
 
 # (comparable) -> the stored shape, and how fresh it is
 FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"

@@ -78,7 +78,15 @@ class Reader:
     # --- point reads
 
     async def find(self, comparable: str, shape: Shape) -> StoredShape | None:
-        """The stored shape, if it is there. The hottest of all: it is written out, for a call more would be felt."""
+        """The stored shape, if it is there."""
+        found = await self.find_marked(comparable, shape)
+        return None if found is None else found[0]
+
+    async def find_marked(self, comparable: str, shape: Shape) -> tuple[StoredShape, int] | None:
+        """The stored shape, if it is there, and whether it counts as stale at any age.
+
+        The hottest of all: it is written out, for a call more would be felt.
+        """
         try:
             rows = self._point.execute(queries.FIND, (comparable,)).fetchall()
         except sqlite3.Error as error:
@@ -86,7 +94,7 @@ class Reader:
             rows = await self._page(queries.FIND, comparable)
         for row in rows:
             try:
-                return to_stored(shape, row)
+                return to_stored(shape, row[:7]), row[7]
             except _NONSENSE as error:
                 raise damaged(error, self._path) from error
         return None

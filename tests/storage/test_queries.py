@@ -15,6 +15,7 @@ from file_rows import add_kept, add_lock, add_outcome, add_owner, add_rows, add_
 
 from shapestore import Shape
 from shapestore.storage import migrations, queries, reader, schema
+from shapestore.storage.commands import touched_queries as touched
 from shapestore.storage.log import queries as log
 from shapestore.storage.log import wanted_queries as wanted
 
@@ -23,7 +24,7 @@ PARTS = {"STORED", "CONFIRMED", "ROWS_OF_SMALL"}
 
 STATEMENTS = {
     name: value
-    for module in (queries, log)
+    for module in (queries, log, touched)
     for name, value in vars(module).items()
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name not in PARTS
 } | {"FETCH": reader._FETCH}
@@ -232,6 +233,16 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_OWNER": {"owner": "new", "pid": 1, "hostname": "host", "program": "app.py"},
     "FORGET_OWNER": {},
     "SET_JUMP_DUE": {},
+    # --- what was touched
+    "MARK_ATTEMPTS_TOUCHED": {"namespace": "", "table": "in progress"},
+    "MARK_SHAPES_STALE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
+    "MARK_THESE_STALE": {"numbers": json.dumps([ANY])},
+    "NEWEST_TOUCHED_KEY": {},
+    "SHAPES_OF_TOUCHED_TABLE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
+    "PUBLISHED_SINCE": {"since": 10**6, "namespace": "", "table": "albums", "keys": "[]"},
+    "REFRESHED_SINCE": {"confirmed": json.dumps({str(ANY): "another"})},
+    "ADD_TOUCHED_KEYS": {"namespace": "", "table": "albums", "keys": json.dumps(["[1]"])},
+    "TRIM_TOUCHED_KEYS": {},
     # --- rows and changes
     "ENDS": {"numbers": json.dumps([ANY, 10**6])},
     "LOCATE": {"handle": handle(ANY)},

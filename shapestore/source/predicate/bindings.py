@@ -14,13 +14,13 @@ class Bindings:
     """
 
     def __init__(self) -> None:
-        self._names: dict[tuple[type, Scalar], str] = {}
+        self._names: dict[tuple[type, Scalar | bytes], str] = {}
 
-    def bind(self, value: Scalar) -> str:
+    def bind(self, value: Scalar | bytes) -> str:
         """The placeholder of ``value``, as text() takes it."""
         return f":{self._names.setdefault((type(value), value), f'value_{len(self._names)}')}"
 
     @property
-    def values(self) -> dict[str, Scalar]:
+    def values(self) -> dict[str, Scalar | bytes]:
         """The bound values by their names."""
         return {name: value for (_, value), name in self._names.items()}

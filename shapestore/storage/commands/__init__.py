@@ -14,6 +14,7 @@ from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
 from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
 from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
+from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
 from shapestore.storage.queries import SPARED_SECONDS
 
 KINDS: tuple[type[Command[Any]], ...] = (
@@ -25,8 +26,12 @@ KINDS: tuple[type[Command[Any]], ...] = (
     Delete,
     Register,
     Note,  # what was read comes before what is published now, which is read last
+    MarkTouched,
+    MarkStale,
+    MarkTheseStale,
     Publish,
     PublishDifference,
+    PublishTouched,
     Fail,
     AddRows,
     CopyRows,
@@ -54,9 +59,13 @@ __all__ = [
     "ForgetKept",
     "Invalidate",
     "InvalidateKey",
+    "MarkStale",
+    "MarkTheseStale",
+    "MarkTouched",
     "Note",
     "Publish",
     "PublishDifference",
+    "PublishTouched",
     "Register",
     "Release",
     "Sweep",

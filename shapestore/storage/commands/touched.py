@@ -1,0 +1,103 @@
+"""What an application says of its source: rows of a table may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
+
+from shapestore.storage.commands import touched_queries as queries
+from shapestore.storage.commands.command import Command
+from shapestore.storage.commands.history import as_json
+from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.transaction import Transaction
+
+
+class MarkTouched(Command[None]):
+    """Have what is being read of a table now count as stale once it is published."""
+
+    def __init__(self, namespace: str, table: str) -> None:
+        self.namespace = namespace
+        self.table = table
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+        for command in group:
+            tx.run(queries.MARK_ATTEMPTS_TOUCHED, namespace=command.namespace, table=command.table)
+        return [None] * len(group)
+
+
+class MarkStale(Command[int | None]):
+    """Have a table's shapes count as stale, ``SHAPES`` at most, and what is being read of it.
+
+    ``after`` is the number of the last one of the previous part. Answered with that of the last one of this part; None
+    if no more are left.
+    """
+
+    SHAPES: ClassVar[int] = 1_000
+
+    def __init__(self, namespace: str, table: str, after: int = 0) -> None:
+        self.namespace = namespace
+        self.table = table
+        self.after = after
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
+        return [command._mark(tx) for command in group]
+
+    def _mark(self, tx: Transaction) -> int | None:
+        named = {"namespace": self.namespace, "table": self.table}
+        tx.run(queries.MARK_ATTEMPTS_TOUCHED, **named)
+        marked = tx.run(queries.MARK_SHAPES_STALE, after=self.after, limit=self.SHAPES, **named)
+        numbers = [number for (number,) in marked]
+        tx.changed.update(numbers)
+        return max(numbers) if len(numbers) == self.SHAPES else None
+
+
+class MarkTheseStale(Command[None]):
+    """Have the shapes of these numbers count as stale."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+        for command in group:
+            marked = tx.run(queries.MARK_THESE_STALE, numbers=as_json(list(command.numbers)))
+            tx.changed.update(number for (number,) in marked)
+        return [None] * len(group)
+
+
+class PublishTouched(Command[bool]):
+    """Append what shapes of a table should hold under some keys, as it was read from the source.
+
+    Answered False, and nothing appended, if it was read too early: one of the keys was published since the number
+    ``since`` of the ring, or one of the shapes was refreshed. ``confirmed`` has the attempts that had confirmed them.
+    """
+
+    def __init__(  # noqa: PLR0917 - what is published, and what must not have happened since
+        self,
+        namespace: str,
+        table: str,
+        keys: Sequence[str],
+        since: int,
+        confirmed: Mapping[int, str],
+        wanted: Sequence[WantedRow],
+    ) -> None:
+        self.named = {"namespace": namespace, "table": table, "keys": as_json(list(keys))}
+        self.since = since
+        self.confirmed = as_json(confirmed)
+        self.wanted = wanted
+        self.size = sum(len(row.row or "") for row in wanted)
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
+        return [command._publish(tx) for command in group]
+
+    def _publish(self, tx: Transaction) -> bool:
+        is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
+        if is_too_old or tx.run(queries.REFRESHED_SINCE, confirmed=self.confirmed):
+            return False
+        append_wanted(tx, self.wanted)
+        tx.run(queries.ADD_TOUCHED_KEYS, **self.named)
+        tx.run(queries.TRIM_TOUCHED_KEYS)
+        return True

@@ -1,0 +1,58 @@
+"""The statements about rows of a source that may have changed, as an application says, by name."""
+
+from __future__ import annotations
+
+# (namespace, table) what is being read now may be too old
+MARK_ATTEMPTS_TOUCHED = """
+    UPDATE create_locks SET touched = 1
+    WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress'
+"""
+
+# (namespace, table, after: number, limit) -> the numbers of those that count as stale from now on
+MARK_SHAPES_STALE = """
+    UPDATE shapes SET stale = 1
+    WHERE number IN (
+        SELECT number FROM shapes
+        WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit)
+    RETURNING number
+"""
+
+# (numbers: [number])
+MARK_THESE_STALE = (
+    "UPDATE shapes SET stale = 1 WHERE number IN (SELECT value FROM json_each(:numbers)) RETURNING number"
+)
+
+# -> the number of the newest key in the ring
+NEWEST_TOUCHED_KEY = "SELECT coalesce(max(number), 0) FROM touched_keys"
+
+# (namespace, table, after: number, limit)
+SHAPES_OF_TOUCHED_TABLE = """
+    SELECT number, comparable, where_as_written, confirmed_by, live, row_count, key_columns FROM shapes
+    WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit
+"""
+
+# (since: number, namespace, table, keys: [key]) -> something, if one of the keys was published since, or may have been:
+# the ring forgets its oldest
+PUBLISHED_SINCE = """
+    SELECT 1 FROM touched_keys
+    WHERE number > :since AND namespace = :namespace AND table_name = :table
+      AND key IN (SELECT value FROM json_each(:keys))
+    UNION ALL SELECT 1 WHERE (SELECT min(number) FROM touched_keys) > :since + 1
+    LIMIT 1
+"""
+
+# (confirmed: {number: confirmed_by}) -> something, if one of the shapes was refreshed since
+REFRESHED_SINCE = """
+    SELECT 1 FROM json_each(:confirmed) AS judged CROSS JOIN shapes ON shapes.number = CAST(judged.key AS INTEGER)
+    WHERE shapes.confirmed_by IS NOT judged.value LIMIT 1
+"""
+
+# (namespace, table, keys: [key])
+ADD_TOUCHED_KEYS = """
+    INSERT INTO touched_keys (namespace, table_name, key)
+    SELECT :namespace, :table, value FROM json_each(:keys)
+"""
+
+KEPT_KEYS = 100_000
+
+TRIM_TOUCHED_KEYS = f"DELETE FROM touched_keys WHERE number <= (SELECT max(number) FROM touched_keys) - {KEPT_KEYS}"

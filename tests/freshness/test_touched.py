@@ -1,0 +1,354 @@
+"""``store.touched``: an application tells which rows of its source have changed, and the shapes have them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspections import eventually
+from processes import read
+from sources import Row, Rows
+from steps import Steps
+
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape
+from shapestore.freshness import touched as touched_module
+from shapestore.storage.commands import PublishTouched
+from shapestore.storage.commands import touched_queries as queries
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+ALL = Shape("track")
+SOME = Shape("track", where="album = 1")
+NAMES = Shape("track", columns=["name"], where="album = 1")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = str(tmp_path / "source.db")
+    write(path, "PRAGMA journal_mode = WAL")
+    write(path, "CREATE TABLE track (id INTEGER PRIMARY KEY, album INTEGER, name TEXT)")
+    write(path, "INSERT INTO track VALUES (1, 1, 'one'), (2, 1, 'two'), (3, 2, 'three')")
+    return path
+
+
+def write(path: str, statement: str, *parameters: Any) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+        connection.execute(statement, parameters)
+
+
+def a_store(path: str, source: str, **options: Any) -> ShapeStore:
+    return ShapeStore(path, create=SQLSource(f"sqlite:///{source}"), **options)
+
+
+async def rows(store: ShapeStore, stored: StoredShape) -> list[Row]:
+    """What is stored, without asking for it to be fresh."""
+    return [row async for row in store.rows(stored.handle)]
+
+
+async def names(store: ShapeStore, stored: StoredShape) -> list[str]:
+    return [row["name"] for row in await rows(store, stored)]
+
+
+# --- by key
+
+
+async def test_rows_that_were_touched_are_in_every_shape_of_the_table(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store:
+        all_, some, of_names = [await store.get_or_create(shape) for shape in (ALL, SOME, NAMES)]
+        write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
+        await store.touched("track", [2])
+        assert await names(store, all_) == ["one", "TWO", "three"]
+        assert await names(store, some) == await names(store, of_names) == ["one", "TWO"]
+        write(source, "UPDATE track SET album = 3 - album")  # rows leave one shape, and come into another
+        write(source, "DELETE FROM track WHERE id = 1")
+        write(source, "INSERT INTO track VALUES (7, 1, 'seven')")
+        await store.touched("track", [(1,), (2,), 3, 7])
+        assert await rows(store, all_) == [
+            {"id": 2, "album": 2, "name": "TWO"},
+            {"id": 3, "album": 1, "name": "three"},
+            {"id": 7, "album": 1, "name": "seven"},
+        ]
+        assert await names(store, some) == await names(store, of_names) == ["three", "seven"]
+        assert store.stats.leaders == 3  # nothing was refreshed
+        assert await store.get_or_create(ALL) == await store.get(ALL)
+
+
+async def test_to_tell_too_much_writes_nothing(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store:
+        stored = await store.get_or_create(ALL)
+        for keys in ([1, 2, 3, 99], [2, 2], [], range(2_000)):
+            await store.touched("track", keys)
+            await store.touched("another table", keys)
+        assert await store.get(ALL) == stored
+        assert read(empty_path, "SELECT count(*) FROM shape_changes") == [0]
+
+
+async def test_one_who_waits_is_woken(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store:
+        stored = await store.get_or_create(SOME)
+        task = asyncio.create_task(store.wait(stored, stored.position, timeout=60))
+        await eventually(lambda: len(store._live().waits))
+        write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
+        await store.touched("track", [2])
+        assert await task > stored.position
+
+
+@pytest.mark.parametrize(
+    ("columns", "keys"),
+    [
+        ("a TEXT, b INTEGER, PRIMARY KEY (a, b)", [("x", 1), ("it's", 2), ("", 3)]),
+        ("a BLOB PRIMARY KEY, b INTEGER", [b"\x00\xff", b"1", "1"]),
+        ("a TEXT COLLATE NOCASE PRIMARY KEY, b INTEGER", ["x", "Y"]),
+        ("a REAL PRIMARY KEY, b INTEGER", [1.0, 2.5]),
+    ],
+)
+async def test_keys_of_every_kind(empty_path: str, source: str, columns: str, keys: list[Any]) -> None:
+    write(source, f"CREATE TABLE t (value TEXT, {columns})")
+    insert = "INSERT OR REPLACE INTO t (a, b, value) VALUES (?, ?, ?)"
+    as_rows = [key if isinstance(key, tuple) else (key, 0) for key in keys]
+    async with a_store(empty_path, source) as store:
+        stored = await store.get_or_create(Shape("t", columns=["value"]))
+        for value in ("first", "second"):
+            for row in as_rows:
+                write(source, insert, *row, value)
+            await store.touched("t", keys)
+            assert await rows(store, stored) == [{"value": value}] * len(keys)
+        write(source, "DELETE FROM t")
+        await store.touched("t", keys)
+        assert await rows(store, stored) == []
+        assert store.stats.leaders == 1
+
+
+async def test_a_key_of_another_width_is_an_error(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store:
+        await store.get_or_create(ALL)
+        with pytest.raises(ValueError, match='not a key of the table "track": its rows are told apart by id'):
+            await store.touched("track", [(1, 2)])
+
+
+async def test_only_the_shapes_of_the_own_namespace_are_meant(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store, a_store(empty_path, source, namespace="other") as other:
+        await store.get_or_create(ALL)
+        elsewhere = await other.get_or_create(ALL)
+        write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
+        await store.touched("track", [2])
+        await store.touched("track")
+        assert await other.get_or_create(ALL) == elsewhere
+        assert read(empty_path, "SELECT stale FROM shapes ORDER BY number") == [1, 0]
+
+
+# --- as a whole
+
+
+async def by_none(store: ShapeStore) -> None:
+    await store.touched("track")
+
+
+async def by_key(store: ShapeStore) -> None:
+    await store.touched("track", [1])
+
+
+@pytest.mark.parametrize("options", [{}, {"max_age": 3600.0}], ids=["of any age", "of an age"])
+@pytest.mark.parametrize("tell", [by_none, by_key])
+async def test_of_another_creator_all_shapes_are_refreshed_when_they_are_next_asked_for(
+    empty_path: str, tell: Callable[[ShapeStore], Any], options: dict[str, Any]
+) -> None:
+    source = Rows(1, 2)
+    async with ShapeStore(empty_path, create=source, **options) as store:
+        stored, other = await store.get_or_create(ALL), await store.get_or_create(Shape("other"))
+        for n, ask in enumerate((store.fetch, store.get_or_create, store.fetch_json), 1):
+            source.put(1, n=n)
+            await tell(store)
+            await ask(ALL)
+            assert (await rows(store, stored))[0] == {"id": 1, "n": n}
+            reads = source.reads
+            await ask(ALL)  # it is fresh again
+            assert source.reads == reads
+        assert await store.get_or_create(Shape("other")) == other
+
+
+async def test_a_table_of_many_shapes_is_marked_part_by_part(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shapestore.storage.commands.touched.MarkStale.SHAPES", 2)
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        for number in range(5):
+            await store.get_or_create(Shape("track", where=f"id = {number}"))
+        await store.touched("track")
+        assert read(empty_path, "SELECT DISTINCT stale FROM shapes") == [1]
+
+
+async def test_a_shape_that_is_too_large_to_look_a_row_up_is_refreshed(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(touched_module, "MOST_ROWS", 2)
+    async with a_store(empty_path, source) as store:
+        all_, some = await store.get_or_create(ALL), await store.get_or_create(SOME)
+        write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
+        await store.touched("track", [2])
+        assert await names(store, some) == ["one", "TWO"]
+        assert await names(store, all_) == ["one", "two", "three"]
+        await store.get_or_create(ALL)
+        assert await names(store, all_) == ["one", "TWO", "three"]
+
+
+async def test_where_the_source_cannot_be_read_those_who_ask_are_told(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source, failure_grace=0.0) as store:
+        stored = await store.get_or_create(ALL)
+        write(source, "ALTER TABLE track RENAME TO moved")
+        await store.touched("track", [1])
+        with pytest.raises(CreateFailedError, match='no table or view "track"'):
+            await store.fetch(ALL)
+        write(source, "ALTER TABLE moved RENAME TO track")
+        assert await store.fetch(ALL) == await rows(store, stored)
+
+
+# --- what else happens meanwhile
+
+
+async def test_what_is_being_read_counts_as_stale_and_is_read_once_more(empty_path: str) -> None:
+    held, go = asyncio.Event(), asyncio.Event()
+    source = Rows(1)
+
+    async def create(shape: Shape) -> list[Row]:
+        read = [dict(row) for row in source(shape)]
+        held.set()
+        await go.wait()
+        return read
+
+    async with ShapeStore(empty_path, create=create) as store:
+        asking = asyncio.create_task(store.get_or_create(ALL))
+        await held.wait()
+        source.put(1, n=1)
+        await store.touched("track", [1])
+        go.set()
+        early = await asking
+        assert await rows(store, early) == [{"id": 1, "n": 0}]  # to those who waited for it
+        assert await store.fetch(ALL) == [{"id": 1, "n": 1}]
+        assert source.reads == 2
+
+
+class Held(SQLSource):
+    """Its readings by key stop, once they have read, until they are let go on."""
+
+    def __init__(self, path: str, readings: int = 1) -> None:
+        super().__init__(f"sqlite:///{path}")
+        self.readings = readings
+        self.has_read, self.go = threading.Event(), threading.Event()
+
+    def rows_by_key(self, shapes: Sequence[Shape], keys: Sequence[Any]) -> Generator[Any, None, None]:
+        found = list(super().rows_by_key(shapes, keys))
+        if self.readings:
+            self.readings -= 1
+            self.has_read.set()
+            assert self.go.wait(60)
+        yield from found
+
+
+async def by_another_call(store: ShapeStore) -> None:
+    await store.touched("track", [2])
+
+
+async def by_a_refresh(store: ShapeStore) -> None:
+    await store.refresh(ALL)
+
+
+@pytest.mark.parametrize("meanwhile", [by_another_call, by_a_refresh])
+async def test_what_was_read_earlier_is_not_published_over_what_was_read_later(
+    empty_path: str, source: str, meanwhile: Callable[[ShapeStore], Any]
+) -> None:
+    held = Held(source)
+    async with ShapeStore(empty_path, create=held) as store, a_store(empty_path, source) as another:
+        stored = await store.get_or_create(ALL)
+        write(source, "UPDATE track SET name = 'old' WHERE id = 2")
+        first = asyncio.create_task(store.touched("track", [2]))
+        await eventually(held.has_read.is_set)
+        write(source, "UPDATE track SET name = 'NEW' WHERE id = 2")
+        await meanwhile(another)
+        held.go.set()
+        await first
+        assert await names(store, stored) == ["one", "NEW", "three"]
+        log = await store.read_log(stored, after=stored.position)
+        assert [change.row and change.row["name"] for change in log] == ["NEW"]
+        assert read(empty_path, "SELECT stale FROM shapes") == [0]
+
+
+async def test_one_that_is_always_too_late_has_the_shapes_refreshed(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PublishTouched, "_publish", lambda *_: False)
+    async with a_store(empty_path, source) as store:
+        await store.get_or_create(ALL)
+        write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
+        await store.touched("track", [2])
+        assert [row["name"] for row in await store.fetch(ALL)] == ["one", "TWO", "three"]
+
+
+async def test_what_the_ring_has_forgotten_counts_as_published(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that is overtaken by more keys than are kept is made once more."""
+    monkeypatch.setattr(
+        queries,
+        "TRIM_TOUCHED_KEYS",
+        "DELETE FROM touched_keys WHERE number <= (SELECT max(number) FROM touched_keys) - 1",
+    )
+    held = Held(source)
+    async with ShapeStore(empty_path, create=held) as store, a_store(empty_path, source) as another:
+        stored = await store.get_or_create(ALL)
+        first = asyncio.create_task(store.touched("track", [2]))
+        await eventually(held.has_read.is_set)
+        write(source, "UPDATE track SET name = 'NEW' WHERE id = 2")
+        await another.touched("track", [2])
+        await another.touched("track", [1, 3])
+        held.go.set()
+        await first
+        assert await names(store, stored) == ["one", "NEW", "three"]
+        assert len(await store.read_log(stored, after=stored.position)) == 1
+
+
+async def test_a_cancelled_call_loses_nothing_whatever_step_it_is_at(empty_path: str, source: str) -> None:
+    with Steps() as steps:
+        async with a_store(empty_path, source) as store:
+
+            async def ask(step: int) -> bool:
+                """Whether there were so many steps."""
+                task = asyncio.current_task()
+                assert task is not None
+                steps.do_at(step, task.cancel)
+                await store.touched("track", [2])
+                return steps.done()
+
+            reached, step = True, 0
+            while reached:
+                step += 1
+                write(source, "UPDATE track SET name = ? WHERE id = 2", str(step))
+                asking = asyncio.create_task(ask(step))
+                await asyncio.wait([asking])
+                reached = steps.done() if asking.cancelled() else asking.result()
+                async with asyncio.timeout(30):  # a cancelled call does not wait for what it leaves to be written
+                    while (await store.fetch(ALL))[1]["name"] != str(step):
+                        await asyncio.sleep(0.001)
+            assert step > 3
+
+
+async def test_many_calls_at_once_end_with_what_the_source_says(empty_path: str, source: str) -> None:
+    async with a_store(empty_path, source) as store, a_store(empty_path, source) as another:
+        all_, some = await store.get_or_create(ALL), await store.get_or_create(SOME)
+
+        async def change(number: int) -> None:
+            write(source, "INSERT OR REPLACE INTO track VALUES (?, ?, ?)", number % 7, number % 2, str(number))
+            await (store, another)[number % 2].touched("track", [number % 7])
+
+        await asyncio.gather(*map(change, range(100)))
+        with closing(sqlite3.connect(source)) as connection:
+            expected = dict(connection.execute("SELECT id, name FROM track"))
+            of_album = dict(connection.execute("SELECT id, name FROM track WHERE album = 1"))
+        assert {row["id"]: row["name"] for row in await store.fetch(ALL)} == expected
+        assert {row["id"]: row["name"] for row in await store.fetch(SOME)} == of_album
+        assert (await store.get_or_create(ALL)).handle == all_.handle
+        assert (await store.get_or_create(SOME)).handle == some.handle
