@@ -94,7 +94,7 @@ def shown_commands(document: Path) -> Iterator[list[str]]:
     """The arguments of each ``$ shapestore ...`` that ends by itself."""
     for line in "".join(blocks(document, "console")).splitlines():
         words = shlex.split(line, comments=True)
-        if words[:2] == ["$", "shapestore"] and words[2] != "watch":
+        if words[:2] == ["$", "shapestore"] and words[2] not in ("watch", "serve"):
             yield words[2:]
 
 
@@ -176,4 +176,4 @@ def test_the_tests_that_are_named_as_proofs_exist() -> None:
 
 def named_folders() -> set[str]:
     modules = (ROOT / "shapestore").rglob("*.py")
-    return {name for module in modules for name in (module.stem, module.parent.name)} | {"system"}
+    return {name for module in modules for name in (module.stem, module.parent.name)} | {"clients", "system"}
