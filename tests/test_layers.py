@@ -21,7 +21,8 @@ FLOORS = (
     {"open_store"},
     {"lifecycle"},
     {"store"},
-    {"http", "sync", "cli", "otel"},
+    {"http", "sync", "otel"},
+    {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS, 1) for room in rooms}
 FACES = {"__init__", "__main__"}

@@ -158,7 +158,8 @@ def test_the_source_distribution_holds_the_whole_project_but_its_dot_files(sdist
 
 def test_the_wheel_holds_the_package_its_migrations_and_its_types_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    package = {file.relative_to(ROOT).as_posix() for file in (ROOT / "shapestore").rglob("*.py")}
+    kinds = ("*.py", "*.html", "*.css", "*.js")
+    package = {file.relative_to(ROOT).as_posix() for kind in kinds for file in (ROOT / "shapestore").rglob(kind)}
     scripts = {
         f"shapestore/_migrations/{file.relative_to(ROOT / 'alembic')}" for file in (ROOT / "alembic").rglob("*.*")
     }

@@ -4,6 +4,7 @@
     look              ls, show, rows, locks, history, explain: they only read
     watch             a live view
     get, refresh      rows from a source; counted_source counts them for the progress
+    serve             a server until Ctrl-C; it needs what the extra ``serve`` installs
     change            unlock, rm, invalidate: each opens a store
     upkeep            doctor, backup, vacuum, migrate: about the file as a whole
     follow            follow, unfollow: about a SQLite source, not a store

@@ -19,6 +19,7 @@ from shapestore.cli.get import get
 from shapestore.cli.look import explain, history, locks, ls, rows, show
 from shapestore.cli.printing.output import make_streams_safe, say
 from shapestore.cli.refresh import refresh
+from shapestore.cli.serve import serve
 from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
@@ -62,7 +63,7 @@ def app() -> None:
     """
 
 
-_READING = (ls, show, rows, get, locks, history, explain, watch)
+_READING = (ls, show, rows, get, serve, locks, history, explain, watch)
 _CHANGING = (refresh, unlock, rm, invalidate)
 _UPKEEP = (doctor, backup, vacuum, migrate)
 _SOURCES = (follow, unfollow)

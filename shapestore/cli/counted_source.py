@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -13,6 +13,9 @@ from shapestore.cli.arguments import Seconds
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.shape import Shape
 from shapestore.source.keyed import Key, KeyedRows
+
+if TYPE_CHECKING:
+    from shapestore.source.sql_source import SQLSource
 
 source_option = click.option(
     "--source", required=True, metavar="URL", help="The database, as in: sqlite:///chinook.db."
@@ -27,19 +30,29 @@ timeout_option = click.option(
 )
 
 
+def source_beside(path: str, url: str, *, follow: bool = False) -> SQLSource:
+    """The source at ``url``, which must not be the store at ``path`` itself. ``follow``: if it is one of SQLite."""
+    from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+
+    from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
+
+    try:
+        SQLSource(url)  # for its errors
+        parts = make_url(url)
+        is_sqlite = parts.get_backend_name() == "sqlite"
+        source = SQLSource(url, follow=follow and is_sqlite)
+    except InvalidSourceError as error:
+        raise click.BadParameter(str(error), param_hint="--source") from error
+    if is_sqlite and parts.database is not None and os.path.realpath(parts.database) == os.path.realpath(path):
+        raise click.BadParameter(f"{path!r} is the store itself, not a source for it", param_hint="--source")
+    return source
+
+
 class CountedSource:
     """A SQLSource that counts the rows it gives."""
 
-    def __init__(self, url: str) -> None:
-        from sqlalchemy import make_url  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
-
-        from shapestore.source.sql_source import SQLSource  # noqa: PLC0415
-
-        try:
-            self._source = SQLSource(url)
-        except InvalidSourceError as error:
-            raise click.BadParameter(str(error), param_hint="--source") from error
-        self._url = make_url(url)
+    def __init__(self, source: SQLSource) -> None:
+        self._source = source
         self.rows = 0
         self.began_at: float | None = None
         self.seconds = 0.0
@@ -47,11 +60,7 @@ class CountedSource:
     @classmethod
     def beside(cls, path: str, url: str) -> Self:
         """The source at ``url``, which must not be the store at ``path`` itself."""
-        source = cls(url)
-        database = source._url.database if source._url.get_backend_name() == "sqlite" else None
-        if database is not None and os.path.realpath(database) == os.path.realpath(path):
-            raise click.BadParameter(f"{path!r} is the store itself, not a source for it", param_hint="--source")
-        return source
+        return cls(source_beside(path, url))
 
     def __call__(self, shape: Shape) -> Iterator[dict[str, Any]]:
         return (row for _, row in self.keyed_rows(shape))
@@ -61,23 +70,17 @@ class CountedSource:
         return CountedRows(self, self._source.keyed_rows(shape))
 
 
-class CountedRows:
+class CountedRows(KeyedRows):
     """Rows on their way from a CountedSource."""
 
-    def __init__(self, source: CountedSource, rows: KeyedRows) -> None:
-        self._counted = source
-        self._rows = rows
-        self.key_columns: Sequence[str] | None = rows.key_columns
-        self.description = rows.description
-        self.source, self.seq, self.nonce, self.signature = rows.source, rows.seq, rows.nonce, rows.signature
+    def __init__(self, counted: CountedSource, rows: KeyedRows) -> None:
+        vars(self).update(vars(rows))  # all that they tell beside the rows themselves
+        self._counted = counted
 
     def __iter__(self) -> Iterator[tuple[Key | None, dict[str, Any]]]:
-        source = self._counted
-        source.began_at = time.monotonic()
+        counted = self._counted
+        counted.began_at = time.monotonic()
         for pair in self._rows:
-            source.rows += 1
+            counted.rows += 1
             yield pair
-        source.seconds = time.monotonic() - source.began_at
-
-    def close(self) -> None:
-        self._rows.close()
+        counted.seconds = time.monotonic() - counted.began_at

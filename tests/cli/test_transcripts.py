@@ -25,7 +25,7 @@ def test_in_a_pipe_a_command_says_what_was_recorded(example: str, command: str) 
 
 def test_every_command_has_its_transcript() -> None:
     # The others need a source, and have tests of their own.
-    with_a_source = {"get", "refresh", "follow", "unfollow"}
+    with_a_source = {"get", "refresh", "serve", "follow", "unfollow"}
     assert {command.split()[0] for command in recorded("in_a_pipe")} | with_a_source == set(app.commands)
 
 
