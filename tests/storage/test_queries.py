@@ -115,6 +115,15 @@ def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> Non
         assert any(hasattr(module, part) for module in (queries, log))
 
 
+@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_AS_TEXT", "FETCH"])
+def test_rows_are_joined_as_a_range_of_ids_is_read_which_is_in_their_order(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    steps = plan(connection, STATEMENTS[name])
+    assert "SEARCH shape_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
+    assert not any("TEMP B-TREE" in step or "CO-ROUTINE" in step for step in steps)
+
+
 @pytest.mark.parametrize("name", PLANNED)
 def test_a_statement_scans_no_table_but_for_a_reason(connection: sqlite3.Connection, name: str) -> None:
     tables, _ = SCANS.get(name, ("", ""))
@@ -252,6 +261,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "PART_AS_OF": OF_SHAPE | {"last": 8},
     "ROUNDS": {"rounds": "[2,3]"},
     "ROWS": OF_SHAPE,
+    "ROWS_AS_LINES": OF_SHAPE,
     "KEYED_ROWS": OF_SHAPE,
     "ROWS_AS_TEXT": OF_SHAPE,
     "STORED_KEYS": {"number": ANY, "keys": json.dumps(["[1]", "[99]"])},

@@ -2,6 +2,10 @@
 
 All of a shape lies in the range of ids from ``number << 28`` to ``(number + 1) << 28``; a statement always names both
 ends, else a shape without rows would read its neighbour's.
+
+Rows are joined in the order of their ids, the order in which SQLite reads a range of them: a subquery that sorted them
+would take twice as long. tests/storage/test_queries.py proves that it is such a range that is read. A separator other
+than the comma, which is the default, is written out, since one that is bound takes half as long again.
 """
 
 from __future__ import annotations
@@ -13,10 +17,8 @@ _OF_SHAPE = "id > :number << 28 AND id < (:number + 1) << 28"
 # (most bytes) -> all rows of a shape, as the inside of a JSON array: NULL if they are more, or if a round is unfinished
 ROWS_OF_SMALL = """
     CASE WHEN bytes + row_count <= ? AND written = position THEN coalesce(CAST((
-        SELECT group_concat(value) FROM (
-            SELECT value FROM shape_rows
-            WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28
-            ORDER BY shape_rows.id)) AS BLOB), x'') END
+        SELECT group_concat(value) FROM shape_rows
+        WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB), x'') END
 """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
@@ -43,14 +45,16 @@ LOCATE_SERVED = f"""
 
 FIRST_ROW = f"SELECT value FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT 1"
 
-_JOINED = "SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM"
-
-# Rows as they are now, behind a position, as one text.
-ROWS = f"""
-    {_JOINED} (
-        SELECT id & 268435455 AS position, value FROM shape_rows
-        WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit)
+# (number, after, limit): the next rows behind a position
+_NEXT_ROWS = """
+    id > (:number << 28) + :after AND id <= coalesce((
+        SELECT id FROM shape_rows WHERE id > (:number << 28) + :after AND id < (:number + 1) << 28
+        ORDER BY id LIMIT 1 OFFSET :limit - 1), ((:number + 1) << 28) - 1)
 """
+
+# Rows as they are now, as one text.
+ROWS = f"SELECT CAST(group_concat(value) AS BLOB), count(*), max(id) & 268435455 FROM shape_rows WHERE {_NEXT_ROWS}"
+ROWS_AS_LINES = ROWS.replace("group_concat(value)", "group_concat(value, '\n')")
 
 # With their keys; and as one text, to be compared with what a creator gives.
 KEYED_ROWS = f"""
@@ -58,9 +62,7 @@ KEYED_ROWS = f"""
     WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit
 """
 ROWS_AS_TEXT = f"""
-    SELECT max(id) & 268435455, count(*), group_concat(value), group_concat(key) FROM (
-        SELECT id, value, key FROM shape_rows
-        WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit)
+    SELECT max(id) & 268435455, count(*), group_concat(value), group_concat(key) FROM shape_rows WHERE {_NEXT_ROWS}
 """
 
 # (keys: [key]) -> those that are stored
@@ -101,7 +103,7 @@ def _as_of(last: str) -> str:
 
 _AS_OF = _as_of(":position")
 
-ROWS_AS_OF = f"{_JOINED} ({_AS_OF})"
+ROWS_AS_OF = f"SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM ({_AS_OF})"
 
 ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
 

@@ -18,6 +18,9 @@ from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, l
 BATCH_BYTES = 256 * 1024
 # It never has more than this, unless it is a single row.
 MOST_BATCH_BYTES = 4 * BATCH_BYTES
+
+_PRESENT_ROWS = {",": queries.ROWS, "\n": queries.ROWS_AS_LINES}
+"""By the separator of the rows."""
 # A page of a log ends once its rows have more than this.
 MOST_PAGE_BYTES = 16 * 1024 * 1024
 
@@ -101,7 +104,7 @@ def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
         log = locate(connection, handle)
         if log is None or position < log.base:
             raise ShapeGoneError(handle)
-        statement = queries.ROWS if log.written == position else queries.ROWS_AS_OF
+        statement = _PRESENT_ROWS[separator] if log.written == position else queries.ROWS_AS_OF
         given = {"number": log.number, "after": after, "position": position, "separator": separator}
         usual = BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit
         return _bounded(connection, statement, given, max(1, min(limit, usual)))
