@@ -250,7 +250,7 @@ class ShapeStore:
         if inside is not None:
             return b"[" + inside + b"]"
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
-        return b"".join([piece async for piece in self.stream_json(stored)])
+        return b"[%b]" % b",".join([batch.text async for batch in self._batches(stored) if batch.row_count])
 
     def cached(
         self, table: str, *, max_age: float | None = None, timeout: float | None = None

@@ -26,6 +26,8 @@ WORKS = (
     "snapshot",
     "layout",
     "refreshing",
+    "live",
+    "http",
     "million_shapes",
     "memory",
     "opening",

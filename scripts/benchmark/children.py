@@ -28,6 +28,10 @@ class Child:
         stdin.close()
         await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ask(self, line: str) -> str:
         stdin = self._process.stdin
         assert stdin is not None

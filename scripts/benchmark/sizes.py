@@ -20,6 +20,12 @@ class Sizes:
     rows_a_sample: int
     """A small shape is read so often that this many rows are read."""
     refreshed_rows: int
+    live_shapes: int
+    changes: int
+    lags: int
+    idle_seconds: float
+    synced_rows: int
+    live_clients: int
     snapshot_rows: int
     few_shapes: int
     many_shapes: int
@@ -40,6 +46,12 @@ FULL = Sizes(
     read_rows=(1, 10, 100, 1_000, 10_000),
     rows_a_sample=20_000,
     refreshed_rows=100_000,
+    live_shapes=10_000,
+    changes=20_000,
+    lags=200,
+    idle_seconds=5.0,
+    synced_rows=100_000,
+    live_clients=1_000,
     snapshot_rows=1_000_000,
     few_shapes=1_000,
     many_shapes=1_000_000,
@@ -60,6 +72,12 @@ QUICK = Sizes(
     read_rows=(1, 100, 10_000),
     rows_a_sample=1_000,
     refreshed_rows=10_000,
+    live_shapes=100,
+    changes=1_000,
+    lags=10,
+    idle_seconds=0.5,
+    synced_rows=2_000,
+    live_clients=20,
     snapshot_rows=10_000,
     few_shapes=100,
     many_shapes=5_000,
