@@ -325,13 +325,19 @@ def triggers_of(table: str, count: str, size: str) -> list[str]:
     ]
 
 
+# Otherwise a view or a foreign key of somebody's own, which names a table of ours, would follow that table to its old
+# name, and a view that is broken already would make every renaming fail.
+RENAME_NOTHING_ELSE = "PRAGMA legacy_alter_table = 1"
+
+
 def upgrade() -> None:
+    op.execute(RENAME_NOTHING_ELSE)
     for view in VIEWS_OF_0001:
         op.execute(f"DROP VIEW IF EXISTS {view}")
     for trigger in TRIGGERS_OF_0001:
-        op.execute(f"DROP TRIGGER {trigger}")
+        op.execute(f"DROP TRIGGER IF EXISTS {trigger}")
     for index in INDEXES_OF_0001:
-        op.execute(f"DROP INDEX {index}")
+        op.execute(f"DROP INDEX IF EXISTS {index}")
     for table in REPLACED:
         op.execute(f"ALTER TABLE {table} RENAME TO {table}_of_0001")
     for statement in (*TABLES_AND_INDEXES, *CONTENTS):
@@ -389,13 +395,14 @@ NEW_INDEXES = ["shapes_by_table", "shapes_by_read_order", "create_locks_by_table
 
 def downgrade() -> None:
     """Keep the rows of each shape as they are now; its log, and shapes of other namespaces, are dropped."""
+    op.execute(RENAME_NOTHING_ELSE)
     scripts = op.get_context().script
     assert scripts is not None
     first = scripts.get_revision("0001").module
     for table in (*REPLACED, "totals"):
         op.execute(f"ALTER TABLE {table} RENAME TO {table}_of_0002")
     for index in NEW_INDEXES:
-        op.execute(f"DROP INDEX {index}")
+        op.execute(f"DROP INDEX IF EXISTS {index}")
     for statement in (*first.TABLES_AND_INDEXES, *first.TRIGGERS):
         if "TABLE owners" not in statement and "TRIGGER" not in statement:
             op.execute(statement)

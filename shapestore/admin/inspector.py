@@ -152,11 +152,18 @@ class Inspector:
         return creation_record(found[0]) if found else None
 
     def creations(
-        self, limit: int, table: str | None = None, *, failed: bool = False, since: datetime | None = None
+        self,
+        limit: int,
+        table: str | None = None,
+        *,
+        namespace: str | None = None,
+        failed: bool = False,
+        since: datetime | None = None,
     ) -> list[CreationRecord]:
         """The latest outcomes, the newest first: all, or those that ``failed`` (or whose process was killed)."""
         parameters = {
             "table": table,
+            "namespace": namespace,
             "failed": failed,
             "since_ms": None if since is None else int(since.timestamp() * 1000),
             "limit": limit,

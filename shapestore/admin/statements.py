@@ -75,6 +75,7 @@ ROWS_SO_FAR = """
 CREATIONS = f"""
     SELECT {CREATION_COLUMNS} FROM creations
     WHERE (:table IS NULL OR comparable ->> '$.table' = :table)
+      AND (:namespace IS NULL OR coalesce(comparable ->> '$.namespace', '') = :namespace)
       AND (NOT :failed OR outcome IN ('failed', 'died'))
       AND (:since_ms IS NULL OR finished_at_ms >= :since_ms)
     ORDER BY number DESC LIMIT :limit

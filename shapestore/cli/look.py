@@ -15,6 +15,7 @@ from shapestore.cli.arguments import (
     json_option,
     limit_option,
     moment,
+    namespace_option,
     other_tables,
     path_argument,
     shape_by_handle,
@@ -133,16 +134,26 @@ def locks(path: str, as_json: bool) -> None:
 @click.option(
     "--since", type=moment, metavar="TIME", help="Only those that ended since: 90s, 15min, 2h, 3d ago, or a time."
 )
+@namespace_option
 @limit_option(default=20)
 @json_option
-def history(path: str, *, table: str | None, failed: bool, since: datetime | None, limit: int, as_json: bool) -> None:
+def history(
+    path: str,
+    *,
+    table: str | None,
+    failed: bool,
+    since: datetime | None,
+    namespace: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List how the latest creations ended.
 
     The newest come first. The file keeps the last thousand. A time without a zone is in UTC.
     """
     with open_inspector(path) as inspector:
-        creations = inspector.creations(limit, table, failed=failed, since=since)
-        hint = other_tables(inspector, table)
+        creations = inspector.creations(limit, table, namespace=namespace, failed=failed, since=since)
+        hint = other_tables(inspector, table, namespace)
     if as_json:
         for creation in creations:
             print_json(creation)

@@ -50,7 +50,11 @@ class RowBatches:
                 if expected is not None:
                     expected -= batch.row_count
                 if batch.is_last and expected:
-                    raise self._reader.damage(f"{expected} rows of the shape {handle!r} are missing")
+                    raise self._reader.damage(
+                        f"{expected} rows of the shape {handle!r} are missing"
+                        if expected > 0
+                        else f"the shape {handle!r} has {-expected} rows too many"
+                    )
                 yield batch
                 if batch.is_last or expected == 0:
                     return

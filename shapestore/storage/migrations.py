@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 import sqlite3
 import threading
@@ -29,6 +30,8 @@ _BUSY_TIMEOUT_SECONDS = 5.0  # for a foreign writer (the shell, Litestream) that
 
 # A store has all of these. alembic_version alone proves nothing, for other programs use alembic too.
 _TABLES_OF_A_STORE = {"shapes", "shape_rows", "create_locks"}
+
+_TAKEN = re.compile("already exists$|^there is already (a|an|another) ")
 
 # alembic keeps its state in globals of its modules, so two threads must not run it at once, not even on two files.
 _alembic_turn = threading.Lock()
@@ -117,6 +120,11 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             yield connection
     except sqlite3.Error as error:
+        if _TAKEN.search(str(error)):
+            raise StorageError(
+                f"{path!r} cannot be migrated ({error}): a table, view or index in it that is not the store's has a "
+                "name which the store needs now; nothing was changed: rename it, or drop it"
+            ) from error
         raise translated(error, path) from error
     except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
         raise damaged(error, path) from error

@@ -61,6 +61,15 @@ async def test_ls_shows_all_of_them_or_one(file: str) -> None:
     assert "\nnamespace\tacme\n" in shown
 
 
+async def test_history_shows_all_of_them_or_one(file: str) -> None:
+    assert [creation["namespace"] for creation in await listed("history", file)] == list(reversed(NAMESPACES))
+    for namespace in NAMESPACES:
+        [creation] = await listed("history", file, "--namespace", namespace)
+        assert creation["namespace"] == namespace
+    nothing = await asyncio.to_thread(on_a_terminal, "history", file, "--namespace", "new", "--table", "Track")
+    assert nothing.out.startswith("no creations of Track; there are shapes of it in --namespace ''")
+
+
 async def test_get_finds_and_makes_the_shape_of_its_namespace(file: str, source: str) -> None:
     command = ("get", file, "--source", source, "--table", "Track", "--where", "AlbumId = :a", "--param", "a=1")
     assert "the source was not asked" in (await run(*command, "--namespace", "acme")).err

@@ -16,7 +16,7 @@ from migrated_file import MIGRATE_AND_DIE, definitions_of_the_metadata, python, 
 from old_file import ALBUMS, CREATING, DROPPED, EMPTY, FAILED, HANDLES, ROWS, TRACKS
 from processes import assert_sound
 
-from shapestore import CreateFailedError, Shape, ShapeStore
+from shapestore import CorruptStoreError, CreateFailedError, Shape, ShapeStore, StorageError
 from shapestore.shape.stored_shape import at
 from shapestore.storage import migrations
 
@@ -195,6 +195,50 @@ def kept_columns() -> dict[str, int | str]:
     counts = ("number", "row_count", "snapshot", "position", "written", "bytes")
     texts = {"handle": "kept", "comparable": "{}", "table_name": "t", "gone_boot": ""}
     return texts | dict.fromkeys((*times, *counts), 0)
+
+
+# --- what people have added to a file, or removed from it
+
+
+def execute(path: str, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_views_and_foreign_keys_of_somebodys_own_still_mean_the_same_tables(old_path: str) -> None:
+    execute(
+        old_path,
+        "CREATE VIEW mine AS SELECT handle, row_count FROM shapes",
+        "CREATE TABLE starred (handle TEXT REFERENCES shapes (handle))",
+        "INSERT INTO starred SELECT handle FROM shapes",
+        "CREATE TABLE gone (a)",
+        "CREATE VIEW broken AS SELECT a FROM gone",
+        "DROP TABLE gone",
+    )
+    for revision in ("0002", "0001"):
+        old_file.migrate(old_path, revision)
+        with closing(sqlite3.connect(old_path)) as connection:
+            assert len(connection.execute("SELECT * FROM mine").fetchall()) == len(ROWS)
+            assert connection.execute("PRAGMA foreign_key_list (starred)").fetchone()[2] == "shapes"
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+            assert connection.execute("SELECT count(*) FROM starred").fetchone() == (len(ROWS),)
+
+
+def test_what_is_to_be_replaced_may_be_missing(old_path: str) -> None:
+    execute(old_path, "DROP INDEX shapes_by_table", "DROP TRIGGER shapes_counted_in", "DROP VIEW shapes_in_words")
+    migrations.upgrade(old_path)
+    assert old_file.definitions_of_the_file(old_path) == definitions_of_the_metadata()
+
+
+@pytest.mark.parametrize("name", ["sources", "shapes_of_0001", "kept_by_key"])
+def test_a_name_that_is_taken_is_said_to_be_and_nothing_is_changed(old_path: str, name: str) -> None:
+    execute(old_path, f"CREATE TABLE {name} (a)")
+    before = old_file.contents(old_path)
+    with pytest.raises(StorageError, match=f"{name}.* a name which the store needs") as caught:
+        migrations.upgrade(old_path)
+    assert not isinstance(caught.value, CorruptStoreError)
+    assert (revision_of(old_path), old_file.contents(old_path)) == ("0001", before)
 
 
 # --- at once, and killed

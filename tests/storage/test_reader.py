@@ -307,6 +307,15 @@ async def test_a_shape_whose_rows_somebody_removed_is_not_given_short(empty_path
     assert found == [1, 2, 3, 4, 5, 6, 8, 9, 10], "it is told at the end"
 
 
+async def test_a_shape_that_has_more_rows_than_it_should_is_not_given_as_it_is(
+    empty_path: str, store: ShapeStore
+) -> None:
+    stored = await numbers(10, store)
+    edit(empty_path, "UPDATE shapes SET row_count = 7, snapshot = 7")
+    with pytest.raises(CorruptStoreError, match=r"the shape .* has 3 rows too many"):
+        await read_on(store.rows(stored.handle), [])
+
+
 async def test_a_consumer_that_stops_early_leaves_no_transaction_open(empty_path: str, store: ShapeStore) -> None:
     """Else its snapshot would keep the log from being cut."""
     stored = await numbers(100, store)

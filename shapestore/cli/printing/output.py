@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 # Control characters (C0, DEL, C1), separators of lines and paragraphs, what reorders text, halves of surrogate pairs.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROL_OR_BACKSLASH = re.compile(rf"{_CONTROL.pattern}|\\")
 _QUOTED_IN_CSV = re.compile(r'[",\r\n]|^\s|\s$|^$')
 
