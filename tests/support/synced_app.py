@@ -6,6 +6,8 @@ calls mutations, in one transaction, and answers with its txid.
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import socket
 import sqlite3
@@ -23,6 +25,9 @@ from starlette.routing import Mount, Route
 from shapestore import ShapeStore, SQLSource
 from shapestore.http import ShapeApp, txid
 
+OPTIONS = "SHAPE_APP_OPTIONS"
+"""The variable of the environment that may hold options of ShapeApp, as JSON."""
+
 
 def synced_app(path: str, source: str, tables: list[str]) -> Starlette:
     store = ShapeStore(path, create=SQLSource(f"sqlite:///{source}", follow=True), max_age=0.1)
@@ -38,7 +43,8 @@ def synced_app(path: str, source: str, tables: list[str]) -> Starlette:
                 write(connection, **mutation)
             return JSONResponse({"txid": txid(connection)})
 
-    shapes = ShapeApp(store, tables=dict.fromkeys(tables))
+    options = json.loads(os.environ.get(OPTIONS, "{}"))
+    shapes = ShapeApp(store, tables=dict.fromkeys(tables), **options)
     return Starlette(routes=[Route("/writes", writes, methods=["POST"]), Mount("/", shapes)], lifespan=lifespan)
 
 
