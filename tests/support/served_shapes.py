@@ -35,6 +35,7 @@ class Api:
         self.store = store
         self.source = source
         self.client = client
+        self._app = client._transport.app  # type: ignore[attr-defined]
 
     async def get(self, offset: str = "-1", handle: str | None = None, **more: Any) -> httpx.Response:
         given = {"table": "Track", "offset": offset, "handle": handle, **more}
@@ -66,6 +67,25 @@ class Api:
         """Write to the source, and have the shape be as its source is: the whole table Track, unless given."""
         self.write(*statements)
         await self.store.refresh(Shape("Track") if shape is None else shape)
+
+    def hear(self) -> bytearray:
+        """The bodies of what is answered from now on, as far as they have been sent."""
+        transport: Any = self.client._transport
+        app, body = transport.app, bytearray()
+
+        async def heard(scope: Any, receive: Any, send: Any) -> None:
+            async def send_and_tell(message: Any) -> None:
+                body.extend(message.get("body", b""))
+                await send(message)
+
+            await app(scope, receive, send_and_tell)
+
+        transport.app = heard
+        return body
+
+    def stop(self) -> None:
+        """Stop the application: live answers end."""
+        self._app.stop()
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from served_shapes import Api, changes_of, controls_of, events_of, served
+from inspections import eventually
+from served_shapes import Api, app_of, changes_of, client_of, controls_of, events_of, served
 
 from shapestore import Shape
 from shapestore.storage.log import chunks
@@ -227,37 +228,45 @@ async def test_a_long_poll_is_answered_as_soon_as_there_is_a_change(tmp_path: Pa
 
 
 async def test_changes_of_other_shapes_end_no_long_poll(tmp_path: Path) -> None:
-    async with served(tmp_path, long_poll=1) as api:
+    async with served(tmp_path, long_poll=60) as api:
         before = await api.up_to_date()
         poll = asyncio.create_task(api.after(before, live="true"))
+        while not api.store._live().waits:
+            await asyncio.sleep(0.01)
         other = Shape("Track", where='"TrackId" = 1')
         await api.store.get_or_create(other)
         await api.change("UPDATE Track SET Name = 'x' WHERE TrackId = 1", shape=other)
-        answer = await poll
+        assert not poll.done()
+        api.stop()
+        assert controls_of(await poll) == ["up-to-date"]
+        async with client_of(app_of(api.store, long_poll=0.1)) as client:
+            answer = await Api(api.store, api.source, client).after(before, live="true")
         assert controls_of(answer) == ["up-to-date"]
         # What it was told last is as new as the file, though nothing has changed for it.
         assert int(answer.json()[0]["headers"]["global_last_seen_lsn"]) > 1
 
 
-async def test_a_stream_of_events_tells_what_has_changed_and_then_that_this_is_all(api: Api) -> None:
-    before = await api.up_to_date()
-    await api.change("DELETE FROM Track WHERE TrackId = 2")
-    stream = asyncio.create_task(api.after(before, live="true", live_sse="true"))
-    while not api.store._live().waits:
-        await asyncio.sleep(0.01)
-    await api.change("DELETE FROM Track WHERE TrackId = 3")
-    answer = await stream
-    assert answer.headers["content-type"] == "text/event-stream"
-    assert answer.headers["x-accel-buffering"] == "no"
-    assert answer.headers["electric-offset"] == before.headers["electric-offset"]
-    assert "electric-cursor" in answer.headers
-    told = list(events_of(answer.text))
-    assert [event.get("key") for event in told] == ['"public"."Track"/"2"', None, '"public"."Track"/"3"', None]
-    assert told[1]["headers"]["control"] == told[3]["headers"]["control"] == "up-to-date"
-    assert ": keep-alive\n\n" in answer.text
-    # The client's next offset is the round that it was told last.
-    seen = told[3]["headers"]["global_last_seen_lsn"]
-    assert controls_of(await api.get(f"{seen}_0", answer.headers["electric-handle"])) == ["up-to-date"]
+async def test_a_stream_of_events_tells_what_has_changed_and_then_that_this_is_all(tmp_path: Path) -> None:
+    async with served(tmp_path, sse_length=60) as api:
+        before = await api.up_to_date()
+        await api.change("DELETE FROM Track WHERE TrackId = 2")
+        body = api.hear()
+        stream = asyncio.create_task(api.after(before, live="true", live_sse="true"))
+        await eventually(lambda: b"up-to-date" in body)
+        await api.change("DELETE FROM Track WHERE TrackId = 3")
+        await eventually(lambda: body.count(b"up-to-date") == 2 and b": keep-alive\n\n" in body)
+        api.stop()
+        answer = await stream
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert answer.headers["electric-offset"] == before.headers["electric-offset"]
+        assert "electric-cursor" in answer.headers
+        told = list(events_of(answer.text))
+        assert [event.get("key") for event in told] == ['"public"."Track"/"2"', None, '"public"."Track"/"3"', None]
+        assert told[1]["headers"]["control"] == told[3]["headers"]["control"] == "up-to-date"
+        # The client's next offset is the round that it was told last.
+        seen = told[3]["headers"]["global_last_seen_lsn"]
+        assert controls_of(await api.get(f"{seen}_0", answer.headers["electric-handle"])) == ["up-to-date"]
 
 
 async def test_a_stream_of_events_may_be_asked_for_by_its_older_name(api: Api) -> None:
