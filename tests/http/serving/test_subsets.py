@@ -1,0 +1,92 @@
+"""Some of a shape's rows as they are now, and what a client needs to go on from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served_shapes import Api, changes_of, served
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with served(tmp_path) as api:
+        yield api
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [row["value"]["TrackId"] for row in answer.json()["data"]]
+
+
+async def test_a_subset_is_rows_and_what_they_have_seen(api: Api) -> None:
+    answer = await api.get("now", subset__where='"TrackId" = $1', subset__params='{"1":"2"}')
+    body = answer.json()
+    mark = body["metadata"].pop("snapshot_mark")
+    assert body["metadata"] == {"database_lsn": "1", "xmin": "1", "xmax": "1", "xip_list": []}
+    assert body["data"] == [
+        {
+            "key": '"public"."Track"/"2"',
+            "value": {"TrackId": "2", "Name": "track 2", "Price": "1"},
+            "headers": {"operation": "insert", "relation": ["public", "Track"], "snapshot_mark": mark},
+        }
+    ]
+    assert answer.headers["electric-offset"] == "0_0"
+    assert answer.headers["electric-snapshot"] == "true"
+    assert "electric-handle" in answer.headers
+    assert list(json.loads(answer.headers["electric-schema"])) == ["TrackId", "Name", "Price"]
+    assert "electric-up-to-date" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"),
+    [
+        ({"order_by": '"TrackId" DESC', "limit": "2"}, ["5", "4"]),
+        ({"order_by": '"TrackId"', "limit": "2", "offset": "3"}, ["4", "5"]),
+        ({"order_by": '"Name" DESC, "TrackId"', "limit": "1"}, ["5"]),
+        ({"where": '"Price" > 1.2'}, ["3", "4", "5"]),
+        ({"where": "false"}, []),
+    ],
+)
+async def test_which_rows_and_in_which_order(api: Api, subset: dict[str, str], expected: list[str]) -> None:
+    given = {f"subset__{name}": text for name, text in subset.items()}
+    assert ids(await api.get("now", **given)) == expected
+    assert ids(await api.client.post("/v1/shape", params={"table": "Track", "offset": "now"}, json=subset)) == expected
+
+
+async def test_a_subset_is_of_the_rows_of_the_shape_alone(api: Api) -> None:
+    assert ids(await api.get("now", where='"TrackId" < 3', subset__where='"TrackId" > 1 OR true')) == ["1", "2"]
+
+
+async def test_a_client_goes_on_from_where_it_was_or_from_before_the_rows_were_read(api: Api) -> None:
+    before = await api.up_to_date()
+    await api.change("DELETE FROM Track WHERE TrackId = 1")
+    subset = await api.after(before, subset__where='"TrackId" < 3')
+    assert (ids(subset), subset.headers["electric-offset"]) == (["2"], before.headers["electric-offset"])
+    assert len(changes_of(await api.after(subset))) == 1
+    first = await api.get("now", subset__where='"TrackId" < 3')
+    assert changes_of(await api.after(first)) == []
+
+
+async def test_rows_are_read_from_the_source_and_not_from_the_store(api: Api) -> None:
+    await api.get()
+    api.write("DELETE FROM Track WHERE TrackId = 1")
+    assert ids(await api.get("now", subset__where='"TrackId" < 3')) == ["2"]
+
+
+@pytest.mark.parametrize("limit", [{}, {"subset__limit": "9", "subset__order_by": '"TrackId"'}])
+async def test_subsets_are_bounded(tmp_path: Path, limit: dict[str, str]) -> None:
+    async with served(tmp_path, max_subset_rows=3) as api:
+        answer = await api.get("now", subset__where="true", **limit)
+        assert answer.status_code == 400
+        assert "more than 3 rows" in answer.json()["message"]
+        assert ids(await api.get("now", subset__where='"TrackId" < 4')) == ["1", "2", "3"]
+
+
+async def test_a_client_of_a_shape_that_is_gone_begins_again_before_it_is_given_rows(api: Api) -> None:
+    before = await api.up_to_date()
+    await api.store.invalidate("Track")
+    assert (await api.after(before, subset__where="true")).status_code == 409
