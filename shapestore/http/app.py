@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import inspect
 import logging
@@ -31,6 +32,7 @@ from shapestore.http.response import Caching, Cors, Refusal, invalid_request, re
 from shapestore.http.serving.answers import Durations, LogAnswers
 from shapestore.http.serving.live import LiveClients
 from shapestore.http.serving.log_reader import LogReader
+from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
 from shapestore.options import at_least_one, seconds
@@ -140,22 +142,19 @@ class ShapeApp:
         self._clients.stopping.watch()
         shared = {**self._cors.headers(request), **self._vary}
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shared.items()]
-        has_begun = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal has_begun
             if message["type"] == "http.response.start":
-                has_begun = True
                 message["headers"] = [*message["headers"], *headers]
-            await send(message)
+            await send_piece(message)
 
-        try:
-            answer = await self._answer(request)
-            await answer(scope, receive, send_with_headers)
-        except Refusal as refusal:
-            if has_begun:
-                raise
-            await refusal.response()(scope, receive, send_with_headers)
+        send_piece = in_pieces(send)
+        answer = await self._answer(request)
+        with contextlib.suppress(GoneError):
+            try:
+                await answer(scope, receive, send_with_headers)
+            except Refusal as refusal:  # one live client too many: nothing was sent yet
+                await refusal.response()(scope, receive, send_with_headers)
 
     async def _answer(self, request: Request) -> ASGIApp:
         """The answer to a request; errors are answers too."""

@@ -3,6 +3,8 @@
     answers       a page at once, a page as soon as there is one, or a stream of events
     log_reader    the page of the log that a request asks for; or that its client has to begin again
     live          waiting for a client: it may go, the time may be up, the server may stop
+    subsets       some rows of a shape as they are now
+    slow_clients  answers in pieces, which a client has to take in time
     stopping      the signal to stop, noticed before the server waits for its answers
 
 A client that must begin again is answered 409 with a handle to begin by. Whether it must is decided by the log alone,
