@@ -46,8 +46,10 @@ def a_table(rnd: random.Random, name: str, parent: Table | None) -> Table:
     if rnd.random() < 0.4:
         unique = rnd.sample(columns, rnd.randint(1, 2))
         constraints.append(f"UNIQUE ({', '.join(unique)}){_on_conflict(rnd)}")
-    if rnd.random() < 0.25:
-        definitions.append(f"g AS ({rnd.choice(columns)} || 'x') {rnd.choice(('VIRTUAL', 'STORED'))}")
+    # Not of a default, with which REPLACE may replace a NULL after triggers saw what is generated.
+    plain = [column for column, text in zip(columns, definitions, strict=True) if "DEFAULT" not in text]
+    if plain and rnd.random() < 0.25:
+        definitions.append(f"g AS ({rnd.choice(plain)} || 'x') {rnd.choice(('VIRTUAL', 'STORED'))}")
         constraints.append("UNIQUE (g)")
     refers_to = [table for table in (parent, Table(name, columns, key, has_rowid)) if table and len(table.key) == 1]
     if refers_to and rnd.random() < 0.7:

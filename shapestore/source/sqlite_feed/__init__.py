@@ -40,7 +40,8 @@ Why it is made so:
    newest row is never deleted, so ``seq`` only grows; a ``nonce`` tells a restored file from one that went on.
 
 What triggers do not see: incremental blob writes (``sqlite3_blob_write``), writes of connections that disable triggers,
-triggers that were dropped and put back with the same texts, and a row that REPLACE removes for a random default.
+triggers that were dropped and put back with the same texts, and a row that REPLACE removes since it put a default in
+the place of a NULL, if that default is random, or a unique generated column is made of it.
 
 Where the presence of triggers changes what SQLite does, all found by running random statements with and without them:
 

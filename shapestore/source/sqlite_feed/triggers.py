@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from shapestore.source.sqlite_feed.changes import CHANGES
 from shapestore.source.sqlite_feed.file import quoted
@@ -77,8 +76,15 @@ class _Log:
 
     def _like_the_new(self, unique: Unique) -> str:
         same = [f"{quoted(name)} COLLATE {quoted(collation)} = {self._new(name)}" for name, collation in unique.columns]
-        where = " AND ".join(same if unique.condition is None else [*same, f"({unique.condition})"])
-        return f"FROM {self.table} WHERE {where}"
+        condition = [] if unique.condition is None else [f"({unique.condition})"]
+        return f"FROM {self.table} WHERE {' AND '.join([*same, *condition, f'({self._is_another()})'])}"
+
+    def _is_another(self) -> str:
+        """Whether a row of the table has another key than the new row, which is logged anyway."""
+        terms = [_differs(quoted(column.name), f"new.{quoted(column.name)}") for column in self._key]
+        if len(terms) == 1:  # before the insert, -1 stands for a rowid that SQLite will choose
+            terms.append(f"new.{quoted(self._key[0].name)} = -1")
+        return " OR ".join(terms)
 
     def _new(self, column: str) -> str:
         default = self._defaults.get(column)
@@ -86,14 +92,12 @@ class _Log:
 
 
 def _has_other_key(table: FollowedTable) -> str:
-    """Whether the stored key is another one, whatever its columns' collations take for equal."""
+    return " OR ".join(_differs(f"old.{quoted(name)}", f"new.{quoted(name)}") for name, _ in table.key)
 
-    def differs(column: str) -> Iterator[str]:
-        old, new = f"old.{quoted(column)}", f"new.{quoted(column)}"
-        yield f"{old} COLLATE BINARY IS NOT {new}"
-        yield f"typeof({old}) <> typeof({new})"
 
-    return " OR ".join(term for column in table.key for term in differs(column.name))
+def _differs(one: str, other: str) -> str:
+    """Whether two stored values differ, whatever their column's collation takes for equal."""
+    return f"{one} COLLATE BINARY IS NOT {other} OR typeof({one}) <> typeof({other})"
 
 
 def _moves_in(unique: Unique) -> str:
