@@ -37,6 +37,7 @@ from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
 from shapestore.options import at_least_one, seconds
 from shapestore.shape.shape import Shape
+from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
 
 logger = logging.getLogger("shapestore")
@@ -204,13 +205,25 @@ class ShapeApp:
         self._check_secret(request)
         if not self._allow_delete:
             raise refused(405, "DELETE not allowed")
-        asked = await self._asked(request, ("offset", "-1"))
-        stored = await self._store.get(asked.shape)
-        handle = request.query_params.get("handle")
-        is_meant = stored is not None and (handle is None or parse_handle(handle).handle == stored.handle)
-        if stored is None or not is_meant or not await self._store.delete(stored):
+        stored = await self._named(request)
+        if stored is None or not await self._store.delete(stored):
             raise refused(404, "Shape not found")
         return Response(status_code=202, headers={"content-type": response.JSON, "cache-control": response.NO_STORE})
+
+    async def _named(self, request: Request) -> StoredShape | None:
+        """The stored shape that a request names by its definition, by its handle, or by both.
+
+        A handle alone does not say whether its sender may see all of the shape, so it is enough only where all may.
+        """
+        given = request.query_params.get("handle")
+        handle = None if given is None else parse_handle(given).handle
+        is_for_all = self._authorize is None and self._shape_of is None
+        if handle is not None and "table" not in request.query_params and is_for_all:
+            stored = await self._store.get_by_handle(handle)
+            return stored if stored is not None and stored.shape.table in self._tables else None
+        asked = await self._asked(request, ("offset", "-1"))
+        stored = await self._store.get(asked.shape)
+        return stored if stored is not None and handle in (None, stored.handle) else None
 
     async def _asked(self, request: Request, *more: tuple[str, str]) -> ShapeRequest:
         """What a request asks for, as far as whoever sends it may have it."""

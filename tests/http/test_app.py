@@ -85,7 +85,23 @@ async def test_a_shape_may_be_deleted_only_where_that_is_allowed(tmp_path: Path,
             assert (await client.delete("/v1/shape", params=params)).status_code == status
         handle = (await api.get()).headers["electric-handle"]
         assert (await client.delete("/v1/shape", params=definition | {"handle": handle})).status_code == 202
+        handle = (await api.get()).headers["electric-handle"]
+        for params, status in [({"handle": "another"}, 404), ({}, 400), ({"handle": handle}, 202)]:
+            assert (await client.delete("/v1/shape", params=params)).status_code == status
     assert await api.store.count() == 0
+
+
+async def test_a_handle_alone_deletes_nothing_of_other_tables_and_nothing_where_rows_are_not_for_all(
+    tmp_path: Path, api: Api
+) -> None:
+    handle = (await api.get()).headers["electric-handle"]
+    for refusing, status in [
+        (ShapeApp(api.store, tables={"Album": None}, allow_delete=True), 404),
+        (app_of(api.store, authorize=lambda request, shape: shape, allow_delete=True), 400),
+    ]:
+        async with client_of(refusing) as client:
+            assert (await client.delete("/v1/shape", params={"handle": handle})).status_code == status
+    assert await api.store.count() == 1
 
 
 # --- requests that are refused

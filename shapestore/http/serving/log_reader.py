@@ -61,7 +61,8 @@ class LogReader:
         begin = pages.End.NOW if skips_rows else place
         read = await self.store._log_pages().read(handle, begin, self._chunk_bytes, asked.replica, encode)
         if skips_rows and isinstance(read, Read):
-            return read._replace(end=Part(len(read.log.part_ends) - 1, read.log.floor), is_end=False)
+            told = [snapshot_end(read.log.snapshot_seq)]
+            return read._replace(messages=told, end=Part(len(read.log.part_ends) - 1, read.log.floor), is_end=False)
         return read
 
     async def now(self, asked: ShapeRequest) -> Read:
