@@ -7,13 +7,14 @@ drops changes of these rows whose txid they have seen, until it is told of a rou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import Any
 
 import msgspec
 
-from shapestore.errors import InvalidShapeError, ShapeStoreError
+from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError
 from shapestore.http.request import ShapeRequest, Subset
 from shapestore.http.response import invalid_request, refused
 from shapestore.http.serving.log_reader import LogReader, Read, messages_for
@@ -24,6 +25,12 @@ logger = logging.getLogger("shapestore")
 
 # So many are read from the source at a time.
 AT_ONCE = 8
+
+
+# How long a subset may wait for its shape to be followed. Beyond that it is answered all the same.
+FOLLOWED_SECONDS = 5.0
+# A round that changes nothing in the shape wakes nobody.
+LOOK_SECONDS = 0.01
 
 
 class Subsets:
@@ -37,12 +44,29 @@ class Subsets:
     async def body(self, asked: ShapeRequest, subset: Subset, read: Read) -> bytes:
         """The body of the answer. ``read`` is of before: from where it ended the client goes on."""
         found = await self._rows(asked, subset)
-        now = await self._reader.now(asked)
+        now = await self._followed(asked, found.moment.seq)
         mark = secrets.randbelow(2**31)
         head = msgspec.json.encode(_metadata(mark, found.moment.seq or 0, now.log.last_seen))
         keys = [encode_key(key or ()).encode() for key, _ in found.rows]
         rows = [encode_row(row, number).encode() for number, (_, row) in enumerate(found.rows, 1)]
         return b'{"metadata":%s,"data":[%s]}' % (head, messages_for(read.log).of_subset(rows, keys, mark))
+
+    async def _followed(self, asked: ShapeRequest, seq: int | None) -> Read:
+        """Where the log ends, once it has seen the source's changes up to ``seq``.
+
+        If that takes too long the answer is given all the same. Its client is then told some changes that its rows hold
+        already, and shows older values until the later changes follow.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FOLLOWED_SECONDS
+        now = await self._reader.now(asked)
+        while seq is not None and now.log.followed_seq is not None and now.log.followed_seq < seq:
+            if loop.time() >= until:
+                break
+            with contextlib.suppress(ShapeGoneError):
+                await self._reader.store.wait(now.handle, now.log.standing.public, LOOK_SECONDS)
+            now = await self._reader.now(asked)
+        return now
 
     async def _rows(self, asked: ShapeRequest, subset: Subset) -> Any:
         """The rows and the moment of the source. Raises Refusal."""

@@ -57,6 +57,8 @@ class ServedLog(NamedTuple):
     """The newest round of which all that is in this log can be read."""
     snapshot_seq: int | None
     """What the snapshot has seen of its source; None if that is not followed."""
+    followed_seq: int | None
+    """What the end of the log has seen of its source, at least; None if that is not followed."""
 
     @property
     def floor(self) -> int:
@@ -136,10 +138,11 @@ def served_log(connection: sqlite3.Connection, handle: str) -> ServedLog | None:
     """The log of the stored shape with this handle, in the caller's moment."""
     for row in connection.execute(queries.LOCATE_SERVED, {"handle": handle}).fetchall():
         standing = Standing(*row[:12])
-        comparable, ends, last_seen, snapshot_seq = row[12:]
+        comparable, ends, last_seen, snapshot_seq, followed_seq = row[12:]
         a_row = _first_row(connection, standing) if standing.columns_described is None else None
         last_seen = max(last_seen, standing.round)
-        return ServedLog(standing, comparable, a_row, _part_ends(standing, ends), last_seen, snapshot_seq)
+        part_ends = _part_ends(standing, ends)
+        return ServedLog(standing, comparable, a_row, part_ends, last_seen, snapshot_seq, followed_seq)
     return None
 
 

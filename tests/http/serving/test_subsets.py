@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from served_shapes import Api, changes_of, served
+
+from shapestore.http.serving import subsets
+from shapestore.source.sqlite_feed.installation import install
 
 
 @pytest.fixture
@@ -90,3 +96,40 @@ async def test_a_client_of_a_shape_that_is_gone_begins_again_before_it_is_given_
     before = await api.up_to_date()
     await api.store.invalidate("Track")
     assert (await api.after(before, subset__where="true")).status_code == 409
+
+
+# --- a source that is followed
+
+
+def follow(api: Api, followed_seq: int, round_: int) -> None:
+    """As if a follower had been so far, and the file had seen as many rounds."""
+    path = api.source.removeprefix("sqlite:///").replace("source.db", "shapes.db")
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as file, file:
+        file.execute("INSERT OR REPLACE INTO sources (number, name, followed_seq) VALUES (1, 'x', ?)", (followed_seq,))
+        file.execute("UPDATE shapes SET live = 1, source = 1, source_seq = NULL")
+        file.execute("UPDATE log_state SET round = ?", (round_,))
+
+
+async def test_a_subset_is_answered_once_the_shape_has_been_followed_to_it(api: Api) -> None:
+    install(api.source.removeprefix("sqlite:///"), "Track")
+    await api.get()
+    api.write("UPDATE Track SET Price = 7 WHERE TrackId = 2")
+    follow(api, 0, 5)
+    asked = asyncio.create_task(api.get("now", subset__where='"TrackId" = 2'))
+    while not api.store._live().waits:
+        await asyncio.sleep(0.001)
+    with contextlib.closing(sqlite3.connect(api.source.removeprefix("sqlite:///"))) as connection:
+        [(seq,)] = connection.execute("SELECT max(seq) FROM shapestore_changes")
+    follow(api, seq, 9)
+    metadata = (await asked).json()["metadata"]
+    assert (metadata["xmin"], metadata["xmax"], metadata["database_lsn"]) == (str(seq + 1), str(seq + 1), "9")
+
+
+async def test_a_follower_that_does_not_come_up_does_not_hold_an_answer_for_ever(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subsets, "FOLLOWED_SECONDS", 0.05)
+    install(api.source.removeprefix("sqlite:///"), "Track")
+    await api.get()
+    follow(api, 0, 5)
+    assert ids(await api.get("now", subset__where='"TrackId" = 2')) == ["2"]
