@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from shapestore.errors import UnknownTableError
@@ -45,8 +46,13 @@ class Descriptions:
         asked = self._asked.get(table)
         if asked is None:
             asked = self._asked[table] = asyncio.create_task(self._ask(table), name=f"shapestore describe {table}")
-            asked.add_done_callback(lambda _: self._asked.pop(table, None))
+            asked.add_done_callback(partial(self._has_asked, table))
         await asyncio.shield(asked)
+
+    def _has_asked(self, table: str, asked: asyncio.Task[None]) -> None:
+        del self._asked[table]
+        if not asked.cancelled():
+            asked.exception()  # raised to those who wait for it, if any are left
 
     async def _ask(self, table: str) -> None:
         try:

@@ -48,12 +48,13 @@ def handle_text(handle: str, floor: int, *, asked: str | None = None, unlike: st
     return name if name != unlike else f"{name}.1"
 
 
-def another_handle(handle: str, asked: str) -> str:
-    """A handle of the stored shape ``handle`` that differs from the one ``asked`` with: only good to begin again by.
+def another_handle(handle: str, asked: str, *, unlike: str | None = None) -> str:
+    """A handle of the stored shape ``handle`` that is not the one ``asked`` with, nor ``unlike``: to begin again by.
 
     Of a shape that lives on it is one of its kind, so that caches give nobody the answer to a former beginning.
     """
-    return f"{handle}~.{secrets.token_hex(4)}" if parse_handle(asked).handle == handle else f"{handle}~0"
+    name = f"{handle}~0"
+    return f"{handle}~.{secrets.token_hex(4)}" if parse_handle(asked).handle == handle or name == unlike else name
 
 
 def offset_text(end: Part | int) -> str:

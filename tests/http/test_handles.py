@@ -46,6 +46,7 @@ def test_who_has_to_begin_again_is_given_another_handle_each_time() -> None:
     assert len(handles) == 3
     assert {parse_handle(handle) for handle in handles} == {("019d", None)}
     assert another_handle("019d", "gone~0") == "019d~0"
+    assert another_handle("019d", "gone~0", unlike="019d~0") != "019d~0"
 
 
 def test_offsets_of_the_snapshot_begin_with_0_and_others_with_their_round() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -136,7 +136,9 @@ class LogAnswers:
         headers = self._headers(asked, request, read, str(asked.offset)) | {"x-accel-buffering": "no"}
         return EventStream(partial(self._events, asked, read), headers, self._clients, self._durations.events)
 
-    async def _events(self, asked: ShapeRequest, first: Read, client: Presence, until: float) -> AsyncIterator[bytes]:
+    async def _events(
+        self, asked: ShapeRequest, first: Read, client: Presence, until: float
+    ) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         read, place = first, place_of(asked)
         quiet_until = loop.time() + self._durations.keep_alive

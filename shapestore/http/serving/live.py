@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from enum import Enum, auto
 from typing import Any
 
@@ -108,7 +108,7 @@ class EventStream:
 
     def __init__(
         self,
-        events: Callable[[Presence, float], AsyncIterator[bytes]],
+        events: Callable[[Presence, float], AsyncGenerator[bytes, None]],
         headers: Mapping[str, str],
         clients: LiveClients,
         seconds: float,
@@ -123,14 +123,20 @@ class EventStream:
         loop = asyncio.get_running_loop()
         client = Presence(receive, self._clients.stopping)
         until = loop.time() + self._seconds
-        with self._clients.one_more(), contextlib.suppress(TimeoutError, OSError, ShapeStoreError):
+        with self._clients.one_more(), contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until + PATIENCE) as patience, client.watched():
                 with self._clients.stopping.telling(lambda: _hurry(patience, loop.time() + GRACE)):
                     await send({"type": "http.response.start", "status": 200, "headers": self._headers})
                     if scope["method"] != "HEAD":
-                        async for event in self._events(client, until):
-                            await send({"type": "http.response.body", "body": event, "more_body": True})
+                        await self._send_events(client, until, send)
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_events(self, client: Presence, until: float, send: Send) -> None:
+        """Send events until there are no more: also if the store closes, for then the client goes on elsewhere."""
+        async with contextlib.aclosing(self._events(client, until)) as events:
+            with contextlib.suppress(ShapeStoreError):
+                async for event in events:
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 def _hurry(patience: asyncio.Timeout, until: float) -> None:

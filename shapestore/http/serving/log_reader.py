@@ -10,7 +10,7 @@ from shapestore.http.handles import another_handle, parse_handle
 from shapestore.http.messages.messages import Messages, Replica, messages_of, snapshot_end
 from shapestore.http.offset import NOW, Place
 from shapestore.http.request import ShapeRequest
-from shapestore.http.response import Caching, must_refetch, refused
+from shapestore.http.response import Caching, Refusal, must_refetch, refused
 from shapestore.shape import comparable as comparables
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Part, Refused, ServedLog
@@ -49,7 +49,7 @@ class LogReader:
             handle = await self._handle(asked)
             read = await self.behind(handle, place_of(asked), asked)
             if isinstance(read, Refused):
-                raise must_refetch(another_handle(handle, asked.handle or ""), self._caching)
+                raise self._must_refetch(handle, asked)
             if read is not None:
                 return read
         raise refused(503, "the shape is dropped again and again while it is read", retry_after=1)
@@ -75,8 +75,11 @@ class LogReader:
             await self._refuse_one_more(self._most_shapes)
         stored = await self.store.get_or_create(asked.shape)
         if asked.handle is not None and parse_handle(asked.handle).handle != stored.handle:
-            raise must_refetch(another_handle(stored.handle, asked.handle), self._caching)
+            raise self._must_refetch(stored.handle, asked)
         return stored.handle
+
+    def _must_refetch(self, handle: str, asked: ShapeRequest) -> Refusal:
+        return must_refetch(another_handle(handle, asked.handle or "", unlike=asked.expired_handle), self._caching)
 
     async def _refuse_one_more(self, most: int) -> None:
         if await self.store.count() >= most:

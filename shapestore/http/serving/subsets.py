@@ -23,8 +23,9 @@ from shapestore.storage.row_codec import encode_row
 
 logger = logging.getLogger("shapestore")
 
-# So many are read from the source at a time.
+# So many are read from the source at a time, and so many more may wait for that.
 AT_ONCE = 8
+MOST_WAITING = 1_000
 
 
 # How long a subset may wait for its shape to be followed. Beyond that it is answered all the same.
@@ -40,10 +41,17 @@ class Subsets:
         self._reader = reader
         self._most_rows = most_rows
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._asking = 0
 
     async def body(self, asked: ShapeRequest, subset: Subset, read: Read) -> bytes:
         """The body of the answer. ``read`` is of before: from where it ended the client goes on."""
-        found = await self._rows(asked, subset)
+        if self._asking >= AT_ONCE + MOST_WAITING:
+            raise refused(503, f"{self._asking} subsets are being read, which is the limit", retry_after=1)
+        self._asking += 1
+        try:
+            found = await self._rows(asked, subset)
+        finally:
+            self._asking -= 1
         now = await self._followed(asked, found.moment.seq)
         mark = secrets.randbelow(2**31)
         head = msgspec.json.encode(_metadata(mark, found.moment.seq or 0, now.log.last_seen))

@@ -301,6 +301,18 @@ async def test_live_clients_are_bounded(tmp_path: Path, sse: dict[str, str]) -> 
         assert len(changes_of(await api.after(before, live="true"))) == 1
 
 
+async def test_live_answers_end_when_the_store_closes(tmp_path: Path) -> None:
+    async with served(tmp_path, long_poll=60, sse_length=60) as api:
+        before = await api.up_to_date()
+        poll, stream = (
+            asyncio.create_task(api.after(before, live="true", **sse)) for sse in ({}, {"live_sse": "true"})
+        )
+        while len(api.store._live().waits) < 2:
+            await asyncio.sleep(0.01)
+        await api.store.close()
+        assert ((await poll).status_code, (await stream).status_code, (await stream).text) == (503, 200, "")
+
+
 async def test_live_answers_end_when_the_application_stops(tmp_path: Path) -> None:
     async with served(tmp_path, long_poll=60, sse_length=60) as api:
         before = await api.up_to_date()

@@ -92,6 +92,13 @@ async def test_subsets_are_bounded(tmp_path: Path, limit: dict[str, str]) -> Non
         assert ids(await api.get("now", subset__where='"TrackId" < 4')) == ["1", "2", "3"]
 
 
+async def test_no_more_clients_wait_for_subsets_than_is_allowed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subsets, "AT_ONCE", 0)
+    monkeypatch.setattr(subsets, "MOST_WAITING", 0)
+    answer = await api.get("now", subset__where="true")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
 async def test_a_client_of_a_shape_that_is_gone_begins_again_before_it_is_given_rows(api: Api) -> None:
     before = await api.up_to_date()
     await api.store.invalidate("Track")
