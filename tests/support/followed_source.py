@@ -38,10 +38,10 @@ class Source:
         by()
         return self.keys_since(before, table)
 
-    def keys_since(self, seq: int, table: str) -> list[Key]:
+    def keys_since(self, seq: int, table: str, width: int | None = None) -> list[Key]:
         number = changes.table_number(self.connection, table)
         assert number is not None
-        width = len(followed_table.describe(self.connection, table).key)
+        width = width or len(followed_table.describe(self.connection, table).key)
         found = changes.keys_between(self.connection, seq, self.seq(), {number: width}, 1_000_000)
         return list(found.keys.get(number, ()))
 
