@@ -27,7 +27,7 @@ from shapestore.source.sqlite_feed.followed_table import null_key
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.table import describe_table, find_table
-from shapestore.source.values import Values, key_part
+from shapestore.source.values import Values, key_part, naming_columns
 
 _KEYS_IN_A_STATEMENT = 100
 
@@ -218,7 +218,7 @@ class SQLSource:
         )
         # no_parameters: were it set on the Engine, a doubled % would stay doubled.
         statement = query.statement.execution_options(stream_results=True, no_parameters=False)
-        with connection.execute(statement, query.values) as result:
+        with naming_columns(query.columns), connection.execute(statement, query.values) as result:
             for rows in result.yield_per(self._batch_size).partitions():
                 yield from map(values.convert, rows)
 

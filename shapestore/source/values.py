@@ -32,11 +32,14 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from shapestore.errors import InvalidRowError
 
@@ -53,6 +56,8 @@ _ADDRESSES = (
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
 )
+
+_NOT_UTF8 = re.compile(r"Could not decode to UTF-8 column 'c(\d+)'")
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -97,6 +102,21 @@ class Values:
                 f'row {self._row_count}, column "{self._names[column]}" is {value}, which JSON cannot hold; '
                 'SQLSource(..., nan="null") makes it null'
             )
+
+
+@contextmanager
+def naming_columns(names: Sequence[str]) -> Iterator[None]:
+    """Text that is not UTF-8, as SQLite takes it, is refused under its column's name, not under our label for it."""
+    try:
+        yield
+    except DBAPIError as error:
+        undecodable = _NOT_UTF8.search(str(error.orig))
+        if undecodable is None:
+            raise
+        raise InvalidRowError(
+            f'the column "{names[int(undecodable[1])]}" holds text that is not UTF-8: convert it in a view, as by '
+            "CAST(... AS BLOB)"
+        ) from None
 
 
 def key_part(value: Any) -> int | float | str | bytes | None:

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.errors import UnknownColumnError, UnknownTableError
+from shapestore.errors import InvalidRowError, UnknownColumnError, UnknownTableError
 
 SCHEMA = """
     CREATE TABLE album (album_id INTEGER PRIMARY KEY, title TEXT, price NUMERIC, cover BLOB, released DATE);
@@ -285,6 +285,17 @@ def test_a_file_that_is_no_database_is_the_drivers_error(tmp_path: Path) -> None
     (tmp_path / "letter.txt").write_text("Dear database," * 100)
     with pytest.raises(sqlite3.DatabaseError, match=r"^file is not a database$"):
         read(SQLSource(url(tmp_path / "letter.txt")), "album")
+
+
+def test_text_that_is_not_utf8_is_refused_with_the_name_of_its_column(path: Path, source: SQLSource) -> None:
+    """SQLite takes any bytes for text; the driver names the column as our statement labels it."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
+        connection.execute("INSERT INTO notes VALUES (1, 'first', 'fine'), (2, 'second', CAST(x'ff' AS TEXT))")
+    connection.close()
+    for columns in (None, ["body"]):
+        with pytest.raises(InvalidRowError, match='the column "body" holds text that is not UTF-8'):
+            list(source(Shape("notes", columns=columns)))
 
 
 def test_a_source_that_fails_half_way_is_the_drivers_error(path: Path) -> None:
