@@ -197,7 +197,7 @@ class Maintenance:
         totals = self._reader.totals()
         if not totals["kept"]:
             return
-        numbers = await self._reader.expired(round(self._options.keep_replaced * 1000))
+        numbers = await self._reader.expired(self._options.keep_ms)
         too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
         too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
         if too_many or too_large:
@@ -225,7 +225,7 @@ class Maintenance:
         if not await self._reader.run(partial(has_long_log, number=number)):
             del self._long_logs[number]
             return False
-        if await self._writer.submit(Compact(number, round(self._options.keep_replaced * 1000))):
+        if await self._writer.submit(Compact(number, self._options.keep_ms)):
             return True
         self._long_logs[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read
         return False

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from shapestore.errors import InvalidCreatorError
+from shapestore.shape.comparable import MAX_NAME_LENGTH, is_name
 from shapestore.storage.connection import Durability
 
 T = TypeVar("T")
+
+_TEN_YEARS = 10 * 365 * 86_400.0  # SQLite's integers end at some 300 million years
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,11 @@ class Options:
     namespace: str
     durability: Durability
     migrate: bool
+
+    @property
+    def keep_ms(self) -> int:
+        """For how long what was replaced is kept, in milliseconds."""
+        return round(min(self.keep_replaced, _TEN_YEARS) * 1000)
 
 
 def check_creator(create: object) -> None:
@@ -53,6 +61,13 @@ def seconds(name: str, value: float) -> float:
 def age(name: str, value: float) -> float:
     """Seconds, of which there may be infinitely many."""
     return value if value == math.inf and not isinstance(value, bool) else seconds(name, value)
+
+
+def namespace_name(value: str) -> str:
+    """Return ``value``, the name of a namespace; "" is one. TypeError or ValueError if it cannot be one."""
+    if text("namespace", value) and not is_name(value):
+        raise ValueError(f"namespace is a str of at most {MAX_NAME_LENGTH} characters, without NUL; not {value!r:.100}")
+    return value
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -17,7 +17,17 @@ from shapestore.freshness.requests import Request, checked_creator
 from shapestore.lifecycle import Lifecycle
 from shapestore.locking.create_lock import CreateLock
 from shapestore.open_store import OpenStore
-from shapestore.options import Options, age, at_least_one, check_creator, check_listener, one_of, seconds, text
+from shapestore.options import (
+    Options,
+    age,
+    at_least_one,
+    check_creator,
+    check_listener,
+    namespace_name,
+    one_of,
+    seconds,
+    text,
+)
 from shapestore.reading.cached import creations_of
 from shapestore.reading.json_text import as_array, as_lines
 from shapestore.reading.log_pages import LogPages
@@ -55,7 +65,8 @@ class ShapeStore:
     ``stale_while_revalidate`` seconds, it is served while one refresh runs in the background. After that callers wait
     for a refresh; if it fails, the old rows are served for ``stale_if_error`` seconds since they became stale.
     ``keep_replaced``: seconds for which a handle that was replaced or dropped stays readable, and longer for those who
-    are reading it. ``namespace``: stores of different namespaces share a file, and no shape.
+    are reading it; of several stores that have the file open, the least counts. ``namespace``: stores of different
+    namespaces share a file, and no shape.
     ``durability``: "normal" loses nothing to a killed process; "full" nothing to a power cut either, at one disk
     flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
     ``on_event``: called on the loop with each shapestore.events.Event, amid the store's work: let it be quick.
@@ -100,7 +111,7 @@ class ShapeStore:
             max_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
             max_bytes=None if max_bytes is None else at_least_one("max_bytes", max_bytes),
             keep_replaced=seconds("keep_replaced", keep_replaced),
-            namespace=text("namespace", namespace),
+            namespace=namespace_name(namespace),
             durability=one_of("durability", durability, ("normal", "full")),
             migrate=one_of("migrate", migrate, (True, False)),
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from inspections import eventually, lost_rows
-from processes import handles_with_rows
+from processes import handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, maintenance
 from shapestore.storage import writer
@@ -57,6 +57,22 @@ async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: p
     assert len(handles_with_rows(empty_path)) == 1
     async with ShapeStore(empty_path, keep_replaced=0):
         await eventually(lambda: handles_with_rows(empty_path) == [])
+
+
+async def test_times_may_be_of_any_length(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite's integers are not."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    async with ShapeStore(
+        empty_path, create=create, max_shapes=1, keep_replaced=1e300, max_age=1e300, failure_grace=1e300
+    ) as store:
+        await store.delete(await store.get_or_create(LARGE))
+        await store.get_or_create(Shape("a"))
+        await store.get_or_create(Shape("b"))
+        await eventually(lambda: store.stats.evicted == 1)
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM kept") == [1])
+    assert caplog.text == ""
 
 
 async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_though_nothing_is_written(

@@ -283,6 +283,12 @@ async def test_a_time_out_is_a_finite_number_of_seconds(store: ShapeStore, timeo
         ("max_creating", [0, -1, 1.0, True, "1", None]),
         ("max_in_flight", [0, -1, 1.0, None]),
         ("max_shapes", [0, -1, 1.0, "1"]),
+        ("max_bytes", [0, -1, 1.0, "1"]),
+        ("keep_replaced", [-1, float("inf"), float("nan"), None]),
+        ("max_age", [-1, float("nan"), "1", True]),
+        ("stale_while_revalidate", [-1, float("inf"), None]),
+        ("stale_if_error", [-1, float("inf"), None]),
+        ("namespace", ["x" * 257, "a\0b", "\ud800"]),
         ("durability", ["", "FULL", None, 1]),
     ],
 )
