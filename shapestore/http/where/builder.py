@@ -139,13 +139,14 @@ class Builder:
         family = value.family
         if array.type:
             family = family or family_of_type(array.type)
-            value = Operand(self.typed(value, family), family, value.place)
-        if family is None or value.is_open:
+        elif value.is_open:
+            family = Family.TEXT
+        if family is None:
             refuse(value.place, "the type of the array's items cannot be told; write one, as in ANY($1::text[])")
-        items = self._items(array, family)
+        sought, items = self.typed(value, family), self._items(array, family)
         if not items:
             return _truth(Constant("TRUE" if negated else "FALSE"), value.place)
-        return _truth(In(value.expression, tuple(items), negated), value.place)
+        return _truth(In(sought, tuple(items), negated), value.place)
 
     def _items(self, array: Operand, family: Family) -> list[Expression]:
         if array.parameter is not None:

@@ -186,12 +186,16 @@ class Translator:
 
     def _like(self, like: Like) -> str:
         left, pattern = (self._conversions.text(self._operand(side)) for side in (like.left, like.pattern))
-        sql = self._pattern(pattern, None if like.escape is None else self._operand(like.escape))
+        sql = self._pattern(like.pattern, pattern, None if like.escape is None else self._operand(like.escape))
         if not left.has_collation and not pattern.has_collation:
             left = replace(left, sql=self._dialect.by_bytes(left.sql))
         return f"({left.sql} {_not(like.negated)}LIKE {sql} ESCAPE '{ESCAPE}')"
 
-    def _pattern(self, pattern: Operand, escape: Operand | None) -> str:
+    def _pattern(self, expression: Expression, pattern: Operand, escape: Operand | None) -> str:
+        if escape is not None and isinstance(expression, Call) and expression.function in ("lower", "upper"):
+            [inner] = expression.arguments  # no letter escapes in a pattern that is rewritten
+            sql = self._pattern(inner, self._conversions.text(self._operand(inner)), escape)
+            return f"{expression.function.upper()}({sql})"
         if not isinstance(pattern.value, str):
             if escape is not None:
                 raise UntranslatableError("LIKE with ESCAPE takes a pattern that is a string or parameter")
