@@ -16,11 +16,12 @@ from rich.text import Text
 
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.records import CreationRecord, LockRecord
+from shapestore.admin.sources import SourceRecord, sources
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import Seconds, json_option, path_argument
 from shapestore.cli.printing.output import cell, console, is_terminal, plain, print_json
 from shapestore.cli.printing.tables import fitting, table_of
-from shapestore.cli.printing.words import CREATIONS, LOCKS, size
+from shapestore.cli.printing.words import CREATIONS, LOCKS, ago, size
 from shapestore.storage.path import wal_bytes
 
 _LATEST = 10
@@ -45,6 +46,8 @@ class Snapshot:
     discarded: int
     file_bytes: int
     wal_bytes: int
+    sources: list[SourceRecord]
+    """Those that live shapes follow."""
 
 
 @click.command()
@@ -63,7 +66,8 @@ class Snapshot:
 def watch(path: str, interval: float, looks: int | None, as_json: bool) -> None:
     """Watch a store at work, until Ctrl-C.
 
-    Shows locks, herds, rows pending deletion and the write-ahead log. If stdout is not a terminal, it looks once.
+    Shows locks, herds, followed sources, rows pending deletion and the write-ahead log. If stdout is not a terminal, it
+    looks once.
     """
     if looks is None and not is_terminal():
         looks = 1
@@ -103,6 +107,7 @@ def take(path: str) -> Snapshot:
             discarded=totals.discarded,
             file_bytes=os.stat(inspector.path).st_size,
             wal_bytes=wal_bytes(inspector.path),
+            sources=sources(inspector),
         )
 
 
@@ -123,6 +128,18 @@ def _print(path: str, snapshots: Iterator[Snapshot], as_json: bool) -> None:
         sys.stdout.flush()
 
 
+def _followed(source: SourceRecord) -> str:
+    """How far a source is followed."""
+    if source.behind is None:
+        how_far = "it cannot be read, or captures no changes"
+    elif source.behind:
+        how_far = f"{count(source.behind, 'change')} behind"
+    else:
+        how_far = "up to date"
+    last = f", last followed {ago(source.followed_at)}" if source.followed_at else ""
+    return f"{count(source.live_shapes, 'live shape')} of {source.source}: {how_far}{last}"
+
+
 def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:
     """A snapshot for a screen of ``width`` characters a line."""
     crashed = f", {snapshot.stores_dead} crashed" if snapshot.stores_dead else ""
@@ -140,6 +157,7 @@ def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:
         ),
         Text(),
     ]
+    parts[-1:-1] = [cell(_followed(source)) for source in snapshot.sources]
     locks, latest = snapshot.locks, snapshot.latest
     parts.append(table_of(fitting(LOCKS, locks, width), locks) if locks else Text("no creation is in progress"))
     if latest:

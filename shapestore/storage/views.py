@@ -32,6 +32,7 @@ VIEWS = {
                coalesce(comparable ->> '$.columns', 'all') AS columns,
                row_count AS "rows",
                bytes,
+               (SELECT name FROM sources WHERE sources.number = shapes.source) AS follows,
                position - max(snapshot, floor) AS changes_in_log,
                log_bytes,
                {_time("created_at_ms")} AS created_at,
@@ -73,6 +74,21 @@ VIEWS = {
                {_age("opened_at_ms")} AS age,
                owner
         FROM owners
+    """,
+    "sources_in_words": f"""
+        CREATE VIEW sources_in_words AS
+        SELECT name AS source,
+               (SELECT count(*) FROM shapes WHERE shapes.source = sources.number) AS live_shapes,
+               (SELECT group_concat(source_tables.name, ', ') FROM source_tables
+                WHERE source_tables.source = sources.number) AS tables,
+               followed_seq AS followed_up_to,
+               {_time("followed_at_ms")} AS followed_at,
+               {_age("followed_at_ms")} || ' ago' AS "when",
+               iif(unfinished_round IS NULL, 'between rounds', 'in round ' || unfinished_round) AS what,
+               (SELECT count(*) FROM rounds WHERE rounds.source = sources.number) AS rounds,
+               (SELECT count(*) FROM shape_changes JOIN shapes ON shapes.number = shape
+                WHERE shapes.source = sources.number) AS changes_in_logs
+        FROM sources
     """,
     "creations_in_words": f"""
         CREATE VIEW creations_in_words AS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from file_rows import add_lock, add_owner, add_rows, next_number
+from live_file import CapturedSource
 from processes import Workers, read, until
 
 from shapestore import Shape, ShapeStore, StorageError
@@ -22,6 +24,7 @@ from shapestore.admin.doctor import Finding, Severity, examine, is_sound
 from shapestore.admin.doctor.database import has_wal_reset_bug, sqlite_version
 from shapestore.locking.create_lock import Failure
 from shapestore.locking.gate import Gate
+from shapestore.source.sqlite_feed.installation import install
 
 
 @pytest.fixture(scope="session")
@@ -424,3 +427,61 @@ def test_an_affected_sqlite_is_a_note_since_the_gate_protects_stores_and_too_old
     [error] = sqlite_version((3, 37, 2))
     assert error.severity is Severity.ERROR
     assert list(sqlite_version((3, 52, 0))) == []
+
+
+# --- the sources of live shapes
+
+
+@pytest.fixture
+def source(store: str, tmp_path: Path) -> CapturedSource:
+    followed = CapturedSource(tmp_path / "source.db")
+    followed.add_live_shapes(store, Shape("track"), Shape("track", where="album = 1"))
+    return followed
+
+
+def test_a_source_that_is_captured_and_followed_is_sound(store: str, source: CapturedSource) -> None:
+    source.write("INSERT INTO track VALUES (7, 1, 'seven')")
+    before = sorted(Path(source.path).parent.glob("source.db*"))
+    assert names(examine(store)) == []
+    assert sorted(Path(source.path).parent.glob("source.db*")) == before
+
+
+def remove(source: CapturedSource) -> None:
+    os.remove(source.path)
+
+
+def rebuild(source: CapturedSource) -> None:
+    source.write("DROP TABLE track")
+    source.write("CREATE TABLE track (id INTEGER PRIMARY KEY, album INTEGER, name TEXT)")
+
+
+def overtake(source: CapturedSource) -> None:
+    source.write("INSERT INTO track VALUES (7, 1, 'seven')")
+    source.write("DELETE FROM shapestore_changes WHERE seq < (SELECT max(seq) FROM shapestore_changes)")
+
+
+def install_anew(source: CapturedSource) -> None:
+    rebuild(source)
+    install(source.path, "track")
+
+
+TROUBLES: dict[str, tuple[Callable[[CapturedSource], object], str]] = {
+    "source-unreadable": (remove, "2 live shapes follow '/.*/source.db', which cannot be read: unable to open"),
+    "source-not-in-wal": (
+        lambda source: source.write("PRAGMA journal_mode = DELETE"),
+        "source.db' is not in WAL mode",
+    ),
+    "triggers-missing": (rebuild, "changes of track in '/.*/source.db' are not captured, or not all"),
+    "ring-overtaken": (overtake, "no longer has the change 1, up to which it was followed"),
+    "signature-off": (install_anew, "2 shapes of track in '/.*/source.db' were read before the table or its triggers"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_what_is_wrong_with_a_source_is_named(store: str, source: CapturedSource, name: str) -> None:
+    make, what = TROUBLES[name]
+    make(source)
+    [finding] = [finding for finding in examine(store) if finding.name in TROUBLES]
+    assert (finding.severity, finding.name) == (Severity.WARNING, name)
+    assert re.search(what, finding.what)
+    assert finding.to_do

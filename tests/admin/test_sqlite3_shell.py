@@ -53,8 +53,9 @@ def test_the_tables_tell_what_is_in_them(example: Path) -> None:
     }
 
 
-def test_the_five_questions_of_the_readme_are_answered(example: Path) -> None:
-    being_created, failed, biggest, saved, left = (sqlite3(example, sql) for sql in questions())
+def test_the_six_questions_of_the_readme_are_answered(example: Path) -> None:
+    being_created, failed, biggest, saved, followed, left = (sqlite3(example, sql) for sql in questions())
+    assert followed == ""
     assert re.search(r'^being created for \d+ days\|Invoice\|"Total" > 5\|{}\|2\|process 42 ', being_created, re.M)
     assert re.search(r"^failed \d+ days ago: OSError: gone\|MediaType\|", being_created, re.M)
     assert re.search(r"^\d+ days ago\|MediaType\|.*\|OSError: gone\|2$", failed, re.M)

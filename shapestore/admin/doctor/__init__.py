@@ -4,14 +4,15 @@
 ...     print(finding.severity, finding.name, finding.what, finding.to_do)
 
 It reads the whole file and blocks: from asyncio, call it in a thread. The modules follow what they examine: ``files``
-the files by name and mode, ``database`` what SQLite knows of them, ``contents`` what the tables say.
+the files by name and mode, ``database`` what SQLite knows of them, ``contents`` what the tables say, ``following`` the
+sources of live shapes.
 """
 
 from __future__ import annotations
 
 import os
 
-from shapestore.admin.doctor import contents, database, files
+from shapestore.admin.doctor import contents, database, files, following
 from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import existing, opened
 from shapestore.errors import ShapeStoreError
@@ -36,6 +37,7 @@ def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Findin
             found += database.examine(real, connection, quick=quick)
             if database.is_readable(found):
                 found += contents.examine(real, connection, quick=quick)
+                found += following.examine(real, connection)
     except ShapeStoreError as error:
         if database.is_no_database(error):
             return [database.no_database(real)]
