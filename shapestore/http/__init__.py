@@ -4,7 +4,7 @@ A request goes down this list, and its answer comes from the end of it:
 
     app           routes, what every request passes (secret, authorize) and every answer carries (CORS, errors)
     request       a query string and a JSON body -> what is asked for, checked
-    parameters    the forms in which parameters come
+    parameters    the forms in which parameters come; structured: a where and an order as JSON
     tables        names of tables and columns -> those that may be asked for
     descriptions  what the source says of its tables, asked for once a while
     where/        the where of a client that speaks PostgreSQL -> the where of a shape

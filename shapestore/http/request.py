@@ -13,10 +13,10 @@ from typing import Any, Literal
 from shapestore.http.invalid import about, invalid
 from shapestore.http.offset import BEGINNING, NOW, Offset, offset_of
 from shapestore.http.parameters import json_of, params_of, subset_fields, subset_params
+from shapestore.http.structured import order_text, where_text
 from shapestore.http.tables import Tables, check_key, columns_of, table_of
 from shapestore.http.where.names import Columns
 from shapestore.http.where.order import orders
-from shapestore.http.where.structured import order_text, where_text
 from shapestore.http.where.translate import translate
 from shapestore.shape.described import Description
 from shapestore.shape.order import Order

@@ -120,6 +120,12 @@ def check(server: Any, sources: Sequence[SQLSource], where: str, values: Sequenc
         ("nullif(n, $1) IS NULL", ["7"]),
         ("n::text = $1 OR m::text || s = '5b\\c'", ["7"]),
         ("m::float8 / 2 > 2.4", []),
+        ("greatest(n, m, $1) = 5", ["5"]),
+        ("least(n, m) = 0 OR greatest(n, NULL) = 7 OR greatest(n, m) IS NULL", []),
+        ("greatest(s, t, $1) = 'abc'", ["aa"]),
+        ("CASE WHEN flag THEN n ELSE $1 END = 7", ["7"]),
+        ("CASE n WHEN $1 THEN 'a' WHEN 0 THEN s END = 'a'", ["7"]),
+        ("CASE WHEN flag THEN n > 0 END", []),
         ("n / 2 = 3", []),
         ("n % 4 = -3", []),
         ("round(p) = 10 OR abs(n) = $1", ["7"]),
@@ -162,6 +168,8 @@ integers: st.SearchStrategy[str] = st.deferred(
         st.builds("length({})".format, texts),
         st.builds("coalesce({}, {})".format, integers, integers),
         st.builds("nullif({}, $)".format, integers),
+        st.builds("{}({}, {}, $)".format, st.sampled_from(["greatest", "least"]), integers, integers),
+        st.builds("CASE WHEN {} THEN {} ELSE $ END".format, truths, integers),
     )
 )
 numbers: st.SearchStrategy[str] = st.one_of(integers, st.sampled_from(["r", "p", "0.5", "2.50", "n::float8"]))

@@ -1,12 +1,13 @@
 """The wheres of clients that speak PostgreSQL, read into wheres of shapes.
 
-    lexer, names    text -> tokens; names -> the columns of the one table that may be named
+    lexer, reader   text -> tokens, one after another
+    names           names -> the columns of the one table that may be named
     parser          tokens -> operands, by PostgreSQL's grammar and precedence; the grammar stands at its head
     builder         operators of PostgreSQL -> expressions of a shape's where; with casts and functions
     types, operand  families of types, texts -> values; what is known of an operand
     params, arrays  $1, $2: texts that take the type of what they stand beside; PostgreSQL's array literals
     translate       all of these together: a where and typed params, as a Shape takes them
-    order           ORDER BY; structured: both as JSON
+    order           ORDER BY
     refusal         what is wrong, and where
 
 One where, one shape. ``$1`` is ``:p1``, ``= ANY('{b,a}')`` is an IN whose items are sorted, and needless spelling is

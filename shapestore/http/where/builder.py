@@ -16,6 +16,7 @@ from shapestore.http.where.types import NUMBERS, Family, family_of_type, value_o
 from shapestore.shape.where.expression import (
     Between,
     Call,
+    Case,
     Chain,
     Comparison,
     Constant,
@@ -156,6 +157,16 @@ class Builder:
             refuse(array.place, "ANY and ALL take an array: a parameter, '{a,b}', or ARRAY['a','b']")
         values = item_values(text, family, array.place, "array")
         return [literal(value) for value in sorted(values, key=lambda value: (value is None, value))]
+
+    # --- choices
+
+    def case(self, branches: Sequence[tuple[Operand, Operand]], otherwise: Operand | None, place: int) -> Operand:
+        """``CASE WHEN condition THEN value ... ELSE otherwise END``."""
+        conditions = [self.condition(condition) for condition, _ in branches]
+        choices = [value for _, value in branches] + ([] if otherwise is None else [otherwise])
+        values, family = self.aligned(choices, place)
+        last = None if otherwise is None else values[-1]
+        return Operand(Case(tuple(zip(conditions, values, strict=False)), last), family, place)
 
     # --- patterns
 

@@ -8,7 +8,19 @@ from shapestore.http.where.builder import Builder
 from shapestore.http.where.operand import Operand, literal
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import NUMBERS, Family, value_of
-from shapestore.shape.where.expression import Call, Chain, Expression, Negative, Number, String
+from shapestore.shape.where.expression import (
+    Call,
+    Case,
+    Chain,
+    Comparison,
+    Constant,
+    Expression,
+    Is,
+    Junction,
+    Negative,
+    Number,
+    String,
+)
 from shapestore.shape.where.parser import FUNCTIONS as KNOWN
 
 _OF_TEXT = {
@@ -25,6 +37,9 @@ _OF_TEXT = {
 }
 """Functions whose arguments are all text, by the names that PostgreSQL has for them."""
 
+_MOST_COMPARED = 10
+"""Arguments of greatest and least, each of which is compared with each."""
+
 
 class Functions:
     """The functions of one where. They raise RefusedError."""
@@ -35,6 +50,8 @@ class Functions:
             "abs": self._abs,
             "coalesce": self._coalesce,
             "concat": self._concat,
+            "greatest": lambda arguments, place: self._extreme("greatest", ">=", arguments, place),
+            "least": lambda arguments, place: self._extreme("least", "<=", arguments, place),
             "nullif": self._nullif,
             "round": self._round,
             "substr": self._substr,
@@ -81,6 +98,17 @@ class Functions:
         values, family = self._builder.aligned(arguments, place)
         return Operand(Call("nullif", tuple(values)), family, place)
 
+    def _extreme(self, name: str, sign: str, arguments: Sequence[Operand], place: int) -> Operand:
+        """The first argument that is not exceeded by any behind it. NULL counts only where there is nothing else."""
+        if not 1 <= len(arguments) <= _MOST_COMPARED:
+            refuse(place, f"{name} takes 1 to {_MOST_COMPARED} argument(s), not {len(arguments)}")
+        values, family = self._builder.aligned(arguments, place)
+        branches = [
+            (_joined([_exceeds(value, sign, other) for other in values[index + 1 :]]), value)
+            for index, value in enumerate(values[:-1])
+        ]
+        return Operand(Case(tuple(branches), values[-1]) if branches else values[0], family, place)
+
     def _concat(self, arguments: Sequence[Operand], place: int) -> Operand:
         """NULL is an empty text in it, as nowhere else."""
         if not arguments:
@@ -125,6 +153,14 @@ class Functions:
         if operand.parameter is not None:
             self._builder.typed(operand, Family.INTEGER)
         return value
+
+
+def _exceeds(value: Expression, sign: str, other: Expression) -> Expression:
+    return Junction("OR", (Comparison(value, sign, other), Is(other, Constant("NULL"), False)))
+
+
+def _joined(conditions: list[Expression]) -> Expression:
+    return Junction("AND", tuple(conditions)) if len(conditions) > 1 else conditions[0]
 
 
 def _check_count(known: str, name: str, arguments: Sequence[Operand], place: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-from shapestore.http.where.lexer import END, QUOTED, tokenize
-from shapestore.http.where.names import Columns, Name
-from shapestore.http.where.refusal import RefusedError, refuse_syntax
+from shapestore.http.where.lexer import END
+from shapestore.http.where.names import Columns
+from shapestore.http.where.reader import Reader
+from shapestore.http.where.refusal import RefusedError
 from shapestore.shape.order import Order
 
 MAX_LENGTH = 4_096
@@ -22,17 +21,16 @@ def orders(text: str, columns: Columns) -> tuple[Order, ...]:
     return _Reader(text, columns).whole()
 
 
-class _Reader:
+class _Reader(Reader):
     def __init__(self, text: str, columns: Columns) -> None:
-        self._tokens = list(tokenize(text))
+        super().__init__(text)
         self._columns = columns
 
     def whole(self) -> tuple[Order, ...]:
         found = [self._order()]
         while self._take(","):
             found.append(self._order())
-        if not self._take(END):
-            self._unexpected()
+        self._require(END)
         return tuple(found)
 
     def _order(self) -> Order:
@@ -49,18 +47,3 @@ class _Reader:
         if not nulls_first and not self._take("LAST"):
             self._unexpected()
         return Order(column, descending, nulls_first)
-
-    def _name(self) -> Name:
-        token = self._tokens[0]
-        if not token.is_name and token.kind != QUOTED:
-            self._unexpected()
-        return Name.of(self._tokens.pop(0))
-
-    def _take(self, kind: str) -> bool:
-        found = self._tokens[0].kind == kind
-        if found:
-            self._tokens.pop(0)
-        return found
-
-    def _unexpected(self) -> NoReturn:
-        refuse_syntax(self._tokens[0].place, self._tokens[0].text)

@@ -12,7 +12,8 @@
     unit        (- | +) unit | cast
     cast        operand [::type] ...
     operand     column | string | number | $n | NULL | TRUE | FALSE | (or) | function(ors) | CAST(or AS type)
-                | type string
+                | type string | case
+    case        CASE [or] WHEN or THEN or [WHEN or THEN or] ... [ELSE or] END
 
 Each of these is one method, which gives the operand that :class:`Builder` makes of it.
 """
@@ -21,15 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
 
 from shapestore.http.where import casts
 from shapestore.http.where.builder import Builder
 from shapestore.http.where.functions import Functions
-from shapestore.http.where.lexer import END, QUOTED, STRING, Token, tokenize
+from shapestore.http.where.lexer import END, QUOTED, STRING, Token
 from shapestore.http.where.names import Columns, Name
 from shapestore.http.where.operand import Operand
 from shapestore.http.where.params import Params
+from shapestore.http.where.reader import Reader
 from shapestore.http.where.refusal import refuse, refuse_syntax
 from shapestore.http.where.types import canonical_name, family_of
 from shapestore.shape.where.expression import Column, Expression
@@ -40,7 +41,6 @@ _LIKES = {"~~": ("LIKE", False), "!~~": ("LIKE", True), "~~*": ("ILIKE", False),
 _MATCHES = frozenset(("IN", "BETWEEN", "LIKE", "ILIKE"))
 _UNSUPPORTED = {
     "ARRAY": "ARRAY[...] is supported in = ANY(...) and <> ALL(...) only",
-    "CASE": "CASE is not supported",
     "EXISTS": "subqueries are not supported",
     "SELECT": "subqueries are not supported",
     "WITH": "subqueries are not supported",
@@ -50,17 +50,18 @@ _CHANGING = """
     LOCALTIMESTAMP SESSION_USER USER
 """
 _UNSUPPORTED |= dict.fromkeys(_CHANGING.split(), "a value that changes is not supported: send it as a parameter")
-_RESERVED = "AND AS BETWEEN DISTINCT ESCAPE FROM ILIKE IN IS ISNULL LIKE NOT NOTNULL OR SIMILAR"
+_RESERVED = """
+    AND AS BETWEEN DISTINCT ELSE END ESCAPE FROM ILIKE IN IS ISNULL LIKE NOT NOTNULL OR SIMILAR THEN WHEN
+"""
 _KEYWORDS = frozenset(_RESERVED.split())
 _PAIRS = frozenset((("DOUBLE", "PRECISION"), ("CHARACTER", "VARYING")))
 
 
-class Parser:
+class Parser(Reader):
     """Reads one where."""
 
     def __init__(self, text: str, columns: Columns, params: Params) -> None:
-        self._tokens = tokenize(text)
-        self._next = next(self._tokens)
+        super().__init__(text)
         self._depth = 0
         self._columns = columns
         self._builder = Builder(params)
@@ -72,27 +73,6 @@ class Parser:
         if self._next.kind != END:
             self._unexpected()
         return self._builder.condition(operand)
-
-    # --- tokens
-
-    def _advance(self) -> Token:
-        token = self._next
-        if token.kind != END:
-            self._next = next(self._tokens)
-        return token
-
-    def _take(self, kind: str) -> bool:
-        found = self._next.kind == kind
-        if found:
-            self._advance()
-        return found
-
-    def _require(self, kind: str) -> None:
-        if not self._take(kind):
-            self._unexpected()
-
-    def _unexpected(self) -> NoReturn:
-        refuse_syntax(self._next.place, self._next.text)
 
     @contextmanager
     def _deeper(self) -> Iterator[None]:
@@ -291,6 +271,9 @@ class Parser:
                     inner = self._or()
                 self._require(")")
                 return inner
+            case "CASE":
+                with self._deeper():
+                    return self._case(token.place)
         if token.kind in _UNSUPPORTED:
             refuse(token.place, _UNSUPPORTED[token.kind])
         if token.kind in _KEYWORDS or not (token.is_name or token.kind == QUOTED):
@@ -307,12 +290,24 @@ class Parser:
             return casts.cast(self._builder, operand, token.text, token.place, is_array=False)
         parts = [Name.of(token)]
         while self._take("."):
-            part = self._advance()
-            if not part.is_name and part.kind != QUOTED:
-                refuse_syntax(part.place, part.text)
-            parts.append(Name.of(part))
+            parts.append(self._name())
         name, column = self._columns.find(parts)
         return Operand(Column(name), family_of(column), token.place, column.type)
+
+    def _case(self, place: int) -> Operand:
+        compared = None if self._next.kind == "WHEN" else self._or()
+        branches: list[tuple[Operand, Operand]] = []
+        while not branches or self._next.kind == "WHEN":
+            sign = self._next.place
+            self._require("WHEN")
+            condition = self._or()
+            if compared is not None:
+                condition = self._builder.comparison(compared, "=", condition, sign)
+            self._require("THEN")
+            branches.append((condition, self._or()))
+        otherwise = self._or() if self._take("ELSE") else None
+        self._require("END")
+        return self._builder.case(branches, otherwise, place)
 
     def _call(self, name: Token) -> Operand:
         self._advance()

@@ -171,6 +171,19 @@ def test_what_clients_send_is_the_shape_that_python_makes(
         ("substr(title, 0, 1) = 'x'", "substr(title, 1, 0) = 'x'"),
         ("nullif(title, '') IS NULL", "nullif(title, '') IS NULL"),
         ("coalesce(id, '5') = 5", "coalesce(id, 5) = 5"),
+        ("greatest(id) = 5", "id = 5"),
+        (
+            "greatest(id, priority, '7') = 7",
+            "CASE WHEN (id >= priority OR priority IS NULL) AND (id >= 7 OR 7 IS NULL) THEN id"
+            " WHEN priority >= 7 OR 7 IS NULL THEN priority ELSE 7 END = 7",
+        ),
+        ("least(title, 'b') = 'a'", "CASE WHEN title <= 'b' OR 'b' IS NULL THEN title ELSE 'b' END = 'a'"),
+        # CASE
+        ("CASE WHEN active THEN id ELSE '5' END = 5", "CASE WHEN active THEN id ELSE 5 END = 5"),
+        (
+            "CASE id WHEN '1' THEN 'a' WHEN 2 THEN title END = 'a'",
+            "CASE WHEN id = 1 THEN 'a' WHEN id = 2 THEN title END = 'a'",
+        ),
         ("round(rating, 1) = 2.5", "round(rating, 1) = 2.5"),
         ("abs(priority) = '5'", "abs(priority) = 5"),
     ],
@@ -302,6 +315,13 @@ REFUSED: list[tuple[str, str]] = [
     ("substr(title, 1, -1) = 'x'", "At location 17: negative substring length not allowed"),
     ("abs(id, 1) = 1", "At location 0: abs takes 1 argument(s), not 2"),
     ("coalesce() = 1", "coalesce takes 2 to 100 argument(s), not 0"),
+    ("greatest() = 5", "greatest takes 1 to 10 argument(s), not 0"),
+    ("least(1,1,1,1,1,1,1,1,1,1,1) = 5", "least takes 1 to 10 argument(s), not 11"),
+    ("greatest(id, title) = 5", "integer and text stand side by side"),
+    ("CASE WHEN title THEN 1 END = 1", "At location 10: a condition must be of type boolean, not of type text"),
+    ("CASE WHEN active THEN id ELSE title END = 1", "integer and text stand side by side"),
+    ("CASE active END", 'At location 27: syntax error at or near "END"'),
+    ("CASE WHEN active THEN 1", "At location 38: syntax error at end of input"),
     ("concat() = ''", "concat takes 1 argument or more, not 0"),
     ("(" * 40 + "id = 1" + ")" * 40, "nested more than 32 deep"),
     ("NOT " * 40 + "active", "nested more than 32 deep"),
