@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from served_shapes import make_source
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from shapestore.http import txid
@@ -42,19 +42,23 @@ def in_sqlite3(url: str) -> Iterator[tuple[Any, Any]]:
 
 
 @contextlib.contextmanager
+def disposed_of(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
 def in_a_connection(url: str) -> Iterator[tuple[Any, Any]]:
-    engine = create_engine(url)
-    with engine.begin() as connection:
+    with disposed_of(create_engine(url)) as engine, engine.begin() as connection:
         yield connection, lambda statement: connection.execute(text(statement))
-    engine.dispose()
 
 
 @contextlib.contextmanager
 def in_a_session(url: str) -> Iterator[tuple[Any, Any]]:
-    engine = create_engine(url)
-    with Session(engine) as session, session.begin():
+    with disposed_of(create_engine(url)) as engine, Session(engine) as session, session.begin():
         yield session, lambda statement: session.execute(text(statement))
-    engine.dispose()
 
 
 WAYS = pytest.mark.parametrize("way", [in_sqlite3, in_a_connection, in_a_session])
