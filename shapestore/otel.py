@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
+from typing import Protocol, TypeVar
 
 from shapestore import events
 from shapestore.errors import ShapeStoreError
@@ -33,20 +34,30 @@ _ROWS = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000]
 _VERSION = version("shapestore")
 
 
+class _Face(Protocol):
+    """A shapestore.sync.ShapeStore, as it is seen from here."""
+
+    _store: ShapeStore
+
+
+S = TypeVar("S", bound=ShapeStore | _Face)
+
+
 def instrument(
-    store: ShapeStore, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
-) -> ShapeStore:
+    store: S, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
+) -> S:
     """Report metrics and spans of ``store`` from now on. Returns the store; a second call does nothing.
 
     >>> async with instrument(ShapeStore("shapes.db", create=source)) as store:
     ...     ...
 
-    The providers are OpenTelemetry's global ones, unless given.
+    ``store``: a ShapeStore, or one of shapestore.sync. The providers are OpenTelemetry's global ones, unless given.
     """
+    observed = store if isinstance(store, ShapeStore) else store._store
     instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
-    if instruments.observe(store):
+    if instruments.observe(observed):
         tracer = trace.get_tracer("shapestore", _VERSION, tracer_provider)
-        store._telemetry.tell_also(_Attempts(_path_of(store), instruments, tracer))
+        observed._telemetry.tell_also(_Attempts(_path_of(observed), instruments, tracer))
     return store
 
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, StoredShape
+from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, StoredShape, sync
 from shapestore.otel import instrument
 
 Point = HistogramDataPoint | NumberDataPoint
@@ -101,6 +101,25 @@ async def get(store: ShapeStore, shape: Shape = TRACKS) -> StoredShape:
 
 def fail(_: Shape) -> list[dict[str, Any]]:
     raise ValueError("no such album")
+
+
+# Without asyncio
+
+
+def test_a_synchronous_store_reports_as_the_other_does(empty_path: str, collector: Collector) -> None:
+    store = sync.ShapeStore(empty_path, create=lambda _: ROWS)
+    tracer = collector.tracers.get_tracer("the application")
+    for _ in range(2):
+        assert instrument(store, meter_provider=collector.meters, tracer_provider=collector.tracers) is store
+    assert collector.points("queue_depth") == []
+    with store:
+        with tracer.start_as_current_span("request") as request:
+            store.fetch(TRACKS)
+        store.fetch(TRACKS)
+        assert (collector.value("created"), collector.value("hits")) == (1, 1)
+        assert collector.value("queue_depth") == 0
+    creation = next(span for span in collector.spans() if span.name == "create Track")
+    assert creation.parent == request.get_span_context()
 
 
 # Metrics
