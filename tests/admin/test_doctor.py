@@ -178,6 +178,10 @@ def rename_the_table_of_a_shape(path: str) -> None:
     sql(path, "UPDATE shapes SET table_name = 'other' WHERE table_name = '7'")
 
 
+def rename_the_namespace_of_a_shape(path: str) -> None:
+    sql(path, "UPDATE shapes SET namespace = 'other' WHERE table_name = '7'")
+
+
 def spoil_the_key_of_a_shape(path: str) -> None:
     sql(path, "UPDATE shapes SET comparable = 'nonsense' WHERE table_name = '7'")
 
@@ -248,6 +252,7 @@ def leave_an_old_failure(path: str) -> None:
         (lose_the_counter, "totals", Severity.ERROR),
         (leave_rows_of_no_shape, "orphaned-rows", Severity.WARNING),
         (rename_the_table_of_a_shape, "shape", Severity.ERROR),
+        (rename_the_namespace_of_a_shape, "shape", Severity.ERROR),
         (spoil_the_key_of_a_shape, "shape", Severity.ERROR),
         (leave_wal_mode, "journal-mode", Severity.WARNING),
         (drop_an_index, "schema", Severity.ERROR),

@@ -15,6 +15,7 @@ from shapestore.admin.wording import count
 from shapestore.errors import InvalidShapeError
 from shapestore.locking.create_lock import State
 from shapestore.locking.owner import dead_owner_files
+from shapestore.shape.comparable import namespace_of
 from shapestore.shape.listing import listed
 from shapestore.shape.shape import Shape
 
@@ -51,13 +52,13 @@ def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterat
 
 
 def _shapes(inspector: Inspector) -> Iterator[Finding]:
-    """The key of a shape is its canonical text, and `invalidate` finds it by its table name."""
+    """The key of a shape is its canonical text, and `invalidate` finds it by the names of its namespace and table."""
     wrong = []
-    for handle, comparable, table in inspector.read(
-        "SELECT handle, comparable, table_name FROM shapes ORDER BY handle"
+    for handle, comparable, *names in inspector.read(
+        "SELECT handle, comparable, namespace, table_name FROM shapes ORDER BY handle"
     ):
         try:
-            if Shape.from_comparable(comparable).table == table:
+            if [namespace_of(comparable), Shape.from_comparable(comparable).table] == names:
                 continue
         except InvalidShapeError:
             pass
@@ -66,8 +67,8 @@ def _shapes(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "shape",
-            f"{count(len(wrong), 'shape')} with a canonical text that is unreadable, or names another table than the "
-            f"shape's row: {listed(wrong)}",
+            f"{count(len(wrong), 'shape')} with a canonical text that is unreadable, or names another table or "
+            f"namespace than the shape's row: {listed(wrong)}",
             _drop(inspector.path, wrong),
         )
 
