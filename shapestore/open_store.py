@@ -34,6 +34,7 @@ from shapestore.storage import path as paths
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import end_owner
 from shapestore.storage.connection import abandon, check_sqlite_version, open_writer
+from shapestore.storage.log import queries as log_queries
 from shapestore.storage.reader import Reader
 from shapestore.storage.sqlite_errors import translated
 from shapestore.storage.transaction import Transaction, transact
@@ -154,7 +155,7 @@ class OpenStore:
                 undo.push_async_callback(reader.close)
                 owner = Owner(path)
                 undo.callback(owner.withdraw)
-                await transact(connection, owner.id, lambda tx: _register(tx, path))
+                newest_round = await transact(connection, owner.id, lambda tx: _register(tx, path))
             except sqlite3.Error as error:
                 raise translated(error, path) from error
             except OSError as error:
@@ -171,6 +172,7 @@ class OpenStore:
                 reader=reader,
                 threads=threads,
             )
+            store.writer.has_seen(newest_round)
             undo.pop_all()
             gate.release()
             return store
@@ -252,8 +254,8 @@ def _bring_to_head(path: str, migrate: bool) -> None:
             migrations.check(connection, path)
 
 
-def _register(tx: Transaction, path: str) -> None:
-    """Remove the rows and files of dead owners, and add the row of this one."""
+def _register(tx: Transaction, path: str) -> int:
+    """Remove the rows and files of dead owners, and add the row of this one. Returns the newest round, see Reader."""
     if not living_owners(path) - {tx.owner}:
         tx.run(queries.SET_JUMP_DUE)  # the file may be an older copy of one that has gone on
     for (owner,) in tx.run(queries.OWNERS):
@@ -261,6 +263,8 @@ def _register(tx: Transaction, path: str) -> None:
             end_owner(tx, owner, "died")
     remove_dead_owner_files(path)
     tx.run(queries.ADD_OWNER, pid=os.getpid(), hostname=socket.gethostname(), program=_program())
+    ((round_, jump_due, _),) = tx.run(log_queries.LOG_STATE)
+    return int(round_) + int(jump_due)
 
 
 def _program() -> str:

@@ -205,6 +205,12 @@ class Reader:
         with self._making_sense():
             return {name: int(value) for name, value in self._point_read(queries.TOTALS)}
 
+    def newest_round(self) -> int:
+        """The newest round that the file knows; the one after it, if that will be far beyond it."""
+        with self._making_sense():
+            ((round_, jump_due, _),) = self._point_read(log_queries.LOG_STATE)
+            return int(round_) + int(jump_due)
+
     def has_discarded(self) -> bool:
         """Whether rows are pending deletion."""
         return bool(self._point_read(queries.NEXT_DISCARDED))

@@ -71,7 +71,8 @@ class Writer:
         self._stopped = False
         self._wakeup = asyncio.Event()
         self._checkpoint_at = CHECKPOINT_BYTES
-        # A batch that takes a round and then fails leaves it greater than any in the file: the next one jumps.
+        # As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
+        # file: the next one jumps.
         self._newest_round = 0
         self.on_change: Callable[[set[int]], object] = lambda _: None
         """Called after a commit that let logs of shapes grow, or dropped shapes, with their numbers."""
@@ -127,6 +128,10 @@ class Writer:
             self._closing = True
             for waiting in (self._quick, self._bulky):
                 _refuse_all(waiting, StoreClosedError("the store was closed before this was written"))
+
+    def has_seen(self, round_: int) -> None:
+        """The file knows so many rounds: one that knows fewer, later, is an older copy that was put back."""
+        self._newest_round = max(self._newest_round, round_)
 
     def close(self) -> None:
         """Take no more commands; ``run`` ends when those that are queued are done."""
@@ -185,7 +190,7 @@ class Writer:
         answers = {}
         for kind in sorted(groups, key=commands.KINDS.index):
             answers[kind] = iter(kind.apply(groups[kind], tx))
-        self._newest_round = tx.newest_round
+        self.has_seen(tx.newest_round)
         return [next(answers[type(command)]) for command in batch], tx.changed
 
     @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from inspections import eventually
 from processes import edit, read
 
-from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoredShape, keyed
+from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoredShape, keyed, maintenance
 from shapestore.shape.change import Change
 from shapestore.storage.log import difference
 from shapestore.storage.log.difference import MAX_CHANGES
@@ -497,6 +497,43 @@ async def test_a_copy_that_is_put_back_under_an_open_store_is_noticed_by_its_cou
             copy.backup(connection)
         source.rows[0] = {"id": 1, "name": "second history"}
         second = await store.refresh(TRACK)
+        assert second.etag != first.etag
+        with pytest.raises(ShapeGoneError):
+            await store.read_log(second, after=first.position)
+
+
+@pytest.mark.parametrize("when", ["before it has written", "after another store has written"])
+async def test_a_copy_that_is_put_back_under_an_open_store_is_noticed_though_others_gave_out_its_rounds(
+    path: str, source: Source, tmp_path: Any, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a store knows of the rounds that others gave out, it has read: at its opening, and at every tick."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+
+    def copy_to(there: Any, here: Any) -> None:
+        with closing(sqlite3.connect(here)) as connection, closing(sqlite3.connect(there)) as copy:
+            connection.backup(copy)
+
+    async def renamed(store: ShapeStore, name: str) -> StoredShape:
+        source.rows[0] = {"id": 1, "name": name}
+        return await store.refresh(TRACK)
+
+    async with ShapeStore(path, create=keyed(source, "id")) as other:
+        await renamed(other, "before the copy")
+        copy_to(tmp_path / "copy.db", path)
+        if when.startswith("before"):
+            first = await renamed(other, "first history")
+    if when.startswith("before"):
+        copy_to(path, tmp_path / "copy.db")
+    async with ShapeStore(path, create=keyed(source, "id")) as store:
+        if when.startswith("after"):
+            await renamed(store, "together")
+            copy_to(tmp_path / "copy.db", path)
+            async with ShapeStore(path, create=keyed(source, "id")) as other:
+                first = await renamed(other, "first history")
+                [newest] = read(path, "SELECT round FROM log_state")
+                await eventually(lambda: store._lifecycle.opened.writer._newest_round >= newest)
+        copy_to(path, tmp_path / "copy.db")
+        second = await renamed(store, "second history")
         assert second.etag != first.etag
         with pytest.raises(ShapeGoneError):
             await store.read_log(second, after=first.position)
