@@ -79,14 +79,14 @@ OWN = Shape("t", where="number IS NOT 10")
 def outcome(connection: sqlite3.Connection, table: str, where: str | None) -> object:
     assert where is not None
     try:
-        return connection.execute(f"SELECT id FROM {table} WHERE {where} ORDER BY id", PARAMETERS).fetchall()
+        return sorted(connection.execute(f"SELECT id FROM {table} WHERE {where}", PARAMETERS))
     except sqlite3.OperationalError as error:
         return str(error)
 
 
 def test_an_and_is_no_guard_where_an_index_says_so(table: sqlite3.Connection) -> None:
     """Why narrowing takes more than an AND: the error tells about a row that is not of the shape."""
-    condition = "anything = -9223372036854775808 AND abs(anything) > 0"
+    condition = "anything < -5 AND abs(anything) > 0"
     assert outcome(table, "t", f"({OWN.where_as_written}) AND ({condition})") == "integer overflow"
     assert outcome(table, "t", narrowed(OWN, condition).where_as_written) == []
 
