@@ -17,5 +17,7 @@ Nothing is executed that is not an expression of a shape's where. A text that is
 not allowed, compares values of different types, or has a parameter whose type nothing tells, is refused; the message
 says where and why. It names no column that may not be asked for.
 
-A where means what the source makes of it. On SQLite LIKE ignores the case of ASCII letters, as ILIKE does.
+A where means what the source makes of it. On SQLite LIKE ignores the case of ASCII letters, as ILIKE does. What
+JavaScript writes for a Date (``2024-01-01T00:00:00.000Z``) is compared with a column of type timestamp as the texts
+that SQLAlchemy, Django and SQLite itself hold for this moment; any other text is compared as it is.
 """

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from shapestore.http.where.operand import Operand, literal
 from shapestore.http.where.params import Params, item_values
 from shapestore.http.where.refusal import refuse
-from shapestore.http.where.types import NUMBERS, Family, family_of_type, value_of
+from shapestore.http.where.types import NUMBERS, Family, family_of_type, moments_of, value_of
 from shapestore.shape.where.expression import (
     Between,
     Call,
@@ -112,7 +112,22 @@ class Builder:
 
     def comparison(self, left: Operand, sign: str, right: Operand, place: int) -> Operand:
         (first, second), _ = self.aligned((left, right), place)
+        if left.type == "timestamp" and right.is_open and (moments := moments_of(self.text_of(right) or "")):
+            return _truth(self._moment_test(first, sign, right, moments), left.place)
         return _truth(Comparison(first, sign, second), left.place)
+
+    def _moment_test(self, column: Expression, sign: str, sent: Operand, moments: tuple[str, str]) -> Expression:
+        """A comparison with a moment that may be held as either of two texts, of which the first is the lesser."""
+        texts = dict.fromkeys(moments)
+        written = [self._moment(sent, text, "_" * count) for count, text in enumerate(texts, 1)]
+        if sign in ("=", "<>") and len(written) > 1:
+            return In(column, tuple(written), sign == "<>")
+        return Comparison(column, sign, written[-1] if sign in (">", "<=") else written[0])
+
+    def _moment(self, sent: Operand, text: str, suffix: str) -> Expression:
+        if sent.parameter is None:
+            return String(text)
+        return self._params.moment(sent.parameter, text, sent.place, suffix)
 
     def distinction(self, left: Operand, right: Operand, place: int, *, negated: bool) -> Operand:
         """``IS DISTINCT FROM``, and negated ``IS NOT DISTINCT FROM``."""

@@ -54,6 +54,12 @@ class Params:
         self._typed[_name(number)] = None if text is None else _converted(number, text, family, place)
         return Parameter(_name(number))
 
+    def moment(self, number: int, text: str, place: int, suffix: str) -> Parameter:
+        """A parameter whose value is another text of the moment that was sent."""
+        self._take(number, Family.TEXT, place)
+        self._typed[_name(number) + suffix] = text
+        return Parameter(_name(number) + suffix)
+
     def items(self, number: int, family: Family, place: int) -> list[Expression]:
         """The items of an array, sorted and each once, so that their order is no part of a shape's identity."""
         text = self.text(number, place)

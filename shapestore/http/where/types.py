@@ -58,6 +58,7 @@ _NAMES = {
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
+_DATE_OF_JAVASCRIPT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.(\d{3})Z", re.ASCII)
 _TRUTHS = dict.fromkeys(("t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"), True) | dict.fromkeys(
     ("f", "fa", "fal", "fals", "false", "n", "no", "of", "off", "0"), False
 )
@@ -83,6 +84,23 @@ def family_of(column: ColumnDescription) -> Family | None:
 def family_of_type(name: str) -> Family:
     """The family of a type, by PostgreSQL's own name of it."""
     return _FAMILIES.get(name, Family.TEXT)
+
+
+def moments_of(text: str) -> tuple[str, str] | None:
+    """The texts of a moment, as databases without dates hold it, from what JavaScript writes for a Date; else None.
+
+    A whole second is held with a fraction or without one: SQLAlchemy writes ``.000000``, SQLite itself nothing. The
+    lesser of the two comes first.
+
+    >>> moments_of("2024-01-01T00:00:00.000Z")
+    ('2024-01-01 00:00:00', '2024-01-01 00:00:00.000000')
+    """
+    match = _DATE_OF_JAVASCRIPT.fullmatch(text)
+    if match is None:
+        return None
+    day, time, thousandths = match.groups()
+    exact = f"{day} {time}.{thousandths}000"
+    return (exact if int(thousandths) else f"{day} {time}", exact)
 
 
 def value_of(text: str, family: Family) -> Scalar:

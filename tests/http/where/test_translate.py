@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 import pytest
@@ -211,6 +215,21 @@ def test_what_postgresql_says_in_its_own_way(text: str, where: str) -> None:
         ("id = $1", ["5", "not used", None], {"p1": 5}),
         ("title LIKE $1 ESCAPE $2", ["a#%", "#"], {"p1": "a#%"}),
         ("substr(title, $1, $2) = 'x'", ["1", "2"], {}),
+        # a Date of JavaScript's, beside moments that are held as texts with a blank
+        ('"createdAt" > $1', ["2024-01-01T10:00:00.120Z"], {"p1_": "2024-01-01 10:00:00.120000"}),
+        ('"createdAt" >= $1', ["2024-01-01T10:00:00.000Z"], {"p1_": "2024-01-01 10:00:00"}),
+        ('"createdAt" <= $1', ["2024-01-01T10:00:00.000Z"], {"p1__": "2024-01-01 10:00:00.000000"}),
+        (
+            '"createdAt" = $1',
+            ["2024-01-01T10:00:00.000Z"],
+            {"p1_": "2024-01-01 10:00:00", "p1__": "2024-01-01 10:00:00.000000"},
+        ),
+        ('"createdAt" = $1', ["2024-01-01 10:00:00.000000"], {"p1": "2024-01-01 10:00:00.000000"}),
+        (
+            'title = $1 OR "createdAt" < $1',
+            ["2024-01-01T10:00:00.000Z"],
+            {"p1": "2024-01-01T10:00:00.000Z", "p1_": "2024-01-01 10:00:00"},
+        ),
     ],
 )
 def test_a_parameter_takes_its_type_from_any_of_its_places(
@@ -367,3 +386,19 @@ def test_a_parameter_that_is_not_accepted(text: str, values: list[str], message:
 
 def test_no_text_at_all_selects_everything() -> None:
     assert translate(None, {}, COLUMNS) == translate(" \n", {1: "x"}, COLUMNS) == Predicate(None, {})
+
+
+MOMENTS = ["2024-01-01 09:59:59", "2024-01-01 10:00:00", "2024-01-01 10:00:00.000000", "2024-01-01 10:00:00.000001"]
+
+
+@pytest.mark.parametrize("sign", ["=", "<>", "<", "<=", ">", ">="])
+@pytest.mark.parametrize("form", ["$1", "'2024-01-01T10:00:00.000Z'"])
+def test_a_date_is_compared_as_a_moment_however_whole_seconds_are_held(sign: str, form: str) -> None:
+    found = translate(f'"createdAt" {sign} {form}', {1: "2024-01-01T10:00:00.000Z"}, COLUMNS)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute('CREATE TABLE "Issue" ("createdAt" TIMESTAMP)')
+        database.executemany('INSERT INTO "Issue" VALUES (?)', [(moment,) for moment in MOMENTS])
+        rows = database.execute(f'SELECT "createdAt" FROM "Issue" WHERE {found.where}', found.params).fetchall()
+    at = datetime.fromisoformat("2024-01-01 10:00:00")
+    compare = {"=": eq, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}[sign]
+    assert [text for (text,) in rows] == [text for text in MOMENTS if compare(datetime.fromisoformat(text), at)]
