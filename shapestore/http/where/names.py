@@ -74,6 +74,13 @@ class Columns:
     def __init__(self, table: str, description: Description, allowed: Collection[str] | None) -> None:
         self._table = table
         self._columns = {name: column for name, column in description.items() if allowed is None or name in allowed}
+        self._identity = table, tuple(self._columns.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Columns) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
 
     @property
     def names(self) -> Sequence[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from shapestore.http.where.names import Columns
@@ -19,10 +21,13 @@ class Predicate(NamedTuple):
     """A where and its params, as a shape takes them."""
 
     where: str | None
-    params: dict[str, Scalar]
+    params: Mapping[str, Scalar]
 
 
 EVERYTHING = Predicate(None, {})
+
+_SHORT = 2_000
+"""Up to so many characters a where and its values are remembered: clients that are live send the same ones again."""
 
 
 def translate(text: str | None, values: Values, columns: Columns) -> Predicate:
@@ -35,11 +40,22 @@ def translate(text: str | None, values: Values, columns: Columns) -> Predicate:
         return EVERYTHING
     if len(text) > MAX_LENGTH:
         raise RefusedError(f"too long: {len(text)} characters; the limit is {MAX_LENGTH}")
+    if len(text) + sum(len(value or "") for value in values.values()) > _SHORT:
+        return _translated(text, values, columns)
+    return _remembered(text, tuple(sorted(values.items())), columns)
+
+
+def _translated(text: str, values: Values, columns: Columns) -> Predicate:
     params = Params(values)
     tree = Parser(text, columns, params).whole()
     typed = params.values()
     used = {part.name for part in walk(tree) if isinstance(part, Parameter)}
     return Predicate(_text_of(tree), {name: value for name, value in typed.items() if name in used})
+
+
+@lru_cache(maxsize=1_000)
+def _remembered(text: str, values: tuple[tuple[int, str | None], ...], columns: Columns) -> Predicate:
+    return _translated(text, dict(values), columns)
 
 
 class _Plain(Renderer):

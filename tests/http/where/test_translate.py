@@ -33,7 +33,7 @@ ISSUE: Description = {
 COLUMNS = Columns("Issue", ISSUE, [name for name in ISSUE if name != "secret"])
 
 
-def translated(text: str, *values: str | None) -> tuple[str | None, dict[str, Any]]:
+def translated(text: str, *values: str | None) -> Predicate:
     predicate = translate(text, dict(enumerate(values, 1)), COLUMNS)
     Shape("Issue", where=predicate.where, params=predicate.params)  # it is one that a shape takes
     return predicate
@@ -382,6 +382,15 @@ def test_a_parameter_that_is_not_accepted(text: str, values: list[str], message:
     with pytest.raises(RefusedError) as caught:
         translated(text, *values)
     assert message in str(caught.value)
+
+
+def test_a_where_that_is_sent_again_is_read_anew_where_the_columns_are_others() -> None:
+    assert translated("id = $1", "5") == translated("id = $1", "5") == ('"id" = :p1', {"p1": 5})
+    assert translated("id = $1", "6")[1] == {"p1": 6}
+    texts = Columns("Issue", {"id": ColumnDescription("text")}, None)
+    assert translate("id = $1", {1: "5"}, texts).params == {"p1": "5"}
+    with pytest.raises(RefusedError):
+        translate("id = $1", {1: "5"}, Columns("Issue", ISSUE, ["title"]))
 
 
 def test_no_text_at_all_selects_everything() -> None:
