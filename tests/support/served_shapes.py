@@ -89,10 +89,10 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, **options: Any) -> AsyncIterator[Api]:
+async def served(folder: Path, *, follow: bool = False, **options: Any) -> AsyncIterator[Api]:
     """A store in ``folder``, served with these options of ShapeApp; by default the table Track, quickly."""
     source = make_source(folder / "source.db")
-    store = ShapeStore(folder / "shapes.db", create=SQLSource(source))
+    store = ShapeStore(folder / "shapes.db", create=SQLSource(source, follow=follow))
     async with store, client_of(app_of(store, **options)) as client:
         yield Api(store, source, client)
 

@@ -242,7 +242,7 @@ def _cut_between_rounds(changes: list[LoggedChange]) -> tuple[list[LoggedChange]
 def _seqs(connection: sqlite3.Connection, changes: list[LoggedChange]) -> dict[int, list[int]]:
     rounds = msgspec.json.encode(sorted({change.round for change in changes})).decode()
     return {
-        number: [seq, *msgspec.json.decode(markers or "[]")]
+        number: list(dict.fromkeys((seq, *msgspec.json.decode(markers or "[]"))))
         for number, seq, markers in connection.execute(queries.ROUNDS, {"rounds": rounds}).fetchall()
         if seq is not None
     }

@@ -269,7 +269,7 @@ def test_changes_bear_what_their_round_had_read_of_the_source(connection: sqlite
     known, unknown = (moment.round for moment in log.moments[1:])
     connection.execute("UPDATE rounds SET seq = 70, markers = '[61,65]' WHERE number = ?", (known,))
     assert page(connection, Part(0, 0)).seqs == {known: [70, 61, 65]}
-    connection.execute("UPDATE rounds SET seq = 80 WHERE number = ?", (unknown,))
+    connection.execute("UPDATE rounds SET seq = 80, markers = '[80]' WHERE number = ?", (unknown,))
     assert page(connection, Part(0, 0)).seqs == {known: [70, 61, 65], unknown: [80]}
 
 
