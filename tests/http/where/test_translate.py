@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import datetime
 from operator import eq, ge, gt, le, lt, ne
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -411,3 +413,16 @@ def test_a_date_is_compared_as_a_moment_however_whole_seconds_are_held(sign: str
     at = datetime.fromisoformat("2024-01-01 10:00:00")
     compare = {"=": eq, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}[sign]
     assert [text for (text,) in rows] == [text for text in MOMENTS if compare(datetime.fromisoformat(text), at)]
+
+
+def test_the_examples_of_the_readme_are_understood_and_its_functions_are_those_there_are() -> None:
+    readme = (Path(__file__).parents[3] / "shapestore/http/where/README.md").read_text()
+    [examples] = re.findall(r"```sql\n(.*?)```", readme, re.DOTALL)
+    for example in examples.splitlines():
+        sent = {1: "{1,2}" if "ANY" in example else "5", 2: "5"}
+        assert translate(example.partition(" --")[0], sent, COLUMNS).where
+    [named] = re.findall(r"Functions: (.*?)\. There", readme, re.DOTALL)
+    with pytest.raises(RefusedError) as caught:
+        translate("no_such_function()", {}, COLUMNS)
+    there = str(caught.value).rpartition("there are ")[2].split(", ")
+    assert re.findall(r"`(\w+)`", named) == [name for name in there if name != "character_length"]
