@@ -78,7 +78,8 @@ class ShapeApp:
     a stream of events ends; ``keep_alive``: seconds of silence in it, before a sign of life.
 
     Once the process is told to stop (SIGTERM, SIGINT), live answers end at once, so that a server such as uvicorn does
-    not wait for them; clients continue with another worker. A server whose signals are not Python's calls ``stop()``.
+    not wait for them; clients continue with another worker. A server that runs in another thread than the main one, or
+    whose signals are not Python's, calls ``stop()``.
     """
 
     def __init__(

@@ -117,7 +117,10 @@ def follow(api: Api, followed_seq: int, round_: int) -> None:
         file.execute("UPDATE log_state SET round = ?", (round_,))
 
 
-async def test_a_subset_is_answered_once_the_shape_has_been_followed_to_it(api: Api) -> None:
+async def test_a_subset_is_answered_once_the_shape_has_been_followed_to_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subsets, "FOLLOWED_SECONDS", 60)
     install(api.source.removeprefix("sqlite:///"), "Track")
     await api.get()
     api.write("UPDATE Track SET Price = 7 WHERE TrackId = 2")
