@@ -40,6 +40,7 @@ from shapestore.storage.sqlite_errors import translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
+from shapestore.waiting.followed import FollowedSources
 from shapestore.waiting.registrations import Registrations
 from shapestore.waiting.waits import Waits
 
@@ -100,7 +101,8 @@ class OpenStore:
             max_creating=options.max_creating,
             max_scheduled=options.max_in_flight,
         )
-        self.requests = Requests(services, self.coalescer, background)
+        self.sources = FollowedSources(reader, threads)
+        self.requests = Requests(services, self.coalescer, background, self.sources)
         self.touched = TouchedRows(services, create, options.namespace)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self._registrations = Registrations(self.writer, self.access)
@@ -202,6 +204,7 @@ class OpenStore:
     def _end_waits(self) -> None:
         self._registrations.close()
         self.waits.close()
+        self.sources.close()
 
     def drop(self) -> None:
         """Let go of everything that is still open, as the end of the process would; again does no harm.

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from shapestore.creating.creator_run import Creator
-from shapestore.errors import InvalidShapeError
+from shapestore.errors import InvalidShapeError, WaitTimeoutError
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.requests import Request, checked_creator
 from shapestore.lifecycle import Lifecycle
@@ -479,6 +479,20 @@ class ShapeStore:
         another number of columns than the table's.
         """
         await self._live().touched.touched(text("table", table), keys)
+
+    async def followed(self, timeout: float | None = None) -> None:
+        """Wait until all that was committed in followed sources before this call is in their live shapes.
+
+        It returns at once where nothing is live. ``timeout``: in seconds (default: the store's ``wait_timeout``).
+        Raises WaitTimeoutError if rounds have not come so far, as where no open store follows the source.
+        """
+        given = self._wait_timeout if timeout is None else seconds("timeout", timeout)
+        late = await self._live().sources.reached_all(given)
+        if late is not None:
+            raise WaitTimeoutError(
+                f"the changes of {late!r} were not followed within {given:g} s: is a store open that has "
+                "SQLSource(..., follow=True) for it? `shapestore doctor` says what else may be wrong"
+            )
 
     # --- locks
 

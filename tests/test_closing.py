@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[ShapeStore], Awaitable[Any]]] = {
     "explain": lambda store: store.explain(TRACK),
     "delete": lambda store: store.delete("handle"),
     "invalidate": lambda store: store.invalidate("Track"),
+    "followed": lambda store: store.followed(),
     "touched": lambda store: store.touched("Track", [1]),
     "locks": lambda store: store.locks(),
     "release_lock": lambda store: store.release_lock(TRACK),

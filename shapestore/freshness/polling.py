@@ -21,6 +21,10 @@ _SHORTEST_SECONDS = 0.05
 _LONGEST_SECONDS = 1.0
 
 
+# Rounds see a live shape about once a second, even if nothing happens: it is refreshed if they do not.
+_ROUNDS_SECONDS = 3.0
+
+
 class Polling:
     """Refreshes the shapes that are waited for in this store, each when it is due."""
 
@@ -69,8 +73,10 @@ class Polling:
             return
         if found is None:  # it has gone, as its waiters are told
             return
-        key, shape, confirmation = found
+        key, shape, is_live, confirmation = found
         fresh_for = self._policy.fresh_for(confirmation)
+        if is_live and not confirmation.is_stale:
+            fresh_for += _ROUNDS_SECONDS
         if fresh_for > 0:
             if fresh_for < math.inf:
                 self._look_in(fresh_for, number)

@@ -14,6 +14,10 @@ from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.from_row import Confirmation
+from shapestore.waiting.followed import FollowedSources
+
+FOLLOWED_SECONDS = 1.0
+"""A source that is not followed for so long has no follower that works: its shapes are refreshed as others are."""
 
 
 class Request:
@@ -36,10 +40,13 @@ class Request:
 class Requests:
     """Answers requests of an open store from what is stored, or from the flights of their keys."""
 
-    def __init__(self, services: Services, coalescer: Coalescer, background: BackgroundRefreshes) -> None:
+    def __init__(
+        self, services: Services, coalescer: Coalescer, background: BackgroundRefreshes, sources: FollowedSources
+    ) -> None:
         self._services = services
         self._coalescer = coalescer
         self._background = background
+        self._sources = sources
 
     async def get(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
         """The shape, as fresh as ``policy`` says. Raises as ``ShapeStore.get_or_create``."""
@@ -52,6 +59,9 @@ class Requests:
         if self.serves(request, policy, confirmation):
             self.hit(stored)
             return stored
+        followed = await self._followed(request) if stored.live else None
+        if followed is not None:
+            return followed
         return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
 
     def serves(self, request: Request, policy: FreshnessPolicy, confirmation: Confirmation) -> bool:
@@ -87,11 +97,24 @@ class Requests:
 
     async def _demand(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
         """``max_age=0``: an attempt that was in progress at the call has read too early to count."""
-        seen, _ = await self._services.reader.look_surely(request.key, request.shape)
+        seen, stored = await self._services.reader.look_surely(request.key, request.shape)
+        followed = await self._followed(request) if stored is not None and stored.live else None
+        if followed is not None:
+            return followed
         outdated = {seen.stored}
         if seen.lock is not None:
             outdated.add(seen.lock.handle)
         return await self._refresh_or_serve_stale(request, policy, seen.stored, outdated)
+
+    async def _followed(self, request: Request) -> StoredShape | None:
+        """The live shape, once it holds all that its source held at the call; None if rounds do not reach that soon."""
+        if not await self._sources.reached(request.key, min(FOLLOWED_SECONDS, request.time_left)):
+            return None
+        found = await self._services.reader.find_marked(request.key, request.shape)
+        if found is None or found[1] or not found[0].live:  # it was touched, or replaced
+            return None
+        self.hit(found[0])
+        return found[0]
 
     async def _refresh_or_serve_stale(
         self, request: Request, policy: FreshnessPolicy, older: str | None, outdated: Collection[str | None]

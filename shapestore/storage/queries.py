@@ -13,8 +13,20 @@ from __future__ import annotations
 STORED = "handle, row_count, position, round, live, created_at_ms, refreshed_at_ms"
 """What a StoredShape is made of."""
 
-CONFIRMED = "confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale"
-"""What says how fresh a shape is."""
+
+def _seen(column: str, followed: str, latest: str) -> str:
+    """A column of the moment as of which rows were confirmed: of an attempt, or of the round that saw them last."""
+    return f"""CASE WHEN shapes.source IS NULL OR shapes.source_seq IS NOT NULL THEN shapes.{column} ELSE coalesce((
+        SELECT iif(sources.followed_boot = shapes.confirmed_boot, {latest}, sources.{followed}) FROM sources
+        WHERE sources.number = shapes.source AND sources.unfinished_round IS NULL), shapes.{column}) END"""
+
+
+CONFIRMED = f"""
+    shapes.confirmed_by, {_seen("confirmed_boot", "followed_boot", "sources.followed_boot")},
+    {_seen("confirmed_at_boot_ms", "followed_at_boot_ms", "max(confirmed_at_boot_ms, followed_at_boot_ms)")},
+    {_seen("confirmed_at_ms", "followed_at_ms", "max(confirmed_at_ms, followed_at_ms)")}, shapes.stale
+"""
+"""What says how fresh a shape is. A live one was seen by each round of its source, once one has reached it."""
 
 # (comparable) -> the stored shape, and whether it counts as stale at any age
 FIND = f"SELECT {STORED}, stale FROM shapes WHERE comparable = ?"
@@ -26,11 +38,11 @@ FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"
 FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHERE handle = ?"
 
 # (handle) -> the key of a shape, and how fresh it is
-FIND_BY_HANDLE_WITH_AGE = f"SELECT comparable, where_as_written, {CONFIRMED} FROM shapes WHERE handle = ?"
+FIND_BY_HANDLE_WITH_AGE = f"SELECT comparable, where_as_written, live, {CONFIRMED} FROM shapes WHERE handle = ?"
 
 # (comparable, awaited handle) -> shape row, lock row and outcome of the attempt waited for, all of one moment.
 LOOK = f"""
-    SELECT {", ".join(f"shapes.{column}" for column in (STORED + ", " + CONFIRMED).split(", "))},
+    SELECT {", ".join(f"shapes.{column}" for column in STORED.split(", "))}, {CONFIRMED},
            create_locks.handle, create_locks.state, create_locks.owner, create_locks.refreshes,
            create_locks.error_type, create_locks.error_message, create_locks.retry_after_ms,
            creations.error_type, creations.error_message, creations.retry_after_ms
@@ -41,6 +53,24 @@ LOOK = f"""
 """
 
 IN_PROGRESS_OF_OWNER = "SELECT handle FROM create_locks WHERE owner = :owner AND state = 'in_progress'"
+
+# -> numbers and names of the sources that live shapes follow
+LIVE_SOURCES = """
+    SELECT number, name FROM sources WHERE EXISTS (SELECT 1 FROM shapes WHERE shapes.source = sources.number)
+"""
+
+# (comparable) -> number and name of the source that a live shape follows
+SOURCE_OF = """
+    SELECT sources.number, sources.name FROM shapes JOIN sources ON sources.number = shapes.source WHERE comparable = ?
+"""
+
+# (source, seq) -> whether all of its shapes hold what was in it as of that change, for their readers too
+HAS_REACHED = """
+    SELECT followed_seq >= :seq AND unfinished_round IS NULL AND NOT EXISTS (
+               SELECT 1 FROM shapes WHERE source = :source AND source_seq < :seq)
+           OR NOT EXISTS (SELECT 1 FROM shapes WHERE source = :source)
+    FROM sources WHERE number = :source
+"""
 
 TOTALS = "SELECT name, value FROM totals"
 

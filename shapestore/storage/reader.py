@@ -193,12 +193,28 @@ class Reader:
             self._raise_unless_busy(error)
             return None
 
-    def find_by_handle_with_age(self, handle: str) -> tuple[str, Shape, Confirmation] | None:
-        """The key of a stored shape, the shape, and what its age is counted from. Raises StoreBusyError."""
-        for key, where, *confirmed in self._point_read(queries.FIND_BY_HANDLE_WITH_AGE, handle):
+    def find_by_handle_with_age(self, handle: str) -> tuple[str, Shape, bool, Confirmation] | None:
+        """The key of a stored shape, the shape, whether it is live, and what its age is counted from.
+
+        Raises StoreBusyError.
+        """
+        for key, where, live, *confirmed in self._point_read(queries.FIND_BY_HANDLE_WITH_AGE, handle):
             with self._making_sense():
-                return key, Shape.from_comparable(key, where), to_confirmation(*confirmed)
+                return key, Shape.from_comparable(key, where), live != 0, to_confirmation(*confirmed)
         return None
+
+    def live_sources(self) -> dict[int, str]:
+        """The sources that live shapes follow: their paths by their numbers. Raises StoreBusyError."""
+        return {number: str(path) for number, path in self._point_read(queries.LIVE_SOURCES)}
+
+    def source_of(self, comparable: str) -> dict[int, str]:
+        """The one that the shape of this key follows; none if it is not live. Raises StoreBusyError."""
+        return {number: str(path) for number, path in self._point_read(queries.SOURCE_OF, comparable)}
+
+    def has_reached(self, source: int, seq: int) -> bool:
+        """Whether the shapes of a source hold what was in it as of the change ``seq``. False if the file is busy."""
+        rows = self._unless_busy(queries.HAS_REACHED, {"source": source, "seq": seq})
+        return rows in ([(1,)], [])
 
     def totals(self) -> dict[str, int]:
         """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""

@@ -142,6 +142,7 @@ class ShapeStore:
     explain = waiting(AsyncShapeStore.explain)
     delete = waiting(AsyncShapeStore.delete)
     invalidate = waiting(AsyncShapeStore.invalidate)
+    followed = waiting(AsyncShapeStore.followed)
     touched = waiting(AsyncShapeStore.touched)
     locks = waiting(AsyncShapeStore.locks)
     release_lock = waiting(AsyncShapeStore.release_lock)

@@ -3,6 +3,7 @@
     waits           all who wait in one open store: who is woken, by what, and for how long
     watched_log     those who wait for one log, in groups behind the same position
     registrations   tells the file which shapes are waited for
+    followed        waiting until live shapes hold what is in their sources now
 
 Two things wake. A commit of this store names the shapes whose logs it has changed: only these are looked at, a turn of
 the event loop later. A commit of another process shows in ``PRAGMA data_version``, which is read every few

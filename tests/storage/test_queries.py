@@ -35,6 +35,7 @@ PLANNED = STATEMENTS | OF_WHAT_IS_WANTED
 
 # Statements that may scan, what they may scan, and why that is right.
 SCANS = {
+    "LIVE_SOURCES": ("sources", "there are a few"),
     "TOTALS": ("totals", "it has four rows"),
     "NEXT_DISCARDED": ("discarded", "it takes the first row that comes"),
     "DISCARDED": ("discarded", "in the order of its key, and no further than a limit"),
@@ -194,6 +195,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
     "FIND_WITH_AGE": {"?": (key(ANY),)},
     "FETCH": {"?": (10**6, key(ANY))},
+    "LIVE_SOURCES": {},
+    "SOURCE_OF": {"?": (key(ANY),)},
+    "HAS_REACHED": {"source": 1, "seq": 5},
     "FIND_BY_HANDLE_WITH_AGE": {"?": (handle(ANY),)},
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
     "LOOK": {"comparable": key(ANY), "awaited": handle(ANY)},

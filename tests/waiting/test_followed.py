@@ -1,0 +1,168 @@
+"""Waiting until rounds have reached what is in a source now. The rounds are made by hand here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from aging import edit, grow_old
+from inspections import eventually
+from live_file import CapturedSource
+
+from shapestore import Shape, ShapeStore, StoreClosedError, WaitTimeoutError
+from shapestore.freshness import requests
+from shapestore.locking import boot_clock
+
+pytestmark = pytest.mark.usefixtures("untroubled")
+
+TRACK = Shape("track")
+INSERT = "INSERT INTO track (name) VALUES ('another')"
+
+
+@pytest.fixture
+def source(empty_path: str, tmp_path: Path) -> CapturedSource:
+    """A source with a live shape."""
+    captured = CapturedSource(tmp_path / "source.db")
+    captured.add_live_shapes(empty_path, TRACK)
+    return captured
+
+
+def make_round(path: str, source: CapturedSource) -> None:
+    """Follow the source up to now."""
+    with closing(sqlite3.connect(source.path)) as connection:
+        [(seq,)] = connection.execute("SELECT max(seq) FROM shapestore_changes")
+    now = boot_clock.now()
+    edit(
+        path,
+        "UPDATE sources SET followed_seq = ?, followed_boot = ?, followed_at_boot_ms = ?, followed_at_ms = ?",
+        seq,
+        *now,
+    )
+
+
+def goals(store: ShapeStore) -> int:
+    return len(store._live().sources._goals)
+
+
+async def test_it_waits_for_what_was_committed_before_the_call(empty_path: str, source: CapturedSource) -> None:
+    async with ShapeStore(empty_path) as store:
+        await store.followed(timeout=60)
+        source.write(INSERT)
+        tasks = [asyncio.create_task(store.followed(timeout=60)) for _ in range(10)]
+        await eventually(lambda: goals(store) == 10)
+        source.write(INSERT)
+        assert not any(task.done() for task in tasks)
+        edit(empty_path, "UPDATE sources SET followed_seq = followed_seq + 1")
+        await asyncio.gather(*tasks)
+        assert (goals(store), store._live().sources._timer) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("hold_up", "let_go"),
+    [
+        ("UPDATE sources SET unfinished_round = 6", "UPDATE sources SET unfinished_round = NULL"),
+        ("UPDATE shapes SET source_seq = 1", "UPDATE shapes SET source_seq = NULL"),
+        ("UPDATE sources SET followed_seq = 1", "DELETE FROM shapes"),
+    ],
+    ids=["an unfinished round", "a shape that no round has reached", "until nothing is live"],
+)
+async def test_it_waits_until_readers_see_it(
+    empty_path: str, source: CapturedSource, hold_up: str, let_go: str
+) -> None:
+    source.write(INSERT)
+    make_round(empty_path, source)
+    edit(empty_path, hold_up)
+    async with ShapeStore(empty_path) as store:
+        task = asyncio.create_task(store.followed(timeout=60))
+        await eventually(lambda: goals(store))
+        assert not task.done()
+        edit(empty_path, let_go)
+        await task
+
+
+async def test_where_nothing_is_live_it_returns_at_once(empty_path: str) -> None:
+    async with ShapeStore(empty_path) as store:
+        await store.followed(timeout=0)
+
+
+async def test_where_nobody_follows_the_time_is_up(empty_path: str, source: CapturedSource) -> None:
+    source.write(INSERT)
+    async with ShapeStore(empty_path) as store:
+        with pytest.raises(WaitTimeoutError, match=r"source\.db' were not followed within 0\.01 s"):
+            await store.followed(timeout=0.01)
+        os.remove(source.path)  # what cannot be read is not followed either
+        with pytest.raises(WaitTimeoutError):
+            await store.followed(timeout=0.01)
+        assert goals(store) == 0
+
+
+async def test_the_end_of_the_store_ends_the_wait(empty_path: str, source: CapturedSource) -> None:
+    source.write(INSERT)
+    async with ShapeStore(empty_path) as store:
+        task = asyncio.create_task(store.followed(timeout=60))
+        cancelled = asyncio.create_task(store.followed(timeout=60))
+        await eventually(lambda: goals(store) == 2)
+        cancelled.cancel()
+        await eventually(lambda: goals(store) == 1)
+        await store.close()
+        with pytest.raises(StoreClosedError):
+            await task
+
+
+# --- the freshness of live shapes
+
+
+class Reading:
+    """A creator that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, shape: Shape) -> list[dict[str, int]]:
+        self.calls += 1
+        return [{"id": 1}]
+
+
+async def test_a_live_shape_is_as_old_as_the_last_round_of_its_source(empty_path: str, source: CapturedSource) -> None:
+    creator = Reading()
+    grow_old(empty_path, 1_000)
+    make_round(empty_path, source)
+    async with ShapeStore(empty_path, create=creator, max_age=600.0) as store:
+        assert (await store.get_or_create(TRACK)).live
+        assert await store.fetch(TRACK) == []
+        assert creator.calls == 0
+
+
+async def test_a_demand_for_the_present_is_met_by_rounds(
+    empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "FOLLOWED_SECONDS", 60.0)
+    creator = Reading()
+    async with ShapeStore(empty_path, create=creator) as store:
+        assert (await store.get_or_create(TRACK, max_age=0)).live
+        source.write(INSERT)
+        tasks = [asyncio.create_task(store.fetch(TRACK, max_age=max_age)) for max_age in (0, 0.001)]
+        await eventually(lambda: goals(store) == 2)
+        make_round(empty_path, source)
+        assert await asyncio.gather(*tasks) == [[], []]
+        assert creator.calls == 0
+
+
+async def test_where_rounds_do_not_come_a_live_shape_is_refreshed(
+    empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "FOLLOWED_SECONDS", 0.01)
+    source.write(INSERT)
+    async with ShapeStore(empty_path, create=Reading()) as store:
+        assert await store.fetch(TRACK, max_age=0) == [{"id": 1}]
+
+
+async def test_a_live_shape_that_was_touched_is_refreshed(empty_path: str, source: CapturedSource) -> None:
+    """Triggers may not see all: an application says what they do not."""
+    async with ShapeStore(empty_path, create=Reading()) as store:
+        await store.touched("track")
+        assert await store.fetch(TRACK) == [{"id": 1}]
