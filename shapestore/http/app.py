@@ -59,9 +59,9 @@ class ShapeApp:
     ``shape``: a function of the application's own, which maps a request to a Shape. Clients send no table and no where.
 
     ``authorize``: called with each request and the shape that it asks for, also while the client is live. It returns
-    the Shape whose rows this client may see, which the client's own conditions then only narrow; or raises Starlette's
-    HTTPException (401, 403). A client whose rights are withdrawn is out after one ``long_poll`` or ``sse_length``. It
-    may be async, as ``shape`` may.
+    the Shape whose rows this client may see, made of the application's own conditions alone: those of the client are
+    added behind a guard, and only narrow it. Or it raises Starlette's HTTPException (401, 403). A client whose rights
+    are withdrawn is out after one ``long_poll`` or ``sse_length``. It may be async, as ``shape`` may.
     ``vary``: the names of the request headers by which ``authorize`` or ``shape`` decide, for caches. With either of
     them, answers are private: browsers keep them, and ask each time whether they still may.
     ``origins``: the origins of pages that may read answers, with credentials. None: of all pages, without credentials.

@@ -61,6 +61,8 @@ def values(given: object, field: str) -> Values:
             invalid(field, f'"{name:.50}" is not the number of a parameter: they are 1, 2, ...')
         if isinstance(value, (dict, list)):
             invalid(field, f'the value of "{name}" must be a string or a number; an array is written {{a,b}}')
+        if isinstance(value, str) and "\0" in value:
+            invalid(field, f'the value of "{name}" holds a NUL character, which no text of a database does')
         found[int(name)] = ("true" if value else "false") if isinstance(value, bool) else value
     if sum(map(len, filter(None, found.values()))) > MAX_PARAMS_LENGTH:
         invalid(field, f"too long: the limit is {MAX_PARAMS_LENGTH} characters for all values together")

@@ -178,6 +178,7 @@ def test_a_where_that_is_not_accepted(where: str, message: str) -> None:
         ({"params": "{"}, "must be valid JSON"),
         ({"params": '{"1":' * 30_000}, "must be valid JSON"),
         ({"params": '{"1": [1]}'}, 'the value of "1" must be a string or a number; an array is written {a,b}'),
+        ({"params[1]": "a\0"}, 'the value of "1" holds a NUL character, which no text of a database does'),
         ({"params[1]": "x" * 300_000}, "too long: the limit is 262144 characters for all values together"),
     ],
 )

@@ -6,6 +6,7 @@ What is compared must be of one family: PostgreSQL refuses anything else, and SQ
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from enum import Enum
 from math import isfinite
 
@@ -131,7 +132,12 @@ def _integer(text: str) -> int:
 
 
 def _number(text: str) -> float:
+    """A floating-point number; an integer of 64 bits where only that is exact. Decimal numbers may have more digits."""
     value = float(text)
     if not isfinite(value):
         raise ValueError(f'"{text.strip():.100}" is out of range for type double precision')
-    return value
+    if Decimal(text.strip()) == Decimal(repr(value)):
+        return value
+    if _INTEGER.fullmatch(text):
+        return _integer(text)
+    raise ValueError(f'"{text.strip():.100}" has more digits than a number has here')
