@@ -51,6 +51,16 @@ async def test_rows_are_created_once_and_then_fetched(path: str, count: int) -> 
         assert store.stats.hits >= 3
 
 
+@pytest.mark.parametrize("lost", ["position = 7", "position = 10", "true"])
+async def test_rows_that_somebody_removed_are_not_left_out(path: str, lost: str) -> None:
+    async with ShapeStore(path, create=lambda _: [{"n": n} for n in range(10)]) as store:
+        await store.get_or_create(TRACK)
+        edit(path, f"DELETE FROM shape_rows WHERE {lost}")
+        for fetch in (store.fetch, store.fetch_json):
+            with pytest.raises(CorruptStoreError, match=r"rows of the shape .* are missing"):
+                await fetch(TRACK)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -14,11 +14,12 @@ _OF_SHAPE = "id > :number << 28 AND id < (:number + 1) << 28"
 
 # --- reads ------------------------------------------------------------------------------------------------------
 
-# (most bytes) -> all rows of a shape, as the inside of a JSON array: NULL if they are more, or if a round is unfinished
+# (most bytes) -> all rows of a shape, as the inside of a JSON array: NULL if they are more, or not as many as they
+# should be, or if a round is unfinished
 ROWS_OF_SMALL = """
-    CASE WHEN bytes + row_count <= ? AND written = position THEN coalesce(CAST((
-        SELECT group_concat(value) FROM shape_rows
-        WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB), x'') END
+    CASE WHEN bytes + row_count <= ? AND written = position THEN CAST((
+        SELECT CASE WHEN count(*) = shapes.row_count THEN coalesce(group_concat(value), '') END FROM shape_rows
+        WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB) END
 """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
