@@ -27,7 +27,7 @@ from shapestore.storage.commands import (
     TrimLog,
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
-from shapestore.storage.log.compact import has_long_log, next_piece, next_trim
+from shapestore.storage.log.compact import has_long_log, kept_beyond_two, next_piece, next_trim
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
@@ -69,6 +69,8 @@ class Maintenance:
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._writing, self._proving = _Trouble(), _Trouble()
+        self._kept_seen = 0
+        """Handles that were kept up to this one were looked at for being more than two a key."""
         self._long_logs: dict[int, float] = {}
         """Numbers of shapes whose logs have grown, and when each is looked at next."""
         coalescer.services.sweep_later = self.sweep_later
@@ -194,11 +196,13 @@ class Maintenance:
         return bool(evicted)
 
     async def _forget_kept(self) -> None:
-        """Discard handles that were kept for ``keep_replaced`` seconds, and those beyond the limits."""
+        """Discard handles that were kept for ``keep_replaced`` seconds, and those beyond two a key or the limits."""
         totals = self._reader.totals()
         if not totals["kept"]:
             return
         numbers = await self._reader.expired(self._options.keep_ms)
+        self._kept_seen, beyond_two = await self._reader.run(partial(kept_beyond_two, seen=self._kept_seen))
+        numbers = list({*numbers, *beyond_two})
         too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
         too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
         if too_many or too_large:

@@ -59,6 +59,26 @@ async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: p
         await eventually(lambda: handles_with_rows(empty_path) == [])
 
 
+async def test_of_handles_that_are_replaced_at_once_two_a_key_are_kept(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment later: until then their readers may not be registered yet."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+    versions = iter(range(100))
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"version": next(versions)}]
+
+    async with ShapeStore(empty_path, create=changing, keep_replaced=3_600) as store:
+        replaced = [await store.refresh(Shape(table)) for _ in range(6) for table in ("a", "b")]
+        assert len({stored.handle for stored in replaced}) == 12
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM kept") == [4])
+        kept = read(empty_path, "SELECT handle FROM kept ORDER BY sequence")
+        assert kept == [stored.handle for stored in replaced[-6:-2]], "the last two of each"
+        await eventually(lambda: lost_rows(empty_path) == 0)
+        assert [row async for row in store.rows(replaced[-3])] == [{"version": 9}]
+
+
 async def test_times_may_be_of_any_length(
     empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -268,7 +268,8 @@ EXPIRED = f"""
 
 # A reader that began while the handle was there is registered by then.
 SPARED_SECONDS = 1.0
-_NOT_SPARED = f"{_UNREAD} AND (gone_boot <> :boot OR gone_at_boot_ms <= :boot_ms - {round(SPARED_SECONDS * 1000)})"
+SPARED_MS = round(SPARED_SECONDS * 1000)
+_NOT_SPARED = f"{_UNREAD} AND (gone_boot <> :boot OR gone_at_boot_ms <= :boot_ms - {SPARED_MS})"
 
 # -> numbers and sizes of kept handles without registered readers, the oldest first
 OLDEST_KEPT = f"SELECT number, bytes + log_bytes FROM kept WHERE {_NOT_SPARED} ORDER BY sequence LIMIT :limit"
@@ -285,6 +286,12 @@ MORE_THAN_TWO_OF_A_KEY = f"""
     WHERE nth > 2 AND may_go
 """
 
+# (seen: sequence) -> handles that were kept since then, and are not spared any more
+KEPT_SINCE = """
+    SELECT sequence, number FROM kept
+    WHERE sequence > :seen AND (gone_boot <> :boot OR gone_at_boot_ms <= :oldest) ORDER BY sequence LIMIT :limit
+"""
+
 # (numbers: [number]) -> those that were there, without registered readers
 FORGET_KEPT = f"""
     DELETE FROM kept WHERE number IN (SELECT value FROM json_each(:numbers)) AND {_UNREAD} RETURNING number
@@ -297,8 +304,10 @@ ADD_READERS = """
     WHERE true ON CONFLICT DO NOTHING
 """
 
-# (readings: [reading])
-FORGET_READERS = "DELETE FROM readers WHERE owner = :owner AND reading IN (SELECT value FROM json_each(:readings))"
+# (readings: [reading]) -> the numbers of what they read
+FORGET_READERS = """
+    DELETE FROM readers WHERE owner = :owner AND reading IN (SELECT value FROM json_each(:readings)) RETURNING shape
+"""
 
 FORGET_READERS_OF_OWNER = "DELETE FROM readers WHERE owner = :owner"
 

@@ -236,6 +236,7 @@ def test_a_handle_that_is_read_is_kept_beyond_two_of_its_key(file: sqlite3.Conne
         drop_one_of(file, f"h{n}", "key", ago_ms=5_000)
     assert kept(empty_path) == ["h0", "h3", "h4"]
     done(file, Register({}, [1]))
+    assert kept(empty_path) == ["h3", "h4"]
     drop_one_of(file, "h5", "key", ago_ms=5_000)
     assert kept(empty_path) == ["h4", "h5"]
 

@@ -233,6 +233,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "NOTE_READS": {"handles": json.dumps([handle(ANY)])},
     "EXPIRED": {"oldest": 5, "limit": 10},
     "OLDEST_KEPT": {"limit": 2},
+    "KEPT_SINCE": {"seen": 3 * LARGE + ANY, "oldest": 1, "limit": 3},
     "MORE_THAN_TWO_OF_A_KEY": {"numbers": json.dumps([3 * LARGE + ANY])},
     "FORGET_KEPT": {"numbers": json.dumps([3 * LARGE + ANY])},
     "ADD_READERS": {"readers": json.dumps({"7": [ANY, 10]})},

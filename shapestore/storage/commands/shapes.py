@@ -20,7 +20,7 @@ def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
     given = as_json(dropping)
     tx.run(queries.KEEP, numbers=given)
     dropped = [handle for (handle,) in tx.run(queries.DROP_SHAPES, numbers=given)]
-    _forget(tx, tx.run(queries.MORE_THAN_TWO_OF_A_KEY, numbers=given))
+    _forget_beyond_two(tx, given)
     return dropped
 
 
@@ -140,6 +140,11 @@ class ForgetKept(Command[None]):
         return [None] * len(group)
 
 
+def _forget_beyond_two(tx: Transaction, numbers: str) -> None:
+    """Of the keys of these numbers: forget the oldest handles that are kept, beyond two a key."""
+    _forget(tx, tx.run(queries.MORE_THAN_TWO_OF_A_KEY, numbers=numbers))
+
+
 def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
     if numbers:
         forgotten = tx.run(queries.FORGET_KEPT, numbers=as_json([number for (number,) in numbers]))
@@ -160,7 +165,9 @@ class Register(Command[None]):
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
             tx.run(queries.ADD_READERS, readers=as_json(command.begun))
-            tx.run(queries.FORGET_READERS, readings=as_json(command.ended))
+            read = tx.run(queries.FORGET_READERS, readings=as_json(command.ended))
+            if read:
+                _forget_beyond_two(tx, as_json([number for (number,) in read]))
         return [None] * len(group)
 
 

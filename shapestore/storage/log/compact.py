@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from shapestore.locking import boot_clock
 from shapestore.storage import queries
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import PART_BYTES
@@ -51,6 +52,21 @@ def delete(tx: Transaction, piece: Piece) -> None:
     """Delete a piece. It was discarded before it was measured, so nothing is added to it."""
     tx.run(piece.statement, numbers=_as_json(piece.numbers), last=piece.last)
     tx.run(log.FORGET_DISCARDED, numbers=_as_json(piece.done))
+
+
+def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, list[int]]:
+    """Handles that are kept beyond two a key, of the keys of those that were kept since ``seen``; and what is seen now.
+
+    The transaction that keeps a handle spares those that were kept a moment before.
+    """
+    now = boot_clock.now()
+    given = {"seen": seen, "boot": now.boot, "oldest": now.boot_ms - queries.SPARED_MS, "limit": PIECE_NUMBERS}
+    kept = connection.execute(queries.KEPT_SINCE, given).fetchall()
+    if not kept:
+        return seen, []
+    numbers = _as_json([number for _, number in kept])
+    beyond = connection.execute(queries.MORE_THAN_TWO_OF_A_KEY, {"numbers": numbers, **now._asdict()}).fetchall()
+    return kept[-1][0], [number for (number,) in beyond]
 
 
 def has_long_log(connection: sqlite3.Connection, number: int) -> bool:
