@@ -123,6 +123,8 @@ class ShapeApp:
             most_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
             caching=caching,
         )
+        if keep_alive == 0:
+            raise ValueError("keep_alive is the number of seconds between two signs of life, and more than 0")
         subsets = Subsets(reader, at_least_one("max_subset_rows", max_subset_rows))
         durations = Durations(
             seconds("long_poll", long_poll), seconds("sse_length", sse_length), seconds("keep_alive", keep_alive)

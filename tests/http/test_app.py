@@ -180,6 +180,7 @@ async def test_clients_cannot_have_more_shapes_created_than_is_allowed(tmp_path:
         ({"tables": {"Track": "Name"}}, "a list of columns"),
         ({"tables": {"Track": None}, "max_live": 0}, "max_live is an int"),
         ({"tables": {"Track": None}, "long_poll": -1}, "long_poll is a finite number"),
+        ({"tables": {"Track": None}, "keep_alive": 0}, "keep_alive is the number of seconds"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(tmp_path: Path, options: dict[str, Any], error: str) -> None:
