@@ -13,6 +13,7 @@ A request goes down this list, and its answer comes from the end of it:
     handles       the handles that clients see
     serving/      the page of a log, at once, or as soon as there is one, or a stream of events
     messages/     rows and changes -> messages
+    refusals      what an error of the store means to a client
     response      headers: caching, CORS, what a client must know
     txid          the number by which a client knows a write of its own again
 

@@ -14,19 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shapestore.errors import (
-    CreateFailedError,
-    ShapeGoneError,
-    ShapeStoreError,
-    StoreBusyError,
-    StoreClosedError,
-    WaitTimeoutError,
-)
+from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.http import response
 from shapestore.http.access import Authorize, permitted
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
+from shapestore.http.refusals import refusal_of
 from shapestore.http.request import ShapeRequest, parse
 from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
@@ -173,7 +167,7 @@ class ShapeApp:
         except ClientDisconnect:
             return Response(status_code=204)
         except ShapeStoreError as error:
-            return _refusal_of(error).response()
+            return refusal_of(error).response()
         except Exception:
             logger.exception("unexpected error while a request of a client was answered")
             return refused(500, "internal error; see the log of the server").response()
@@ -275,21 +269,6 @@ async def _body(request: Request) -> bytes | None:
 def _json(status: int, body: object) -> Response:
     headers = {"content-type": response.JSON, "cache-control": response.NO_STORE}
     return Response(msgspec.json.encode(body), status, headers)
-
-
-def _refusal_of(error: ShapeStoreError) -> Refusal:
-    """How an error of the store is told to a client: by no text that could say anything of the source."""
-    match error:
-        case StoreBusyError():
-            return refused(503, "the server is busy", retry_after=error.retry_after)
-        case CreateFailedError():
-            return refused(503, "the rows of this shape could not be read", retry_after=error.retry_after)
-        case WaitTimeoutError():
-            return refused(503, "the rows of this shape are not there yet", retry_after=1)
-        case StoreClosedError() | ShapeGoneError():
-            return refused(503, "the server starts or stops", retry_after=1)
-    logger.error("a request of a client could not be answered: %s", error)
-    return refused(503, "the server cannot read its store", retry_after=5)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

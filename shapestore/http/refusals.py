@@ -1,0 +1,32 @@
+"""What an error of the store means to a client."""
+
+from __future__ import annotations
+
+import logging
+
+from shapestore.errors import (
+    CreateFailedError,
+    ShapeGoneError,
+    ShapeStoreError,
+    StoreBusyError,
+    StoreClosedError,
+    WaitTimeoutError,
+)
+from shapestore.http.response import Refusal, refused
+
+logger = logging.getLogger("shapestore")
+
+
+def refusal_of(error: ShapeStoreError) -> Refusal:
+    """How an error of the store is told to a client: by no text that could say anything of the source."""
+    match error:
+        case StoreBusyError():
+            return refused(503, "the server is busy", retry_after=error.retry_after)
+        case CreateFailedError():
+            return refused(503, "the rows of this shape could not be read", retry_after=error.retry_after)
+        case WaitTimeoutError():
+            return refused(503, "the rows of this shape are not there yet", retry_after=1)
+        case StoreClosedError() | ShapeGoneError():
+            return refused(503, "the server starts or stops", retry_after=1)
+    logger.error("a request of a client could not be answered: %s", error)
+    return refused(503, "the server cannot read its store", retry_after=5)
