@@ -322,13 +322,13 @@ class ShapeStore:
     async def read_log(self, stored: StoredShape | str, after: int = 0, limit: int = 1000) -> list[Change]:
         """What the log of a handle says behind the position ``after``, ``limit`` entries at most; [] at its end.
 
-        From 0 it begins with the rows of the snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if
-        the log does not reach back to that position any more: then begin again from 0, or with the rows.
+        Fewer, before its end, only where rows are large: a page has some 16 MB. From 0 it begins with the rows of the
+        snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if the log does not reach back to that
+        position any more: then begin again from 0, or with the rows.
         """
         _check_position(after)
         at_least_one("limit", limit)
-        reader = self._live().reader
-        return [reader.change(entry) for entry in await reader.log_entries(_handle(stored), after, limit)]
+        return await self._live().reader.changes(_handle(stored), after, limit)
 
     async def wait(self, stored: StoredShape | str, after: int, timeout: float = 20.0) -> int:
         """Wait until the log of a shape goes on behind the position ``after``; the position at which it ends then.

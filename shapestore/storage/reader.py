@@ -291,6 +291,20 @@ class Reader:
             raise damaged(error, self._path) from error
         return rows
 
+    async def changes(self, handle: str, after: int, limit: int) -> list[Change]:
+        """What a log says behind a public position, decoded. It is read in parts, so that others have their turns."""
+        changes: list[Change] = []
+        size = 0
+        while len(changes) < limit and size < read.MOST_PAGE_BYTES:
+            asked = min(limit - len(changes), _PAGE)
+            entries = await self.log_entries(handle, after, asked)
+            changes += map(self.change, entries)
+            if len(entries) < asked:
+                break
+            after = entries[-1].position
+            size += sum(len(entry.row or b"") for entry in entries)
+        return changes
+
     async def log_entries(self, handle: str, after: int, limit: int) -> list[read.LogEntry]:
         """What a log says behind a public position; see log.read."""
         return await self.run(lambda connection: read.log_entries(connection, handle, after, limit))
@@ -358,8 +372,15 @@ class Reader:
         """Call ``work`` on the reader's thread, with its connection."""
         if os.getpid() != self._pid:  # whose thread is not there
             raise ForkedStoreError("the store was opened before a fork and is used in the child")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def unless_cancelled(connection: sqlite3.Connection) -> T:
+            if answer.cancelled():  # what comes next need not wait for what nobody wants
+                raise asyncio.CancelledError
+            return work(connection)
+
         try:
-            return await on_thread(self._pages, work, asyncio.get_running_loop().create_future())
+            return await on_thread(self._pages, unless_cancelled, answer)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except UnicodeDecodeError as error:

@@ -539,6 +539,18 @@ async def test_a_copy_that_is_put_back_under_an_open_store_is_noticed_though_oth
             await store.read_log(second, after=first.position)
 
 
+@pytest.mark.parametrize("limit", [1_000, 1_001, 2_500, 10**9])
+async def test_a_page_of_a_log_may_have_any_length(store: ShapeStore, source: Source, limit: int) -> None:
+    """It is read in parts, of which the first has the rows of the snapshot alone."""
+    source.rows = [{"id": n, "name": "first"} for n in range(1_500)]
+    await store.get_or_create(TRACK)
+    source.rows = [{"id": n, "name": "second"} for n in range(1_500)]
+    stored = await store.refresh(TRACK)
+    page = await store.read_log(stored, limit=limit)
+    assert len(page) == min(limit, 3_000)
+    assert page == (await whole_log(store, stored, limit=7))[:limit]
+
+
 # --- compaction
 
 

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -296,6 +297,34 @@ async def test_a_handle_that_is_kept_no_longer_is_gone_for_good_and_never_given_
                 await anext(ask)
         with pytest.raises(ShapeGoneError, match=stored.handle):
             await store.read_log(stored)
+
+
+async def test_a_read_whose_caller_has_gone_takes_no_time_of_those_behind_it(empty_path: str) -> None:
+    """Else a program that gives up slow reads, and asks again, makes all others wait for what nobody wants."""
+    reader = await Reader.open(empty_path)
+    try:
+        begun, go_on = threading.Event(), threading.Event()
+        called: list[int] = []
+
+        def block(_: sqlite3.Connection) -> None:
+            begun.set()
+            go_on.wait()
+
+        def note(_: sqlite3.Connection, number: int) -> None:
+            called.append(number)
+
+        blocking = asyncio.create_task(reader.run(block))
+        await asyncio.to_thread(begun.wait)
+        reads = [asyncio.create_task(reader.run(partial(note, number=number))) for number in range(9)]
+        await asyncio.sleep(0)
+        for read in reads[:8]:
+            read.cancel()
+        await asyncio.wait(reads[:8])
+        go_on.set()
+        await asyncio.gather(blocking, reads[8])
+        assert called == [8]
+    finally:
+        await reader.close()
 
 
 async def test_a_shape_whose_rows_somebody_removed_is_not_given_short(empty_path: str, store: ShapeStore) -> None:
