@@ -77,6 +77,7 @@ class Attempt:
         self._taken_over: str | None = None
         self._claimed_at = 0.0
         self._run = CreatorRun(services, leader, self.handle)
+        self._publishing: PublishDifference | None = None
         self._given_up = False
         self._closing = False
         self._pause = _SHORTEST_PAUSE
@@ -168,6 +169,7 @@ class Attempt:
         elif isinstance(outcome, Difference):
             self._publish_difference(outcome)
         elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
+            self._leader.overtaken += self._run.refreshed is not None
             self._abandon()
         else:
             self._fail(outcome)
@@ -187,7 +189,10 @@ class Attempt:
         self._land(publish, partial(self._published, publish))
 
     def _publish_difference(self, difference: Difference) -> None:
-        publish = PublishDifference(self.handle, self._run.compared_with, difference, **self._cost())
+        publish = PublishDifference(
+            self.handle, self._run.compared_with, difference, refreshed=self._run.refreshed, **self._cost()
+        )
+        self._publishing = publish
         self._land(publish, partial(self._refreshed, publish))
 
     def _fail(self, error: BaseException) -> None:
@@ -241,8 +246,12 @@ class Attempt:
         services = self._services
         services.access.touch(self.handle)
         services.after_publish()
+        if publish.followed is not None:
+            services.follow(self._leader.creator)
         self._tell(events.Created, publish.row_count, publish.duration_ms, publish.followers)
-        stored = from_row(self.handle, self._leader.shape, publish.row_count, created_at_ms)
+        stored = from_row(
+            self.handle, self._leader.shape, publish.row_count, created_at_ms, live=publish.followed is not None
+        )
         self._leader.answer(Answer(stored, self.handle))
 
     def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...] | None) -> None:
@@ -252,6 +261,8 @@ class Attempt:
         if publish.difference.changes:
             services.compact_later(publish.shape)
             services.after_publish()
+        if publish.refreshed is not None:
+            services.follow(self._leader.creator)
         self._tell(events.Created, stored.row_count, publish.duration_ms, publish.followers)
         self._leader.answer(Answer(stored, self.handle))
 
@@ -271,6 +282,7 @@ class Attempt:
         self._leader.begin_again()
 
     def _superseded(self) -> None:
+        self._leader.overtaken += self._publishing is not None and self._publishing.was_overrun
         self._tell(events.Superseded)
         self._leader.begin_again()
 

@@ -20,8 +20,11 @@ from shapestore.creating.services import Services
 from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.described import Description
 from shapestore.shape.shape import Shape
+from shapestore.source.keyed import Moment
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Comparison, Difference
+from shapestore.storage.log.live.followed import Followed
+from shapestore.storage.log.live.refreshed import Refreshed
 from shapestore.storage.log.positions import Standing
 
 # A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
@@ -34,8 +37,14 @@ Given = Chunk | Difference
 CreatorTask = asyncio.Task[Given | BaseException]
 
 
+_UNKNOWN_MOMENT = Moment()
+
+# A refresh that changes of its shape have overtaken so often replaces the shape.
+MOST_OVERTAKEN = 3
+
+
 class KeyedRows(Protocol):
-    """Pairs of a key, or None, and a row; see source/keyed.py."""
+    """Pairs of a key, or None, and a row; see source/keyed.py. It may have the fields of a Moment too."""
 
     key_columns: Sequence[str] | None
     description: Description
@@ -53,6 +62,8 @@ class Ordered(Protocol):
     creator: Creator
     older: str | None
     """Of a refresh: the attempt that has confirmed what is stored."""
+    overtaken: int
+    """How many attempts at it were overtaken by changes of the shape."""
 
 
 class CreatorRun:
@@ -69,6 +80,8 @@ class CreatorRun:
         self._sink: RowSink = self._rows
         self.encoded = Encoder(handle)
         """All rows so far: how many, their bytes, their key columns."""
+        self.refreshed: Refreshed | None = None
+        """As of when a live shape was read again."""
         self._stopped = False
         self._in_thread = False
         self._task: CreatorTask | None = None
@@ -122,11 +135,21 @@ class CreatorRun:
     def _told_by_creator(self) -> tuple[Sequence[str] | None, Description | None]:
         return key_columns_of(self._creator, self._shape), description_of(self._creator, self._shape)
 
-    def _prepare(self, key_columns: Sequence[str] | None, description: Description | None) -> None:
+    def _prepare(
+        self, key_columns: Sequence[str] | None, description: Description | None, read: Moment = _UNKNOWN_MOMENT
+    ) -> None:
         described = None if description is None else msgspec.json.encode(description).decode()
-        self.encoded = Encoder(self._handle, key_columns, described)
+        followed = _followed(read)
+        self.encoded = Encoder(self._handle, key_columns, described, followed)
+        self._rows.followed = followed
         stored = self._stored
-        if stored is not None and stored.has_key_columns(key_columns) and stored.columns_described == described:
+        if stored is None or self._ordered.overtaken >= MOST_OVERTAKEN:
+            return
+        if not stored.has_key_columns(key_columns) or stored.columns_described != described:
+            return
+        if _continues(stored, read):
+            if read.seq is not None and read.nonce is not None and stored.source is not None:
+                self.refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature)
             comparison = Comparison(stored, keyed=key_columns is not None)
             self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
@@ -175,7 +198,7 @@ class CreatorRun:
         keyed_rows: Callable[[Shape], KeyedRows] | None = getattr(self._creator, "keyed_rows", None)
         if keyed_rows is not None:
             with contextlib.closing(keyed_rows(self._shape)) as pairs:
-                self._prepare(pairs.key_columns, pairs.description)
+                self._prepare(pairs.key_columns, pairs.description, _read_as_of(pairs))
                 self._iterate(pairs, loop, with_keys=True)
             return None
         self._prepare(*self._told_by_creator())
@@ -244,6 +267,29 @@ def description_of(creator: Creator, shape: Shape) -> Description | None:
     if description is not None and not isinstance(description, Mapping):
         raise InvalidCreatorError(f"describe of a creator gives a mapping of names, or None, not {description!r:.100}")
     return description
+
+
+def _read_as_of(pairs: KeyedRows) -> Moment:
+    """As of when the source was read, as far as the creator tells."""
+    return Moment(*(getattr(pairs, field, None) for field in Moment._fields))
+
+
+def _followed(read: Moment) -> Followed | None:
+    """What a shape follows from then on, if its source is to be followed."""
+    source, seq, nonce, signature, table = read
+    if source is None or seq is None or nonce is None or signature is None or table is None:
+        return None
+    return Followed(source, table, seq, nonce, signature)
+
+
+def _continues(stored: Standing, read: Moment) -> bool:
+    """Whether the log of a shape goes on with what was read. Otherwise it is replaced.
+
+    A live shape stays live; for that it must be known as of when its source was read.
+    """
+    if stored.source is None:
+        return read.signature is None
+    return read.source == stored.source and read.seq is not None
 
 
 def _iterable(rows: Any) -> Iterable[Any]:

@@ -57,6 +57,7 @@ class Flight:
         self._ended = ended
         self.refreshing = refreshing
         self.older = older
+        self.overtaken = 0
         self.context = contextvars.copy_context()
         """The context of the first caller, in which the creator runs."""
         self.waiters = Waiters(services.timers, self._time_out, self.poll)

@@ -14,6 +14,7 @@ from shapestore.errors import ShapeStoreError, SupersededError
 from shapestore.storage.commands import AddRows, CopyRows
 from shapestore.storage.log.chunks import Chunk
 from shapestore.storage.log.difference import Comparison, Difference, Run, repeated_key
+from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import Writer
 
@@ -41,12 +42,14 @@ class AttemptRows:
         self._reader = reader
         self._writer = writer
         self._sent: asyncio.Future[bool] | None = None
+        self.followed: Followed | None = None
+        """What the rows follow, if they are to be live."""
         self.refusal: ShapeStoreError | None = None
         """Why the store refused a chunk: an error that is not the creator's."""
 
     async def take(self, chunk: Chunk) -> None:
         await self.flush()
-        self._sent = self._writer.submit(AddRows(chunk))
+        self._sent = self._writer.submit(AddRows(chunk, self.followed))
 
     async def finish(self, rest: Chunk, *, unique: bool) -> Chunk:
         await self.flush()
@@ -58,12 +61,17 @@ class AttemptRows:
         if sent is not None and not await self._accepted(sent):
             raise SupersededError(self._handle)
 
-    async def copy(self, run: Run, source: int) -> None:
-        """Take rows that are stored under the number ``source``, as they are there."""
+    async def copy(self, run: Run, source: int, position: int) -> None:
+        """Take rows that are stored under the number ``source``, as they were there at ``position``."""
         await self.flush()
-        copied = await self._accepted(self._writer.submit(CopyRows(self._handle, run, source)))
+        copy = CopyRows(self._handle, run, source, position=position, followed=self.followed)
+        copied = await self._accepted(self._writer.submit(copy))
         if copied != run.count:  # or the shape was dropped, and some of its rows are deleted by now
-            raise SupersededError(self._handle)
+            raise self.superseded()
+
+    def superseded(self) -> SupersededError:
+        """The error by which the attempt begins again."""
+        return SupersededError(self._handle)
 
     async def _refuse_repeated_keys(self, rest: Chunk) -> Chunk:
         """Have all rows written, to look for a key that came twice; what is left is an empty chunk."""
@@ -96,6 +104,7 @@ class ComparedRows:
             await self._rows.take(chunk)
             return
         await self._reader.run(partial(comparison.add, chunk=chunk))
+        self._refuse_overtaken(comparison)
         if comparison.is_too_different and (last := await self._replay(comparison)) is not None:
             await self._rows.take(last)
 
@@ -106,10 +115,15 @@ class ComparedRows:
         await self._reader.run(partial(comparison.add, chunk=rest))
         if not comparison.is_too_different:
             await self._reader.run(comparison.finish)
+        self._refuse_overtaken(comparison)
         if not comparison.is_too_different:
             return comparison.difference
         last = await self._replay(comparison)
         return await self._rows.finish(rest.next() if last is None else last, unique=unique)
+
+    def _refuse_overtaken(self, comparison: Comparison) -> None:
+        if comparison.is_overtaken:
+            raise self._rows.superseded()
 
     async def _replay(self, comparison: Comparison) -> Chunk | None:
         """Send what came so far; but if it ends with new rows, these are returned, to be sent with what follows.
@@ -123,5 +137,5 @@ class ComparedRows:
                 await self._rows.take(last)
             last = None if isinstance(part, Run) else part
             if isinstance(part, Run):
-                await self._rows.copy(part, comparison.number)
+                await self._rows.copy(part, comparison.number, comparison.position)
         return last

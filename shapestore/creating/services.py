@@ -61,6 +61,8 @@ class Services:
         """Set by maintenance: sweep the failure of this handle in so many seconds."""
         self.compact_later: Callable[[int], None]
         """Set by maintenance: the log of the shape of this number has grown."""
+        self.follow: Callable[[object], None] = lambda _: None
+        """Set by the open store: this creator has published a live shape, or read it again."""
         self.after_publish: Callable[[], None] = lambda: None
         """Set by maintenance where the number of shapes is limited."""
 

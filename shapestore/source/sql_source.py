@@ -87,7 +87,7 @@ class SQLSource:
         self._engine = engine_of(url_or_engine)
         self._secrets = secrets_of(self._engine.url)
         self._batch_size = batch_size
-        self._nan_as_null = nan == "null"
+        self.nan_as_null = nan == "null"
         if follow and self._engine.dialect.name != "sqlite":
             raise InvalidSourceError(f"a source on {self._engine.dialect.name} cannot be followed: {NO_FILE}")
         self.follow = follow
@@ -213,7 +213,7 @@ class SQLSource:
         """The rows of a query, their values converted."""
         values = Values(
             query.columns,
-            nan_as_null=self._nan_as_null,
+            nan_as_null=self.nan_as_null,
             time_is_timedelta=connection.dialect.name in ("mysql", "mariadb"),
         )
         # no_parameters: were it set on the Engine, a doubled % would stay doubled.

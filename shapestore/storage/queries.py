@@ -106,9 +106,10 @@ HAS_LITESTREAM = "SELECT 1 FROM sqlite_schema WHERE name = '_litestream_seq'"
 CLAIM = """
     INSERT INTO create_locks (
         comparable, namespace, table_name, where_as_written, state, owner, handle, refreshes,
-        started_boot, started_at_boot_ms, started_at_ms)
+        started_boot, started_at_boot_ms, started_at_ms, touched_keys_from)
     SELECT claim.value ->> 0, claim.value ->> 1, claim.value ->> 2, claim.value ->> 3, 'in_progress', :owner,
-           claim.key, claim.value ->> 4, :boot, :boot_ms, :wall_ms
+           claim.key, claim.value ->> 4, :boot, :boot_ms, :wall_ms,
+           (SELECT coalesce(max(number), 0) FROM touched_keys)
     FROM json_each(:claims) AS claim
     WHERE NOT EXISTS (
         SELECT 1 FROM shapes
@@ -123,17 +124,21 @@ STILL_LEADING = """
     WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress'
 """
 
-# (published: {handle: [row count, bytes, key columns, chunk ends, columns described]}) -> those whose fencing token
-# still holds, with their numbers: the lock row becomes the shape's.
+# (published: {handle: [row count, bytes, key columns, chunk ends, columns described; of a live shape, source, source
+# table, seq, nonce, signature]}) -> those whose fencing token still holds, with their numbers: the lock row becomes the
+# shape's.
 PUBLISH = """
     INSERT INTO shapes (
         number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
         bytes, key_columns, chunk_ends, columns_described,
+        live, source, source_table, source_seq, source_nonce, source_signature,
         confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale,
         created_at_ms, refreshed_at_ms, last_read_at_ms, read_order)
     SELECT lock.number, lock.handle, lock.comparable, lock.namespace, lock.table_name, lock.where_as_written,
            published.value ->> 0, published.value ->> 0, published.value ->> 0, published.value ->> 0,
            published.value ->> 1, published.value ->> 2, published.value ->> 3, published.value ->> 4,
+           published.value ->> 5 IS NOT NULL, published.value ->> 5, published.value ->> 6, published.value ->> 7,
+           published.value ->> 8, published.value ->> 9,
            lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
            :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
     FROM json_each(:published) AS published

@@ -155,7 +155,8 @@ def test_rows_are_copied_with_their_keys_and_numbered_anew(file: sqlite3.Connect
     log.advance({key(3): None, key(20): row(n=20)})
     number = refreshing(file)
     add_rows(file, number, 2)
-    copies = [CopyRows("attempt", run, log.number) for run in (Run(3, 1, 7, 5, 500), Run(8, 8, 10, 1, 7))]
+    runs = (Run(3, 1, 7, 5, 500), Run(8, 8, 10, 1, 7))
+    copies = [CopyRows("attempt", run, log.number, position=100) for run in runs]
     assert [copy.size for copy in copies] == [500, 7], "a transaction takes so many bytes"
     assert done(file, *copies) == [5, 1]
     found = read(empty_path, "SELECT position, value, key FROM shape_rows WHERE shape = ? ORDER BY id", number)
@@ -171,11 +172,11 @@ def test_nothing_is_copied_into_an_attempt_that_has_lost_its_fencing_token_nor_f
 ) -> None:
     log = ModelledLog(file, {key(1): row(n=1)})
     before = dump(file)
-    assert done(file, CopyRows("attempt", Run(1, 0, 1, 1, 7), log.number)) == [0]
+    assert done(file, CopyRows("attempt", Run(1, 0, 1, 1, 7), log.number, position=100)) == [0]
     assert dump(file) == before
     refreshing(file)
-    assert done(file, CopyRows("attempt", Run(1, 1, 9, 8, 56), log.number)) == [0]
-    assert done(file, CopyRows("attempt", Run(1, 0, 9, 9, 63), 77)) == [0]
+    assert done(file, CopyRows("attempt", Run(1, 1, 9, 8, 56), log.number, position=100)) == [0]
+    assert done(file, CopyRows("attempt", Run(1, 0, 9, 9, 63), 77, position=100)) == [0]
 
 
 # --- kept handles

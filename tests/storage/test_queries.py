@@ -18,6 +18,7 @@ from shapestore.storage import migrations, queries, reader, schema
 from shapestore.storage.commands import touched_queries as touched
 from shapestore.storage.log import queries as log
 from shapestore.storage.log import wanted_queries as wanted
+from shapestore.storage.log.live import queries as following
 
 # Parts of statements, not whole ones.
 PARTS = {"STORED", "CONFIRMED", "ROWS_OF_SMALL"}
@@ -29,9 +30,14 @@ STATEMENTS = {
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name not in PARTS
 } | {"FETCH": reader._FETCH}
 
-# Those that work on what is wanted, in temporary tables: how many steps they take depends on what is in there.
-OF_WHAT_IS_WANTED = {name: value for name, value in vars(wanted).items() if name.isupper()}
-PLANNED = STATEMENTS | OF_WHAT_IS_WANTED
+# Those of rounds: how many steps they take depends on what is changed, and is in temporary tables.
+OF_ROUNDS = {
+    name: value
+    for module in (wanted, following)
+    for name, value in vars(module).items()
+    if name.isupper() and isinstance(value, str)
+}
+PLANNED = STATEMENTS | OF_ROUNDS
 
 # Statements that may scan, what they may scan, and why that is right.
 SCANS = {
@@ -42,6 +48,8 @@ SCANS = {
     "LEAST_READ": ("shapes", "in the order of an index, and no further than a limit"),
     "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
     "OLDEST_KEPT": ("kept", "in the order of its key, and no further than a limit and those that are read"),
+    "WITH_MEMBERS": ("source_tables", "there are as many as there are tables that are followed"),
+    "TABLES_REFRESHED": ("create_locks", "there are as many as there are creations and failures now"),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
         "owners, create_locks, readers",
@@ -64,8 +72,11 @@ SORTS = {
     "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "REPEATED_KEY": "the rows of one attempt, only where they did not come in the order of their keys",
     "COPY_ROWS": "one chunk, whose order must be certain",
+    "COPY_ROWS_AS_OF": "one chunk, whose order must be certain",
     "COMPARE_WANTED": "the changes of one round, in the order of the rows of each shape",
     "ADVANCE_WANTED": "the changes of one round, by their shapes",
+    "TABLES_REFRESHED": "the few tables that are followed",
+    "ROWS_CHANGED_SINCE": "what was appended to one log while its shape was refreshed",
     "ADD_TO_ROUND": "the few markers of one round",
     "PUT_ROWS": "the changes of one round, so that their pages are written one after the other",
     "FURTHER_PART_ENDS": "the rows that came since the last compaction, to be grouped into parts",
@@ -90,7 +101,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """Without statistics (ANALYZE), as a store's file is: the plan depends on nothing but the schema."""
     with migrated(tmp_path / "shapes.db") as connection:
         assert connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'").fetchall() == []
-        for table in (wanted.MAKE_WANTED, wanted.MAKE_APPENDED):
+        for table in (wanted.MAKE_WANTED, wanted.MAKE_WANTED_ROWS, wanted.MAKE_APPENDED):
             connection.execute(table)
         yield connection
 
@@ -189,7 +200,7 @@ def lock_number(number: int) -> int:
 MOMENT = {"boot": "b", "boot_ms": 10**6, "wall_ms": 0, "owner": f"owner {ANY}"}
 OF_SHAPE = {"number": ANY, "after": 2, "limit": 5, "position": 12, "separator": ","}
 CHANGES = json.dumps([["update", 4, "[4]", '{"new":1}'], ["delete", 5, "[5]", None], ["insert", None, "[99]", "{}"]])
-COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9}
+COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9, "limit": 5, "position": 12}
 
 CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
@@ -269,7 +280,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "ROWS_AS_LINES": OF_SHAPE,
     "KEYED_ROWS": OF_SHAPE,
     "ROWS_AS_TEXT": OF_SHAPE,
-    "STORED_KEYS": {"number": ANY, "keys": json.dumps(["[1]", "[99]"])},
+    "WRITTEN": OF_SHAPE,
+    "KEYED_ROWS_AS_OF": OF_SHAPE,
+    "ROWS_AS_TEXT_AS_OF": OF_SHAPE,
+    "STORED_KEYS": {"number": ANY, "position": 12, "keys": json.dumps(["[1]", "[99]"])},
     "REPEATED_KEY": {"handle": handle(-ANY)},
     "ROWS_AS_OF": OF_SHAPE,
     "ENTRIES_AS_OF": OF_SHAPE,
@@ -283,6 +297,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_SMALL_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}]]])},
     "ADD_SMALL_KEYED_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}], ["[1]"]]])},
     "COPY_ROWS": COPIED,
+    "COPY_ROWS_AS_OF": COPIED,
     "NEXT_ROUND": {"gap": 0},
     "ADD_GAP": {"first": 10**6, "last": 10**6 + 5},
     "FORGET_GAPS_BEFORE": {"round": 5},

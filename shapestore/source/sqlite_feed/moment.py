@@ -35,4 +35,4 @@ def followed_moment_of(connection: Connection, place: Place) -> Moment:
         raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {where}')
     driver: Any = connection.connection.driver_connection
     refuse_other_modes(driver, place.table)
-    return moment._replace(signature=signature(driver, place.table))
+    return moment._replace(signature=signature(driver, place.table), table=place.table)

@@ -13,6 +13,7 @@ from shapestore.storage.commands.attempts import Abandon, Claim, Fail, Release, 
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
 from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
+from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
 from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
 from shapestore.storage.queries import SPARED_SECONDS
@@ -24,6 +25,8 @@ KINDS: tuple[type[Command[Any]], ...] = (
     Invalidate,
     InvalidateKey,
     Delete,
+    Unfollow,
+    UnfollowSource,
     Register,
     Note,  # what was read comes before what is published now, which is read last
     MarkTouched,
@@ -32,6 +35,7 @@ KINDS: tuple[type[Command[Any]], ...] = (
     Publish,
     PublishDifference,
     PublishTouched,
+    FollowRound,
     Fail,
     AddRows,
     CopyRows,
@@ -56,6 +60,7 @@ __all__ = [
     "DeletePiece",
     "Evict",
     "Fail",
+    "FollowRound",
     "ForgetKept",
     "Invalidate",
     "InvalidateKey",
@@ -70,5 +75,7 @@ __all__ = [
     "Release",
     "Sweep",
     "TrimLog",
+    "Unfollow",
+    "UnfollowSource",
     "end_owner",
 ]

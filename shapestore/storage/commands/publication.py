@@ -13,6 +13,9 @@ from shapestore.storage.log.append import append
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Difference, Run
 from shapestore.storage.log.keys import quoted
+from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
+from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
+from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.transaction import Transaction
 
 FEW_ROWS = 50
@@ -21,35 +24,46 @@ FEW_ROWS = 50
 class AddRows(Command[bool]):
     """Add a chunk of rows to an attempt. Answered False, and nothing added, if its fencing token no longer holds."""
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, followed: Followed | None = None) -> None:
         self.chunk = chunk
+        self.followed = followed
+        """What the rows follow, if they are to be live."""
         self.size = chunk.size
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
         numbers = _leading(tx, [command.chunk.handle for command in group])
-        _add_rows(tx, [(numbers[c.chunk.handle], c.chunk) for c in group if c.chunk.handle in numbers])
+        _add_rows(tx, [(numbers[c.chunk.handle], c.chunk, c.followed) for c in group if c.chunk.handle in numbers])
         return [command.chunk.handle in numbers for command in group]
 
 
 class CopyRows(Command[int]):
     """Add a run of stored rows, as they are, to an attempt that replaces their shape, whose number is ``source``.
 
-    Answered with how many there were; 0, and nothing copied, if the fencing token no longer holds.
+    As they were at ``position``, whatever has changed since. Answered with how many there were; 0, and nothing copied,
+    if the fencing token no longer holds, or it is not known any more what the rows were like then.
     """
 
-    def __init__(self, handle: str, run: Run, source: int) -> None:
+    def __init__(self, handle: str, run: Run, source: int, *, position: int, followed: Followed | None = None) -> None:
         self.handle = handle
+        self.followed = followed
         self.rows = {"first": run.first, "source": source, "after": run.after, "last": run.last}
+        self._position = position
         self.size = run.size
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
         numbers = _leading(tx, [command.handle for command in group])
-        return [
-            tx.change(log.COPY_ROWS, number=numbers[command.handle], **command.rows) if command.handle in numbers else 0
-            for command in group
-        ]
+        return [command._copy(tx, numbers.get(command.handle)) for command in group]
+
+    def _copy(self, tx: Transaction, number: int | None) -> int:
+        ((written, floor),) = tx.run(log.WRITTEN, number=self.rows["source"]) or [(0, 0)]
+        if number is None or floor > self._position:
+            return 0
+        statement = log.COPY_ROWS if written <= self._position else log.COPY_ROWS_AS_OF
+        count = tx.change(statement, number=number, position=self._position, limit=MAX_POSITION, **self.rows)
+        add_members(tx, [(self.followed, AddedRows(number, self.rows["first"], count))])
+        return count
 
 
 class Publish(Command[int | None]):
@@ -72,6 +86,7 @@ class Publish(Command[int | None]):
         self.size = rest.size
         self.row_count = encoder.row_count
         self._encoder = encoder
+        self.followed = encoder.followed
         self.replaces = replaces
         self.duration_ms = duration_ms
         self.followers = followers
@@ -81,19 +96,27 @@ class Publish(Command[int | None]):
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
             drop(tx, tx.run(queries.REPLACED, handles=as_json(replacing)))
-        published = {command.rest.handle: command._columns() for command in group}
+        published = {command.rest.handle: command._columns(tx) for command in group}
         numbers = dict(tx.run(queries.PUBLISH, published=as_json(published)))
         winners = [command for command in group if command.rest.handle in numbers]
         if winners:
             tx.run(queries.UNLOCK, handles=as_json([winner.rest.handle for winner in winners]))
-            _add_rows(tx, [(numbers[winner.rest.handle], winner.rest) for winner in winners])
+            _add_rows(tx, [(numbers[w.rest.handle], w.rest, w.followed) for w in winners])
             record_created(tx, {w.rest.handle: (w.duration_ms, w.followers) for w in winners})
         return [tx.moment.wall_ms if command.rest.handle in numbers else None for command in group]
 
-    def _columns(self) -> tuple[Any, ...]:
-        encoder = self._encoder
+    def _columns(self, tx: Transaction) -> tuple[Any, ...]:
+        encoder, followed = self._encoder, self.followed
         key_columns = None if encoder.key_columns is None else as_json(list(encoder.key_columns))
-        return encoder.row_count, encoder.bytes, key_columns, as_json(encoder.part_ends), encoder.columns_described
+        live = (None,) * 5 if followed is None else (*source_numbers(tx, followed), *followed[2:])
+        return (
+            encoder.row_count,
+            encoder.bytes,
+            key_columns,
+            as_json(encoder.part_ends),
+            encoder.columns_described,
+            *live,
+        )
 
 
 class PublishDifference(Command[tuple[Any, ...] | None]):
@@ -103,8 +126,21 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
     no longer holds or the shape is gone (then the attempt is ended too).
     """
 
-    def __init__(self, handle: str, shape: int, difference: Difference, *, duration_ms: int, followers: int) -> None:
+    def __init__(
+        self,
+        handle: str,
+        shape: int,
+        difference: Difference,
+        *,
+        refreshed: Refreshed | None = None,
+        duration_ms: int,
+        followers: int,
+    ) -> None:
         self.handle = handle
+        self.refreshed = refreshed
+        """As of when it was read, if the shape is live."""
+        self.was_overrun = False
+        """Set where more was appended meanwhile than is noted, and so nothing was published."""
         self.shape = shape
         """The number of the stored shape."""
         self.difference = difference
@@ -121,11 +157,9 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
         if not held:
             return None
         ((number,),) = held
-        if number != self.shape:
+        if number != self.shape or not self._append(tx, number):
             end_attempts(tx, tx.run(queries.RELEASE, handles=as_json([self.handle])), "abandoned")
             return None
-        if self.difference.changes:
-            append(tx, number, self.difference)
         (stored,) = tx.run(queries.CONFIRM, handle=self.handle, number=number)
         tx.run(queries.UNLOCK, handles=as_json([self.handle]))
         tx.run(
@@ -139,16 +173,23 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
         tx.run(queries.TRIM_CREATIONS)
         return stored
 
+    def _append(self, tx: Transaction, number: int) -> bool:
+        if self.refreshed is not None:
+            self.was_overrun = append_refreshed(tx, self.handle, number, self.difference, self.refreshed) is None
+        elif self.difference.changes:
+            append(tx, number, self.difference)
+        return not self.was_overrun
+
 
 def _leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
     """The numbers of those attempts whose fencing token still holds."""
     return dict(tx.run(queries.STILL_LEADING, handles=as_json(handles)))
 
 
-def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk]]) -> None:
-    """The rows of many small chunks together, those of a large one by themselves."""
+def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]]) -> None:
+    """The rows of many small chunks together, those of a large one by themselves; and their members."""
     small, small_keyed = [], []
-    for number, chunk in chunks:
+    for number, chunk, _ in chunks:
         if len(chunk.rows) > FEW_ROWS:
             statement = log.ADD_ROWS if chunk.keys is None else log.ADD_KEYED_ROWS
             tx.run(statement, number=number, first=chunk.first, rows=chunk.as_json())
@@ -161,3 +202,4 @@ def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk]]) -> None:
         tx.run(log.ADD_SMALL_CHUNKS, chunks=f"[{','.join(small)}]")
     if small_keyed:
         tx.run(log.ADD_SMALL_KEYED_CHUNKS, chunks=f"[{','.join(small_keyed)}]")
+    add_members(tx, ((followed, AddedRows(number, chunk.first, len(chunk.rows))) for number, chunk, followed in chunks))

@@ -9,6 +9,7 @@ present rows are one range of ids, and the rows as of an older position are the 
     pages         the log as HTTP serves it: parts of the snapshot, then changes with what was before them
     difference    what a creator gives, compared with what is stored
     append        a difference becomes the next round, in one transaction
+    live/         live shapes: what they follow, and their refreshes beside rounds
     wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of many logs
     rounds        the rounds of a source, which may go on for several transactions before they are visible
     compact       a prefix of the log is forgotten; what is pending deletion is deleted, in pieces

@@ -7,6 +7,7 @@ from typing import Any
 
 from shapestore.errors import InvalidRowError
 from shapestore.storage.log.keys import encode_key, plain_key, quoted
+from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.row_codec import encode_row
 
@@ -67,8 +68,14 @@ class Encoder:
     """
 
     def __init__(
-        self, handle: str, key_columns: Sequence[str] | None = None, columns_described: str | None = None
+        self,
+        handle: str,
+        key_columns: Sequence[str] | None = None,
+        columns_described: str | None = None,
+        followed: Followed | None = None,
     ) -> None:
+        self.followed = followed
+        """What the rows follow, if they are to be live."""
         self.key_columns = key_columns
         """The columns whose values are a row's key; None where rows have no key, as where one of them is NULL."""
         self.columns_described = columns_described

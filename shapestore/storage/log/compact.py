@@ -16,6 +16,7 @@ from shapestore.locking import boot_clock
 from shapestore.storage import queries
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import PART_BYTES
+from shapestore.storage.log.live import queries as live
 from shapestore.storage.log.positions import BITS
 from shapestore.storage.transaction import Transaction
 
@@ -49,7 +50,10 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
-    """Delete a piece. It was discarded before it was measured, so nothing is added to it."""
+    """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added."""
+    if piece.statement == log.DELETE_ROWS:
+        for (number,) in tx.run(live.WITH_MEMBERS, numbers=_as_json(piece.numbers)):
+            tx.run(live.FORGET_MEMBERS, number=number, last=piece.last)
     tx.run(piece.statement, numbers=_as_json(piece.numbers), last=piece.last)
     tx.run(log.FORGET_DISCARDED, numbers=_as_json(piece.done))
 

@@ -20,7 +20,7 @@ from shapestore.storage.log import queries
 from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, byte_length
 from shapestore.storage.log.keys import quoted
 from shapestore.storage.log.positions import MAX_POSITION, Standing
-from shapestore.storage.log.read import text_limit
+from shapestore.storage.log.read import one_moment, text_limit
 
 # What one transaction takes.
 MAX_CHANGES = 10_000
@@ -98,6 +98,11 @@ class Comparison:
 
     def __init__(self, log: Standing, *, keyed: bool) -> None:
         self.number = log.number
+        self.position = log.written
+        """The rows are compared with those as of this position, whatever is appended meanwhile."""
+        self._goes_on = False
+        self.is_overtaken = False
+        """Whether these are forgotten already."""
         self._keyed = keyed
         self.difference = Difference()
         self.is_too_different = log.written + 2 * MAX_CHANGES > MAX_POSITION
@@ -113,6 +118,11 @@ class Comparison:
         """Compare the next rows. Afterwards ``is_too_different`` says whether a new handle is needed."""
         if not chunk.rows:
             return
+        with one_moment(connection):
+            self._add(connection, chunk)
+
+    def _add(self, connection: sqlite3.Connection, chunk: Chunk) -> None:
+        self._look(connection)
         run = self._stored_as(connection, chunk)
         if run is not None:
             self._note_run(run)
@@ -126,6 +136,11 @@ class Comparison:
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """No more rows come: what is stored beyond them, and what waits, is different."""
+        with one_moment(connection):
+            self._look(connection)
+            self._finish(connection)
+
+    def _finish(self, connection: sqlite3.Connection) -> None:
         if self._keyed:
             self._store(self._stored_next(connection, MAX_POSITION))
         elif next(self._stored_next(connection, 1), None) is not None:
@@ -148,13 +163,20 @@ class Comparison:
         while came:
             yield came.pop()
 
+    def _look(self, connection: sqlite3.Connection) -> None:
+        """Whether something was appended meanwhile, or even forgotten."""
+        ((written, floor),) = connection.execute(queries.WRITTEN, {"number": self.number}).fetchall() or [(0, 0)]
+        self._goes_on = written > self.position
+        self.is_overtaken |= floor > self.position
+
     def _stored_as(self, connection: sqlite3.Connection, chunk: Chunk) -> Run | None:
         """The next stored rows, if they are those of the chunk."""
         values, keys = ",".join(chunk.rows), ",".join(chunk.keys or ())
-        parameters = {"number": self.number, "after": self._after, "limit": len(chunk.rows)}
+        statement = queries.ROWS_AS_TEXT_AS_OF if self._goes_on else queries.ROWS_AS_TEXT
+        given = self._parameters(len(chunk.rows))
         try:
             with text_limit(connection, byte_length(values) + byte_length(keys) + _MOST_OF_A_HEADER):
-                ((last, count, stored, stored_keys),) = connection.execute(queries.ROWS_AS_TEXT, parameters).fetchall()
+                ((last, count, stored, stored_keys),) = connection.execute(statement, given).fetchall()
         except sqlite3.DataError:  # the stored rows are larger, and it may be by far
             return None
         if (count, stored) != (len(chunk.rows), values) or (self._keyed and stored_keys != keys):
@@ -162,8 +184,11 @@ class Comparison:
         return Run(chunk.first, self._after, last, count, chunk.size)
 
     def _stored_next(self, connection: sqlite3.Connection, limit: int) -> Iterator[tuple[int, str, str]]:
-        parameters = {"number": self.number, "after": self._after, "limit": limit}
-        yield from connection.execute(queries.KEYED_ROWS, parameters)
+        statement = queries.KEYED_ROWS_AS_OF if self._goes_on else queries.KEYED_ROWS
+        yield from connection.execute(statement, self._parameters(limit))
+
+    def _parameters(self, limit: int) -> dict[str, int]:
+        return {"number": self.number, "after": self._after, "position": self.position, "limit": limit}
 
     def _store(self, rows: Iterator[tuple[int, str, str]]) -> None:
         """Rows that are stored, as far as they do not differ too much: each pairs with one that waits, or waits."""
@@ -228,7 +253,11 @@ class Comparison:
     def _refuse_repeated_keys(self, connection: sqlite3.Connection) -> None:
         """All stored keys have been paired: a row that is left and whose key is stored came a second time."""
         if self._new:
-            parameters = {"number": self.number, "keys": f"[{','.join(map(quoted, self._new))}]"}
+            parameters = {
+                "number": self.number,
+                "position": self.position,
+                "keys": f"[{','.join(map(quoted, self._new))}]",
+            }
             for (key,) in connection.execute(queries.STORED_KEYS, parameters).fetchall():
                 if key not in self._old:
                     raise repeated_key(key)

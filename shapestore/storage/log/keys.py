@@ -72,6 +72,8 @@ def _spelled(value: Any) -> Any:
         if math.isnan(value):
             raise ValueError("NaN is equal to nothing")
         return {"float": repr(value)}
+    if isinstance(value, float):
+        return value + 0.0  # -0.0 is the same key as 0.0
     if value is None or isinstance(value, _NOT_SCALARS):
         raise TypeError(f"the value of a key is a scalar, and not of type {type(value).__name__}")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -39,6 +39,8 @@ class Standing(NamedTuple):
     """1 if the handle was replaced or dropped, and is kept for its readers."""
     columns_described: str | None = None
     """What is known of its columns, as JSON; None too where it was not asked for."""
+    source: str | None = None
+    """The file of the source that it follows, where that was asked for."""
 
     def has_key_columns(self, names: Sequence[str] | None) -> bool:
         """Whether the keys of its rows are the values of these columns."""

@@ -24,7 +24,10 @@ ROWS_OF_SMALL = """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
 _STANDING = "number, row_count, bytes, snapshot, position, written, round, floor, floor_round, key_columns"
-LOCATE_KEY = f"SELECT {_STANDING}, 0, columns_described FROM shapes WHERE comparable = :comparable"
+LOCATE_KEY = f"""
+    SELECT {_STANDING}, 0, columns_described, (SELECT name FROM sources WHERE sources.number = shapes.source)
+    FROM shapes WHERE comparable = :comparable
+"""
 LOCATE = f"""
     SELECT {_STANDING}, 0 FROM shapes WHERE handle = :handle
     UNION ALL SELECT {_STANDING}, 1 FROM kept WHERE handle = :handle
@@ -69,9 +72,16 @@ ROWS_AS_TEXT = f"""
     SELECT max(id) & 268435455, count(*), group_concat(value), group_concat(key) FROM shape_rows WHERE {_NEXT_ROWS}
 """
 
-# (keys: [key]) -> those that are stored
-STORED_KEYS = f"""
-    SELECT key FROM shape_rows WHERE {_OF_SHAPE} AND key IN (SELECT value FROM json_each(:keys))
+# (position, keys: [key]) -> those that were stored by then
+STORED_KEYS = """
+    SELECT key FROM shape_rows
+    WHERE id > :number << 28 AND id <= (:number << 28) + :position AND key IN (SELECT value FROM json_each(:keys))
+"""
+
+# (number) -> how far a log is written, and from where on it is known; also of a kept handle
+WRITTEN = """
+    SELECT written, floor FROM shapes WHERE number = :number
+    UNION ALL SELECT written, floor FROM kept WHERE number = :number
 """
 
 # (handle of an attempt) -> a key that stands more than once among its rows
@@ -108,6 +118,10 @@ def _as_of(last: str) -> str:
 _AS_OF = _as_of(":position")
 
 ROWS_AS_OF = f"SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM ({_AS_OF})"
+
+# As KEYED_ROWS and ROWS_AS_TEXT, as of a position.
+KEYED_ROWS_AS_OF = f"SELECT position, key, value FROM ({_AS_OF})"
+ROWS_AS_TEXT_AS_OF = f"SELECT max(position), count(*), group_concat(value), group_concat(key) FROM ({_AS_OF})"
 
 ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
 
@@ -171,6 +185,13 @@ COPY_ROWS = """
     SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY id), value, key FROM (
         SELECT id, value, key FROM shape_rows
         WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id)
+"""
+
+# The same as they were at ``position``: of a shape whose log has gone on.
+COPY_ROWS_AS_OF = f"""
+    INSERT INTO shape_rows (id, value, key)
+    SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY position), value, key
+    FROM ({_as_of(":last").replace(":number", ":source")})
 """
 
 # (chunks: [[number, position of the first, [row], [key]]]): many chunks of a few rows each

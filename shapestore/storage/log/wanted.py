@@ -33,6 +33,17 @@ class Appended(NamedTuple):
     """The shapes whose logs have grown."""
 
 
+class RoundContents(NamedTuple):
+    """What a source says about some keys, for all live shapes of it at once. All of it is JSON text."""
+
+    asked: str
+    """The keys: pairs of the number of a source table and a key."""
+    rows: str
+    """Rows as JSON."""
+    matches: str
+    """For each shape that a row matches: the number of the shape, the key, and the place of the row among ``rows``."""
+
+
 def append_wanted(
     tx: Transaction,
     wanted: Iterable[WantedRow],
@@ -48,7 +59,50 @@ def append_wanted(
     Of two that name the same shape and key the last counts. A shape that is gone is left out. The round is as
     ``begin_round`` takes it; none is begun where nothing is different.
     """
-    _compare(tx, f"[{','.join(map(_as_json, wanted))}]")
+    _begin_wanting(tx)
+    tx.run(queries.WANT, wanted=f"[{','.join(map(_as_json, wanted))}]")
+    return _append(tx, source, seq, markers, finished=finished)
+
+
+def append_round(
+    tx: Transaction, source: int, contents: RoundContents, seq: int, markers: Sequence[int], *, finished: bool
+) -> Appended | None:
+    """Append what a source says about some keys to the logs of its live shapes, as ``append_wanted`` does.
+
+    A shape that holds a key and is not among its matches is to hold it no longer. Left alone are shapes that the round
+    has not reached: those that were published while it read the source.
+    """
+    _begin_wanting(tx)
+    tx.run(queries.WANT_REMOVALS, source=source, asked=contents.asked)
+    tx.run(queries.WANT_ROWS, rows=contents.rows)
+    tx.run(queries.WANT_MATCHES, source=source, matches=contents.matches)
+    return _append(tx, source, seq, markers, finished=finished)
+
+
+def _begin_wanting(tx: Transaction) -> None:
+    """Begin with nothing: a transaction that failed may have left something there."""
+    for statement in (
+        queries.MAKE_WANTED,
+        queries.MAKE_WANTED_ROWS,
+        queries.MAKE_APPENDED,
+        queries.CLEAR_WANTED,
+        queries.CLEAR_WANTED_ROWS,
+        queries.CLEAR_APPENDED,
+    ):
+        tx.run(statement)
+
+
+def _append(
+    tx: Transaction, source: int | None, seq: int | None, markers: Sequence[int], *, finished: bool
+) -> Appended | None:
+    for statement in (
+        queries.FIND_AS_MEMBERS,
+        queries.FIND_AMONG_ROWS,
+        queries.COMPARE_WANTED,
+        queries.CLEAR_WANTED,
+        queries.CLEAR_WANTED_ROWS,
+    ):
+        tx.run(statement)
     if not tx.run(queries.ANY_APPENDED):
         return None
     round_ = begin_round(tx, source, seq=seq, markers=markers, finished=finished)
@@ -60,15 +114,6 @@ def append_wanted(
     tx.changed.update(shapes)
     tx.run(queries.CLEAR_APPENDED)
     return Appended(round_, shapes)
-
-
-def _compare(tx: Transaction, wanted: str) -> None:
-    """Find what is different."""
-    for statement in (queries.MAKE_WANTED, queries.MAKE_APPENDED, queries.CLEAR_WANTED, queries.CLEAR_APPENDED):
-        tx.run(statement)  # a transaction that failed may have left something there
-    tx.run(queries.WANT, wanted=wanted)
-    for statement in (queries.FIND_AS_MEMBERS, queries.FIND_AMONG_ROWS, queries.COMPARE_WANTED, queries.CLEAR_WANTED):
-        tx.run(statement)
 
 
 def _as_json(wanted: WantedRow) -> str:

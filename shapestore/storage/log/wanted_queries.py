@@ -18,7 +18,11 @@ MAKE_APPENDED = """
         id INTEGER PRIMARY KEY, operation TEXT, row_id INTEGER, key TEXT, value TEXT, old TEXT, source_table INTEGER)
 """
 
+MAKE_WANTED_ROWS = "CREATE TEMP TABLE IF NOT EXISTS wanted_rows (nth INTEGER PRIMARY KEY, value TEXT)"
+
 CLEAR_WANTED = "DELETE FROM temp.wanted"
+
+CLEAR_WANTED_ROWS = "DELETE FROM temp.wanted_rows"
 
 CLEAR_APPENDED = "DELETE FROM temp.appended"
 
@@ -28,12 +32,39 @@ WANT = """
     SELECT wanted.value ->> 0, wanted.value ->> 1, wanted.key, wanted.value ->> 2 FROM json_each(:wanted) AS wanted
 """
 
+# (source, asked: [[source table, key]]): no shape that the round has reached is to hold them, but for its matches
+WANT_REMOVALS = """
+    INSERT INTO temp.wanted (shape, key, nth, position)
+    SELECT members.shape, members.key, 0, members.position
+    FROM json_each(:asked) AS asked
+    CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
+    JOIN shapes ON shapes.number = members.shape
+    WHERE shapes.source = :source AND shapes.source_seq IS NULL
+"""
+
+# (rows: [row])
+WANT_ROWS = """
+    INSERT INTO temp.wanted_rows (nth, value) SELECT wanted.key, wanted.value FROM json_each(:rows) AS wanted
+"""
+
+# (source, matches: [[number of a shape, key, which of the rows]])
+WANT_MATCHES = """
+    INSERT INTO temp.wanted (shape, key, nth, value)
+    SELECT shapes.number, matched.value ->> 1, matched.key, wanted_rows.value
+    FROM json_each(:matches) AS matched
+    CROSS JOIN shapes ON shapes.number = matched.value ->> 0
+    JOIN temp.wanted_rows ON wanted_rows.nth = matched.value ->> 2
+    WHERE shapes.source = :source AND shapes.source_seq IS NULL
+    ON CONFLICT (shape, key) DO UPDATE SET nth = excluded.nth, value = excluded.value
+"""
+
 # Of live shapes it is known where they hold a key.
 FIND_AS_MEMBERS = """
     UPDATE temp.wanted SET position = (
         SELECT members.position FROM shapes JOIN members
             ON members.source_table = shapes.source_table AND members.key = wanted.key AND members.shape = wanted.shape
         WHERE shapes.number = wanted.shape)
+    WHERE position IS NULL
 """
 
 # The rows of others are gone through.

@@ -36,7 +36,7 @@ def test_a_chunk_of_any_size_is_written_as_it_is(connection: sqlite3.Connection,
     encoder, [chunk] = encoded(rows, ["id"] if keyed else None)
     another = Chunk("h2", 7, keyed=keyed)
     another.add("{}", 2, "[0]" if keyed else None)
-    transact(connection, lambda tx: _add_rows(tx, [(5, chunk), (6, another)]))
+    transact(connection, lambda tx: _add_rows(tx, [(5, chunk, None), (6, another, None)]))
     found = connection.execute("SELECT position, value, key FROM shape_rows WHERE shape = 5 ORDER BY id").fetchall()
     assert [position for position, _, _ in found] == list(range(1, count + 1))
     assert [json.loads(value) for _, value, _ in found] == rows

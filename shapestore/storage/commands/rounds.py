@@ -1,0 +1,149 @@
+"""What a follower writes: rounds of its source, and shapes that cannot be followed any further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from shapestore.locking.handles import Handles
+from shapestore.storage.commands.command import Command
+from shapestore.storage.commands.history import as_json
+from shapestore.storage.commands.shapes import drop
+from shapestore.storage.log.live import queries
+from shapestore.storage.log.rounds import NumberedHandles, finish_round
+from shapestore.storage.log.wanted import RoundContents, append_round
+from shapestore.storage.transaction import Transaction
+
+NOTHING = "[]"
+
+
+class Follows(NamedTuple):
+    """Up to where a source is followed, as a follower knows it."""
+
+    rounds: int
+    """How many rounds there were: what it compares and sets."""
+    seq: int
+    nonce: int | None
+    """None if it was never followed."""
+
+
+class FollowRound(Command[NumberedHandles | None]):
+    """Append a round, or a part of one, to the live shapes of a source.
+
+    ``known`` is what the follower went by; if that is not so any more, nothing is changed, and the answer is None.
+    Otherwise it is the shapes whose readers see something new.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        known: Follows,
+        *,
+        seq: int,
+        nonce: int,
+        read_at: int,
+        contents: RoundContents,
+        markers: Sequence[int],
+        newcomers: Mapping[int, int],
+    ) -> None:
+        self.source = source
+        self.known = known
+        self.seq = seq
+        """Up to this change of the source, all keys were asked for."""
+        self.nonce = nonce
+        self.read_at = read_at
+        """The newest change that is in what was read: if it is later than ``seq``, the round goes on."""
+        self.contents = contents
+        self.markers = markers
+        self.newcomers = newcomers
+        """Shapes that the round reaches for the first time, each with the change as of which it was read."""
+        self.size = len(contents.rows) + len(contents.matches)
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[NumberedHandles | None]:
+        return [command._follow(tx) for command in group]
+
+    def _follow(self, tx: Transaction) -> NumberedHandles | None:
+        source, known = self.source, self.known
+        taken = tx.change(
+            queries.TAKE_ROUND, source=source, rounds=known.rounds, before=known.seq, seq=self.seq, nonce=self.nonce
+        )
+        if not taken:
+            return None
+        if self.newcomers:
+            tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
+        finished = self.seq == self.read_at
+        shown = {} if self.contents.asked == NOTHING else self._append(tx, finished=finished)
+        return shown | finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
+
+    def _append(self, tx: Transaction, *, finished: bool) -> NumberedHandles:
+        """What becomes visible at once. A shape whose log is full is dropped: the next one begins with an empty log."""
+        self._note_asked(tx)
+        appended = append_round(tx, self.source, self.contents, self.read_at, self.markers, finished=finished)
+        if appended is None:
+            return {}
+        drop(tx, tx.run(queries.FULL_SHAPES, numbers=as_json(list(appended.shapes))))
+        return appended.shapes if appended.round.is_visible else {}
+
+    def _note_asked(self, tx: Transaction) -> None:
+        """While a refresh of a live shape is in progress, so that it publishes nothing older over what is read now."""
+        if tx.run(queries.TABLES_REFRESHED, source=self.source):
+            tx.run(queries.NOTE_ASKED, source=self.source, seq=self.read_at, asked=self.contents.asked)
+            tx.run(queries.TRIM_RING)
+
+
+class Unfollow(Command[list[str]]):
+    """Drop live shapes that cannot be followed any further. Their handles are kept for their readers.
+
+    ``failures``: what the keys of some of them fail by for a while, by their numbers: error type, message, and
+    milliseconds. Answered with the handles of these failures, which are to be swept. ``left``: shapes that are not
+    dropped, but are not live any more.
+    """
+
+    def __init__(
+        self,
+        dropped: Sequence[int],
+        *,
+        failures: Mapping[int, tuple[str, str, int]] | None = None,
+        left: Sequence[int] = (),
+    ) -> None:
+        self.dropped = dropped
+        self.failures = failures or {}
+        self.left = left
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
+        return [command._unfollow(tx) for command in group]
+
+    def _unfollow(self, tx: Transaction) -> list[str]:
+        handles = Handles()
+        failures: dict[int, tuple[Any, ...]] = {
+            number: (handles.new(), *failure) for number, failure in self.failures.items()
+        }
+        refused = tx.run(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
+        drop(tx, [(number,) for number in self.dropped])
+        tx.run(queries.LEAVE, numbers=as_json(self.left))
+        return [handle for (handle,) in refused]
+
+
+class UnfollowSource(Command[int]):
+    """Drop the live shapes of a source, ``SHAPES`` at most: it has another past, or cannot be read.
+
+    With the last of them its unfinished round ends. Answered with their number.
+    """
+
+    SHAPES: ClassVar[int] = 1_000
+
+    def __init__(self, source: int) -> None:
+        self.source = source
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
+        return [command._unfollow(tx) for command in group]
+
+    def _unfollow(self, tx: Transaction) -> int:
+        numbers = tx.run(queries.NUMBERS_OF_SOURCE, source=self.source, limit=self.SHAPES)
+        drop(tx, numbers)
+        if len(numbers) < self.SHAPES:
+            tx.run(queries.FORGET_POSITION, source=self.source)
+        return len(numbers)

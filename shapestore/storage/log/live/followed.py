@@ -1,0 +1,56 @@
+"""What makes a shape live: where it was read, as of when, and which of its rows has which key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from shapestore.storage.log.live import queries
+from shapestore.storage.transaction import Transaction
+
+
+class Followed(NamedTuple):
+    """The table of a source that a shape follows, as it was when the rows were read."""
+
+    source: str
+    """The resolved path of the source's file."""
+    table: str
+    """The name of the table there."""
+    seq: int
+    """The newest change of the source that is in the rows."""
+    nonce: int
+    """The nonce of that change."""
+    signature: str
+    """Stands for the table and its triggers."""
+
+
+class AddedRows(NamedTuple):
+    """Rows that were added to a shape or an attempt, one behind the other."""
+
+    number: int
+    first: int
+    """The position of the first of them."""
+    row_count: int
+
+
+def source_numbers(tx: Transaction, followed: Followed) -> tuple[int, int]:
+    """The numbers of a source and of its table in this file; given to them if they have none."""
+    tx.run(queries.ADD_SOURCE, name=followed.source)
+    tx.run(queries.ADD_SOURCE_TABLE, source=followed.source, name=followed.table)
+    ((source, table),) = tx.run(queries.SOURCE_NUMBERS, source=followed.source, name=followed.table)
+    return source, table
+
+
+def add_members(tx: Transaction, added: Iterable[tuple[Followed | None, AddedRows]]) -> None:
+    """Note the keys of rows that were added; those of shapes that are not followed are left out."""
+    tables: dict[tuple[str, str], int] = {}
+    rows = []
+    for followed, (number, first, row_count) in added:
+        if followed is not None and row_count:
+            name = followed.source, followed.table
+            table = tables.get(name) or tables.setdefault(name, source_numbers(tx, followed)[1])
+            rows.append((table, number, first, row_count))
+    if rows:
+        tx.run(queries.ADD_MEMBERS, added=msgspec.json.encode(rows).decode())

@@ -1,0 +1,187 @@
+"""The statements about live shapes: their sources and members, the ring of keys, and what a follower reads and sets."""
+
+from __future__ import annotations
+
+# --- sources and members ------------------------------------------------------------------------------------------
+
+ADD_SOURCE = "INSERT INTO sources (name) VALUES (:name) ON CONFLICT DO NOTHING"
+
+# (source: its name, name: of the table)
+ADD_SOURCE_TABLE = """
+    INSERT INTO source_tables (source, name) SELECT number, :name FROM sources WHERE name = :source
+    ON CONFLICT DO NOTHING
+"""
+
+SOURCE_NUMBERS = """
+    SELECT sources.number, source_tables.number
+    FROM sources JOIN source_tables ON source_tables.source = sources.number
+    WHERE sources.name = :source AND source_tables.name = :name
+"""
+
+# (added: [[table, number of the shape, position of the first row, count]])
+ADD_MEMBERS = """
+    INSERT INTO members (source_table, key, shape, position)
+    SELECT added.value ->> 0, shape_rows.key, added.value ->> 1, shape_rows.id & 268435455
+    FROM json_each(:added) AS added
+    CROSS JOIN shape_rows ON shape_rows.id >= ((added.value ->> 1) << 28) + (added.value ->> 2)
+                         AND shape_rows.id < ((added.value ->> 1) << 28) + (added.value ->> 2) + (added.value ->> 3)
+"""
+
+# (numbers: [number]) -> those whose first row is a member: whether a shape was live is not known any more
+WITH_MEMBERS = """
+    SELECT gone.value FROM json_each(:numbers) AS gone
+    WHERE EXISTS (
+        SELECT 1 FROM source_tables CROSS JOIN members ON members.source_table = source_tables.number
+        WHERE members.shape = gone.value AND members.key = (
+            SELECT shape_rows.key FROM shape_rows
+            WHERE shape_rows.id > gone.value << 28 AND shape_rows.id < (gone.value + 1) << 28 ORDER BY id LIMIT 1))
+"""
+
+# (number, last: id): of rows that will be deleted
+FORGET_MEMBERS = """
+    DELETE FROM members
+    WHERE source_table IN (SELECT number FROM source_tables)
+      AND key IN (
+          SELECT key FROM shape_rows WHERE id > :number << 28 AND id < (:number + 1) << 28 AND id <= :last)
+      AND shape = :number
+"""
+
+# --- the refresh of a live shape ----------------------------------------------------------------------------------
+
+# (number, handle: of the attempt) -> source and table, whether no round has reached it since it was read, and the
+# newest of the noted keys at the claim
+REFRESHED_SHAPE = """
+    SELECT shapes.source, source_tables.name, shapes.source_seq IS NOT NULL, create_locks.touched_keys_from
+    FROM shapes JOIN source_tables ON source_tables.number = shapes.source_table
+    JOIN create_locks ON create_locks.handle = :handle
+    WHERE shapes.number = :number
+"""
+
+# (noted_from) -> something, if keys that were noted behind this number are forgotten already
+RING_OVERRUN = "SELECT 1 WHERE (SELECT min(number) FROM touched_keys) > :noted_from + 1"
+
+# (number, position) -> {key: the row as it was then, or null} of what the log has changed since
+ROWS_CHANGED_SINCE = """
+    SELECT json_group_object(key, old) FROM (
+        SELECT key, old, min(id) FROM shape_changes
+        WHERE id > (:number << 28) + :position AND id < (:number + 1) << 28 GROUP BY key)
+"""
+
+# (noted_from, source, table, seq) -> [key] that rounds have asked for, as of a later change than seq
+KEYS_ASKED_LATER = """
+    SELECT json_group_array(key) FROM touched_keys
+    WHERE number > :noted_from AND source = :source AND table_name = :table AND seq > :seq
+"""
+
+# (number, seq, nonce, signature): the next round asks for what has changed since, unless rounds have seen more
+SET_READ_AS_OF = """
+    UPDATE shapes
+    SET source_seq = read.seq, source_nonce = iif(read.seq IS NULL, NULL, :nonce),
+        source_signature = coalesce(:signature, source_signature)
+    FROM (
+        SELECT iif(shape.source_seq IS NULL AND sources.followed_seq >= :seq
+                   AND coalesce(:signature, shape.source_signature) = shape.source_signature, NULL, :seq) AS seq
+        FROM shapes AS shape JOIN sources ON sources.number = shape.source WHERE shape.number = :number) AS read
+    WHERE shapes.number = :number
+"""
+
+# --- rounds that follow a source ----------------------------------------------------------------------------------
+
+# (source: name) -> its number
+SOURCE_NUMBER = "SELECT number FROM sources WHERE name = :source"
+
+# (source) -> how many rounds there were, and up to where
+SOURCE_STATE = "SELECT rounds, followed_seq, followed_nonce FROM sources WHERE number = :source"
+
+TABLES_OF_SOURCE = "SELECT number, name FROM source_tables WHERE source = :source"
+
+_LIVE = """
+    SELECT number, comparable, where_as_written, source_table, source_signature, source_seq, source_nonce
+    FROM shapes WHERE source = :source
+"""
+LIVE_SHAPES = _LIVE
+
+# Those that were read as of another moment than the others: new ones, and refreshed ones.
+NEWCOMERS = f"{_LIVE} AND source_seq IS NOT NULL"
+
+ANY_LIVE = "SELECT 1 FROM shapes WHERE source = :source LIMIT 1"
+
+ANY_NEWCOMER = "SELECT 1 FROM shapes WHERE source = :source AND source_seq IS NOT NULL LIMIT 1"
+
+COUNT_LIVE = "SELECT count(*) FROM shapes WHERE source = :source"
+
+NUMBERS_OF_SOURCE = "SELECT number FROM shapes WHERE source = :source LIMIT :limit"
+
+# (asked: [[source table, key]]) -> how many shapes hold them
+COUNT_HOLDERS = """
+    SELECT count(*) FROM json_each(:asked) AS asked
+    CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
+"""
+
+# (source, rounds and before: as they were judged, seq, nonce)
+TAKE_ROUND = """
+    UPDATE sources
+    SET followed_seq = :seq, followed_nonce = :nonce, rounds = rounds + 1,
+        followed_boot = :boot, followed_at_boot_ms = :boot_ms, followed_at_ms = :wall_ms
+    WHERE number = :source AND rounds = :rounds AND followed_seq = :before
+"""
+
+# (source): its shapes begin again, and no round goes on
+FORGET_POSITION = """
+    UPDATE sources SET followed_seq = 0, followed_nonce = NULL, rounds = rounds + 1, unfinished_round = NULL
+    WHERE number = :source
+"""
+
+# (newcomers: [[number, seq]]): what has changed since then is asked for now
+CATCH_UP = """
+    UPDATE shapes SET source_seq = NULL, source_nonce = NULL
+    FROM json_each(:newcomers) AS newcomer
+    WHERE shapes.number = newcomer.value ->> 0 AND shapes.source_seq = newcomer.value ->> 1
+"""
+
+# (source) -> the tables of which a live shape is being refreshed
+TABLES_REFRESHED = """
+    SELECT DISTINCT shapes.source_table
+    FROM create_locks CROSS JOIN shapes ON shapes.comparable = create_locks.comparable
+    WHERE create_locks.state = 'in_progress' AND shapes.source = :source
+"""
+
+# (source, seq, asked: [[source table, key]])
+NOTE_ASKED = """
+    INSERT INTO touched_keys (source, table_name, key, seq)
+    SELECT :source, source_tables.name, asked.value ->> 1, :seq
+    FROM json_each(:asked) AS asked CROSS JOIN source_tables ON source_tables.number = asked.value ->> 0
+"""
+
+KEPT_KEYS = 100_000
+
+TRIM_RING = f"DELETE FROM touched_keys WHERE number <= (SELECT max(number) FROM touched_keys) - {KEPT_KEYS}"
+
+# (numbers: [number], failures: {number: [handle, error type, message, retry after]}): for a while their keys fail
+REFUSE_KEYS = """
+    INSERT INTO create_locks (
+        comparable, namespace, table_name, where_as_written, state, owner, handle,
+        started_boot, started_at_boot_ms, started_at_ms, failed_at_ms, error_type, error_message, retry_after_ms)
+    SELECT shapes.comparable, shapes.namespace, shapes.table_name, shapes.where_as_written, 'failed', :owner,
+           failed.value ->> 0, :boot, :boot_ms, :wall_ms, :wall_ms, failed.value ->> 1, failed.value ->> 2,
+           failed.value ->> 3
+    FROM json_each(:failures) AS failed JOIN shapes ON shapes.number = CAST(failed.key AS INTEGER)
+    WHERE true ON CONFLICT DO NOTHING
+    RETURNING handle
+"""
+
+# Positions left in a log below which its shape makes room for a new one.
+FEW_POSITIONS = 100_000
+
+# (numbers: [number]) -> those whose logs have hardly any positions left
+FULL_SHAPES = f"""
+    SELECT number FROM shapes
+    WHERE number IN (SELECT value FROM json_each(:numbers)) AND written > 268435455 - {FEW_POSITIONS}
+"""
+
+# (numbers: [number]): they are live no more
+LEAVE = """
+    UPDATE shapes
+    SET live = 0, source = NULL, source_table = NULL, source_seq = NULL, source_nonce = NULL, source_signature = NULL
+    WHERE number IN (SELECT value FROM json_each(:numbers)) AND written = position
+"""

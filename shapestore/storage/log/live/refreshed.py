@@ -1,0 +1,67 @@
+"""A refresh of a live shape is appended beside the rounds that have gone on meanwhile.
+
+What was read earlier is never published over what was read later. The rows of a refresh were read as of a change S of
+the source, and compared with the shape as it stood at one position. Since then
+
+- rounds that read the source as of a later change have asked for some keys: these are theirs, also where they found
+  nothing to append. They note the keys they ask for, as long as a refresh is in progress.
+- rounds that had read the source before S may have been appended: what they changed becomes again what it is as of S.
+  That is in the difference, or, where it is not, what stood at the position of the comparison.
+
+A shape that no round has reached since it was read is as the refresh has compared it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from shapestore.storage.log.difference import Difference
+from shapestore.storage.log.live import queries
+from shapestore.storage.log.rounds import NumberedHandles
+from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.transaction import Transaction
+
+
+class Refreshed(NamedTuple):
+    """As of when a live shape was read again, and with what it was compared."""
+
+    position: int
+    """In the shape: the rows were compared with those as of it."""
+    seq: int
+    """The newest change of the source that is in the rows."""
+    nonce: int
+    signature: str | None
+    """Stands for the table and its triggers; None if the reader does not follow it."""
+
+
+def append_refreshed(
+    tx: Transaction, handle: str, number: int, difference: Difference, refreshed: Refreshed
+) -> NumberedHandles | None:
+    """Append the difference that the attempt ``handle`` has found to the live shape ``number``.
+
+    None, and nothing appended, if rounds have asked for more keys than are noted: the attempt must begin again.
+    """
+    ((source, table, awaits_round, noted_from),) = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle)
+    wanted = {change.key: change.new for change in difference.changes}
+    if not awaits_round:
+        if tx.run(queries.RING_OVERRUN, noted_from=noted_from):
+            return None
+        ((before,),) = tx.run(queries.ROWS_CHANGED_SINCE, number=number, position=refreshed.position)
+        wanted = msgspec.json.decode(before, type=dict[str, str | None]) | wanted
+        ((later,),) = tx.run(
+            queries.KEYS_ASKED_LATER, noted_from=noted_from, source=source, table=table, seq=refreshed.seq
+        )
+        for key in msgspec.json.decode(later, type=list[str]):
+            wanted.pop(key, None)
+    rows = (WantedRow(number, key, row) for key, row in wanted.items())
+    appended = append_wanted(tx, rows, source=source, seq=refreshed.seq)
+    tx.run(
+        queries.SET_READ_AS_OF,
+        number=number,
+        seq=refreshed.seq,
+        nonce=refreshed.nonce,
+        signature=refreshed.signature,
+    )
+    return appended.shapes if appended is not None else {}
