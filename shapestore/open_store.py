@@ -18,6 +18,7 @@ from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
+from shapestore.following.followers import Followers
 from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.polling import Polling
@@ -119,6 +120,11 @@ class OpenStore:
             options,
             keep_provable=owner.keep_provable,
         )
+        self.followers = Followers(
+            path, self.writer, compact_later=self.maintenance.compact_later, sweep_later=self.maintenance.sweep_later
+        )
+        services.follow = self.followers.follow
+        self.followers.follow(create)
         self._dropped = False
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
         self._maintaining = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")
@@ -187,6 +193,7 @@ class OpenStore:
         file.
         """
         self._end_waits()
+        await self.followers.close()
         await self.coalescer.close()
         self._maintaining.cancel()
         with contextlib.suppress(ShapeStoreError):
@@ -211,6 +218,7 @@ class OpenStore:
 
         At once, or as soon as the tasks have ended that use it.
         """
+        self.followers.stop()
         if not self.loop.is_closed():  # and its tasks with it
             for task in (self._maintaining, self._writing):
                 if not task.done():

@@ -1,0 +1,89 @@
+"""The followers of one open store: one for each source that its creators follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.storage.commands import Command
+from shapestore.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from shapestore.following.follower import Follower
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 5.0
+
+
+class Followers:
+    """Starts and ends followers, and carries their commands to the writer's event loop."""
+
+    def __init__(
+        self,
+        path: str,
+        writer: Writer,
+        *,
+        compact_later: Callable[[int], None],
+        sweep_later: Callable[[str, float], None],
+    ) -> None:
+        self.path = path
+        self._writer = writer
+        self._compact_later = compact_later
+        self._sweep_later = sweep_later
+        self._loop = asyncio.get_running_loop()
+        self._followers: dict[str, Follower] = {}
+        self._closed = False
+
+    def follow(self, creator: Any) -> None:
+        """Follow what a creator follows, if it does. Called again, it looks at once: a live shape was published."""
+        if self._closed or not getattr(creator, "follow", False) or not hasattr(creator, "source_path"):
+            return
+        from shapestore.following.follower import Follower  # noqa: PLC0415 - SQLAlchemy, which it needs, loads slowly
+
+        name = repr(creator)
+        follower = self._followers.get(name)
+        if follower is None:
+            follower = self._followers[name] = Follower(creator, self)
+            follower.start()
+        follower.wake()
+
+    def stop(self) -> None:
+        """Have all end, without waiting for it."""
+        self._closed = True
+        for follower in self._followers.values():
+            follower.stop()
+
+    async def close(self) -> None:
+        """Have all end. The writer still takes what they have sent. A follower that hangs in its source is left."""
+        self.stop()
+        until = self._loop.time() + _CLOSE_SECONDS
+        while not all(follower.ended.is_set() for follower in self._followers.values()) and self._loop.time() < until:
+            await asyncio.sleep(0.002)
+
+    # --- for followers, in their threads
+
+    def send(self, command: Command[T], answer: Future[T]) -> None:
+        self._on_loop(partial(self._send, command, answer))
+
+    def changed(self, shapes: list[int]) -> None:
+        self._on_loop(lambda: [self._compact_later(number) for number in shapes])
+
+    def sweep_later(self, failures: list[str], seconds: float) -> None:
+        self._on_loop(lambda: [self._sweep_later(handle, seconds) for handle in failures])
+
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            raise StoreClosedError("the store's event loop has ended") from None
+
+    def _send(self, command: Command[T], answer: Future[T]) -> None:
+        try:
+            self._writer.send(command, answer.set_result, answer.set_exception)
+        except ShapeStoreError as error:
+            answer.set_exception(error)

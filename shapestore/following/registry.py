@@ -1,0 +1,110 @@
+"""The live shapes of one source, as a follower knows them: read from the store's file, and kept up with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from shapestore.shape.shape import Shape
+from shapestore.storage.commands.rounds import Follows
+from shapestore.storage.log.live import queries
+from shapestore.storage.log.read import one_moment
+
+
+class LiveShape(NamedTuple):
+    """A stored shape that follows its source."""
+
+    number: int
+    shape: Shape
+    table: int
+    """The number of its source table."""
+    signature: str
+    """Of the table and its triggers, under which the shape was read."""
+
+
+class ReadAt(NamedTuple):
+    """The change of the source as of which a shape was read."""
+
+    seq: int
+    nonce: int | None
+
+
+class Loaded(NamedTuple):
+    """What has changed in the registry."""
+
+    added: list[LiveShape]
+    removed: list[int]
+
+
+class Registry:
+    """What a round needs to know of the store.
+
+    It is right as long as no other follower makes a round: that is seen by the count of rounds, both when it is loaded
+    and when a round is written. Then, and after any error, it is forgotten and loaded again.
+    """
+
+    def __init__(self, source: int) -> None:
+        self.source = source
+        self.follows = Follows(-1, 0, None)
+        """Up to where the source is followed."""
+        self.tables: dict[int, str] = {}
+        """The names of the source's tables by their numbers."""
+        self.shapes: dict[int, LiveShape] = {}
+        self.newcomers: dict[int, ReadAt] = {}
+        """Those that no round has reached since they were read."""
+
+    def load(self, connection: sqlite3.Connection) -> Loaded:
+        """Load what has changed. Call it before the round's look at the source begins."""
+        given = {"source": self.source}
+        with one_moment(connection):
+            ((rounds, seq, nonce),) = connection.execute(queries.SOURCE_STATE, given).fetchall()
+            follows = Follows(rounds, seq, nonce)
+            is_known = follows == self.follows
+            rows = connection.execute(queries.NEWCOMERS if is_known else queries.LIVE_SHAPES, given).fetchall()
+            ((count,),) = connection.execute(queries.COUNT_LIVE, given).fetchall()
+            self.tables = dict(connection.execute(queries.TABLES_OF_SOURCE, given).fetchall())
+            self.follows = follows
+            added = self._take(rows)
+            if is_known and count == len(self.shapes):
+                return Loaded(added, [])
+            numbers = connection.execute(queries.LIVE_SHAPES, given).fetchall() if is_known else rows
+        return Loaded(added, self._keep({row[0] for row in numbers}))
+
+    def reached(self, follows: Follows, newcomers: dict[int, int]) -> None:
+        """A round of our own was written."""
+        self.follows = follows
+        for number, seq in newcomers.items():
+            if number in self.newcomers and self.newcomers[number].seq == seq:
+                del self.newcomers[number]
+
+    @property
+    def position(self) -> int | None:
+        """From which change on keys are to be asked for; None if there are no shapes.
+
+        Where all shapes are newcomers, it does not matter up to where others were followed that are gone.
+        """
+        since = [read.seq for read in self.newcomers.values()]
+        if len(self.newcomers) < len(self.shapes):
+            since.append(self.follows.seq)
+        return min(since, default=None)
+
+    def _take(self, rows: list[tuple[int, str, str | None, int, str, int | None, int | None]]) -> list[LiveShape]:
+        added = []
+        self.newcomers = {}
+        for number, comparable, where, table, signature, seq, nonce in rows:
+            known = self.shapes.get(number)
+            if known is None:
+                known = LiveShape(number, Shape.from_comparable(comparable, where), table, signature)
+                added.append(known)
+            self.shapes[number] = known._replace(signature=signature)
+            if seq is not None:
+                self.newcomers[number] = ReadAt(seq, nonce)
+        return added
+
+    def _keep(self, numbers: set[int]) -> list[int]:
+        """Forget the shapes that are gone."""
+        gone = [number for number in self.shapes if number not in numbers]
+        for number in gone:
+            del self.shapes[number]
+            self.newcomers.pop(number, None)
+        return gone

@@ -1,0 +1,191 @@
+"""What a source says about the keys that were written: which shapes hold them now, and the rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from shapestore.errors import InvalidRowError
+from shapestore.following.registry import Registry
+from shapestore.following.routing import Fault, Match, Router, RoutingError, joined
+from shapestore.following.source_table import SourceTable
+from shapestore.following.template import ROW
+from shapestore.source.sqlite_feed.changes import Changes, Key
+from shapestore.source.sqlite_feed.file import quoted
+from shapestore.source.values import Values
+from shapestore.storage.log.keys import encode_key
+from shapestore.storage.log.keys import quoted as as_json_text
+from shapestore.storage.log.live import queries
+from shapestore.storage.log.wanted import RoundContents
+from shapestore.storage.row_codec import encode_row
+
+MAX_MATCHES = 20_000
+"""Rows times the shapes that match them, and that hold them, in one round; but one change is always taken whole."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Of all these rows."""
+
+_ROWS_AT_ONCE = 500
+
+
+class ContentsReader:
+    """Reads the contents of one round, in the transaction of its look at the source."""
+
+    def __init__(
+        self,
+        source: sqlite3.Connection,
+        store: sqlite3.Connection,
+        registry: Registry,
+        tables: Mapping[int, SourceTable],
+        *,
+        nan_as_null: bool,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._registry = registry
+        self._tables = tables
+        self._nan_as_null = nan_as_null
+
+    def read(self, router: Router, changes: Changes, *, whole: bool) -> RoundContents | None:
+        """The contents; None if that is too much for one round, and it need not be ``whole``.
+
+        Raises RoutingError for shapes whose rows cannot be told.
+        """
+        limit = len(self._registry.shapes) * len(changes.keys) if whole else MAX_MATCHES
+        asked: list[str] = []
+        contents = _Contents()
+        for number, table in self._tables.items():
+            keys = changes.keys.get(table.feed_number, ())
+            if not keys:
+                continue
+            texts = [as_json_text(encode_key(key)) for key in keys]
+            asked += (f"[{number},{text}]" for text in texts)
+            matches = router.route(number, keys, max(0, limit - contents.count))
+            if contents.count + len(matches) > limit:
+                return None
+            self._add_rows(contents, table, keys, texts, matches)
+        all_asked = f"[{','.join(asked)}]"
+        if not whole and (contents.bytes > MAX_BYTES or self._count_holders(all_asked) + contents.count > MAX_MATCHES):
+            return None
+        return RoundContents(all_asked, f"[{','.join(contents.rows)}]", f"[{','.join(contents.matches)}]")
+
+    def _count_holders(self, asked: str) -> int:
+        ((count,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
+        return int(count)
+
+    def _add_rows(
+        self,
+        contents: _Contents,
+        table: SourceTable,
+        keys: Sequence[Key],
+        texts: Sequence[str],
+        matches: Iterable[Match],
+    ) -> None:
+        """Read each row once for all shapes that want the same columns of it."""
+        by_columns: dict[tuple[str, ...], list[Match]] = defaultdict(list)
+        for match in matches:
+            columns = self._registry.shapes[match.shape].shape.columns
+            by_columns[columns or tuple(table.columns)].append(match)
+        for columns, wanting in by_columns.items():
+            places = sorted({match.place for match in wanting})
+            rows = _Rows(self._source, table, columns, nan_as_null=self._nan_as_null)
+            for start in range(0, len(places), _ROWS_AT_ONCE):
+                rows.read(keys, places[start : start + _ROWS_AT_ONCE])
+            if rows.faults:
+                raise RoutingError(
+                    {match.shape: rows.faults[match.place] for match in wanting if match.place in rows.faults}
+                )
+            for place, shape in wanting:
+                if (row := rows.rows.get(place)) is not None:  # else another key that the column takes for equal
+                    contents.add(shape, texts[place], row)
+
+
+class _Contents:
+    """Gathers matches, and each row once."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self.matches: list[str] = []
+        self.bytes = 0
+        self._places: dict[int, int] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self.matches)
+
+    def add(self, shape: int, key: str, row: str) -> None:
+        place = self._places.get(id(row))
+        if place is None:
+            place = self._places[id(row)] = len(self.rows)
+            self.rows.append(row)
+        self.matches.append(f"[{shape},{key},{place}]")
+        self.bytes += len(row)
+
+
+class _Rows:
+    """The rows of one table that are there under some keys, with some columns, as JSON."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, table: SourceTable, columns: Sequence[str], *, nan_as_null: bool
+    ) -> None:
+        self._connection = connection
+        self._columns = columns
+        self._width = len(table.key)
+        self._values = Values(columns, nan_as_null=nan_as_null, time_is_timedelta=False)
+        selected = ", ".join(f"{ROW}.{quoted(name)}" for name in (*table.key, *columns))
+        self._statement = (
+            f"SELECT changed.n, {selected} FROM json_each(:places) AS place CROSS JOIN "
+            f"{joined(table)} AND changed.n = place.value"
+        )
+        self.rows: dict[int, str] = {}
+        """By the places of the keys."""
+        self.faults: dict[int, Fault] = {}
+
+    def read(self, keys: Sequence[Key], places: Sequence[int]) -> None:
+        """Read the rows under the keys at these places."""
+        for place, *values in self._fetched(places):
+            own = values[: self._width]
+            if _is_same(keys[place], own):
+                self._take(place, values[self._width :])
+
+    def _take(self, place: int, values: Sequence[Any]) -> None:
+        if any(type(value) is _NotUtf8 for value in values):
+            self.faults[place] = Fault("OperationalError", "a row that was written holds text that is not UTF-8")
+            return
+        try:
+            converted = self._values.convert(values)
+            self.rows[place] = encode_row(dict(zip(self._columns, converted, strict=True)), place)
+        except InvalidRowError as error:
+            self.faults[place] = Fault("InvalidRowError", f"a row that was written cannot be stored: {error}")
+
+    def _fetched(self, places: Sequence[int]) -> list[Any]:
+        given = {"places": msgspec.json.encode(places).decode()}
+        try:
+            return self._connection.execute(self._statement, given).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode to UTF-8" not in str(error):
+                raise
+        before, self._connection.text_factory = self._connection.text_factory, _text
+        try:
+            return self._connection.execute(self._statement, given).fetchall()
+        finally:
+            self._connection.text_factory = before
+
+
+class _NotUtf8(bytes):
+    """Text of the source that no str can hold."""
+
+
+def _text(raw: bytes) -> str | _NotUtf8:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _NotUtf8(raw)
+
+
+def _is_same(asked: Key, own: Sequence[Any]) -> bool:
+    """Whether a row has this very key, and not one that a collation or a type takes for equal."""
+    return all(type(one) is type(other) and one == other for one, other in zip(asked, own, strict=True))
