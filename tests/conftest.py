@@ -1,4 +1,4 @@
-"""What every test shares: the switch for the long forms, and hypothesis without a clock."""
+"""What every test shares: the switch for the long forms, of hypothesis too, which has no clock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 import loops
 import pytest
 from hypothesis import settings
-from processes import Workers
+from processes import Spares, Workers
 
 from shapestore import maintenance
 from shapestore.locking import gate
 from shapestore.storage import migrations
 
 # A shared machine may be slow at any time, and that is no failure.
-settings.register_profile("shapestore", deadline=None)
-settings.load_profile("shapestore")
+settings.register_profile("short", deadline=None, max_examples=40)
+settings.register_profile("long", deadline=None, max_examples=500)
 gate.WAIT_SECONDS = 60.0
 maintenance.NOTE_SECONDS = 600.0  # else a slow test has one command more to count
 
@@ -40,7 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _keep_files_in_memory()
+    settings.load_profile("long" if config.getoption("--slow") else "short")
     os.environ[loops.VARIABLE] = config.getoption("--loop")  # for worker processes too
+
+
+def _keep_files_in_memory() -> None:
+    """Where nothing waits for a disk. Tests kill processes, never the machine: what a disk has then is not tested."""
+    memory = "/dev/shm"
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -55,6 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: without this every collection of garbage goes through all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -77,10 +92,16 @@ def empty_path(empty_store: Path, tmp_path: Path) -> str:
     return str(shutil.copy(empty_store, tmp_path))
 
 
+@pytest.fixture(scope="session")
+def spares() -> Iterator[Spares]:
+    with closing(Spares()) as spares:
+        yield spares
+
+
 @pytest.fixture
-def workers(empty_store: Path) -> Iterator[Workers]:
+def workers(empty_store: Path, spares: Spares) -> Iterator[Workers]:
     """Worker processes; none outlives the test."""
-    with closing(Workers(empty_store)) as workers:
+    with closing(Workers(empty_store, spares)) as workers:
         yield workers
 
 

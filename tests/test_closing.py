@@ -551,10 +551,10 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("event", ["Led", "Created", "Failed"])
-def test_a_program_that_a_listener_ends_is_ended_and_its_store_closed(path: str, event: str) -> None:
-    ran = run(ENDED_BY_A_LISTENER, path, event)
+def test_a_program_that_a_listener_ends_is_ended_and_its_store_closed(empty_path: str, event: str) -> None:
+    ran = run(ENDED_BY_A_LISTENER, empty_path, event)
     assert ran.returncode == 3, ran.stderr
-    assert_nothing_is_left(path)
+    assert_nothing_is_left(empty_path)
 
 
 CUT_SHORT = """
@@ -585,8 +585,8 @@ asyncio.run(main())
 """
 
 
-def test_a_closing_that_the_end_of_its_loop_cuts_short_complains_of_nothing(path: str) -> None:
-    ran = run(CUT_SHORT, path)
+def test_a_closing_that_the_end_of_its_loop_cuts_short_complains_of_nothing(empty_path: str) -> None:
+    ran = run(CUT_SHORT, empty_path)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -651,17 +651,17 @@ def outlive(main_thread):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("work", WORK)
-def test_an_interpreter_ends_though_nobody_closed_the_store(path: str, work: str, ending: str) -> None:
+def test_an_interpreter_ends_though_nobody_closed_the_store(empty_path: str, work: str, ending: str) -> None:
     program = textwrap.dedent(PROGRAM).format(work=WORK[work], ending=ENDINGS[ending])
-    ran = run(program, path)
+    ran = run(program, empty_path)
     assert ran.returncode == 0, ran.stderr
     # asyncio complains of the tasks that were pending, where it was not told to cancel them.
     assert "never awaited" not in ran.stderr
 
     async def next_one() -> None:
-        async with ShapeStore(path, create=rows) as store:
+        async with ShapeStore(empty_path, create=rows) as store:
             assert await store.locks() == []
             await store.get_or_create(TRACK)
 
     asyncio.run(next_one())
-    assert_nothing_is_left(path)
+    assert_nothing_is_left(empty_path)

@@ -225,8 +225,8 @@ def run(program: str, path: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_stores_whose_closing_the_end_of_their_loops_cut_short_leak_nothing_and_log_nothing(path: str) -> None:
-    ran = run(OVER_AND_OVER, path)
+def test_stores_whose_closing_the_end_of_their_loops_cut_short_leak_nothing_and_log_nothing(empty_path: str) -> None:
+    ran = run(OVER_AND_OVER, empty_path)
     assert (ran.returncode, ran.stderr, ran.stdout[:5]) == (0, "", "True ")
 
 
@@ -259,8 +259,8 @@ print("closed", flush=True)
 """
 
 
-def test_a_store_half_closed_on_a_loop_that_was_left_can_be_opened_and_closed_on_another(path: str) -> None:
+def test_a_store_half_closed_on_a_loop_that_was_left_can_be_opened_and_closed_on_another(empty_path: str) -> None:
     # asyncio complains, on stderr, of the tasks that were pending.
-    assert run(LEFT_HALF_CLOSED, path).stdout == "closed\n"
-    assert os.listdir(f"{path}-owners") == []
-    assert read(path, "SELECT count(*) FROM owners") == [0]
+    assert run(LEFT_HALF_CLOSED, empty_path).stdout == "closed\n"
+    assert os.listdir(f"{empty_path}-owners") == []
+    assert read(empty_path, "SELECT count(*) FROM owners") == [0]

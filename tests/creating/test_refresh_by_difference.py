@@ -177,7 +177,7 @@ async def test_any_history_read_from_any_position_gives_the_rows_of_now(path: st
             assert materialized(await whole_log(store, stored, 0, limit)) == now
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.lists(st.tuples(st.integers(0, 12), st.text(max_size=3)), unique_by=lambda row: row[0]),
     after=st.lists(st.tuples(st.integers(0, 12), st.text(max_size=3)), unique_by=lambda row: row[0]),

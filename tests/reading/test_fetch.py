@@ -72,7 +72,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=6))
 async def test_whatever_json_holds_comes_back_as_it_went_in(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]

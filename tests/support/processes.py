@@ -200,16 +200,39 @@ class Worker:
         return f"the worker's status is {self.process.returncode}; it wrote: {self.complaints() or 'nothing'}"
 
 
+class Spares:
+    """Workers that are started before a test asks for them: Python and the package take a while to load."""
+
+    _KEPT = 4
+
+    def __init__(self) -> None:
+        self._waiting: list[Worker] = []
+
+    def take(self, how_many: int) -> list[Worker]:
+        self._start(how_many)
+        taken, self._waiting = self._waiting[:how_many], self._waiting[how_many:]
+        self._start(self._KEPT)
+        return taken
+
+    def _start(self, how_many: int) -> None:
+        self._waiting += [Worker() for _ in range(how_many - len(self._waiting))]
+
+    def close(self) -> None:
+        for worker in self._waiting:
+            worker.clear_away()
+
+
 class Workers:
     """The workers of one test. The file of their store, where it is missing, is a copy of ``empty_store``."""
 
-    def __init__(self, empty_store: Path) -> None:
+    def __init__(self, empty_store: Path, spares: Spares) -> None:
         self._empty_store = empty_store
+        self._spares = spares
         self._started: list[Worker] = []
 
     def start(self, how_many: int = 1) -> list[Worker]:
         """So many, with no store yet."""
-        started = [Worker() for _ in range(how_many)]
+        started = self._spares.take(how_many)
         self._started += started
         return started
 

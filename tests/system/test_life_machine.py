@@ -197,7 +197,7 @@ def background_refreshes_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_stores_answer_as_the_model_does_whatever_is_asked_of_them() -> None:
-    run_state_machine_as_test(LifeMachine, settings=settings(_SETTINGS, max_examples=40, stateful_step_count=25))
+    run_state_machine_as_test(LifeMachine, settings=settings(_SETTINGS, max_examples=25, stateful_step_count=25))
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ stored_rows = st.dictionaries(keys, values, max_size=10)
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(stored_rows, stored_rows, st.randoms(use_true_random=False), sizes, st.booleans())
 def test_the_difference_of_any_two_sets_of_rows_is_the_least_whatever_their_order(
     empty_store: Path, old: dict[str, str], new: dict[str, str], random: object, sizes: list[int], shuffled: bool
@@ -122,7 +122,7 @@ def assert_sizes(difference: Difference, old: dict[str, str], new: dict[str, str
     json.loads(difference.as_json())
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(stored_rows, st.lists(st.tuples(keys, values), max_size=12), sizes)
 def test_two_rows_of_one_key_are_refused_whatever_is_stored_and_whatever_comes_between_them(
     empty_store: Path, old: dict[str, str], given: Given, sizes: list[int]
@@ -134,7 +134,7 @@ def test_two_rows_of_one_key_are_refused_whatever_is_stored_and_whatever_comes_b
             compared(connection, given, sizes)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(stored_rows, stored_rows, sizes, st.randoms(use_true_random=False), st.sampled_from(["changes", "waiting"]))
 def test_what_is_too_different_is_given_back_whole_and_in_the_creators_order(
     empty_store: Path, old: dict[str, str], new: dict[str, str], sizes: list[int], random: object, bound: str
@@ -161,7 +161,7 @@ def test_what_is_too_different_is_given_back_whole_and_in_the_creators_order(
         assert replayed(connection, comparison) == list(enumerate((value for _, value in given[:taken]), 1))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(values, max_size=8), st.lists(values, max_size=8), st.booleans(), sizes)
 def test_rows_without_keys_are_the_same_sequence_or_too_different(
     empty_store: Path, old: list[str], new: list[str], same: bool, sizes: list[int]

@@ -63,7 +63,7 @@ def check(log: ModelledLog, since: int = 0) -> None:
         ]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(snapshots, rounds, st.data())
 def test_every_moment_is_read_as_it_was_until_it_is_forgotten(
     empty_store: Path, snapshot: dict[str, str], told: list[dict[str, str | None]], data: st.DataObject
