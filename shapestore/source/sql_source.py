@@ -23,9 +23,9 @@ from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
 from shapestore.source.sqlite_feed.file import NO_FILE, source_path
-from shapestore.source.sqlite_feed.followed_table import null_key
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
+from shapestore.source.sqlite_feed.refusals import null_key
 from shapestore.source.table import describe_table, find_table
 from shapestore.source.values import Values, key_part, naming_columns
 

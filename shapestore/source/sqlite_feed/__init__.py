@@ -1,11 +1,14 @@
 """Change capture in a SQLite source: triggers that log the keys of the rows that any program writes.
 
     file            the source's file: its resolved path, connections and transactions of our own
-    followed_table  a table as capture sees it: its key, and the unique indexes by which REPLACE removes rows; refusals
+    columns         columns and unique indexes, as the catalogue tells them
     index_condition the WHERE of a partial index, out of its text
+    followed_table  a table as capture sees it: its key, and the unique indexes by which REPLACE removes rows
+    refusals        why a table cannot be followed
+    changes         the change table: its newest row, and the keys in a part of it
     triggers        the texts of a table's triggers
     installation    install, signature, uninstall
-    changes         the change table: its newest row, and the keys in a part of it
+    moment          as of which row of the change table a source was read, for SQLSource
 
 What is put into the source, each part in one transaction::
 
@@ -32,10 +35,10 @@ Why it is made so:
    what defaults and other triggers made of it. But where foreign keys are enforced, and a column with a numeric type
    refers to a text like '007', SQLite leaves the number 7 in ``old`` and ``new`` of an AFTER trigger. So a text in a
    new key is read back from the row, by its rowid; and without one it is logged before the write too.
-6. **The signature tells.** It stands for the table's text, its unique indexes, and the exact texts of its triggers. A
-   rebuild of the table, as Django and alembic do it, drops triggers silently, and another process may put them back:
-   the token is another one then, and so is the signature. A shape that was read under one signature is right as long
-   as the table has it.
+6. **The signature tells.** It stands for the text of the table and the exact texts of its triggers, which name its
+   unique indexes. A rebuild of the table, as Django and alembic do it, drops triggers silently, and another process may
+   put them back: the token is another one then, and so is the signature. A shape that was read under one signature is
+   right as long as the table has it.
 7. **The ring** needs no register of those who read it. One that fell more than 1,000,000 rows behind begins again. The
    newest row is never deleted, so ``seq`` only grows; a ``nonce`` tells a restored file from one that went on.
 
@@ -48,8 +51,9 @@ Where the presence of triggers changes what SQLite does, all found by running ra
 - ``sqlite3_total_changes`` counts the rows that triggers write.
 - ``INSERT OR REPLACE`` into a table with a foreign key to itself that is ``ON DELETE SET NULL``: SQLite overlooks that
   this key must exist, but for tables with an update trigger.
-- Under ``PRAGMA recursive_triggers``, REPLACE is refused in some cases where foreign keys or other triggers write to
-  the same table meanwhile.
+- Under ``PRAGMA recursive_triggers``, and if the table has a delete trigger, REPLACE checks the constraints once more.
+  An UPDATE OR REPLACE that has removed a row then fails in some cases, mostly where foreign keys or other triggers
+  write to the same table meanwhile.
 - A statement that fails half way, not on a constraint but as by a datatype mismatch, is undone as a whole.
 - Where only ``shapestore_changes`` was dropped, writes to followed tables fail: ``shapestore unfollow URL`` removes all
   parts. Run it also before a migration that drops a unique index and its column, or that renames a table under ``PRAGMA

@@ -17,13 +17,10 @@ def index_condition(create_index: str) -> str:
     'deleted_at IS NULL'
     """
     condition: list[str] | None = None
-    depth = 0
     for token in _TOKEN.finditer(create_index):
         text = " " if token["comment"] else token[0]
         if condition is not None:
             condition.append(text)
-        elif text in "()":
-            depth += 1 if text == "(" else -1
-        elif depth == 0 and text.upper() == "WHERE":
+        elif text.upper() == "WHERE":  # a name that is WHERE would stand in quotes
             condition = []
     return "".join(condition or ()).strip()

@@ -70,7 +70,7 @@ def signature(connection: sqlite3.Connection, table: str) -> str | None:
     there = {name: part.text for name, part in triggers.items() if part.table == table}
     number = table_number(connection, table)
     tokens = {token_of(name) for name in there}
-    if number is None or len(tokens) != 1:
+    if number is None or not tokens:
         return None
     try:
         followed = describe(connection, table)

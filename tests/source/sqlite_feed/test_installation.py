@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -50,6 +51,48 @@ def test_installing_again_changes_nothing(tracks: Source) -> None:
     before = tracks.schema(), signature(tracks.connection, "track"), tracks.seq()
     assert install(tracks.path, "track") == []
     assert (tracks.schema(), signature(tracks.connection, "track"), tracks.seq()) == before
+
+
+def test_a_further_table_is_installed_beside_the_first(tracks: Source) -> None:
+    tracks.follow("track")
+    before = signature(tracks.connection, "track"), tracks.seq()
+    assert install(tracks.path, "track", "album", "album") == ["album"]
+    assert (signature(tracks.connection, "track"), tracks.seq()) == before
+    assert None is not signature(tracks.connection, "album") != before[0]
+
+
+def test_of_several_tables_all_are_installed_or_none(tracks: Source) -> None:
+    tracks.run("CREATE VIEW titles AS SELECT title FROM track")
+    before = tracks.schema()
+    with pytest.raises(InvalidSourceError, match='"titles" cannot be followed'):
+        install(tracks.path, "track", "titles")
+    assert tracks.schema() == before
+
+
+def test_the_application_writes_while_it_is_installed_and_removed(tracks: Source) -> None:
+    """Its connections wait for other writers, as those of Python's sqlite3 do, for 5 s unless told otherwise."""
+    ended = threading.Event()
+
+    def write() -> int:
+        with closing(sqlite3.connect(tracks.path, timeout=60, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            count = 0
+            while count < 50 or not ended.is_set():
+                connection.execute("REPLACE INTO track VALUES (?, ?, 'x')", (count % 7, str(count % 5)))
+                connection.execute("DELETE FROM track WHERE id = ?", (count % 3,))
+                count += 1
+            return count
+
+    with ThreadPoolExecutor(2) as threads:
+        writers = [threads.submit(write) for _ in range(2)]
+        try:
+            for _ in range(10):
+                assert install(tracks.path, "track") == ["track"]
+                assert signature(tracks.connection, "track") is not None
+                assert uninstall(tracks.path) == ["track"]
+        finally:
+            ended.set()
+        assert min(writer.result() for writer in writers) >= 50
 
 
 def test_many_stores_may_install_at_once(tracks: Source) -> None:

@@ -74,6 +74,22 @@ def test_what_was_removed_is_put_back_by_the_next_reading(tracks: Source) -> Non
     assert moment(followed, "track").signature not in (before, None)
 
 
+def test_a_source_that_leaves_wal_mode_is_refused_also_where_it_is_installed(tracks: Source) -> None:
+    followed = SQLSource(url(tracks), follow=True)
+    moment(followed, "track")
+    tracks.run("PRAGMA journal_mode = DELETE")
+    with pytest.raises(InvalidSourceError, match="in the journal mode DELETE"):
+        moment(followed, "track")
+
+
+async def test_several_stores_follow_one_source(tracks: Source, tmp_path: Path) -> None:
+    for name in ("one.db", "two.db"):
+        async with ShapeStore(tmp_path / name, create=SQLSource(url(tracks), follow=True)) as store:
+            await store.get_or_create(Shape("track"))
+    triggers = [name for kind, name, *_ in tracks.schema() if kind == "trigger" and name.endswith("_inserted")]
+    assert len(triggers) == 1
+
+
 def test_the_path_is_that_of_the_file_whatever_leads_to_it(tracks: Source, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tracks.path)
     real = os.path.realpath(tracks.path)
