@@ -107,7 +107,9 @@ class ShapeGoneError(ShapeStoreError, LookupError):
     """No shape has this handle any more: it was deleted, evicted, invalidated or refreshed. Ask for the shape again."""
 
     def __init__(self, handle: str) -> None:
-        super().__init__(f"no shape has the handle {handle!r} (any more); ask for the shape again by get_or_create")
+        super().__init__(
+            f"no shape has the handle {handle!r:.100} (any more); ask for the shape again by get_or_create"
+        )
         self.handle = handle
 
 

@@ -19,6 +19,7 @@ from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.described import Description
+from shapestore.shape.listing import shown
 from shapestore.shape.shape import Shape
 from shapestore.source.keyed import Moment
 from shapestore.storage.log.chunks import Chunk, Encoder
@@ -252,12 +253,19 @@ def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:
     It is called where the creator runs: it may look them up in the source.
     """
     ask = getattr(creator, "key_columns", None)
-    columns: Sequence[str] | None = None if ask is None else ask(shape)
+    columns: Any = ask(shape) if callable(ask) else ask
     if columns is None:
         return None
-    if isinstance(columns, str) or not columns or not all(isinstance(name, str) for name in columns):
-        raise InvalidCreatorError(f"key_columns of a creator gives names of columns, or None, not {columns!r:.100}")
-    return tuple(columns)
+    if inspect.iscoroutine(columns):
+        columns.close()  # otherwise Python warns that it was never awaited
+    is_list = callable(ask) and isinstance(columns, Sequence) and not isinstance(columns, (str, bytes))
+    names = tuple(columns) if is_list else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InvalidCreatorError(
+            "key_columns of a creator is a plain function that gives the names of columns, each once, or None; it gave "
+            f"{shown(columns)}"
+        )
+    return names
 
 
 def description_of(creator: Creator, shape: Shape) -> Description | None:

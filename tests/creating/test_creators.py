@@ -679,3 +679,38 @@ async def test_the_creator_of_a_call_takes_precedence_over_that_of_the_store(pat
 
     async with ShapeStore(path, create=rows) as store:
         assert (await store.get_or_create(Shape("Track"), coroutine)).row_count == 3
+
+
+async def an_answer_later(shape: Shape) -> list[str]:
+    return ["n"]
+
+
+@pytest.mark.parametrize(
+    "key_columns",
+    [
+        lambda _: "n",
+        lambda _: b"n",
+        lambda _: 5,
+        lambda _: [],
+        lambda _: [5],
+        lambda _: ["n", "n"],
+        lambda _: (name for name in ["n"]),
+        lambda _: {"n"},
+        an_answer_later,
+        ["n"],
+    ],
+)
+async def test_the_columns_of_a_key_are_names_each_once_in_their_order(path: str, key_columns: Any) -> None:
+    """A generator of names was read to its end by its check: each row had the key of no values."""
+
+    class Source:
+        def __call__(self, shape: Shape) -> list[Row]:
+            return ROWS
+
+    source = Source()
+    vars(source)["key_columns"] = key_columns
+    async with ShapeStore(path, create=source) as store:
+        with pytest.raises(
+            CreateFailedError, match="InvalidCreatorError: key_columns of a creator is a plain function"
+        ):
+            await store.get_or_create(Shape("t"))
