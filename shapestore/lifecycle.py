@@ -57,7 +57,7 @@ class Lifecycle:
         async with self._turn():
             self._abandon_if_its_loop_has_ended()
             if self._closing is not None:
-                await asyncio.shield(self._closing)
+                await self._end_of(self._closing)
             if self._current is None:
                 self._current = await self._open()
                 self._why_not_open = StoreClosedError
@@ -69,7 +69,14 @@ class Lifecycle:
                 self._closing = self._start_closing(self.live)
             closing = self._closing
         if closing is not None:
+            await self._end_of(closing)
+
+    async def _end_of(self, closing: asyncio.Task[None]) -> None:
+        """Wait until a closing has ended, and has let go of all that was open."""
+        if not closing.done():
             await asyncio.shield(closing)
+        while self._closing is closing:  # it was cancelled in this turn of the loop: its callback comes in the next
+            await asyncio.sleep(0)
 
     async def _open(self) -> OpenStore:
         """Open in a task of its own, which is cancelled once and may then await while it cleans up.

@@ -174,6 +174,24 @@ async def test_a_closing_that_is_cancelled_with_everything_else_at_any_step_leav
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize("call", ["open", "close"])
+async def test_what_is_called_in_the_very_turn_in_which_a_closing_was_cancelled_does_what_it_says(
+    empty_path: str, call: str
+) -> None:
+    store = ShapeStore(empty_path)
+    await store.open()
+    lifecycle = store._lifecycle
+    lifecycle._closing = closing = lifecycle._start_closing(lifecycle.live)
+    closing.cancel()
+    while not closing.done():
+        await asyncio.sleep(0)
+    await getattr(store, call)()
+    if call == "open":
+        assert await store.count() == 0
+        await store.close()
+    await eventually(lambda: not left_open(empty_path))
+
+
 OVER_AND_OVER = """
 import asyncio, os, sys, threading, time
 from shapestore import Shape, ShapeStore
