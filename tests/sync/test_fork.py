@@ -262,12 +262,12 @@ def test_a_fork_waits_until_another_thread_has_come_to_the_end_of_its_step(empty
 
     async def read():
         connection = await open_reader(path)
-        await on_thread(connection, long_step)
+        await on_thread(connection, long_step, asyncio.get_running_loop().create_future())
         await connection.close()
 
     with ShapeStore(path, create=create):
         pass
-    forking = threading.Thread(target=fork)
+    forking = threading.Thread(target=fork, daemon=True)
     forking.start()
     if {thread!r} == "a connection":
         asyncio.run(read())
