@@ -52,6 +52,7 @@ TABLES_AND_INDEXES = [
         source INTEGER,
         source_table INTEGER,
         source_seq INTEGER,
+        snapshot_seq INTEGER,
         source_nonce INTEGER,
         source_signature TEXT,
         confirmed_by TEXT NOT NULL,

@@ -131,14 +131,14 @@ PUBLISH = """
     INSERT INTO shapes (
         number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
         bytes, key_columns, chunk_ends, columns_described,
-        live, source, source_table, source_seq, source_nonce, source_signature,
+        live, source, source_table, source_seq, snapshot_seq, source_nonce, source_signature,
         confirmed_by, confirmed_boot, confirmed_at_boot_ms, confirmed_at_ms, stale,
         created_at_ms, refreshed_at_ms, last_read_at_ms, read_order)
     SELECT lock.number, lock.handle, lock.comparable, lock.namespace, lock.table_name, lock.where_as_written,
            published.value ->> 0, published.value ->> 0, published.value ->> 0, published.value ->> 0,
            published.value ->> 1, published.value ->> 2, published.value ->> 3, published.value ->> 4,
            published.value ->> 5 IS NOT NULL, published.value ->> 5, published.value ->> 6, published.value ->> 7,
-           published.value ->> 8, published.value ->> 9,
+           published.value ->> 7, published.value ->> 8, published.value ->> 9,
            lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
            :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
     FROM json_each(:published) AS published

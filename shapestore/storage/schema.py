@@ -73,6 +73,7 @@ shapes = Table(
     Column("source", Integer),
     Column("source_table", Integer),
     Column("source_seq", Integer),
+    Column("snapshot_seq", Integer),  # the same of the first snapshot, never cleared, for HTTP
     Column("source_nonce", Integer),
     Column("source_signature", Text),
     # The attempt that confirmed the rows last, and when it claimed.

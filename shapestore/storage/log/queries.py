@@ -43,7 +43,7 @@ LOCATE_SERVED = f"""
     SELECT {_STANDING}, 0, columns_described, comparable, chunk_ends,
            coalesce((SELECT unfinished_round - 1 FROM sources WHERE sources.number = shapes.source),
                     (SELECT max(round) FROM log_state)),
-           coalesce((SELECT seq FROM rounds WHERE rounds.number = shapes.floor_round), source_seq),
+           coalesce((SELECT seq FROM rounds WHERE rounds.number = shapes.floor_round), snapshot_seq),
            iif(live, coalesce(source_seq, (
                SELECT iif(unfinished_round IS NULL, followed_seq, 0) FROM sources WHERE sources.number = shapes.source
            )), NULL)
