@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import _demo_live
 from _music_shop import COUNTRIES, GENRES, music_shop
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
@@ -222,22 +223,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=300_000, help="lines of the shop's invoices (default: 300,000)")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where it is made (default: .demo)")
+    parser.add_argument("--live", action="store_true", help="show live shapes instead: changes as they come")
+    parser.add_argument("--writes", type=int, default=400, help="with --live: writes to the source (default: 400)")
     parser.add_argument("--caller", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.caller:
         asyncio.run(one_of_the_processes(*options.caller))
     else:
         options.folder.mkdir(exist_ok=True)
-        run(options.folder, options.lines)
+        run(options.folder, options.lines, options.writes if options.live else None)
 
 
-def run(folder: Path, lines: int) -> None:
+def run(folder: Path, lines: int, writes: int | None) -> None:
     (folder / ".gitignore").write_text("*\n")
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"Another demo is running in {folder}: give this one another --folder.")
+        if writes is not None:
+            asyncio.run(_demo_live.demo(folder, writes))
+            return
         begun = time.perf_counter()
         source = music_shop(folder, lines)
         seconds = time.perf_counter() - begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -58,6 +59,17 @@ def test_the_demo_creates_each_shape_once(tmp_path: Path, path: str) -> None:
     for callers, created, waited_here, waited_for_the_other, found, _ in figures:
         assert callers == created + waited_here + waited_for_the_other + found == 1_000
         assert waited_here == created * 249
+
+
+def test_the_live_demo_shows_what_is_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(SCRIPT), "--live", "--folder", str(tmp_path), "--writes", "120"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("live: true") == 3
+    assert done.stdout.count("rows: the same") == 3
+    assert re.search(r"^  (in Lima|cheap|let) +(insert|update) +\d+ .* \+ [\d.]+ ms$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  \d+ changes: \d+ deletes, \d+ inserts, \d+ updates$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  From commit to client, .*: median [\d.]+ ms, p99 [\d.]+ ms$", done.stdout, re.MULTILINE)
 
 
 def test_a_shop_of_one_size_is_always_the_same(tmp_path: Path) -> None:
