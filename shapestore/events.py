@@ -101,6 +101,22 @@ class Evicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RoundMade(Event):
+    """A follower of this store made a round: changes of a source are in its live shapes."""
+
+    source: str
+    """The path of its file."""
+    changes: int
+    """Changes of the source that were followed: rows that were written."""
+    shapes: int
+    """Shapes whose readers see something new."""
+    behind: int
+    """Changes that were there too, and that the next round takes."""
+    duration_ms: int
+    """From the look at the source to the commit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed(Event):
     """The write-ahead log was copied into the database."""
 

@@ -9,6 +9,7 @@ import shlex
 import socket
 import sqlite3
 import sys
+from functools import partial
 
 import aiosqlite
 
@@ -121,10 +122,15 @@ class OpenStore:
             keep_provable=owner.keep_provable,
         )
         self.followers = Followers(
-            path, self.writer, compact_later=self.maintenance.compact_later, sweep_later=self.maintenance.sweep_later
+            path,
+            self.writer,
+            telemetry,
+            compact_later=self.maintenance.compact_later,
+            sweep_later=self.maintenance.sweep_later,
         )
         services.follow = self.followers.follow
         self.followers.follow(create)
+        self.sources.wake = partial(self.followers.follow, create)
         self._dropped = False
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
         self._maintaining = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")

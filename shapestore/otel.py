@@ -87,6 +87,12 @@ class _Instruments:
             "From an attempt's claim to its publication or its failure; error.type names the failure",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
+        self.rounds = meter.create_histogram(
+            "shapestore.round.duration",
+            "s",
+            "From a follower's look at a source to the commit of what has changed",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
         self.rows = meter.create_histogram(
             "shapestore.creation.rows",
             "{row}",
@@ -165,6 +171,9 @@ class _Attempts:
                 self._end(event.handle, "superseded")
             case events.Abandoned():
                 self._end(event.handle, "abandoned")
+            case events.RoundMade():
+                attributes = {"shapestore.path": self._path, "shapestore.source": event.source}
+                self._instruments.rounds.record(event.duration_ms / 1000, attributes)
             case events.Checkpointed():
                 self._instruments.checkpoints.add(1, {"shapestore.path": self._path})
 

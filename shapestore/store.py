@@ -514,6 +514,8 @@ class ShapeStore:
         open_store = self._lifecycle.opened
         return open_store.telemetry.stats(
             in_flight=len(open_store.coalescer),
+            waiting=len(open_store.waits),
+            behind=open_store.followers.behind,
             queue_depth=open_store.writer.queued,
             wal_bytes=open_store.writer.wal_bytes(),
         )

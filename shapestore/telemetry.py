@@ -47,8 +47,12 @@ class Stats:
     batches: int = _counter("{transaction}", "Write transactions")
     commands: int = _counter("{command}", "Commands given to the writer")
     evicted: int = _counter("{shape}", "Shapes dropped to keep to max_shapes")
+    rounds: int = _counter("{round}", "Rounds that brought changes of sources into live shapes", events.RoundMade)
+    changes_followed: int = _counter("{change}", "Changes of sources that these rounds took")
 
     in_flight: int = _gauge("{key}", "Keys being created, refreshed or waited for")
+    waiting: int = _gauge("{caller}", "Callers that wait for changes of shapes")
+    behind: int = _gauge("{change}", "Changes of sources that this store has seen and not followed yet")
     queue_depth: int = _gauge("{command}", "Commands that wait for the writer")
     wal_bytes: int = _gauge("By", "The size of the write-ahead log")
 
@@ -64,7 +68,7 @@ class Telemetry:
     def __init__(self, on_event: OnEvent | None) -> None:
         self._listeners: tuple[OnEvent, ...] = () if on_event is None else (on_event,)
         self._told: dict[object, int] = dict.fromkeys(Event.__subclasses__(), 0)
-        self.hits = self.polls = self.batches = self.commands = self.evicted = 0
+        self.hits = self.polls = self.batches = self.commands = self.evicted = self.changes_followed = 0
 
     def tell_also(self, on_event: OnEvent) -> None:
         """From now on tell every event to this listener too."""

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from shapestore.concurrency import at_fork
 from shapestore.errors import InvalidSourceError, ShapeStoreError, StoreClosedError
+from shapestore.events import RoundMade
 from shapestore.following.registry import Registry
 from shapestore.following.source_look import Look, OtherPastError, SourceConnection, Unfollowable
 from shapestore.locking.file_lock import FileLock
@@ -68,6 +69,9 @@ class Store(Protocol):
 
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         """Remove the failures with these handles in so many seconds."""
+
+    def made_round(self, round_: RoundMade) -> None:
+        """A round that brought changes is committed."""
 
 
 class Follower:
@@ -213,10 +217,11 @@ class Follower:
 
     def _make_round(self, connection: SourceConnection, registry: Registry) -> bool:
         """Whether more is to be done at once."""
+        began = time.monotonic()
         with self._section.lock:
             look = self._look(connection, registry)
         if isinstance(look, Look):
-            return self._write(registry, look)
+            return self._write(registry, look, began)
         if look is not None:
             self._unfollow(look)
         self._round_at = time.monotonic()
@@ -233,7 +238,7 @@ class Follower:
         except OtherPastError:
             return Unfollowable(lost=list(registry.shapes))
 
-    def _write(self, registry: Registry, look: Look) -> bool:
+    def _write(self, registry: Registry, look: Look, began: float) -> bool:
         known = registry.follows
         round_ = FollowRound(
             registry.source,
@@ -254,6 +259,11 @@ class Follower:
         self._ahead_since = None
         if shown:
             self._store.changed(list(shown))
+        changes = 0 if known.nonce is None else look.seq - known.seq
+        if changes:
+            duration_ms = round((time.monotonic() - began) * 1000)
+            behind = look.read_at - look.seq
+            self._store.made_round(RoundMade(str(self._path), changes, len(shown), behind, duration_ms))
         return look.seq < look.read_at
 
     def _unfollow(self, found: Unfollowable) -> None:

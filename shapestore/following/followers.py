@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import astuple
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.events import RoundMade
 from shapestore.storage.commands import Command
 from shapestore.storage.writer import Writer
+from shapestore.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from shapestore.following.follower import Follower
@@ -27,12 +30,15 @@ class Followers:
         self,
         path: str,
         writer: Writer,
+        telemetry: Telemetry,
         *,
         compact_later: Callable[[int], None],
         sweep_later: Callable[[str, float], None],
     ) -> None:
         self.path = path
         self._writer = writer
+        self._telemetry = telemetry
+        self._behind: dict[str, int] = {}
         self._compact_later = compact_later
         self._sweep_later = sweep_later
         self._loop = asyncio.get_running_loop()
@@ -51,6 +57,11 @@ class Followers:
             follower = self._followers[name] = Follower(creator, self)
             follower.start()
         follower.wake()
+
+    @property
+    def behind(self) -> int:
+        """How many changes of the sources were seen by the last rounds, and left to the next ones."""
+        return sum(self._behind.values())
 
     def stop(self) -> None:
         """Have all end, without waiting for it."""
@@ -75,6 +86,14 @@ class Followers:
 
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         self._on_loop(lambda: [self._sweep_later(handle, seconds) for handle in failures])
+
+    def made_round(self, round_: RoundMade) -> None:
+        self._on_loop(partial(self._tell, round_))
+
+    def _tell(self, round_: RoundMade) -> None:
+        self._behind[round_.source] = round_.behind
+        self._telemetry.changes_followed += round_.changes
+        self._telemetry.tell(RoundMade, *astuple(round_))
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         try:

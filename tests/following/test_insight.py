@@ -1,0 +1,61 @@
+"""What a store tells of the rounds that it makes: events, stats and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from inspections import eventually
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from shapestore import Shape, ShapeStore, SQLSource
+from shapestore.events import Event, RoundMade
+from shapestore.otel import instrument
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = str(tmp_path / "source.db")
+    write(path, "PRAGMA journal_mode = WAL", "CREATE TABLE track (id INTEGER PRIMARY KEY, name TEXT)")
+    write(path, "INSERT INTO track VALUES (1, 'one')")
+    return path
+
+
+def write(path: str, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def test_rounds_that_bring_changes_are_told_counted_and_measured(empty_path: str, source: str) -> None:
+    rounds: list[RoundMade] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, RoundMade):
+            rounds.append(event)
+
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    store = ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True), on_event=on_event)
+    async with instrument(store, meter_provider=meters):
+        stored = await store.get_or_create(Shape("track"))
+        await store.followed(timeout=60)
+        task = asyncio.create_task(store.wait(stored, stored.position, timeout=60))
+        await eventually(lambda: store.stats.waiting == 1)
+        write(source, "BEGIN", *(f"INSERT INTO track VALUES ({n}, 'new')" for n in range(2, 7)), "COMMIT")
+        assert await task > stored.position
+        await eventually(lambda: sum(made.changes for made in rounds) == 5)
+        made = rounds[-1]
+        assert (made.source, made.shapes, made.behind) == (source, 1, 0)
+        assert (store.stats.rounds, store.stats.changes_followed, store.stats.behind) == (len(rounds), 5, 0)
+        data = reader.get_metrics_data()
+        assert data is not None
+        metrics = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+        [point] = metrics["shapestore.round.duration"].data.data_points
+        assert dict(point.attributes or {})["shapestore.source"] == source
+        assert point.count == len(rounds)  # type: ignore[union-attr]
+    meters.shutdown()
