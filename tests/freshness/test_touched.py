@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from inspections import eventually
-from processes import read
+from processes import assert_sound, read
 from sources import Row, Rows
 from steps import Steps
 
@@ -275,6 +275,55 @@ async def test_what_was_read_earlier_is_not_published_over_what_was_read_later(
         log = await store.read_log(stored, after=stored.position)
         assert [change.row and change.row["name"] for change in log] == ["NEW"]
         assert read(empty_path, "SELECT stale FROM shapes") == [0]
+
+
+class Slow(SQLSource):
+    """Its refreshes have read the source, and end once they are let go on."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"sqlite:///{path}")
+        self.is_held = False
+        self.has_read, self.go = threading.Event(), threading.Event()
+
+    def keyed_rows(self, shape: Shape) -> Any:
+        rows = super().keyed_rows(shape)
+        if self.is_held:
+            rows._rows = self._slowly(rows._rows)
+        return rows
+
+    def _slowly(self, rows: Any) -> Generator[Any, None, None]:
+        read = list(rows)
+        self.has_read.set()
+        assert self.go.wait(60)
+        yield from read
+
+
+@pytest.mark.parametrize("kept", [100_000, 1], ids=["", "the ring forgets"])
+async def test_a_refresh_publishes_nothing_over_what_was_touched_meanwhile(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(queries, "TRIM_TOUCHED_KEYS", queries.TRIM_TOUCHED_KEYS.replace("100000", str(kept)))
+    slow = Slow(source)
+    async with ShapeStore(empty_path, create=slow) as store:
+        stored = await store.get_or_create(ALL)
+        for id_ in (1, 2, 3, 7):
+            write(source, "INSERT OR REPLACE INTO track VALUES (?, 1, 'old')", id_)
+        slow.is_held = True
+        refreshing = asyncio.create_task(store.refresh(ALL))
+        await eventually(slow.has_read.is_set)
+        write(source, "UPDATE track SET name = 'NEW' WHERE id IN (2, 7)")
+        write(source, "DELETE FROM track WHERE id = 3")
+        await store.touched("track", [2, 3])
+        await store.touched("track", [7])
+        slow.is_held = False
+        slow.go.set()
+        assert (await refreshing).handle == stored.handle
+        seen: dict[tuple[Any, ...], list[str | None]] = {}
+        for change in await store.read_log(stored, after=stored.position):
+            seen.setdefault(change.key, []).append(None if change.row is None else change.row["name"])
+        assert seen == {(1,): ["old"], (2,): ["NEW"], (3,): [None], (7,): ["NEW"]}
+        assert [row["name"] for row in await store.fetch(ALL)] == ["old", "NEW", "NEW"]
+    assert_sound(empty_path)
 
 
 async def test_one_that_is_always_too_late_has_the_shapes_refreshed(

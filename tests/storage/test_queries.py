@@ -261,6 +261,8 @@ CALLS: dict[str, dict[str, Any]] = {
     # --- what was touched
     "MARK_ATTEMPTS_TOUCHED": {"namespace": "", "table": "in progress"},
     "MARK_SHAPES_STALE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
+    "MARK_ATTEMPT_TOUCHED": {"handle": handle(-ANY)},
+    "TOUCHED_SINCE_CLAIM": {"handle": handle(-ANY)},
     "MARK_THESE_STALE": {"numbers": json.dumps([ANY])},
     "NEWEST_TOUCHED_KEY": {},
     "SHAPES_OF_TOUCHED_TABLE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},

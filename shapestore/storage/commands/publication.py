@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import msgspec
+
 from shapestore.storage import queries
+from shapestore.storage.commands import touched_queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json, end_attempts, record_created
 from shapestore.storage.commands.shapes import drop
@@ -16,6 +19,7 @@ from shapestore.storage.log.keys import quoted
 from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
+from shapestore.storage.log.wanted import WantedRow, append_wanted
 from shapestore.storage.transaction import Transaction
 
 FEW_ROWS = 50
@@ -176,9 +180,25 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
     def _append(self, tx: Transaction, number: int) -> bool:
         if self.refreshed is not None:
             self.was_overrun = append_refreshed(tx, self.handle, number, self.difference, self.refreshed) is None
+        else:
+            self._append_beside_touched(tx, number)
+        return not self.was_overrun
+
+    def _append_beside_touched(self, tx: Transaction, number: int) -> None:
+        """Append the difference, except under keys that were touched meanwhile: what is stored of them is newer.
+
+        Or it may be: so the attempt counts as stale, and another one is made.
+        """
+        ((overrun, keys),) = tx.run(touched_queries.TOUCHED_SINCE_CLAIM, handle=self.handle)
+        touched = set(msgspec.json.decode(keys, type=list[str]))
+        if overrun:
+            self.was_overrun = True
+        elif touched:
+            changes = (change for change in self.difference.changes if change.key not in touched)
+            append_wanted(tx, [WantedRow(number, change.key, change.new) for change in changes])
+            tx.run(touched_queries.MARK_ATTEMPT_TOUCHED, handle=self.handle)
         elif self.difference.changes:
             append(tx, number, self.difference)
-        return not self.was_overrun
 
 
 def _leading(tx: Transaction, handles: list[str]) -> dict[str, int]:

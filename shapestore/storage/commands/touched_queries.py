@@ -8,6 +8,17 @@ MARK_ATTEMPTS_TOUCHED = """
     WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress'
 """
 
+# (handle)
+MARK_ATTEMPT_TOUCHED = "UPDATE create_locks SET touched = 1 WHERE handle = :handle"
+
+# (handle) -> whether the ring has forgotten keys since the attempt claimed; [key] that were published since
+TOUCHED_SINCE_CLAIM = """
+    SELECT coalesce((SELECT min(number) FROM touched_keys) > lock.touched_keys_from + 1, 0),
+           (SELECT json_group_array(key) FROM touched_keys
+            WHERE number > lock.touched_keys_from AND namespace = lock.namespace AND table_name = lock.table_name)
+    FROM create_locks AS lock WHERE lock.handle = :handle
+"""
+
 # (namespace, table, after: number, limit) -> the numbers of those that count as stale from now on
 MARK_SHAPES_STALE = """
     UPDATE shapes SET stale = 1
