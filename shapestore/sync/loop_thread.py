@@ -157,18 +157,24 @@ class LoopThread:
             self._unanswered.pop().refuse()
 
     async def _until_closed(self) -> None:
-        if not self.closing:  # an interrupted start: it asked for the closing before there was a loop to post to
-            await self._must_close.wait()
+        loop = asyncio.get_running_loop()
+        if self.closing:  # an interrupted start may have asked for it before there was a loop to post to
+            loop.call_soon(self._must_close.set)
+        await (
+            self._must_close.wait()
+        )  # in any case: what was posted before, such as an opening, begins before this ends
         try:
             if self.at_end is not None:
                 await self.at_end()
         except BaseException as error:
             self.error = error
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        generators = asyncio.create_task(asyncio.get_running_loop().shutdown_asyncgens())
-        await asyncio.wait({*tasks, generators}, timeout=_CLEAN_UP_SECONDS)
+        until = loop.time() + _CLEAN_UP_SECONDS
+        generators = asyncio.create_task(loop.shutdown_asyncgens())
+        # Calls of other threads may come meanwhile: their tasks end too.
+        while (tasks := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < until:
+            for task in tasks - {generators}:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=until - loop.time())
 
 
 def _stand_still(paused: threading.Event, forked: threading.Event) -> None:

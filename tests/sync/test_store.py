@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from processes import owner_files, until
 
 from shapestore import (
     CreateFailedError,
@@ -274,6 +275,31 @@ def test_a_call_that_comes_after_the_last_turn_of_the_loop_is_refused(monkeypatc
         for refused in (late[0].result, call):
             with pytest.raises(StoreClosedError):
                 refused()
+
+
+def test_an_opening_that_was_posted_before_the_closing_comes_first_however_late_the_loop_begins(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_to_close = threading.Event()
+
+    class LoopThatBeginsLate(asyncio.SelectorEventLoop):
+        def run_forever(self) -> None:
+            asked_to_close.wait()
+            super().run_forever()
+
+    monkeypatch.setattr(asyncio, "new_event_loop", LoopThatBeginsLate)
+    store = ShapeStore(empty_path)
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(store.open)
+        until(lambda: store._thread, "the loop has its thread")
+        loop_thread: Any = store._thread
+        until(lambda: loop_thread._unanswered and len(loop_thread._loop._ready) == 2, "the opening is posted")
+        loop_thread.close_soon()
+        asked_to_close.set()
+        opening.result()
+    loop_thread.join()
+    assert loop_thread.error is None
+    assert owner_files(empty_path) == set()
 
 
 def test_an_open_store_that_is_collected_closes_with_a_warning(empty_path: str) -> None:
