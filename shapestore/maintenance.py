@@ -38,6 +38,7 @@ TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
 CUT_AGAIN_SECONDS = 5.0
 EVICTIONS_A_TURN = 5
+LOGS_A_TURN = 100
 
 
 class Maintenance:
@@ -218,8 +219,8 @@ class Maintenance:
     async def _cut_logs(self) -> bool:
         """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""
         due = [number for number, at in self._long_logs.items() if at <= self._loop.time()]
-        cut = [await self._cut_log_of(number) for number in due]
-        return any(cut)
+        cut = [await self._cut_log_of(number) for number in due[:LOGS_A_TURN]]
+        return any(cut) or len(due) > LOGS_A_TURN
 
     async def _cut_log_of(self, number: int) -> bool:
         """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""

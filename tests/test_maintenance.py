@@ -14,7 +14,7 @@ import pytest
 from inspections import eventually, lost_rows
 from processes import handles_with_rows, read
 
-from shapestore import CreateFailedError, Shape, ShapeStore, maintenance
+from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
 from shapestore.storage import writer
 from shapestore.storage.log import compact
 
@@ -77,6 +77,25 @@ async def test_of_handles_that_are_replaced_at_once_two_a_key_are_kept(
         assert kept == [stored.handle for stored in replaced[-6:-2]], "the last two of each"
         await eventually(lambda: lost_rows(empty_path) == 0)
         assert [row async for row in store.rows(replaced[-3])] == [{"version": 9}]
+
+
+async def test_many_logs_are_cut_a_few_in_each_turn(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that they keep nothing else waiting; and all of them are."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(maintenance, "LOGS_A_TURN", 2)
+    source = {"version": 0}
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"n": n, **source} for n in range(60)]
+
+    shapes = [Shape(f"t{n}") for n in range(7)]
+    async with ShapeStore(empty_path, create=keyed(changing, "n"), keep_replaced=0) as store:
+        for source["version"] in range(5):
+            for shape in shapes:
+                await store.refresh(shape)
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM shapes WHERE floor = position") == [7])
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_changes") == [0])
+        assert await store.fetch(shapes[0]) == [{"n": n, "version": 4} for n in range(60)]
 
 
 async def test_times_may_be_of_any_length(
