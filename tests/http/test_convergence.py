@@ -102,11 +102,11 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, seed: int) -> AsyncIterator[World]:
+async def world(folder: Path, seed: int, *, follow: bool) -> AsyncIterator[World]:
     source = make_source(folder / "source.db")
     async with contextlib.AsyncExitStack() as stack:
         stores = [
-            await stack.enter_async_context(ShapeStore(folder / "shapes.db", create=SQLSource(source)))
+            await stack.enter_async_context(ShapeStore(folder / "shapes.db", create=SQLSource(source, follow=follow)))
             for _ in range(2)
         ]
         apps = [app_of(store, chunk_bytes=200, long_poll=0.01, sse_length=0.02, keep_alive=0.01) for store in stores]
@@ -114,14 +114,14 @@ async def world(folder: Path, seed: int) -> AsyncIterator[World]:
         yield World(source, stores, workers, seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "follow"), [(0, False), (1, False), (2, True), (3, True)])
 async def test_clients_converge_under_random_changes_refreshes_invalidations_and_compactions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, follow: bool
 ) -> None:
     monkeypatch.setattr(chunks, "PART_BYTES", 150)
     monkeypatch.setattr(compact, "PART_BYTES", 150)
     monkeypatch.setattr(log, "HAS_LONG_LOG", "SELECT 1 FROM shapes WHERE number = :number AND position > floor")
-    async with world(tmp_path, seed) as everything:
+    async with world(tmp_path, seed, follow=follow) as everything:
         for _ in range(150):
             await everything.happen()
         await everything.end()
