@@ -10,10 +10,12 @@ fraction or an exponent stay in the text, since SQLite reads them in its own way
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.expression import (
+    Case,
     Column,
     Comparison,
     Expression,
@@ -94,11 +96,23 @@ class _Renderer(Renderer):
         return f"coalesce({VALUES}.v{len(self.values) - 1}, NULL)"
 
 
+def _required(tree: Expression) -> Iterator[Expression]:
+    """The parts of a where all of which must be true; those behind the guard of a narrowed shape are among them."""
+    match tree:
+        case Junction("AND", parts):
+            for part in parts:
+                yield from _required(part)
+        case Case(((condition, value),), None):
+            yield from _required(condition)
+            yield from _required(value)
+        case _:
+            yield tree
+
+
 def _filters(tree: Expression, renderer: _Renderer) -> list[tuple[str, int]]:
     """Columns that the whole where requires to be equal to a value."""
-    parts = tree.parts if isinstance(tree, Junction) and tree.word == "AND" else (tree,)
     found: dict[str, int] = {}
-    for part in parts:
+    for part in _required(tree):
         if isinstance(part, Comparison) and part.sign == "=":
             for column, value in ((part.left, part.right), (part.right, part.left)):
                 if isinstance(column, Column) and id(value) in renderer.places:
