@@ -38,7 +38,7 @@ from shapestore.storage.commands import end_owner
 from shapestore.storage.connection import abandon, check_sqlite_version, open_writer
 from shapestore.storage.log import queries as log_queries
 from shapestore.storage.reader import Reader
-from shapestore.storage.sqlite_errors import translated
+from shapestore.storage.sqlite_errors import damaged, translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
@@ -280,8 +280,9 @@ def _register(tx: Transaction, path: str) -> int:
             end_owner(tx, owner, "died")
     remove_dead_owner_files(path)
     tx.run(queries.ADD_OWNER, pid=os.getpid(), hostname=socket.gethostname(), program=_program())
-    ((round_, jump_due, _),) = tx.run(log_queries.LOG_STATE)
-    return int(round_) + int(jump_due)
+    for round_, jump_due, _ in tx.run(log_queries.LOG_STATE):
+        return int(round_) + int(jump_due)
+    raise damaged("it does not know its newest round", path)
 
 
 def _program() -> str:

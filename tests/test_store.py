@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from file_rows import add_shape
 from inspections import eventually, gate_held, left_open, settled
-from processes import handles_with_rows, read
+from processes import edit, handles_with_rows, read
 
 from shapestore import (
+    CorruptStoreError,
     CreateFailedError,
     CreateLock,
     InvalidCreatorError,
@@ -343,6 +344,14 @@ async def test_a_store_is_used_between_its_opening_and_its_closing(
         async with store:
             with contextlib.suppress(LookupError, StopAsyncIteration):
                 await use(store)
+
+
+async def test_a_file_that_has_lost_its_count_of_rounds_is_refused_as_damaged(empty_path: str) -> None:
+    edit(empty_path, "DELETE FROM log_state")
+    with pytest.raises(CorruptStoreError, match="newest round"):
+        await ShapeStore(empty_path).open()
+    assert read(empty_path, "SELECT count(*) FROM owners") == [0]
+    await eventually(lambda: not left_open(empty_path))
 
 
 async def test_a_store_does_nothing_before_it_is_opened(path: str) -> None:

@@ -116,6 +116,7 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
             sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
         ) as connection:
             _known_revision(connection, path)
+            _refuse_utf16(connection, path)
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             yield connection
@@ -138,6 +139,16 @@ def _known_revision(connection: sqlite3.Connection, path: str) -> str | None:
             f"{HEAD!r}): upgrade the package"
         )
     return revision
+
+
+def _refuse_utf16(connection: sqlite3.Connection, path: str) -> None:
+    """Rows are read as bytes of UTF-8, without decoding them. SQLite makes such files, unless it is told otherwise."""
+    ((encoding,),) = connection.execute("PRAGMA encoding").fetchall()
+    if encoding != "UTF-8":
+        raise StorageError(
+            f"{path!r} was made with PRAGMA encoding = {encoding!r}, and a store holds UTF-8: move the file away, and "
+            "let the store make its own"
+        )
 
 
 def _run_alembic(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_the_check_of_an_empty_file_names_the_command_that_makes_it_a_store(tmp_
         migrations.check(connection, path)
     assert f"alembic -x db='{path}' upgrade head" in str(caught.value)
     assert f"shapestore migrate '{path}'" in str(caught.value)
+
+
+def test_a_file_whose_text_is_not_utf8_is_refused_and_left_as_it_is(path: str) -> None:
+    """It was taken for a damaged one, once something was stored in it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA encoding = 'UTF-16le'")
+        connection.execute("CREATE TABLE first (a)")
+        connection.execute("DROP TABLE first")
+    before = Path(path).read_bytes()
+    with pytest.raises(StorageError, match="a store holds UTF-8") as caught:
+        migrations.upgrade(path)
+    assert not isinstance(caught.value, CorruptStoreError)
+    assert Path(path).read_bytes() == before
 
 
 def test_the_check_of_an_older_file_names_both_revisions(path: str) -> None:
