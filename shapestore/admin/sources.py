@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shapestore.admin.inspector import Inspector
+from shapestore.locking.file_lock import content_if_locked
+from shapestore.locking.owner import owners_folder
 from shapestore.shape.stored_shape import at
 from shapestore.source.sqlite_feed.changes import newest
 from shapestore.storage.connection import open_immutable
@@ -36,6 +38,8 @@ class SourceRecord:
     """Whether a round goes on that takes several transactions."""
     behind: int | None
     """How many changes are not followed yet; None if the source cannot be read, or captures no changes."""
+    follower: int | None
+    """The process that follows the source; None if none does."""
     number: int
     followed_nonce: int | None
 
@@ -50,6 +54,7 @@ def sources(inspector: Inspector) -> list[SourceRecord]:
             followed_at=None if followed_at_ms is None else at(followed_at_ms),
             is_in_a_round=unfinished_round is not None,
             behind=_behind(name, followed_seq),
+            follower=_follower(inspector.path, number),
             number=number,
             followed_nonce=nonce,
         )
@@ -76,6 +81,17 @@ def is_in_wal_mode(path: str) -> bool:
         return False
     with open(path, "rb") as file:
         return file.read(20)[18:] == b"\x02\x02"
+
+
+def _follower(store: str, number: int) -> int | None:
+    """The process that has the lock of a source; 0 if it cannot be told which."""
+    try:
+        content = content_if_locked(os.path.join(owners_folder(store), f"follow-{number}"))
+    except OSError:
+        return 0
+    if content is None:
+        return None
+    return int(content) if content.strip().isdigit() else 0
 
 
 def _behind(path: str, followed_seq: int) -> int | None:

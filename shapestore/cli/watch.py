@@ -136,8 +136,9 @@ def _followed(source: SourceRecord) -> str:
         how_far = f"{count(source.behind, 'change')} behind"
     else:
         how_far = "up to date"
-    last = f", last followed {ago(source.followed_at)}" if source.followed_at else ""
-    return f"{count(source.live_shapes, 'live shape')} of {source.source}: {how_far}{last}"
+    who = "no process" if source.follower is None else f"process {source.follower}"
+    last = f", last {ago(source.followed_at)}" if source.followed_at else ""
+    return f"{count(source.live_shapes, 'live shape')} of {source.source}: {how_far}, followed by {who}{last}"
 
 
 def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:

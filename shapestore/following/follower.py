@@ -195,6 +195,7 @@ class Follower:
         if self._lock is None:
             lock = FileLock(os.path.join(owners_folder(self._store.path), f"follow-{self._number}"))
             if lock.try_lock():
+                lock.write(f"{os.getpid():<20}\n".encode())  # for people and their tools
                 self._lock = lock
             else:
                 lock.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from shapestore.concurrency.futures import refuse, resolve
@@ -22,13 +23,42 @@ LOOK_SECONDS = 0.005
 # Of a source that cannot be read, or whose changes are not captured: it is reached once its shapes are dropped.
 NEVER = (1 << 63) - 1
 
+Waiter = asyncio.Future[bool]
+
 
 class Goal(NamedTuple):
-    """A change of a source, and who waits for it."""
+    """A change of a source that rounds are to reach."""
 
     source: int
     seq: int
-    reached: asyncio.Future[bool]
+
+
+class NewestChanges:
+    """Reads the newest changes of sources. Callers share a reading that begins after they have called."""
+
+    def __init__(self, threads: WorkerThreads) -> None:
+        self._threads = threads
+        self._running: dict[str, asyncio.Future[int]] = {}
+        self._next: dict[str, asyncio.Future[int]] = {}
+
+    async def read(self, path: str) -> int:
+        """The newest change of a source, as of a moment after this call."""
+        if path not in self._running:
+            return await asyncio.shield(self._run(path))
+        if path not in self._next:
+            self._next[path] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._next[path])
+
+    def _run(self, path: str) -> asyncio.Future[int]:
+        reading = self._running[path] = self._threads.run(lambda: _newest(path), name="shapestore followed")
+        reading.add_done_callback(partial(self._ended, path))
+        return reading
+
+    def _ended(self, path: str, _: asyncio.Future[int]) -> None:
+        del self._running[path]
+        waited_for = self._next.pop(path, None)
+        if waited_for is not None:
+            self._run(path).add_done_callback(partial(_hand_on, waited_for))
 
 
 class FollowedSources:
@@ -37,8 +67,8 @@ class FollowedSources:
     def __init__(self, reader: Reader, threads: WorkerThreads) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._threads = threads
-        self._goals: set[Goal] = set()
+        self._newest = NewestChanges(threads)
+        self._goals: dict[Goal, set[Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.wake: Callable[[], object] = lambda: None
@@ -60,40 +90,69 @@ class FollowedSources:
         """All who wait get StoreClosedError."""
         self._closed = True
         error = StoreClosedError("the store was closed while the changes of a source were waited for")
-        for goal in self._goals:
-            refuse(goal.reached, fresh(error))
-        if self._timer is not None:
-            self._timer.cancel()
+        for goal in list(self._goals):
+            self._refuse(goal, error)
+        self._rest()
 
     async def _reached(self, number: int, path: str, timeout: float) -> bool:
         until = self._loop.time() + timeout
-        seq = await self._threads.run(lambda: _newest(path), name="shapestore followed")
+        goal = Goal(number, await self._newest.read(path))
         if self._closed:
             raise StoreClosedError("the store was closed during this call")
-        goal = Goal(number, seq, self._loop.create_future())
-        timer = self._loop.call_at(until, resolve, goal.reached, False)
-        self._goals.add(goal)
+        if self._reader.has_reached(*goal):
+            return True
+        waiter: Waiter = self._loop.create_future()
+        self._goals.setdefault(goal, set()).add(waiter)
+        timer = self._loop.call_at(until, resolve, waiter, False)
         self.wake()
-        self._look()
+        if self._timer is None:
+            self._look_later()
         try:
-            return await goal.reached
+            return await waiter
         finally:
             timer.cancel()
-            self._goals.discard(goal)
+            self._remove(goal, waiter)
 
-    def _look(self) -> None:
-        """Tell those whose goal is reached; look again if some are not."""
+    def _remove(self, goal: Goal, waiter: Waiter) -> None:
+        waiters = self._goals.get(goal, set())
+        waiters.discard(waiter)
+        if not waiters:
+            self._goals.pop(goal, None)
+        if not self._goals:
+            self._rest()
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _rest(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for goal in [goal for goal in self._goals if not goal.reached.done()]:
+
+    def _look(self) -> None:
+        """Tell those whose goals are reached; look again later."""
+        self._look_later()
+        for goal in list(self._goals):
             try:
-                if self._reader.has_reached(goal.source, goal.seq):
-                    resolve(goal.reached, True)
+                reached = self._reader.has_reached(*goal)
             except ShapeStoreError as error:
-                refuse(goal.reached, fresh(error))
-        if any(not goal.reached.done() for goal in self._goals):
-            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+                self._refuse(goal, error)
+                continue
+            if reached:
+                for waiter in self._goals.pop(goal):
+                    resolve(waiter, True)
+
+    def _refuse(self, goal: Goal, error: ShapeStoreError) -> None:
+        for waiter in self._goals.pop(goal):
+            refuse(waiter, fresh(error))
+
+
+def _hand_on(waited_for: asyncio.Future[int], reading: asyncio.Future[int]) -> None:
+    error = reading.exception()
+    if error is None:
+        resolve(waited_for, reading.result())
+    else:
+        refuse(waited_for, error)
 
 
 def _newest(path: str) -> int:

@@ -451,6 +451,17 @@ def test_a_source_that_is_captured_and_followed_is_sound(store: str, source: Cap
     assert sorted(Path(source.path).parent.glob("source.db*")) == before
 
 
+def test_a_source_that_nobody_follows_though_stores_are_open_is_named(
+    store: str, source: CapturedSource, workers: Workers
+) -> None:
+    [worker] = workers.open(store)
+    assert names(examine(store)) == []
+    source.write("INSERT INTO track VALUES (7, 1, 'seven')")
+    assert names(examine(store)) == ["not-followed"]
+    worker.end()
+    assert names(examine(store)) == []
+
+
 def remove(source: CapturedSource) -> None:
     os.remove(source.path)
 

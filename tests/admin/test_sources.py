@@ -14,6 +14,7 @@ from live_file import CapturedSource
 from shapestore import Shape
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.sources import sources
+from shapestore.locking.file_lock import FileLock
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_a_source_is_as_far_behind_as_it_has_changed_since(empty_path: str, sour
         assert [record.behind for record in sources(inspector)] == [None]
 
 
+def follower_of(path: str, process: int) -> FileLock:
+    """The lock of one that follows the source."""
+    Path(f"{path}-owners").mkdir(exist_ok=True)
+    lock = FileLock(f"{path}-owners/follow-7")
+    assert lock.try_lock()
+    lock.write(f"{process:<20}\n".encode())
+    return lock
+
+
 def test_a_store_without_live_shapes_has_no_sources(empty_path: str) -> None:
     with open_inspector(empty_path) as inspector:
         assert sources(inspector) == []
@@ -43,11 +53,13 @@ def test_watch_says_how_far_behind_a_source_is(empty_path: str, source: Captured
     def watched() -> str:
         return in_a_pipe("watch", empty_path).out
 
-    assert f"2 live shapes of {source.path}: up to date, last followed" in watched()
+    assert f"2 live shapes of {source.path}: up to date, followed by no process, last" in watched()
     source.write("INSERT INTO track (name) VALUES ('another')")
-    assert f"2 live shapes of {source.path}: 1 change behind" in watched()
+    with closing(follower_of(empty_path, 4711)):
+        assert f"2 live shapes of {source.path}: 1 change behind, followed by process 4711, last" in watched()
     [said] = json.loads(in_a_pipe("watch", empty_path, "--json").out)["sources"]
     assert (said["source"], said["behind"], said["is_in_a_round"]) == (source.path, 1, False)
+    assert said["follower"] is None
 
 
 def test_the_views_say_what_follows_what(empty_path: str, source: CapturedSource) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from shapestore import Shape, ShapeStore, SQLSource
+from shapestore.admin.inspector import open_inspector
+from shapestore.admin.sources import sources
 from shapestore.events import Event, RoundMade
 from shapestore.otel import instrument
 
@@ -59,3 +62,14 @@ async def test_rounds_that_bring_changes_are_told_counted_and_measured(empty_pat
         assert dict(point.attributes or {})["shapestore.source"] == source
         assert point.count == len(rounds)  # type: ignore[union-attr]
     meters.shutdown()
+
+
+async def test_the_process_that_follows_is_named(empty_path: str, source: str) -> None:
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        await store.get_or_create(Shape("track"))
+        await store.followed(timeout=60)
+        with open_inspector(empty_path) as inspector:
+            [record] = sources(inspector)
+        assert (record.source, record.follower, record.behind) == (source, os.getpid(), 0)
+    with open_inspector(empty_path) as inspector:
+        assert [record.follower for record in sources(inspector)] == [None]

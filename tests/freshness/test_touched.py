@@ -19,7 +19,7 @@ from steps import Steps
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape
 from shapestore.freshness import touched as touched_module
 from shapestore.storage.commands import PublishTouched
-from shapestore.storage.commands import touched_queries as queries
+from shapestore.storage.log.live import queries
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -302,7 +302,7 @@ class Slow(SQLSource):
 async def test_a_refresh_publishes_nothing_over_what_was_touched_meanwhile(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(queries, "TRIM_TOUCHED_KEYS", queries.TRIM_TOUCHED_KEYS.replace("100000", str(kept)))
+    monkeypatch.setattr(queries, "TRIM_RING", queries.TRIM_RING.replace("100000", str(kept)))
     slow = Slow(source)
     async with ShapeStore(empty_path, create=slow) as store:
         stored = await store.get_or_create(ALL)
@@ -341,11 +341,7 @@ async def test_what_the_ring_has_forgotten_counts_as_published(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reading that is overtaken by more keys than are kept is made once more."""
-    monkeypatch.setattr(
-        queries,
-        "TRIM_TOUCHED_KEYS",
-        "DELETE FROM touched_keys WHERE number <= (SELECT max(number) FROM touched_keys) - 1",
-    )
+    monkeypatch.setattr(queries, "TRIM_RING", queries.TRIM_RING.replace("100000", "1"))
     held = Held(source)
     async with ShapeStore(empty_path, create=held) as store, a_store(empty_path, source) as another:
         stored = await store.get_or_create(ALL)

@@ -269,7 +269,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "PUBLISHED_SINCE": {"since": 10**6, "namespace": "", "table": "albums", "keys": "[]"},
     "REFRESHED_SINCE": {"confirmed": json.dumps({str(ANY): "another"})},
     "ADD_TOUCHED_KEYS": {"namespace": "", "table": "albums", "keys": json.dumps(["[1]"])},
-    "TRIM_TOUCHED_KEYS": {},
     # --- rows and changes
     "ENDS": {"numbers": json.dumps([ANY, 10**6])},
     "LOCATE": {"handle": handle(ANY)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from live_file import CapturedSource
 from shapestore import Shape, ShapeStore, StoreClosedError, WaitTimeoutError
 from shapestore.freshness import requests
 from shapestore.locking import boot_clock
+from shapestore.waiting import followed
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -45,7 +47,8 @@ def make_round(path: str, source: CapturedSource) -> None:
 
 
 def goals(store: ShapeStore) -> int:
-    return len(store._live().sources._goals)
+    """How many wait."""
+    return sum(map(len, store._live().sources._goals.values()))
 
 
 async def test_it_waits_for_what_was_committed_before_the_call(empty_path: str, source: CapturedSource) -> None:
@@ -59,6 +62,40 @@ async def test_it_waits_for_what_was_committed_before_the_call(empty_path: str, 
         edit(empty_path, "UPDATE sources SET followed_seq = followed_seq + 1")
         await asyncio.gather(*tasks)
         assert (goals(store), store._live().sources._timer) == (0, None)
+
+
+async def test_a_herd_shares_readings_that_begin_after_the_calls(
+    empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings, held, go = 0, threading.Event(), threading.Event()
+    newest = followed._newest
+
+    def counted(path: str) -> int:
+        nonlocal readings
+        readings += 1
+        found = newest(path)
+        held.set()
+        assert go.wait(60)
+        return found
+
+    monkeypatch.setattr(followed, "_newest", counted)
+    async with ShapeStore(empty_path) as store:
+        early = asyncio.create_task(store.followed(timeout=60))
+        await eventually(held.is_set)
+        source.write(INSERT)
+        late = [asyncio.create_task(store.followed(timeout=60)) for _ in range(200)]
+        gone = [asyncio.create_task(store.followed(timeout=60)) for _ in range(10)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        go.set()
+        await early
+        await eventually(lambda: goals(store) == 200)
+        assert readings == 2
+        assert not any(task.done() for task in late)
+        make_round(empty_path, source)
+        await asyncio.gather(*late)
+        assert [task.cancelled() for task in gone] == [True] * 10
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,13 @@ _TABLES = """
 
 def examine(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
     inspector = Inspector(real, connection)
+    is_at_work = any(owner.alive for owner in inspector.owners())
     for record in sources(inspector):
         try:
             with opened_source(record.source) as source:
                 yield from _examine(inspector, record, source)
+                if is_at_work and record.behind and record.follower is None:
+                    yield _not_followed(record)
         except (sqlite3.Error, OSError) as error:
             yield Finding(
                 Severity.WARNING,
@@ -35,6 +38,17 @@ def examine(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
                 "Put the file back, or give the user who runs the store the right to read and write it. A store that "
                 "follows it drops these shapes after a minute.",
             )
+
+
+def _not_followed(record: SourceRecord) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "not-followed",
+        f"no process follows {record.source!r}, which is {count(record.behind or 0, 'change')} ahead of "
+        f"{_shapes(record)}, though stores are open",
+        "Open one of them with SQLSource(..., follow=True) for this source. If one is, look into its log: it says why "
+        "the source cannot be followed.",
+    )
 
 
 def _examine(inspector: Inspector, record: SourceRecord, source: sqlite3.Connection) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from shapestore.storage.commands import touched_queries as queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json
+from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.wanted import WantedRow, append_wanted
 from shapestore.storage.transaction import Transaction
 
@@ -99,5 +100,5 @@ class PublishTouched(Command[bool]):
             return False
         append_wanted(tx, self.wanted)
         tx.run(queries.ADD_TOUCHED_KEYS, **self.named)
-        tx.run(queries.TRIM_TOUCHED_KEYS)
+        tx.run(live_queries.TRIM_RING)
         return True

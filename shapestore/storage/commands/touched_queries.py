@@ -63,7 +63,3 @@ ADD_TOUCHED_KEYS = """
     INSERT INTO touched_keys (namespace, table_name, key)
     SELECT :namespace, :table, value FROM json_each(:keys)
 """
-
-KEPT_KEYS = 100_000
-
-TRIM_TOUCHED_KEYS = f"DELETE FROM touched_keys WHERE number <= (SELECT max(number) FROM touched_keys) - {KEPT_KEYS}"
