@@ -119,7 +119,8 @@ class LogAnswers:
         async with client.watched():
             read, woken = await self._reader.first(asked), Woken.MORE
             while woken is Woken.MORE and _is_idle(read):
-                woken = await client.wait(self._more(read), until - loop.time())
+                more = self._more(read.handle, read.log.standing.public)
+                woken = await client.wait(more, until - loop.time())
                 if woken is not Woken.END:
                     read = await self._reader.first(asked)
         if not _is_idle(read):
@@ -128,36 +129,36 @@ class LogAnswers:
         answer.headers["electric-offset"] = str(asked.offset)
         return answer
 
-    def _more(self, read: Read) -> Callable[[float], Awaitable[int]]:
-        """What waits for more than was read."""
-        return lambda seconds: self._reader.store.wait(read.handle, read.log.standing.public, timeout=seconds)
+    def _more(self, handle: str, position: int) -> Callable[[float], Awaitable[int]]:
+        """What waits for more than there is up to the public position."""
+        return lambda seconds: self._reader.store.wait(handle, position, timeout=seconds)
 
     def _stream(self, asked: ShapeRequest, request: Request, read: Read) -> EventStream:
         headers = self._headers(asked, request, read, str(asked.offset)) | {"x-accel-buffering": "no"}
-        return EventStream(partial(self._events, asked, read), headers, self._clients, self._durations.events)
+        return EventStream(partial(self._events, asked, read.handle), headers, self._clients, self._durations.events)
 
     async def _events(
-        self, asked: ShapeRequest, first: Read, client: Presence, until: float
+        self, asked: ShapeRequest, handle: str, client: Presence, until: float
     ) -> AsyncGenerator[bytes, None]:
+        """What comes behind the offset, and signs of life; no page is held while there is nothing."""
         loop = asyncio.get_running_loop()
-        read, place = first, place_of(asked)
+        place = place_of(asked)
         quiet_until = loop.time() + self._durations.keep_alive
-        while True:
-            if not _is_idle(read):
-                yield _as_events(read)
-                place = read.end
+        while isinstance(read := await self._reader.behind(handle, place, asked), Read):
+            place, is_end, position = read.end, read.is_end, read.log.standing.public
+            told = b"" if _is_idle(read) else _as_events(read)
+            del read
+            if told:
+                yield told
+                told = b""  # which may be a whole page
                 quiet_until = loop.time() + self._durations.keep_alive
-            if _is_idle(read) or read.is_end:
-                woken = await client.wait(self._more(read), min(until, quiet_until) - loop.time())
+            if is_end:
+                woken = await client.wait(self._more(handle, position), min(until, quiet_until) - loop.time())
                 if woken is Woken.END or loop.time() >= until:
                     return
                 if woken is Woken.TIME:
                     yield KEEP_ALIVE
                     quiet_until = loop.time() + self._durations.keep_alive
-            next_read = await self._reader.behind(read.handle, place, asked)
-            if not isinstance(next_read, Read):
-                return  # the next request is told to begin again
-            read = next_read
 
 
 def _is_idle(read: Read) -> bool:

@@ -137,6 +137,7 @@ class EventStream:
             with contextlib.suppress(ShapeStoreError):
                 async for event in events:
                     await send({"type": "http.response.body", "body": event, "more_body": True})
+                    del event  # which may be a whole page, and the next may be long in coming
 
 
 def _hurry(patience: asyncio.Timeout, until: float) -> None:

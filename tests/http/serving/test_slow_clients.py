@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,24 @@ async def test_a_server_that_cancels_a_live_answer_leaves_nothing(api: Api) -> N
         await serving
     while waits or asyncio.all_tasks() - before:
         await asyncio.sleep(0.01)
+
+
+async def test_a_stream_that_is_idle_holds_nothing_of_what_it_has_sent(api: Api) -> None:
+    before = await api.up_to_date()
+    await api.change("UPDATE Track SET Name = 'new' WHERE TrackId = 1")
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            sent.append(message["body"])
+
+    handle, offset = before.headers["electric-handle"], before.headers["electric-offset"]
+    asked = scope(offset=offset, handle=handle, live="true", live_sse="true")
+    serving = asyncio.create_task(app_of(api.store, sse_length=600, keep_alive=600)(asked, never, send))
+    while not api.store._live().waits:
+        await asyncio.sleep(0.01)
+    holders = sys.getrefcount(sent[0]) - 2  # beside the list and the call itself
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert holders <= 0
