@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import signal
 import socket
 import sqlite3
@@ -13,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from browser import Browser, Driver
-from command_line import in_a_pipe, process
+from command_line import ROOT, in_a_pipe, process
 
 PATIENCE = 60.0
 MARKUP = "<img src=x onerror=document.title='taken'><script>document.title='taken'</script>"
@@ -257,3 +259,18 @@ def test_a_database_that_cannot_be_followed_is_an_error_that_says_what_to_do(tmp
     for table, words in (("track", "PRAGMA journal_mode = WAL"), ("tracks", 'did you mean "track"?')):
         ran = in_a_pipe(*asked, table)
         assert (ran.status, words in ran.err) == (1, True), ran.err
+
+
+@pytest.mark.parametrize("document", ["README.md", "shapestore/cli/README.md"])
+def test_the_commands_that_are_shown_serve(document: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
+        connection.executescript("CREATE TABLE track (id INTEGER PRIMARY KEY); PRAGMA journal_mode = WAL")
+    [shown] = re.findall(r"^\$ shapestore (serve .*)$", (ROOT / document).read_text(), re.MULTILINE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    served = process(*shlex.split(shown), "--port", "0", cwd=tmp_path, env=environment)
+    try:
+        assert served.stderr is not None
+        assert re.fullmatch(r"serving track at http://127.0.0.1:\d+/; Ctrl-C ends it\n", served.stderr.readline())
+    finally:
+        served.kill()
+        served.communicate(timeout=PATIENCE)

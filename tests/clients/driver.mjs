@@ -6,7 +6,7 @@
 // Commands run side by side. The end of stdin ends the process. `tests/support/node.py` is the other end.
 import { createInterface } from "node:readline";
 import { Shape, ShapeStream } from "@electric-sql/client";
-import { createCollection, createLiveQueryCollection, eq } from "@tanstack/react-db";
+import { BasicIndex, createCollection, createLiveQueryCollection, eq } from "@tanstack/react-db";
 import { electricCollectionOptions } from "@tanstack/electric-db-collection";
 
 const PATIENCE_MS = 60_000;
@@ -75,7 +75,7 @@ const commands = {
       id: name, syncMode, getKey: (row) => row.id,
       shapeOptions: options(asked, requests, errors),
       onInsert: send, onUpdate: send, onDelete: send,
-      startSync: true,
+      startSync: true, autoIndex: "eager", defaultIndexType: BasicIndex,
     }));
     things[name] = { collection, requests, errors, log: [], rows: () => collection.toArray, end: () => collection.cleanup() };
   },
@@ -136,7 +136,7 @@ const commands = {
     things[name].end();
   },
   closeAll() {
-    for (const [name, { end }] of Object.entries(things)) {
+    for (const [name, { end }] of Object.entries(things).reverse()) { // a query ends before what it reads
       end();
       delete things[name];
     }

@@ -128,7 +128,7 @@ class Node:
         _there(self._process.stdout).close()
         complained = self._complained()
         self._complaints.close()
-        assert (self._process.returncode, complained) == (0, "")
+        assert (self._process.returncode, complained) == (0, ""), complained
 
 
 def _there(stream: IO[str] | None) -> IO[str]:

@@ -30,7 +30,7 @@ OPTIONS = "SHAPE_APP_OPTIONS"
 
 
 def synced_app(path: str, source: str, tables: list[str]) -> Starlette:
-    store = ShapeStore(path, create=SQLSource(f"sqlite:///{source}", follow=True), max_age=0.1)
+    store = ShapeStore(path, create=SQLSource(f"sqlite:///{source}", follow=True))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
