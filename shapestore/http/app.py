@@ -64,8 +64,7 @@ class ShapeApp:
 
     ``max_live``: clients that are served live at once; more are told to try again (503). ``max_shapes``: how many
     shapes there may be in the store for clients to have one more created (429 beyond). ``max_subset_rows``: how many
-    rows a subset may have. ``chunk_bytes``: the size of an
-    answer, about; each is held in memory while it is sent.
+    rows a subset may have. ``chunk_bytes``: the size of an answer, about; each is held in memory while it is sent.
     ``max_age``, ``stale_age``: seconds for which caches may serve pages that are neither the first nor live, and go on
     doing so while they fetch them again.
     ``long_poll``: seconds after which a live request without a change is answered. ``sse_length``: seconds after which

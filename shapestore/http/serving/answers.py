@@ -123,10 +123,9 @@ class LogAnswers:
                 woken = await client.wait(more, until - loop.time())
                 if woken is not Woken.END:
                     read = await self._reader.first(asked)
-        if not _is_idle(read):
-            return self._page(asked, request, read)
         answer = self._page(asked, request, read)
-        answer.headers["electric-offset"] = str(asked.offset)
+        if _is_idle(read):
+            answer.headers["electric-offset"] = str(asked.offset)
         return answer
 
     def _more(self, handle: str, position: int) -> Callable[[float], Awaitable[int]]:
