@@ -290,4 +290,9 @@ def test_random_wheres_select_the_same_rows_everywhere(sqlite: SQLSource, other:
     except InvalidShapeError:  # nested too deep, or too much to compute
         return
     assert shape.where is not None
-    assert ids(other, where) == ids(sqlite, where)
+    try:
+        found = ids(other, where)
+    except InvalidShapeError as error:
+        assert "nest fewer functions" in str(error)
+        return
+    assert found == ids(sqlite, where)
