@@ -63,12 +63,12 @@ def test_one_transaction_is_seen_whole(node: Node, served: Served, sse: bool) ->
 
 
 def batches(log: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The changes between one up-to-date and the next."""
+    """The changes between one up-to-date and the next, without the rows of the snapshot that may come before them."""
     found: list[list[dict[str, Any]]] = [[]]
     for message in log:
         if message["headers"].get("control") == "up-to-date":
             found.append([])
-        elif "operation" in message["headers"]:
+        elif "lsn" in message["headers"]:
             found[-1].append(message)
     return [batch for batch in found if batch]
 
