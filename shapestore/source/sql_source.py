@@ -251,6 +251,7 @@ def _plain_errors() -> Iterator[None]:
     except StatementError as error:
         if error.orig is None:
             raise
+        error.__cause__ = error.__context__ = None  # or each of the two would lead to the other
         raise error.orig from None
     except SQLAlchemyError as error:
         error.code = None  # the link

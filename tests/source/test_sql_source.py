@@ -287,6 +287,20 @@ def test_a_file_that_is_no_database_is_the_drivers_error(tmp_path: Path) -> None
         read(SQLSource(url(tmp_path / "letter.txt")), "album")
 
 
+def test_what_an_error_came_from_has_an_end(tmp_path: Path) -> None:
+    """Programs that report errors follow the chain."""
+    path = tmp_path / "no.db"
+    path.write_text("no database at all")
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        list(SQLSource(f"sqlite:///{path}")(Shape("Track")))
+    chain: list[BaseException] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert error not in chain
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+
+
 def test_text_that_is_not_utf8_is_refused_with_the_name_of_its_column(path: Path, source: SQLSource) -> None:
     """SQLite takes any bytes for text; the driver names the column as our statement labels it."""
     with sqlite3.connect(path) as connection:
