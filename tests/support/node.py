@@ -19,6 +19,7 @@ import pytest
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 OLDEST_NODE = 20
+INSTALLATION_SECONDS = 200
 PATIENCE = 90.0
 """Seconds; longer than the driver's own, whose complaint says more."""
 
@@ -50,8 +51,13 @@ def _install(folder: Path, manifests: list[Path]) -> None:
     folder.mkdir()
     for manifest in manifests:
         shutil.copy(manifest, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = ["npm", "ci", "--ignore-scripts", "--omit=peer", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=INSTALLATION_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the clients could not be installed: npm ci took more than {INSTALLATION_SECONDS} seconds")
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:]
         pytest.skip(f"the clients could not be installed: npm ci ended with status {done.returncode}: {said}")
