@@ -1,0 +1,200 @@
+"""A round, a refresh and a first creation cross each other in every order: what was read later stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from followed_store import HeldSource, Hold, followed, looked_up, make_source, write
+from inspections import eventually
+
+from shapestore import Shape, ShapeStore
+from shapestore.following import follower, source_look
+
+ALL = Shape("t")
+OF_X = Shape("t", where="a = :a", params={"a": "x"})
+
+
+class World(NamedTuple):
+    store: ShapeStore
+    path: str
+    source: str
+    creator: HeldSource
+    before_look: Hold
+    before_write: Hold
+
+    def write(self, statement: str, *values: Any) -> None:
+        write(self.source, statement, *values)
+
+    async def followed(self) -> None:
+        await followed(self.path, self.source)
+
+    async def row(self, id_: int, shape: Shape = ALL) -> dict[str, Any] | None:
+        rows = [row for row in await self.store.fetch(shape) if row["id"] == id_]
+        return rows[0] if rows else None
+
+    async def hold_a_round(self, hold: Hold, statement: str) -> None:
+        """Have a round of a statement's changes held at a step."""
+        hold.set()
+        self.write(statement)
+        await hold.arrived()
+
+
+@pytest.fixture
+async def world(empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    before_look, before_write = Hold(), Hold()
+    monkeypatch.setattr(source_look, "begin_look", before_look.before(source_look.begin_look))
+    monkeypatch.setattr(follower.Follower, "_written", before_write.before(follower.Follower._written))
+    source = str(tmp_path / "app.db")
+    make_source(source)
+    creator = HeldSource(source)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await store.get_or_create(ALL)
+        await followed(empty_path, source)
+        yield World(store, empty_path, source, creator, before_look, before_write)
+        for hold in (before_look, before_write, creator.hold):
+            hold.let_go()
+        await followed(empty_path, source)
+        expected = [dict(zip(("id", "a", "n"), row, strict=True)) for row in looked_up(source, "SELECT * FROM t")]
+        async for stored in store.shapes():
+            rows = [row async for row in store.rows(stored)]
+            where = stored.shape.params.get("a")
+            assert sorted(map(repr, rows)) == sorted(repr(row) for row in expected if where in (None, row["a"]))
+
+
+# --- a refresh and a round
+
+
+async def test_a_refresh_publishes_nothing_older_than_a_round_has_appended(world: World) -> None:
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(ALL))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    await eventually(lambda: looked_up(world.path, "SELECT 1 FROM shape_rows WHERE value LIKE '%\"n\":100}'"))
+    world.creator.hold.let_go()
+    await refresh
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_a_refresh_publishes_nothing_older_than_a_round_has_asked_for(world: World) -> None:
+    """From 1 to 100, which the refresh reads, and back: the round reads what is stored anyway, and appends nothing."""
+    world.before_look.set()
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    await world.before_look.arrived()
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(ALL))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 1 WHERE id = 1")
+    world.before_look.let_go()
+    await world.followed()
+    world.creator.hold.let_go()
+    await refresh
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 1}
+
+
+async def test_a_round_appends_nothing_older_than_a_refresh_has_published(world: World) -> None:
+    await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id = 1")
+    world.write("UPDATE t SET n = 200 WHERE id = 1")
+    refreshed = await world.store.refresh(ALL)
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 200}
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()  # the round is written, and the next one has not looked yet
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 200}
+    world.before_look.let_go()
+    await world.followed()
+    assert [change.row for change in await world.store.read_log(refreshed, after=refreshed.position)] == []
+
+
+async def test_a_round_that_read_before_a_refresh_is_taken_back_by_it(world: World) -> None:
+    """From 1 to 100, which the round reads, and back to 1, which the refresh reads; then the round is written."""
+    await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id = 1")
+    world.write("UPDATE t SET n = 1 WHERE id = 1")
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(ALL))
+    await world.creator.hold.arrived()
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
+    world.creator.hold.let_go()
+    await refresh
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 1}, "as of one moment again"
+
+
+async def test_a_refresh_of_a_shape_that_no_round_has_reached_is_published_whole(world: World) -> None:
+    """Of keys that a round asked for which did not know the shape, the refresh knows more."""
+    await world.hold_a_round(world.before_write, "UPDATE t SET a = 'y' WHERE id = 2")
+    await world.store.get_or_create(OF_X)
+    world.write("UPDATE t SET a = 'x', n = 3 WHERE id = 2")
+    await world.store.refresh(OF_X)
+    assert await world.row(2, OF_X) == {"id": 2, "a": "x", "n": 3}
+
+
+# --- a first creation and a round
+
+
+async def test_a_round_leaves_a_shape_alone_that_was_published_after_it_had_looked(world: World) -> None:
+    """The round asks for a key that the new shape holds, and does not know that it does."""
+    await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id = 1")
+    await world.store.get_or_create(OF_X)
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+    assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_a_round_leaves_a_shape_alone_that_was_published_before_it_looks_and_after_it_was_loaded(
+    world: World,
+) -> None:
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = 100 WHERE id = 1")
+    await world.store.get_or_create(OF_X)
+    world.write("UPDATE t SET n = 200 WHERE id = 1")
+    world.before_write.set()
+    world.before_look.let_go()
+    await world.before_write.arrived()
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+    assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_what_changed_while_a_shape_was_created_is_asked_for_once_more(world: World) -> None:
+    world.creator.hold.set()
+    creation = asyncio.create_task(world.store.get_or_create(OF_X))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    world.write("UPDATE t SET a = 'y' WHERE id = 2")
+    await world.followed()
+    world.creator.hold.let_go()
+    await creation
+    await world.followed()
+    assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+    assert await world.row(2, OF_X) is None
+
+
+# --- a shape that goes meanwhile
+
+
+@pytest.mark.parametrize("how", ["delete", "invalidate"])
+async def test_a_shape_that_goes_while_a_round_is_in_flight_is_created_anew(world: World, how: str) -> None:
+    await world.store.get_or_create(OF_X)
+    await world.followed()
+    await world.hold_a_round(world.before_write, "UPDATE t SET a = 'y' WHERE id = 1")
+    stored = await world.store.get(OF_X)
+    assert stored is not None
+    if how == "delete":
+        assert await world.store.delete(stored)
+    else:
+        assert await world.store.invalidate("t") == 2
+    world.write("UPDATE t SET a = 'x' WHERE id = 1")
+    again = await world.store.get_or_create(OF_X)
+    assert again.handle != stored.handle
+    world.before_write.let_go()
+    await world.followed()
+    assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 1}
+    kept = [row async for row in world.store.rows(stored)]
+    assert {"id": 1, "a": "x", "n": 1} in kept, "who reads it still sees its moment"
