@@ -33,6 +33,7 @@ logger = logging.getLogger("shapestore")
 T = TypeVar("T")
 
 TICK_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 """So often a follower makes a round even if nothing was written: others see by it that the source is followed."""
 SHORTEST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
@@ -153,7 +154,7 @@ class Follower:
                 return _FOLLOWERS_PAUSE
             version = self._connection.data_version()
             is_due = version != self._data_version or self._reads(queries.ANY_NEWCOMER)
-        if not is_due and time.monotonic() - self._round_at < TICK_SECONDS:
+        if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
             self._pause = min(LONGEST_PAUSE, self._pause * 1.5)
             return self._pause
         if is_due:

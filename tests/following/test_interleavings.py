@@ -11,7 +11,7 @@ import pytest
 from followed_store import HeldSource, Hold, followed, looked_up, make_source, write
 from inspections import eventually
 
-from shapestore import Shape, ShapeStore
+from shapestore import Shape, ShapeStore, SQLSource
 from shapestore.following import follower, source_look
 
 ALL = Shape("t")
@@ -42,10 +42,20 @@ class World(NamedTuple):
         self.write(statement)
         await hold.arrived()
 
+    async def finish_the_round(self) -> None:
+        """Let the round that is held before its look end; the next one is held there."""
+        self.before_write.set()
+        self.before_look.let_go()
+        await self.before_write.arrived()
+        self.before_look.set()
+        self.before_write.let_go()
+        await self.before_look.arrived()
+
 
 @pytest.fixture
 async def world(empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     before_look, before_write = Hold(), Hold()
+    monkeypatch.setattr(follower, "HEARTBEAT_SECONDS", float("inf"))  # a round is held because of what was written
     monkeypatch.setattr(source_look, "begin_look", before_look.before(source_look.begin_look))
     monkeypatch.setattr(follower.Follower, "_written", before_write.before(follower.Follower._written))
     source = str(tmp_path / "app.db")
@@ -126,12 +136,36 @@ async def test_a_round_that_read_before_a_refresh_is_taken_back_by_it(world: Wor
 
 
 async def test_a_refresh_of_a_shape_that_no_round_has_reached_is_published_whole(world: World) -> None:
-    """Of keys that a round asked for which did not know the shape, the refresh knows more."""
-    await world.hold_a_round(world.before_write, "UPDATE t SET a = 'y' WHERE id = 2")
+    """A round that did not know the shape has asked for a key of it, as of a later change than the refresh has read."""
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = 50 WHERE id = 5")
     await world.store.get_or_create(OF_X)
-    world.write("UPDATE t SET a = 'x', n = 3 WHERE id = 2")
-    await world.store.refresh(OF_X)
-    assert await world.row(2, OF_X) == {"id": 2, "a": "x", "n": 3}
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(OF_X))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 51 WHERE id = 5")
+    await world.finish_the_round()
+    world.creator.hold.let_go()
+    await refresh
+    assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_a_follower_that_was_overtaken_writes_nothing(world: World) -> None:
+    """It has read 100, and is stopped; another one makes the rounds meanwhile."""
+    stored = await world.store.get(ALL)
+    assert stored is not None
+    async with ShapeStore(world.path, create=SQLSource(f"sqlite:///{world.source}", follow=True)):
+        world.before_write.set()
+        world.write("UPDATE t SET n = 100 WHERE id = 1")
+        await world.before_write.arrived(only=True)
+        world.write("UPDATE t SET n = 200 WHERE id = 1")
+        await world.followed()
+        world.before_look.set()
+        world.before_write.let_go()
+        await world.before_look.arrived()
+        log = await world.store.read_log(stored, after=stored.position)
+        assert [change.row["n"] for change in log if change.row is not None] == [200]
+        world.before_look.let_go()
 
 
 # --- a first creation and a round
@@ -153,12 +187,7 @@ async def test_a_round_leaves_a_shape_alone_that_was_published_before_it_looks_a
     await world.hold_a_round(world.before_look, "UPDATE t SET n = 100 WHERE id = 1")
     await world.store.get_or_create(OF_X)
     world.write("UPDATE t SET n = 200 WHERE id = 1")
-    world.before_write.set()
-    world.before_look.let_go()
-    await world.before_write.arrived()
-    world.before_look.set()
-    world.before_write.let_go()
-    await world.before_look.arrived()
+    await world.finish_the_round()
     assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
 
 

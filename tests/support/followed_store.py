@@ -64,9 +64,11 @@ class Hold:
         self._go.clear()
         self._is_set.set()
 
-    async def arrived(self) -> None:
-        """Wait until one is held."""
+    async def arrived(self, *, only: bool = False) -> None:
+        """Wait until one is held; ``only`` that one: others pass from then on."""
         await eventually(self._arrived.is_set)
+        if only:
+            self._is_set.clear()
 
     def let_go(self) -> None:
         self._is_set.clear()

@@ -1,0 +1,261 @@
+"""Shapes follow their source: what they show, what ends them, and what a round leaves for later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from followed_store import Hold, followed, looked_up, make_source, write
+from inspections import eventually
+from live_logs import members
+from processes import assert_sound
+
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
+from shapestore.following import follower, round_contents, routing, source_look
+
+ALL = Shape("t")
+OF_X = Shape("t", where="a = :a", params={"a": "x"})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = str(tmp_path / "app.db")
+    make_source(path)
+    return path
+
+
+@pytest.fixture
+async def store(empty_path: str, source: str) -> AsyncIterator[ShapeStore]:
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        yield store
+    assert_sound(empty_path)
+
+
+async def ids(store: ShapeStore, shape: Shape) -> list[int]:
+    return [row["id"] for row in await store.fetch(shape)]
+
+
+async def is_gone(path: str, handle: str) -> None:
+    """Wait until a shape is dropped."""
+    await eventually(lambda: not looked_up(path, "SELECT 1 FROM shapes WHERE handle = ?", handle))
+
+
+async def test_what_is_written_appears_in_the_shapes(store: ShapeStore, empty_path: str, source: str) -> None:
+    stored = await store.get_or_create(OF_X)
+    assert stored.live
+    assert (await store.get(OF_X)) == stored
+    with contextlib.closing(sqlite3.connect(empty_path)) as file:
+        ((number,),) = file.execute("SELECT number FROM shapes").fetchall()
+        assert members(file) == [(number, f"[{n}]", n) for n in range(1, 6)]
+    write(source, "UPDATE t SET a = 'y' WHERE id = 2")
+    write(source, "INSERT INTO t VALUES (9, 'x', 9)")
+    await followed(empty_path, source)
+    assert await ids(store, OF_X) == [1, 3, 4, 5, 9]
+    log = await store.read_log(stored, after=stored.position)
+    assert [(change.operation, change.key) for change in log] == [("delete", (2,)), ("insert", (9,))]
+
+
+async def test_rows_of_a_shape_that_went_are_deleted_with_their_members(empty_path: str, source: str) -> None:
+    creator = SQLSource(f"sqlite:///{source}", follow=True)
+    async with ShapeStore(empty_path, create=creator, keep_replaced=0) as store:
+        gone = await store.get_or_create(OF_X)
+        await store.get_or_create(ALL)
+        assert await store.delete(gone)
+        with contextlib.closing(sqlite3.connect(empty_path)) as file:
+            await eventually(lambda: len(members(file)) == 5)
+            live = file.execute("SELECT number FROM shapes").fetchall()
+            assert file.execute("SELECT DISTINCT shape FROM members").fetchall() == live
+
+
+async def test_a_refresh_that_finds_nothing_different_leaves_a_live_shape_as_it_is(store: ShapeStore) -> None:
+    stored = await store.get_or_create(ALL)
+    refreshed = await store.refresh(ALL)
+    assert (refreshed.handle, refreshed.position, refreshed.live) == (stored.handle, stored.position, True)
+
+
+async def test_a_refresh_by_another_creator_replaces_a_live_shape(store: ShapeStore) -> None:
+    """It does not tell as of when it has read the source."""
+    stored = await store.get_or_create(ALL)
+    refreshed = await store.refresh(ALL, create=lambda _: [{"id": 1}])
+    assert refreshed.handle != stored.handle
+    assert not refreshed.live
+
+
+async def test_a_source_that_is_not_followed_refreshes_a_live_shape_under_its_handle(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    stored = await store.get_or_create(ALL)
+    refreshed = await store.refresh(ALL, create=SQLSource(f"sqlite:///{source}"))
+    assert (refreshed.handle, refreshed.live) == (stored.handle, True)
+    write(source, "DELETE FROM t WHERE id > 1")
+    await followed(empty_path, source)
+    assert await ids(store, ALL) == [1]
+
+
+# --- what ends a live shape
+
+
+async def test_a_table_that_is_made_anew_ends_its_shapes_and_those_that_follow_are_live(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    stored = await store.get_or_create(ALL)
+    write(source, "ALTER TABLE t ADD COLUMN later TEXT DEFAULT 'l'")
+    await is_gone(empty_path, stored.handle)
+    again = await store.get_or_create(ALL)
+    assert again.live
+    write(source, "DELETE FROM t WHERE id > 1")
+    await followed(empty_path, source)
+    assert await store.fetch(ALL) == [{"id": 1, "a": "x", "n": 1, "later": "l"}]
+    assert len([row async for row in store.rows(stored)]) == 5, "its handle is kept for who reads it"
+
+
+async def test_a_where_that_fails_on_a_row_ends_its_shape_alone(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    shapes = [Shape("t", where="abs(n) > :n AND a = :a", params={"n": 1, "a": a}) for a in "xy"]
+    at_fault, other = [await store.get_or_create(shape) for shape in shapes]
+    everything = await store.get_or_create(ALL)
+    write(source, "INSERT INTO t VALUES (6, 'x', -9223372036854775808)")
+    await is_gone(empty_path, at_fault.handle)
+    with pytest.raises(CreateFailedError, match="integer overflow"):
+        await store.get_or_create(shapes[0])
+    await followed(empty_path, source)
+    assert await ids(store, ALL) == [1, 2, 3, 4, 5, 6]
+    assert await store.get_by_handle(everything.handle) is not None
+    assert other.live
+
+
+async def test_a_backup_that_is_put_back_ends_all_shapes_of_the_source(
+    store: ShapeStore, empty_path: str, source: str, tmp_path: Path
+) -> None:
+    stored = await store.get_or_create(ALL)
+    with (
+        contextlib.closing(sqlite3.connect(source)) as app,
+        contextlib.closing(sqlite3.connect(tmp_path / "backup.db")) as backup,
+    ):
+        app.backup(backup)
+        app.execute("DELETE FROM t WHERE id = 1")
+        app.commit()
+        await followed(empty_path, source)
+        backup.backup(app)
+    await is_gone(empty_path, stored.handle)
+    await store.get_or_create(ALL)
+    assert await ids(store, ALL) == [1, 2, 3, 4, 5]
+
+
+async def test_a_source_that_cannot_be_read_for_long_ends_its_shapes(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "UNREADABLE_SECONDS", 0.0)
+    stored = await store.get_or_create(ALL)
+    os.rename(source, f"{source}-elsewhere")
+    await is_gone(empty_path, stored.handle)
+    os.rename(f"{source}-elsewhere", source)
+    assert (await store.get_or_create(ALL)).live
+
+
+async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "MAX_TEMPLATES", 1)
+    followed_ones = [Shape("t", where="a = :a", params={"a": a}) for a in "xyz"]
+    for shape in followed_ones:
+        await store.get_or_create(shape)
+    await followed(empty_path, source)
+    await store.get_or_create(Shape("t", where="n > 2"))
+    await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes WHERE live") == [(3,)])
+    write(source, "DELETE FROM t")
+    await followed(empty_path, source)
+    assert await ids(store, followed_ones[0]) == []
+    assert await ids(store, Shape("t", where="n > 2")) == [3, 4, 5]
+
+
+# --- rounds that are too large for one transaction
+
+
+async def test_a_round_that_goes_on_is_not_visible_until_it_is_finished(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "HEARTBEAT_SECONDS", float("inf"))
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    stored = await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    hold = Hold()
+    monkeypatch.setattr(follower.Follower, "_written", hold.before(follower.Follower._written))
+    hold.set()
+    write(source, "UPDATE t SET n = n + 10")
+    for _ in range(2):  # the first part is written, and the second one is held
+        await hold.arrived()
+        hold.let_go()
+        hold.set()
+    await hold.arrived()
+    assert looked_up(empty_path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)]
+    assert await store.get(ALL) == stored
+    assert [row["n"] for row in await store.fetch(ALL)] == [1, 2, 3, 4, 5]
+    assert await store.read_log(stored, after=stored.position) == []
+    hold.let_go()
+    await followed(empty_path, source)
+    assert [row["n"] for row in await store.fetch(ALL)] == [11, 12, 13, 14, 15]
+
+
+async def test_a_change_that_many_shapes_hold_is_a_round_of_its_own(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_contents, "MAX_MATCHES", 3)
+    shapes = [Shape("t", where="n > :n", params={"n": -n}) for n in range(6)]
+    for shape in shapes:
+        await store.get_or_create(shape)
+    write(source, "UPDATE t SET a = 'y' WHERE id <> 3")
+    write(source, "DELETE FROM t WHERE id = 3")
+    await followed(empty_path, source)
+    for shape in shapes:
+        assert [(row["id"], row["a"]) for row in await store.fetch(shape)] == [(n, "y") for n in (1, 2, 4, 5)]
+
+
+# --- values
+
+
+WHERES: list[tuple[str, dict[str, Any]]] = [
+    ("v = :v", {"v": 1}),
+    ("v = :v", {"v": 1.0}),
+    ("v = :v", {"v": "1"}),
+    ("v = :v", {"v": True}),
+    ("w = :v", {"v": "1"}),
+    ("w = :v", {"v": 1}),
+    ("c = :v AND v IS NOT NULL", {"v": "A"}),
+    ("'a' = c", {}),
+    ("v IN (1, 'a', 2.5) OR w < 3", {}),
+    ("w BETWEEN -1 AND :v", {"v": 9007199254740993}),
+    ("r = 9007199254740993", {}),
+    ("v LIKE '%A%' AND NOT c = 'b'", {}),
+    ("v || '' = '1'", {}),
+    ("v IS :v", {"v": None}),
+    ("r = 0.1", {}),
+]
+
+
+async def test_a_where_means_in_a_round_what_it_means_in_a_query(tmp_path: Path, empty_path: str) -> None:
+    """Whatever the types and collations of columns and values: rows that come later are told apart in the same way."""
+    path = str(tmp_path / "typed.db")
+    values: list[Any] = [None, 0, 1, 1.0, 2.5, "1", "1.0", "a", "A", "b", b"1", 2**53 + 1, float(2**53), 0.1]
+    shapes = [Shape("t", where=where, params=params) for where, params in WHERES]
+    with contextlib.closing(sqlite3.connect(path)) as app:
+        app.execute("PRAGMA journal_mode = WAL")
+        app.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v, w INTEGER, c TEXT COLLATE NOCASE, r REAL)")
+        app.execute("INSERT INTO t (v) VALUES (1)")
+        app.commit()
+        async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{path}", follow=True)) as store:
+            for shape in shapes:
+                await store.get_or_create(shape)
+            app.executemany("INSERT INTO t (v, w, c, r) VALUES (?, ?, ?, ?)", [(value,) * 4 for value in values])
+            app.commit()
+            await followed(empty_path, path)
+            found = [await store.fetch(shape) for shape in shapes]
+            await store.invalidate("t")
+            for shape, rows in zip(shapes, found, strict=True):
+                assert rows == await store.fetch(shape), shape
