@@ -91,6 +91,8 @@ class Follower:
         self._path: str | None = None
         self._number: int | None = None
         self._data_version = -1
+        self._goes_on = False
+        """Whether the last round left something to be done at once."""
         self._pause = SHORTEST_PAUSE
         self._round_at = 0.0
         self._ahead_since: float | None = None
@@ -153,14 +155,15 @@ class Follower:
             if not self._leads():
                 return _FOLLOWERS_PAUSE
             version = self._connection.data_version()
-            is_due = version != self._data_version or self._reads(queries.ANY_NEWCOMER)
+            is_due = self._goes_on or version != self._data_version or self._reads(queries.ANY_NEWCOMER)
         if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
             self._pause = min(LONGEST_PAUSE, self._pause * 1.5)
             return self._pause
         if is_due:
             self._pause = SHORTEST_PAUSE
         self._data_version = version  # read before the look at the source begins
-        return 0.0 if self._make_round(self._connection, self._registry) else self._pause
+        self._goes_on = self._make_round(self._connection, self._registry)
+        return 0.0 if self._goes_on else self._pause
 
     def _is_ready(self) -> bool:
         """Whether there are live shapes of the source. Opens what is not open."""
