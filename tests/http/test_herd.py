@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from served_shapes import app_of, client_of, make_source
 
-from shapestore import Shape, ShapeStore, SQLSource
+from shapestore import Shape, ShapeStore, SQLSource, maintenance
 from shapestore.reading.log_pages import LogPages
 from shapestore.source.keyed import KeyedRows
 from shapestore.storage.reader import Reader
@@ -55,6 +55,7 @@ async def test_a_page_that_many_ask_for_at_a_time_is_read_once(tmp_path: Path, m
             all_ask.set()
         return await read_page(pages, *arguments)
 
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 600)  # it reads too
     store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
     async with store, client_of(app_of(store)) as client:
         params = {"table": "Track", "offset": "-1"}
