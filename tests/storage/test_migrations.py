@@ -14,7 +14,16 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from file_rows import add_lock, add_outcome, add_owner, add_shape
-from migrated_file import ROOT, alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
+from migrated_file import (
+    ROOT,
+    alembic,
+    definitions,
+    definitions_of_the_metadata,
+    needs_computed_columns,
+    opened,
+    python,
+    revision_of,
+)
 
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, StorageError, StoreBusyError
 from shapestore.locking.create_lock import Failure
@@ -37,6 +46,7 @@ def test_a_migrated_file_says_in_sql_what_the_metadata_says(path: str) -> None:
         assert definitions(connection) == definitions_of_the_metadata()
 
 
+@needs_computed_columns
 def test_alembic_sees_no_difference_between_a_migrated_file_and_the_metadata(path: str) -> None:
     migrations.upgrade(path)
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
@@ -161,6 +171,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(path: str, s
     assert Path(path).read_bytes() == before
 
 
+@needs_computed_columns
 def test_tables_that_litestream_adds_are_nobody_elses_database(path: str) -> None:
     with opened(path) as connection:
         connection.execute("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")

@@ -7,12 +7,21 @@ import stat
 from pathlib import Path
 
 import pytest
-from migrated_file import alembic, definitions, definitions_of_the_metadata, opened, python, revision_of
+from migrated_file import (
+    alembic,
+    definitions,
+    definitions_of_the_metadata,
+    needs_computed_columns,
+    opened,
+    python,
+    revision_of,
+)
 
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations
 
 
+@needs_computed_columns
 def test_the_command_line_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
     path = str(tmp_path / "50% of it's #1?.db")
     said = alembic(path, "upgrade", "head").stderr
