@@ -59,7 +59,7 @@ def _install(folder: Path, manifests: list[Path]) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"the clients could not be installed: npm ci took more than {INSTALLATION_SECONDS} seconds")
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:]
+        said = " ".join(done.stderr.split())[:300]
         pytest.skip(f"the clients could not be installed: npm ci ended with status {done.returncode}: {said}")
     (folder / "installed").touch()
 
