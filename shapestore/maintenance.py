@@ -115,7 +115,7 @@ class Maintenance:
     async def _take_turn(self) -> bool:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
-        self._writer.has_seen(self._reader.newest_round())  # those of other processes, too
+        self._writer.has_seen(self._reader.newest_round(self._writer.newest_round))  # those of other processes, too
         await self._sweep()
         await self._note_readers()
         evicting = await self._evict()

@@ -221,11 +221,15 @@ class Reader:
         with self._making_sense():
             return {name: int(value) for name, value in self._point_read(queries.TOTALS)}
 
-    def newest_round(self) -> int:
-        """The newest round that the file knows; the one after it, if that will be far beyond it."""
+    def newest_round(self, seen: int) -> int:
+        """The newest round that the file knows; the one after it, if the next one has to jump far beyond it.
+
+        It has to, too, if the round ``seen`` before is not in the file: then it is another copy.
+        """
         with self._making_sense():
             ((round_, jump_due, _),) = self._point_read(log_queries.LOG_STATE)
-            return int(round_) + int(jump_due)
+            lost = round_ > seen > 1 and not self._point_read(log_queries.HAS_ROUND, {"round": seen})
+            return int(round_) + int(bool(jump_due) or lost)
 
     def has_discarded(self) -> bool:
         """Whether rows are pending deletion."""
@@ -256,8 +260,9 @@ class Reader:
             return None
 
     def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
         try:
-            return self._point.execute(statement, parameters).fetchall()
+            return self._point.execute(statement, given).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 

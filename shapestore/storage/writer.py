@@ -73,7 +73,7 @@ class Writer:
         self._checkpoint_at = CHECKPOINT_BYTES
         # As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
         # file: the next one jumps.
-        self._newest_round = 0
+        self.newest_round = 0
         self.on_change: Callable[[set[int]], object] = lambda _: None
         """Called after a commit that let logs of shapes grow, or dropped shapes, with their numbers."""
 
@@ -131,7 +131,7 @@ class Writer:
 
     def has_seen(self, round_: int) -> None:
         """The file knows so many rounds: one that knows fewer, later, is an older copy that was put back."""
-        self._newest_round = max(self._newest_round, round_)
+        self.newest_round = max(self.newest_round, round_)
 
     def close(self) -> None:
         """Take no more commands; ``run`` ends when those that are queued are done."""
@@ -183,7 +183,7 @@ class Writer:
 
     def _apply(self, batch: Iterable[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
         """Carry out a batch, kind by kind; the answers in the order of the commands, and which shapes changed."""
-        tx.newest_round = self._newest_round
+        tx.newest_round = self.newest_round
         groups: dict[type[Command[Any]], list[Command[Any]]] = {}
         for command in batch:
             groups.setdefault(type(command), []).append(command)

@@ -292,6 +292,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ROUND_AT": OF_SHAPE,
     "LAST_POSITION_OF_ROUND": {"number": ANY, "round": 2},
     "GAP_AT": {"round": 15},
+    "HAS_ROUND": {"round": 2},
     "LOG_STATE": {},
     "ADD_ROWS": {"number": lock_number(ANY), "first": 50, "rows": "[{}]"},
     "ADD_KEYED_ROWS": {"number": lock_number(ANY), "first": 50, "rows": '{"[1]":{}}'},

@@ -35,8 +35,8 @@ def next_round(tx: Transaction) -> int:
     """The number of a new round.
 
     Where a copy of the file may have given out rounds that this one does not know (no store had it open when it was
-    opened, or it knows fewer than this store has seen), the counter jumps out of their way. So nothing has to be known
-    about the copies.
+    opened, or it knows fewer than this store has seen, or others), the counter jumps out of their way. So nothing has
+    to be known about the copies.
     """
     ((newest, *_),) = tx.run(queries.LOG_STATE)
     jumps = jump_is_due(tx)
@@ -52,6 +52,8 @@ def next_round(tx: Transaction) -> int:
 
 
 def jump_is_due(tx: Transaction) -> bool:
-    """Whether the next round has to jump."""
+    """Whether the next round has to jump: also where a round that this store has seen is not in the file any more."""
     ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
-    return bool(jump_due) or newest < tx.newest_round
+    if jump_due or newest < tx.newest_round:
+        return True
+    return newest > tx.newest_round > 1 and not tx.run(queries.HAS_ROUND, round=tx.newest_round)

@@ -156,6 +156,8 @@ LAST_POSITION_OF_ROUND = f"""
 
 GAP_AT = "SELECT 1 FROM gaps WHERE first <= :round AND last >= :round"
 
+HAS_ROUND = "SELECT 1 FROM rounds WHERE number = :round"
+
 LOG_STATE = "SELECT round, jump_due, gaps_known_from FROM log_state"
 
 # --- writes: rows of an attempt -----------------------------------------------------------------------------------
