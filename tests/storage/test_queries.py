@@ -154,6 +154,14 @@ def test_no_index_is_made_for_one_statement(connection: sqlite3.Connection, name
     assert not [step for step in plan(connection, PLANNED[name]) if "AUTOMATIC" in step]
 
 
+def test_who_holds_a_key_is_found_by_the_key_and_not_by_going_through_the_shapes(
+    connection: sqlite3.Connection,
+) -> None:
+    steps = plan(connection, wanted.WANT_REMOVALS)
+    assert [step.split(" (")[0] for step in steps[1:2]] == ["SEARCH members USING PRIMARY KEY"]
+    assert len(steps) == 3
+
+
 def test_a_scan_would_be_seen(connection: sqlite3.Connection) -> None:
     for statement, table in [
         ("SELECT * FROM shapes WHERE row_count = ?", "shapes"),

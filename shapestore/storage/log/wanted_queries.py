@@ -38,7 +38,7 @@ WANT_REMOVALS = """
     SELECT members.shape, members.key, 0, members.position
     FROM json_each(:asked) AS asked
     CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
-    JOIN shapes ON shapes.number = members.shape
+    CROSS JOIN shapes ON shapes.number = members.shape
     WHERE shapes.source = :source AND shapes.source_seq IS NULL
 """
 
