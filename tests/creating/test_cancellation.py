@@ -561,6 +561,5 @@ async def test_the_times_of_a_herd_cost_a_few_timers_of_the_loop(path: str, monk
         assert len(set_timers) < 500
         assert all(isinstance(answer, WaitTimeoutError) for answer in answers)
         assert len(set(map(id, answers))) == 5_000
-        assert "its lock row is not written yet" in str(answers[0])
         assert store.stats.timeouts == 5_000
         assert (await store.get_or_create(TRACK, timeout=30)).row_count == 1
