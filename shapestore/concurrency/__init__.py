@@ -4,4 +4,5 @@
 - `worker_threads`: threads for calls that block, kept for the next one.
 - `futures`: resolve a future whose waiter may have gone.
 - `at_fork`: what a forked child must let go of.
+- `file_watch`: being told when a file is written.
 """

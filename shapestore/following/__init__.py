@@ -5,6 +5,7 @@ which shapes their rows match now, and appends to the logs of these shapes what 
 
     followers        the followers of one open store
     follower         one source's: a thread; who of several processes makes the rounds; trouble and its end
+    alarm            what wakes it: on Linux inotify, when the source is written; elsewhere it looks now and then
     registry         the live shapes of the source, read from the store's file
     source_look      one look at the source, in one transaction; which shapes cannot be followed any further
     source_table     what is to be known of a table there

@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from shapestore.concurrency import at_fork
 from shapestore.errors import InvalidSourceError, ShapeStoreError, StoreClosedError
 from shapestore.events import RoundMade
+from shapestore.following.alarm import Alarm
 from shapestore.following.registry import Registry
 from shapestore.following.source_look import Look, OtherPastError, SourceConnection, Unfollowable
 from shapestore.locking.file_lock import FileLock
@@ -37,6 +38,10 @@ HEARTBEAT_SECONDS = 1.0
 """So often a follower makes a round even if nothing was written: others see by it that the source is followed."""
 SHORTEST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
+LONGEST_PAUSE_IF_TOLD = 0.1
+"""Where the system tells of what is written to the source."""
+SOONEST = 0.0002
+"""After it has told: the commit ends in a moment."""
 BEHIND_SECONDS = 1.0
 """A source that is ahead of its rounds for so long has no follower that works."""
 UNREADABLE_SECONDS = 60.0
@@ -81,7 +86,7 @@ class Follower:
     def __init__(self, source: Source, store: Store) -> None:
         self._source = source
         self._store = store
-        self._wakeup = threading.Event()
+        self._alarm = Alarm()
         self._stopped = False
         self._section = at_fork.Section()
         self._lock: FileLock | None = None
@@ -106,12 +111,12 @@ class Follower:
 
     def wake(self) -> None:
         """A live shape was published, or somebody waits: look at once."""
-        self._wakeup.set()
+        self._alarm.ring()
 
     def stop(self) -> None:
         """End soon, without waiting for it."""
         self._stopped = True
-        self._wakeup.set()
+        self._alarm.ring()
 
     # --- the thread
 
@@ -120,8 +125,9 @@ class Follower:
             with at_fork.pausing(self._section), contextlib.suppress(StoreClosedError):
                 while not self._stopped:
                     pause = self._turn()
-                    self._wakeup.wait(pause)
-                    self._wakeup.clear()
+                    # After a round the next one is not made at once: it would hold next to nothing.
+                    if self._alarm.wait(pause, for_file=self._pause != SHORTEST_PAUSE):
+                        self._pause = SOONEST
         finally:
             self._let_go()
             self.ended.set()
@@ -153,11 +159,13 @@ class Follower:
             assert self._connection is not None
             assert self._registry is not None
             if not self._leads():
+                self._alarm.unwatch()
                 return _FOLLOWERS_PAUSE
+            self._alarm.watch(f"{self._path}-wal")
             version = self._connection.data_version()
             is_due = self._goes_on or version != self._data_version or self._reads(queries.ANY_NEWCOMER)
         if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
-            self._pause = min(LONGEST_PAUSE, self._pause * 1.5)
+            self._pause = min(LONGEST_PAUSE_IF_TOLD if self._alarm.is_watching else LONGEST_PAUSE, self._pause * 1.5)
             return self._pause
         if is_due:
             self._pause = SHORTEST_PAUSE
@@ -319,6 +327,7 @@ class Follower:
 
     def _forget(self) -> None:
         """Begin again with nothing half known."""
+        self._alarm.unwatch()
         connection, self._connection, self._registry = self._connection, None, None
         self._data_version = -1
         if connection is not None:
@@ -332,3 +341,4 @@ class Follower:
                 self._reader.close()
             if self._lock is not None:
                 self._lock.close()
+            self._alarm.close()

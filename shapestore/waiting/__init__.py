@@ -6,8 +6,9 @@
     followed        waiting until live shapes hold what is in their sources now
 
 Two things wake. A commit of this store names the shapes whose logs it has changed: only these are looked at, a turn of
-the event loop later. A commit of another process shows in ``PRAGMA data_version``, which is read every few
-milliseconds while somebody waits, and never else; one statement then says where the logs end that are waited for.
+the event loop later. A commit of another process shows in ``PRAGMA data_version``. It is read while somebody waits, and
+never else: on Linux when inotify tells that the file is being written, elsewhere every few milliseconds. One statement
+then says where the logs end that are waited for.
 
 Invariants: nothing that wakes is an answer: a log is looked at before its waiters are told. Between a look and the
 waiting for what comes after it, nothing is awaited, or every log is looked at once more. What waits in any process is

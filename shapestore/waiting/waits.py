@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from shapestore.concurrency.file_watch import FileWatch
 from shapestore.concurrency.futures import resolve
 from shapestore.errors import ShapeStoreError, StoreBusyError, StoreClosedError
 from shapestore.storage.log import read
@@ -20,6 +21,12 @@ from shapestore.waiting.watched_log import Waiter, WatchedLog
 MOST_WAITERS = 100_000
 # How often commits of other processes are looked for, while somebody waits.
 LOOK_SECONDS = 0.005
+# The same where the system tells of what is written: then it is only a safeguard.
+LOOK_SECONDS_IF_TOLD = 0.1
+# After it has told, the commit ends in a moment: looks follow each other more and more slowly, beginning with this.
+SOONEST = 0.0002
+# A look that is to come so soon is not brought forward.
+_SOON = 0.005
 # Looking takes at most a fifth of the loop's time, however many logs are waited for.
 _REST = 4
 
@@ -48,6 +55,9 @@ class Waits:
         self._numbers: str | None = None
         """Those of all logs, as JSON; None if it has to be made again."""
         self._waiters = 0
+        self._watch: FileWatch | None = None
+        self._pause = 0.0
+        """Until the next look."""
         self._timer: asyncio.TimerHandle | None = None
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
@@ -105,7 +115,7 @@ class Waits:
                 attendant.begin(log.number, handle)
         if self._timer is None:
             self._version = None
-            self._look_later(LOOK_SECONDS)
+            self._begin_looking()
         return watched
 
     def _forget_if_unwatched(self, watched: WatchedLog) -> None:
@@ -115,9 +125,8 @@ class Waits:
             self._numbers = None
             for attendant in self._attendants:
                 attendant.end(watched.number)
-            if not self._logs and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if not self._logs:
+                self._end_looking()
 
     # --- waking
 
@@ -135,7 +144,32 @@ class Waits:
             for attendant in self._attendants:
                 attendant.changed(number)
 
+    def _begin_looking(self) -> None:
+        try:
+            if self._watch is None:  # kept, since closing it takes the kernel some milliseconds
+                self._watch = FileWatch(self._reader.log_path)
+            self._loop.add_reader(self._watch, self._written)
+        except (OSError, NotImplementedError):  # the system, or the loop, cannot tell
+            self._watch = None
+        self._look_later(LOOK_SECONDS)
+
+    def _end_looking(self) -> None:
+        if self._watch is not None and self._watch.fileno() >= 0:  # it is closed in the child of a fork
+            self._loop.remove_reader(self._watch)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _written(self) -> None:
+        """The file is being written: by this store too, whose commits are no news here."""
+        assert self._watch is not None
+        self._watch.drain()
+        if self._timer is not None and self._pause > _SOON:
+            self._timer.cancel()
+            self._look_later(SOONEST)
+
     def _look_later(self, seconds: float) -> None:
+        self._pause = seconds
         self._timer = self._loop.call_later(seconds, self._look_for_commits)
 
     def _look_for_commits(self) -> None:
@@ -148,7 +182,8 @@ class Waits:
                 self._look_at_all()
         except ShapeStoreError as error:  # the disk refuses to be read, say
             self._refuse_all(error)
-        self._look_later(max(LOOK_SECONDS, _REST * (time.perf_counter() - began)))
+        longest = LOOK_SECONDS if self._watch is None else LOOK_SECONDS_IF_TOLD
+        self._look_later(max(min(longest, 2 * self._pause), _REST * (time.perf_counter() - began)))
 
     def _look_at_all(self) -> None:
         """Look at those of which something has become since the last time."""
@@ -170,8 +205,10 @@ class Waits:
         """All who wait get StoreClosedError."""
         self._closed = True
         self._refuse_all(StoreClosedError("the store was closed while this change was waited for"))
-        if self._timer is not None:
-            self._timer.cancel()
+        if not self._loop.is_closed():
+            self._end_looking()
+        if self._watch is not None:
+            self._watch.close()
 
     def _refuse_all(self, error: ShapeStoreError) -> None:
         for log in self._logs.values():

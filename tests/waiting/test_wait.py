@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 
@@ -62,10 +64,33 @@ def looks_of(store: ShapeStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --- answers
 
 
-@pytest.mark.parametrize("other", [False, True], ids=["of this store", "of another store"])
-async def test_a_commit_wakes_a_waiter(empty_path: str, other: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not other:  # it is told of its own commits, and need not look for them
-        monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
+OWN = "of this store"
+LOOKED_FOR = "of another store, looked for"
+TOLD = "of another store, told by the system"
+
+
+@pytest.fixture(
+    params=[
+        OWN,
+        LOOKED_FOR,
+        pytest.param(TOLD, marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")),
+    ]
+)
+def other(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether commits are another store's. In each case they are noticed in one way only."""
+    if request.param != LOOKED_FOR:
+        for seconds in ("LOOK_SECONDS", "LOOK_SECONDS_IF_TOLD"):
+            monkeypatch.setattr(waits_module, seconds, 3_600.0)
+    if request.param != TOLD:
+        monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+    return request.param is not OWN
+
+
+def cannot_tell(path: str) -> None:
+    raise OSError(errno.ENOSYS, "no inotify", path)
+
+
+async def test_a_commit_wakes_a_waiter(empty_path: str, other: bool) -> None:
     source = Rows(1, 2)
     async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
         stored = await store.get_or_create(TRACK)
@@ -195,13 +220,8 @@ GOES: dict[str, Callable[[ShapeStore, StoredShape], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("other", [False, True], ids=["by this store", "by another store"])
 @pytest.mark.parametrize("how", GOES)
-async def test_a_shape_that_goes_ends_the_wait(
-    empty_path: str, how: str, other: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not other:
-        monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
+async def test_a_shape_that_goes_ends_the_wait(empty_path: str, how: str, other: bool) -> None:
     source = Rows(1)
     async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
         stored = await store.get_or_create(TRACK)

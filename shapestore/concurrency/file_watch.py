@@ -1,0 +1,58 @@
+"""Being told when a file is written, where the system can tell. On Linux it can, by inotify(7).
+
+It only saves time and polling: a file that is not told of is still looked at, now and then. What is written to the log
+of a SQLite database is visible a moment later, when its commit ends: so look at once, and again shortly afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+
+from shapestore.concurrency import at_fork
+
+_MODIFIED = 0x2
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+_SOME_EVENTS = 64 * 1024
+
+
+class FileWatch:
+    """``fileno()`` is readable once the file at ``path`` was written. Raises OSError where the system cannot tell."""
+
+    _fd = -1
+
+    def __init__(self, path: str) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            begin, add = libc.inotify_init1, libc.inotify_add_watch
+        except AttributeError:
+            raise OSError(errno.ENOSYS, "this system has no inotify", path) from None
+        self._fd = begin(_FLAGS)
+        if self._fd < 0 or add(self._fd, os.fsencode(path), _MODIFIED) < 0:
+            error = ctypes.get_errno()
+            self.close()
+            raise OSError(error, os.strerror(error), path)
+        at_fork.register(self)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def drain(self) -> None:
+        """Make it unreadable, until the file is written again."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._fd, _SOME_EVENTS):
+                pass
+
+    def close(self) -> None:
+        """Watch no longer. Closing twice does no harm."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def in_forked_child(self) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shapestore.concurrency.file_watch import FileWatch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "file"
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def watch(file: Path) -> Iterator[FileWatch]:
+    with closing(FileWatch(str(file))) as watch:
+        yield watch
+
+
+def is_told(watch: FileWatch) -> bool:
+    return bool(select.select([watch], [], [], 0)[0])
+
+
+def test_what_is_written_is_told_until_it_was_drained(watch: FileWatch, file: Path) -> None:
+    assert not is_told(watch)
+    with file.open("ab") as writing:
+        writing.write(b"1")
+        writing.flush()
+        writing.write(b"2")
+    assert is_told(watch)
+    watch.drain()
+    assert not is_told(watch)
+    file.write_bytes(b"3")
+    assert is_told(watch)
+
+
+def test_reading_is_not_told_nor_what_is_written_to_other_files(watch: FileWatch, file: Path) -> None:
+    file.read_bytes()
+    file.with_name("other").write_bytes(b"1")
+    assert not is_told(watch)
+
+
+def test_a_file_that_is_missing_cannot_be_watched(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        FileWatch(str(tmp_path / "missing"))
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_closing_twice_does_no_harm(watch: FileWatch) -> None:
+    watch.close()
+    watch.close()
+    assert watch.fileno() == -1
