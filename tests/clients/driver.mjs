@@ -13,6 +13,12 @@ const PATIENCE_MS = 60_000;
 const QUICK_RETRIES = { initialDelay: 20, maxDelay: 500, multiplier: 1.5 };
 const NUMBERS = { int8: Number }; // the client's own parser makes a BigInt of it, which is not JSON
 
+// Where workers are killed, streams of events do end at once. The client then warns of proxies, and polls.
+const warn = console.warn;
+console.warn = (text, ...more) => {
+  if (!String(text).startsWith("[Electric] SSE connections are closing immediately")) warn(text, ...more);
+};
+
 const things = {};
 
 // A fetch that remembers what it asked for, and what it was answered.
