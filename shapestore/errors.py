@@ -104,11 +104,12 @@ class StoreClosedError(ShapeStoreError):
 
 
 class ShapeGoneError(ShapeStoreError, LookupError):
-    """No shape has this handle any more: it was deleted, evicted, invalidated or refreshed. Ask for the shape again."""
+    """A handle, or a position in its log, is gone: deleted, evicted, invalidated, replaced. Ask for the shape again."""
 
     def __init__(self, handle: str) -> None:
         super().__init__(
-            f"no shape has the handle {handle!r:.100} (any more); ask for the shape again by get_or_create"
+            f"no shape has the handle {handle!r:.100} (any more), or its log does not have that position; ask for the shape "
+            "again by get_or_create"
         )
         self.handle = handle
 

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Self
 from shapestore.creating.creator_run import Creator
 from shapestore.errors import InvalidShapeError, WaitTimeoutError
 from shapestore.freshness.policy import FreshnessPolicy
-from shapestore.freshness.requests import Request, checked_creator
+from shapestore.freshness.requests import Request, checked_creator, follows
 from shapestore.lifecycle import Lifecycle
 from shapestore.locking.create_lock import CreateLock
 from shapestore.open_store import OpenStore
@@ -39,6 +39,7 @@ from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
 from shapestore.storage.log.read import Batch
 from shapestore.storage.path import bind, resolve
+from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.telemetry import OnEvent, Stats, Telemetry
 
 P = ParamSpec("P")
@@ -183,8 +184,8 @@ class ShapeStore:
         if flight is None or flight.refreshing:
             found = await open_store.reader.find_marked(key, shape)
             if found is not None:
-                stored, is_stale = found
-                if is_stale:
+                stored, mark = found
+                if mark and (mark & STALE or follows(self._create if create is None else create)):
                     return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
@@ -408,7 +409,9 @@ class ShapeStore:
         found = open_store.reader.fetch_small(key)
         if found is None:
             return None
-        inside, handle, confirmation = found
+        inside, handle, mark, confirmation = found
+        if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
+            return None
         if policy.max_age is not None or confirmation.is_stale:
             request = self._request(key, shape, create, None)
             if not open_store.requests.serves(request, policy, confirmation):

@@ -14,6 +14,7 @@ from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.from_row import Confirmation
+from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.waiting.followed import FollowedSources
 
 FOLLOWED_SECONDS = 1.0
@@ -56,6 +57,8 @@ class Requests:
         if found is None:
             return await self.refresh(request, older=None)
         stored, confirmation = found
+        if not stored.live and follows(request.creator) and await self._was_never_followed(request):
+            return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
         if self.serves(request, policy, confirmation):
             self.hit(stored)
             return stored
@@ -111,10 +114,15 @@ class Requests:
         if not await self._sources.reached(request.key, min(FOLLOWED_SECONDS, request.time_left)):
             return None
         found = await self._services.reader.find_marked(request.key, request.shape)
-        if found is None or found[1] or not found[0].live:  # it was touched, or replaced
+        if found is None or found[1] & STALE or not found[0].live:  # it was touched, or replaced
             return None
         self.hit(found[0])
         return found[0]
+
+    async def _was_never_followed(self, request: Request) -> bool:
+        """Whether the shape was made by a creator that does not follow its source, and so cannot be live as it is."""
+        found = await self._services.reader.find_marked(request.key, request.shape)
+        return found is not None and bool(found[1] & NEVER_FOLLOWED)
 
     async def _refresh_or_serve_stale(
         self, request: Request, policy: FreshnessPolicy, older: str | None, outdated: Collection[str | None]
@@ -127,6 +135,11 @@ class Requests:
                 raise
             self.hit(found[0])
             return found[0]
+
+
+def follows(creator: Creator | None) -> bool:
+    """Whether a creator makes live shapes."""
+    return getattr(creator, "follow", False) is True
 
 
 def checked_creator(creator: Creator | None) -> Creator:

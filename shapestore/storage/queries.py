@@ -28,8 +28,14 @@ CONFIRMED = f"""
 """
 """What says how fresh a shape is. A live one was seen by each round of its source, once one has reached it."""
 
-# (comparable) -> the stored shape, and whether it counts as stale at any age
-FIND = f"SELECT {STORED}, stale FROM shapes WHERE comparable = ?"
+MARK = "stale | (live = 0 AND source_signature IS NULL) << 1"
+"""1 if a shape counts as stale at any age, 2 if it was made by a creator that does not follow its source."""
+
+STALE = 1
+NEVER_FOLLOWED = 2
+
+# (comparable) -> the stored shape, and its mark
+FIND = f"SELECT {STORED}, {MARK} FROM shapes WHERE comparable = ?"
 
 # (comparable) -> the stored shape, and how fresh it is
 FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"

@@ -45,7 +45,9 @@ _NONSENSE = (msgspec.MsgspecError, InvalidShapeError, ValueError, TypeError, Ove
 
 # So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
 FETCH_BYTES = 128 * 1024
-_FETCH = f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
+_FETCH = (
+    f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK}, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
+)
 
 
 class Reader:
@@ -83,7 +85,7 @@ class Reader:
         return None if found is None else found[0]
 
     async def find_marked(self, comparable: str, shape: Shape) -> tuple[StoredShape, int] | None:
-        """The stored shape, if it is there, and whether it counts as stale at any age.
+        """The stored shape, if it is there, and its mark (see ``queries.MARK``).
 
         The hottest of all: it is written out, for a call more would be felt.
         """
@@ -106,8 +108,8 @@ class Reader:
                 return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
 
-    def fetch_small(self, comparable: str) -> tuple[bytes, str, Confirmation] | None:
-        """The rows of a small shape, as the inside of a JSON array, its handle, and what its age is counted from.
+    def fetch_small(self, comparable: str) -> tuple[bytes, str, int, Confirmation] | None:
+        """The rows of a small shape, as the inside of a JSON array, its handle, mark, and what its age is counted from.
 
         At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy.
         """
@@ -118,8 +120,8 @@ class Reader:
             return None
         if not rows or rows[0][0] is None:
             return None
-        ((inside, handle, by, boot, at_boot_ms, at_ms, stale),) = rows
-        return inside, handle, Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
+        ((inside, handle, mark, by, boot, at_boot_ms, at_ms, stale),) = rows
+        return inside, handle, mark, Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""

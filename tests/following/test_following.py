@@ -86,6 +86,24 @@ async def test_a_refresh_by_another_creator_replaces_a_live_shape(store: ShapeSt
     assert not refreshed.live
 
 
+@pytest.mark.parametrize("call", ["get_or_create", "fetch", "fetch_json"])
+@pytest.mark.parametrize("max_age", [None, 3_600.0])
+async def test_a_shape_that_was_stored_without_following_is_live_once_it_is_asked_for(
+    empty_path: str, source: str, call: str, max_age: float | None
+) -> None:
+    url = f"sqlite:///{source}"
+    async with ShapeStore(empty_path, create=SQLSource(url)) as store:
+        assert not (await store.get_or_create(ALL)).live
+    async with ShapeStore(empty_path, create=SQLSource(url, follow=True), max_age=max_age) as store:
+        await getattr(store, call)(ALL)
+        stored = await store.get_or_create(ALL)
+        assert stored.live
+        write(source, "DELETE FROM t WHERE id > 1")
+        await store.followed(timeout=60)
+        assert await ids(store, ALL) == [1]
+        assert store.stats.created == 1
+
+
 async def test_a_source_that_is_not_followed_refreshes_a_live_shape_under_its_handle(
     store: ShapeStore, empty_path: str, source: str
 ) -> None:
@@ -169,6 +187,8 @@ async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     await followed(empty_path, source)
     await store.get_or_create(Shape("t", where="n > 2"))
     await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes WHERE live") == [(3,)])
+    left = await store.get(Shape("t", where="n > 2"))
+    assert await store.get_or_create(Shape("t", where="n > 2")) == left
     write(source, "DELETE FROM t")
     await followed(empty_path, source)
     assert await ids(store, followed_ones[0]) == []

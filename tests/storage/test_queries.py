@@ -21,7 +21,7 @@ from shapestore.storage.log import wanted_queries as wanted
 from shapestore.storage.log.live import queries as following
 
 # Parts of statements, not whole ones.
-PARTS = {"STORED", "CONFIRMED", "ROWS_OF_SMALL"}
+PARTS = {"STORED", "CONFIRMED", "MARK", "ROWS_OF_SMALL"}
 
 STATEMENTS = {
     name: value

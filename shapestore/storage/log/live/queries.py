@@ -182,6 +182,6 @@ FULL_SHAPES = f"""
 # (numbers: [number]): they are live no more
 LEAVE = """
     UPDATE shapes
-    SET live = 0, source = NULL, source_table = NULL, source_seq = NULL, source_nonce = NULL, source_signature = NULL
+    SET live = 0, source = NULL, source_table = NULL, source_seq = NULL, source_nonce = NULL
     WHERE number IN (SELECT value FROM json_each(:numbers)) AND written = position
 """
