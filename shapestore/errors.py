@@ -108,8 +108,8 @@ class ShapeGoneError(ShapeStoreError, LookupError):
 
     def __init__(self, handle: str) -> None:
         super().__init__(
-            f"no shape has the handle {handle!r:.100} (any more), or its log does not have that position; ask for the shape "
-            "again by get_or_create"
+            f"no shape has the handle {handle!r:.100} (any more), or its log does not have that position; ask for "
+            "the shape again by get_or_create"
         )
         self.handle = handle
 

@@ -64,10 +64,10 @@ class Alarm:
         """Called by the thread that waited."""
         self.unwatch()
         with self._closing:
-            for fd in (self._ringing, self._bell):
-                if fd >= 0:
-                    os.close(fd)
-            self._ringing = self._bell = -1
+            ends, self._ringing, self._bell = (self._ringing, self._bell), -1, -1
+            for end in ends:
+                if end >= 0:
+                    os.close(end)
 
     def in_forked_child(self) -> None:
         """The parent's thread is not there, and its pipe must not be rung."""

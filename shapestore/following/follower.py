@@ -102,7 +102,9 @@ class Follower:
         self._round_at = 0.0
         self._ahead_since: float | None = None
         self._ahead_of = 0
-        self._unreadable_since: float | None = None
+        self._unreadable_at: int | None = None
+        """How many rounds there were when the source could not be read."""
+        self._unreadable_since = 0.0
         self._trouble = ""
         self.ended = threading.Event()
 
@@ -121,16 +123,18 @@ class Follower:
     # --- the thread
 
     def _run(self) -> None:
-        try:
-            with at_fork.pausing(self._section), contextlib.suppress(StoreClosedError):
-                while not self._stopped:
-                    pause = self._turn()
-                    # After a round the next one is not made at once: it would hold next to nothing.
-                    if self._alarm.wait(pause, for_file=self._pause != SHORTEST_PAUSE):
-                        self._pause = SOONEST
-        finally:
-            self._let_go()
-            self.ended.set()
+        with at_fork.pausing(self._section):
+            try:
+                with contextlib.suppress(StoreClosedError):
+                    while not self._stopped:
+                        pause = self._turn()
+                        # Neither after a round, when the next one would hold next to nothing, nor while it looks again
+                        # and again already, is it woken by what is written.
+                        if self._alarm.wait(pause, for_file=self._pause > SHORTEST_PAUSE):
+                            self._pause = SOONEST
+            finally:
+                self._let_go()
+                self.ended.set()
 
     def _turn(self) -> float:
         """Do what is to be done now; for how many seconds nothing is."""
@@ -148,13 +152,14 @@ class Follower:
             logger.exception("unexpected error in a follower, which begins again at the next tick")
             self._forget()
             return TICK_SECONDS
-        self._unreadable_since = None
+        self._unreadable_at = None
         self._trouble = ""
         return pause
 
     def _follow(self) -> float:
         with self._section.lock:
             if not self._is_ready():
+                self._close_source()
                 return TICK_SECONDS
             assert self._connection is not None
             assert self._registry is not None
@@ -185,7 +190,7 @@ class Follower:
         if self._number is None or not self._reads(queries.ANY_LIVE):
             return False
         if self._connection is not None and not self._connection.is_at_its_path():
-            self._forget()
+            self._close_source()
         if self._connection is None:
             self._connection = SourceConnection(self._path, nan_as_null=self._source.nan_as_null)
         if self._registry is None:
@@ -235,7 +240,9 @@ class Follower:
             look = self._look(connection, registry)
         if isinstance(look, Look):
             return self._write(registry, look, began)
-        if look is not None:
+        if look is None:
+            self._forget()
+        else:
             self._unfollow(look)
         self._round_at = time.monotonic()
         return look is not None
@@ -269,7 +276,9 @@ class Follower:
             return True
         registry.reached(Follows(known.rounds + 1, look.seq, look.nonce), look.newcomers)
         self._round_at = time.monotonic()
-        self._ahead_since = None
+        self._ahead_of = look.seq
+        if look.seq == look.read_at:
+            self._ahead_since = None
         if shown:
             self._store.changed(list(shown))
         changes = 0 if known.nonce is None else look.seq - known.seq
@@ -311,12 +320,21 @@ class Follower:
         self._trouble = str(error)
         self._forget()
         now = time.monotonic()
-        if source and self._unreadable_since is None:
-            self._unreadable_since = now
-        elif source and self._unreadable_since is not None and now - self._unreadable_since > UNREADABLE_SECONDS:
+        rounds = self._rounds_made() if source else None
+        if rounds is None or rounds != self._unreadable_at:  # it is not the source, or another process can read it
+            self._unreadable_at, self._unreadable_since = rounds, now
+        elif now - self._unreadable_since > UNREADABLE_SECONDS:
             self._drop_all()
-            self._unreadable_since = None
+            self._unreadable_at = None
         return TICK_SECONDS
+
+    def _rounds_made(self) -> int | None:
+        """How many rounds of the source there were, by any process; None if that cannot be told."""
+        with self._section.lock, contextlib.suppress(sqlite3.Error):
+            if self._reader is not None and self._number is not None:
+                ((rounds, _, _),) = self._reader.execute(queries.SOURCE_STATE, {"source": self._number}).fetchall()
+                return int(rounds)
+        return None
 
     def _drop_all(self) -> None:
         """The source is gone: its shapes are not live any more, and no round of it goes on."""
@@ -327,6 +345,10 @@ class Follower:
 
     def _forget(self) -> None:
         """Begin again with nothing half known."""
+        with self._section.lock:
+            self._close_source()
+
+    def _close_source(self) -> None:
         self._alarm.unwatch()
         connection, self._connection, self._registry = self._connection, None, None
         self._data_version = -1
@@ -336,7 +358,7 @@ class Follower:
 
     def _let_go(self) -> None:
         with self._section.lock:
-            self._forget()
+            self._close_source()
             if self._reader is not None:
                 self._reader.close()
             if self._lock is not None:

@@ -74,12 +74,17 @@ class Router:
         connection.execute(f"CREATE TEMP TABLE {CHANGED} (n INTEGER PRIMARY KEY, {columns})")
 
     def add(self, shapes: Sequence[LiveShape], tables: Mapping[int, SourceTable]) -> list[int]:
-        """Route to these shapes too. Returns the numbers of those for which there are too many templates."""
+        """Route to these shapes too. Returns the numbers of those that are left out.
+
+        There are too many templates for them, or their where has more values than a table has columns.
+        """
         refused = []
+        most_columns = self._connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
         for number, shape, table, _ in shapes:
             template, values = template_of(shape, table)
             known = self._tables.get(template)
-            if known is None and len(self._tables) >= MAX_TEMPLATES:
+            is_too_wide = 1 + template.width + len(template.filters) > most_columns
+            if is_too_wide or (known is None and len(self._tables) >= MAX_TEMPLATES):
                 refused.append(number)
                 continue
             known = known or self._made(template, tables[table])

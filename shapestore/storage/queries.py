@@ -28,7 +28,7 @@ CONFIRMED = f"""
 """
 """What says how fresh a shape is. A live one was seen by each round of its source, once one has reached it."""
 
-MARK = "stale | (live = 0 AND source_signature IS NULL) << 1"
+MARK = "stale | ((live = 0 AND source_signature IS NULL) << 1)"
 """1 if a shape counts as stale at any age, 2 if it was made by a creator that does not follow its source."""
 
 STALE = 1

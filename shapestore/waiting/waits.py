@@ -58,6 +58,7 @@ class Waits:
         self._watch: FileWatch | None = None
         self._pause = 0.0
         """Until the next look."""
+        self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
@@ -165,8 +166,10 @@ class Waits:
         assert self._watch is not None
         self._watch.drain()
         if self._timer is not None and self._pause > _SOON:
-            self._timer.cancel()
-            self._look_later(SOONEST)
+            soonest = max(SOONEST, self._rests_until - self._loop.time())
+            if soonest < self._timer.when() - self._loop.time():
+                self._timer.cancel()
+                self._look_later(soonest)
 
     def _look_later(self, seconds: float) -> None:
         self._pause = seconds
@@ -182,8 +185,10 @@ class Waits:
                 self._look_at_all()
         except ShapeStoreError as error:  # the disk refuses to be read, say
             self._refuse_all(error)
+        rest = _REST * (time.perf_counter() - began)
+        self._rests_until = self._loop.time() + rest
         longest = LOOK_SECONDS if self._watch is None else LOOK_SECONDS_IF_TOLD
-        self._look_later(max(min(longest, 2 * self._pause), _REST * (time.perf_counter() - began)))
+        self._look_later(max(min(longest, 2 * self._pause), rest))
 
     def _look_at_all(self) -> None:
         """Look at those of which something has become since the last time."""

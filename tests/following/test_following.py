@@ -177,6 +177,27 @@ async def test_a_source_that_cannot_be_read_for_long_ends_its_shapes(
     assert (await store.get_or_create(ALL)).live
 
 
+async def test_a_source_that_another_process_can_read_keeps_its_shapes(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "UNREADABLE_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    stored = await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    failed = []
+
+    def fails(self: follower.Follower) -> bool:
+        failed.append(self)
+        with contextlib.closing(sqlite3.connect(empty_path)) as file:  # as a round of another process does
+            file.execute("UPDATE sources SET rounds = rounds + 1")
+            file.commit()
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(follower.Follower, "_leads", fails)
+    await eventually(lambda: len(failed) > 5)
+    assert await store.get(ALL) == stored
+
+
 async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +214,22 @@ async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     await followed(empty_path, source)
     assert await ids(store, followed_ones[0]) == []
     assert await ids(store, Shape("t", where="n > 2")) == [3, 4, 5]
+
+
+async def test_a_where_with_more_values_than_a_table_has_columns_holds_up_no_other_shape(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    stored = await store.get_or_create(ALL)
+    wide = Shape("t", where=f"n IN ({', '.join(map(str, range(2_500)))})")
+    await store.get_or_create(wide)
+    await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes WHERE live") == [(1,)])
+    write(source, "DELETE FROM t WHERE id > 1")
+    await store.wait(stored, stored.position, timeout=60)
+    assert await ids(store, ALL) == [1]
+    with contextlib.closing(sqlite3.connect(empty_path)) as file:
+        assert {number for number, *_ in members(file)} == {
+            number for (number,) in file.execute("SELECT number FROM shapes WHERE live")
+        }
 
 
 # --- rounds that are too large for one transaction

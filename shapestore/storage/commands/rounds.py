@@ -122,8 +122,15 @@ class Unfollow(Command[list[str]]):
         }
         refused = tx.run(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
         drop(tx, [(number,) for number in self.dropped])
-        tx.run(queries.LEAVE, numbers=as_json(self.left))
+        self._leave(tx)
         return [handle for (handle,) in refused]
+
+    def _leave(self, tx: Transaction) -> None:
+        """Nobody keeps the members of these any more. One of which a round has hidden changes is dropped instead."""
+        for number in self.left:
+            tx.run(queries.FORGET_MEMBERS, number=number, last=(number + 1) << 28)
+        tx.run(queries.LEAVE, numbers=as_json(self.left))
+        drop(tx, tx.run(queries.STILL_LIVE, numbers=as_json(self.left)))
 
 
 class UnfollowSource(Command[int]):

@@ -180,6 +180,8 @@ FULL_SHAPES = f"""
 """
 
 # (numbers: [number]): they are live no more
+STILL_LIVE = "SELECT number FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers)) AND live"
+
 LEAVE = """
     UPDATE shapes
     SET live = 0, source = NULL, source_table = NULL, source_seq = NULL, source_nonce = NULL

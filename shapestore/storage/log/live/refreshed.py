@@ -41,9 +41,13 @@ def append_refreshed(
 ) -> NumberedHandles | None:
     """Append the difference that the attempt ``handle`` has found to the live shape ``number``.
 
-    None, and nothing appended, if rounds have asked for more keys than are noted: the attempt must begin again.
+    None, and nothing appended, if rounds have asked for more keys than are noted, or if the shape is not live any more:
+    the attempt must begin again.
     """
-    ((source, table, awaits_round, noted_from),) = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle)
+    found = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle)
+    if not found:  # it is not live any more
+        return None
+    ((source, table, awaits_round, noted_from),) = found
     wanted = {change.key: change.new for change in difference.changes}
     if not awaits_round:
         if tx.run(queries.RING_OVERRUN, noted_from=noted_from):
