@@ -143,7 +143,7 @@ async def _idle(sizes: Sizes, folder: Path) -> Row:
             return Sample(watch.cpu / watch.wall * 100)
 
         return await in_turns(
-            "CPU of a process that follows a source which nobody writes, while somebody waits",
+            "CPU of a process that follows an idle source, with one waiter",
             "%",
             {SHAPESTORE: idle},
             repeats=sizes.long_repeats,

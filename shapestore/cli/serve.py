@@ -49,7 +49,7 @@ _GRACE_SECONDS = 10
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How old rows may be that cannot be followed: they are read again while somebody waits.",
+    help="How old rows may be that cannot be followed: they are read again while a client waits.",
 )
 def serve(  # noqa: PLR0917 - one for each argument and option
     path: str,

@@ -1,4 +1,4 @@
-"""What a follower waits for: somebody wakes it, its source is written, or the time is up."""
+"""What a follower waits for: it is woken, its source is written, or the time is up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Alarm:
                 os.write(self._bell, b"\0")
 
     def wait(self, seconds: float, *, for_file: bool = True) -> bool:
-        """Wait for so long at most. Whether the file was written; without ``for_file`` that wakes nobody."""
+        """Wait for so long at most. Whether the file was written, which without ``for_file`` ends no wait."""
         poll = select.poll()
         poll.register(self._ringing, select.POLLIN)
         if for_file and self._watch is not None:

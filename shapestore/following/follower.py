@@ -112,7 +112,7 @@ class Follower:
         threading.Thread(target=self._run, name="shapestore follower", daemon=True).start()
 
     def wake(self) -> None:
-        """A live shape was published, or somebody waits: look at once."""
+        """A live shape was published, or a caller waits: look at once."""
         self._alarm.ring()
 
     def stop(self) -> None:

@@ -222,7 +222,7 @@ class ShapeApp:
         return stored if stored is not None and handle in (None, stored.handle) else None
 
     async def _asked(self, request: Request, *more: tuple[str, str]) -> ShapeRequest:
-        """What a request asks for, as far as whoever sends it may have it."""
+        """What a request asks for, narrowed to what its client may see."""
         query = [*request.query_params.multi_items(), *more]
         body = await _body(request) if request.method == "POST" else None
         given = None if self._shape_of is None else await _awaited(self._shape_of(request))

@@ -51,7 +51,7 @@ def handle_text(handle: str, floor: int, *, asked: str | None = None, unlike: st
 def another_handle(handle: str, asked: str, *, unlike: str | None = None) -> str:
     """A handle of the stored shape ``handle`` that is not the one ``asked`` with, nor ``unlike``: to begin again by.
 
-    Of a shape that lives on it is one of its kind, so that caches give nobody the answer to a former beginning.
+    For a shape that is still stored it is another one each time, so that no cache answers as it did an earlier time.
     """
     name = f"{handle}~0"
     return f"{handle}~.{secrets.token_hex(4)}" if parse_handle(asked).handle == handle or name == unlike else name

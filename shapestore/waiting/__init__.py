@@ -6,7 +6,7 @@
     followed        waiting until live shapes hold what is in their sources now
 
 Two things wake. A commit of this store names the shapes whose logs it has changed: only these are looked at, a turn of
-the event loop later. A commit of another process shows in ``PRAGMA data_version``. It is read while somebody waits, and
+the event loop later. A commit of another process shows in ``PRAGMA data_version``. It is read while a caller waits, and
 never else: on Linux when inotify tells that the file is being written, elsewhere every few milliseconds. One statement
 then says where the logs end that are waited for.
 

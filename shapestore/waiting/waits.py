@@ -19,7 +19,7 @@ from shapestore.storage.reader import Reader
 from shapestore.waiting.watched_log import Waiter, WatchedLog
 
 MOST_WAITERS = 100_000
-# How often commits of other processes are looked for, while somebody waits.
+# How often commits of other processes are looked for, while a caller waits.
 LOOK_SECONDS = 0.005
 # The same where the system tells of what is written: then it is only a safeguard.
 LOOK_SECONDS_IF_TOLD = 0.1

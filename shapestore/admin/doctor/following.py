@@ -80,7 +80,7 @@ def _capture(inspector: Inspector, record: SourceRecord, source: sqlite3.Connect
             Severity.WARNING,
             "triggers-missing",
             f"changes of {listed(missing)} in {record.source!r} are not captured, or not all: their triggers are gone, "
-            "as after a migration that made the table anew",
+            "as after a migration that built the table again",
             f"Put them back: shapestore follow {shlex.quote(f'sqlite:///{record.source}')} "
             f"{' '.join(map(shlex.quote, missing))}. The shapes are created again when they are asked for.",
         )

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class HostGuard:
     """Passes on requests whose Host header is one of ``hosts``, with any port.
 
-    A web page elsewhere, whose name was made to lead to this machine, would otherwise read the database by the browser
-    of somebody here (DNS rebinding).
+    A web page elsewhere, whose name was made to lead to this machine, would otherwise read the database through
+    a browser on this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:

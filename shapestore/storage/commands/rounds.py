@@ -126,7 +126,7 @@ class Unfollow(Command[list[str]]):
         return [handle for (handle,) in refused]
 
     def _leave(self, tx: Transaction) -> None:
-        """Nobody keeps the members of these any more. One of which a round has hidden changes is dropped instead."""
+        """These are not live any more, so their members go. One of which a round has hidden changes is dropped."""
         for number in self.left:
             tx.run(queries.FORGET_MEMBERS, number=number, last=(number + 1) << 28)
         tx.run(queries.LEAVE, numbers=as_json(self.left))
