@@ -41,16 +41,17 @@ def find_python(version: str) -> str:
     uv = Path("~/.local/share/uv/python").expanduser()
     folders = [*map(Path, os.get_exec_path()), *pyenv.glob("versions/*/bin"), *uv.glob("cpython-*/bin")]
     for candidate in (folder / name for folder in folders):
-        if works(candidate, f"(sys.version.split()[0] + '.').startswith('{version}.')"):
+        if works(candidate, "venv, ensurepip", f"(sys.version.split()[0] + '.').startswith('{version}.')"):
             return str(candidate)
     sys.exit(
-        f"No working Python {version} with its venv module: no {name} on the PATH, nor one that pyenv or uv keeps."
+        f"No working Python {version} with its venv and ensurepip modules (on Debian: {name}-venv): "
+        f"no {name} on the PATH, nor one that pyenv or uv keeps."
     )
 
 
-def works(python: Path, condition: str) -> bool:
-    """Whether this Python starts, and the condition holds there. The environment may be half made."""
-    program = f"import sys, venv, pip; sys.exit(not ({condition}))"
+def works(python: Path, modules: str, condition: str) -> bool:
+    """Whether this Python starts, has these modules, and the condition holds there. An environment may be half made."""
+    program = f"import sys, {modules}; sys.exit(not ({condition}))"
     try:
         return subprocess.run([python, "-c", program], stderr=subprocess.DEVNULL, check=False).returncode == 0
     except OSError:
@@ -60,7 +61,7 @@ def works(python: Path, condition: str) -> bool:
 def install(python: str, venv: Path, groups: list[str], *, lowest: bool) -> None:
     stamp = venv / f"installed-{'-'.join(groups) or 'plain'}"
     digest = hashlib.sha256(PYPROJECT.read_bytes()).hexdigest()
-    usable = works(venv / "bin" / "python", "sys.version_info >= (3, 11)")
+    usable = works(venv / "bin" / "python", "pip", "sys.version_info >= (3, 11)")
     if usable and stamp.is_file() and stamp.read_text() == digest:
         return
     print(f"Setting up {venv.name} (once, and whenever pyproject.toml changes) ...", file=sys.stderr, flush=True)
