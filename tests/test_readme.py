@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import httpx
 import pytest
+from uvicorn_server import PATIENCE, Server
 
 import shapestore
 from shapestore import ShapeStore, ShapeStoreError
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 TESTS_README = ROOT / "tests" / "README.md"
 PACKAGE = ROOT / "shapestore"
+HTTP_README = PACKAGE / "http" / "README.md"
 APPS = ROOT / "tests" / "apps"
 FOLDERS = (".github", "alembic", "scripts", "shapestore", "tests")
 DOCUMENTS = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))]
@@ -43,6 +46,32 @@ def links(document: Path) -> list[str]:
 
 # --- the examples
 
+PROGRAM = "FastAPI(lifespan=lifespan)"
+"""What tells the program for uvicorn from the other examples."""
+
+PREPARED = {
+    "shapestore/http/README.md": """
+from fastapi import FastAPI, HTTPException, Request
+from shapestore import Shape, ShapeStore, SQLSource
+from shapestore.http import ShapeApp
+app, store = FastAPI(), ShapeStore("shapes.db", create=SQLSource("sqlite:///app.db"))
+""",
+    "shapestore/source/README.md": """
+from unittest.mock import Mock
+context = Mock()
+""",
+}
+"""What is there already where an example is to be put: in an application, or in the env.py of its alembic."""
+
+PRINTED = {
+    "README.md": [
+        "1000 answers, 1 query",
+        "[{'id': 1, 'title': 'So What'}, {'id': 2, 'title': 'Blue in Green'}]",
+    ],
+    "shapestore/README.md": ["5 reports"],
+    "shapestore/source/README.md": ["insert (1,) {'id': 1, 'text': 'hello'}"],
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -51,22 +80,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def examples(document: Path) -> list[str]:
+    """What Python a document shows; but not what is from an app, and tested there."""
+    return [block for block in blocks(document, "python") if not is_from_an_app(block) and PROGRAM not in block]
+
+
 def is_from_an_app(block: str) -> bool:
     return any(block in app.read_text() for app in APPS.glob("*.py"))
 
 
+def test_the_documents_with_examples_are_these() -> None:
+    assert {name(document) for document in DOCUMENTS if examples(document)} == {*PREPARED, *PRINTED}
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if examples(document)], ids=name)
 def test_the_examples_run_one_after_another_as_a_reader_would_paste_them(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    document: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = blocks(README, "python") + blocks(PACKAGE / "README.md", "python")
-    examples = [block for block in shown if not is_from_an_app(block)]
-    assert len(examples) >= 4
     namespace: dict[str, Any] = {"__name__": "readme"}
-    for example in examples:
+    run(PREPARED.get(name(document), ""), namespace)
+    for example in examples(document):
         run(example, namespace)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1000 answers, 1 query"
-    assert lines[1] == "[{'id': 1, 'title': 'So What'}, {'id': 2, 'title': 'Blue in Green'}]"
+    printed = PRINTED.get(name(document), [])
+    assert capsys.readouterr().out.splitlines()[: len(printed)] == printed
 
 
 def run(example: str, namespace: dict[str, Any]) -> None:
@@ -80,6 +116,26 @@ def run(example: str, namespace: dict[str, Any]) -> None:
 def test_the_quickstart_needs_nothing_but_an_empty_folder(folder: Path) -> None:
     run(blocks(README, "python")[0], {"__name__": "__main__"})
     assert (folder / "shapes.db").exists()
+
+
+def test_the_program_for_uvicorn_serves_the_rows_of_the_quickstart_and_electrics_clients(folder: Path) -> None:
+    run(blocks(README, "python")[0], {"__name__": "__main__"})
+    [program] = [block for block in blocks(README, "python") if PROGRAM in block]
+    (folder / "app.py").write_text(program)
+    server = Server("app", workers=1, folder=folder, apps=folder)
+    try:
+        server.wait_until_ready()
+        with httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
+            tracks = client.get("/albums/1/tracks")
+            shape = client.get("/sync/v1/shape", params={"table": "track", "offset": "-1"})
+    finally:
+        server.stop()
+    assert [track["title"] for track in tracks.json()] == ["So What", "Blue in Green"]
+    assert tracks.headers["ETag"]
+    assert [message["value"]["title"] for message in shape.json() if "value" in message] == [
+        *("So What", "Blue in Green", "Naima")
+    ]
+    assert "Traceback" not in server.said
 
 
 def test_the_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +155,8 @@ def shown_commands(document: Path) -> Iterator[list[str]]:
 
 
 def test_the_excerpts_are_from_the_apps_that_are_tested() -> None:
-    assert any("FastAPI(lifespan=lifespan)" in block for block in filter(is_from_an_app, blocks(README, "python")))
+    assert len([block for block in blocks(HTTP_README, "python") if is_from_an_app(block)]) == 3
+    assert all(block in (APPS / "todos_page" / "todos.js").read_text() for block in blocks(HTTP_README, "js"))
     assert blocks(TESTS_README, "python") == [(APPS / "test_with_a_store.py").read_text()]
 
 

@@ -13,13 +13,13 @@ from shapestore.sync import ShapeStore
 app = Flask(__name__)
 
 # Open in each worker process, after its fork: gunicorn's --preload would open it before. Closed when the process exits.
-store = ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db"))
+store = ShapeStore("shapes.db", create=SQLSource("sqlite:///music.db"))
 store.open()
 
 
 @app.get("/albums/<int:album>/tracks")
 def tracks(album: int) -> Response:
-    stored = store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
+    stored = store.get_or_create(Shape("track", where="album = :album", params={"album": album}))
     known = request.if_none_match.contains(stored.etag)
     response = Response(status=304) if known else Response(store.stream_json(stored), mimetype="application/json")
     response.set_etag(stored.etag)

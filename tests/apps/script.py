@@ -5,6 +5,6 @@ import sys
 from shapestore import Shape, SQLSource
 from shapestore.sync import ShapeStore
 
-with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
-    for row in store.fetch(Shape("Track", where="AlbumId = :album", params={"album": int(sys.argv[1])})):
-        print(row["Name"])
+with ShapeStore("shapes.db", create=SQLSource("sqlite:///music.db")) as store:
+    for row in store.fetch(Shape("track", where="album = :album", params={"album": int(sys.argv[1])})):
+        print(row["title"])

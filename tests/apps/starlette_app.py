@@ -17,14 +17,14 @@ from shapestore import InvalidShapeError, Shape, ShapeStore, ShapeStoreError, SQ
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[dict[str, ShapeStore]]:
-    async with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
+    async with ShapeStore("shapes.db", create=SQLSource("sqlite:///music.db")) as store:
         yield {"store": store}
 
 
 async def tracks(request: Request) -> Response:
     store: ShapeStore = request.state.store
     album = request.path_params["album"]
-    stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": album}))
+    stored = await store.get_or_create(Shape("track", where="album = :album", params={"album": album}))
     headers = {"ETag": f'"{stored.etag}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

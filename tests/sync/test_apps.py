@@ -28,11 +28,11 @@ PATIENCE_SECONDS = 60.0
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a database that takes a while to read, and reads differently each time."""
-    with closing(sqlite3.connect(tmp_path / "chinook.db")) as connection:
+    with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
         connection.executescript("""
-            CREATE VIEW "Track" AS
+            CREATE VIEW track AS
             WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count LIMIT 500000)
-            SELECT n AS "TrackId", 1 AS "AlbumId", hex(randomblob(8)) AS "Name" FROM count WHERE n % 100000 = 0;
+            SELECT n AS id, hex(randomblob(8)) AS title, 1 AS album FROM count WHERE n % 100000 = 0;
         """)
     return tmp_path
 
@@ -84,7 +84,7 @@ def test_a_herd_over_http_on_two_processes_of_flask_is_one_creation(folder: Path
         known = client.get(urls[0], headers={"If-None-Match": etag})
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
-    assert [row["TrackId"] for row in answers[0].json()] == [100_000 * number for number in range(1, 6)]
+    assert [row["id"] for row in answers[0].json()] == [100_000 * number for number in range(1, 6)]
     assert (known.status_code, known.content) == (304, b"")
     path = folder / "shapes.db"
     assert read(path, "SELECT outcome FROM creations") == ["created"]
@@ -96,8 +96,8 @@ def test_a_herd_over_http_on_two_processes_of_flask_is_one_creation(folder: Path
 
 
 def test_when_the_database_is_down_callers_are_told_when_to_come_back(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / "chinook.db")) as connection:
-        connection.execute('DROP VIEW "Track"')
+    with closing(sqlite3.connect(folder / "music.db")) as connection:
+        connection.execute("DROP VIEW track")
     with flask(folder, tracebacks=1) as url, http_client() as client:
         answer = client.get(f"{url}/albums/1/tracks")
         no_shape = client.get(f"{url}/albums/{2**64}/tracks")

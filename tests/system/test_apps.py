@@ -18,7 +18,7 @@ CALLERS = 200
 
 @pytest.fixture(params=["starlette_app", "fastapi_app"])
 def server(request: pytest.FixtureRequest, workers: int, tmp_path: Path) -> Iterator[Server]:
-    make_slow_database(tmp_path / "chinook.db")
+    make_slow_database(tmp_path / "music.db")
     server = Server(request.param, workers, tmp_path)
     try:
         server.wait_until_ready()
@@ -28,12 +28,12 @@ def server(request: pytest.FixtureRequest, workers: int, tmp_path: Path) -> Iter
 
 
 def make_slow_database(path: Path) -> None:
-    """A ``Track`` that takes a while to read, and reads differently each time."""
+    """A ``track`` that takes a while to read, and reads differently each time."""
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
-            CREATE VIEW "Track" AS
+            CREATE VIEW track AS
             WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count LIMIT 600000)
-            SELECT n AS "TrackId", 1 AS "AlbumId", hex(randomblob(8)) AS "Name" FROM count WHERE n % 60000 = 0;
+            SELECT n AS id, hex(randomblob(8)) AS title, 1 AS album FROM count WHERE n % 60000 = 0;
         """)
 
 
@@ -55,7 +55,7 @@ async def test_a_herd_over_http_on_several_workers_is_one_creation(server: Serve
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     rows = answers[0].json()
-    assert [row["TrackId"] for row in rows] == [60_000 * number for number in range(1, 11)]
+    assert [row["id"] for row in rows] == [60_000 * number for number in range(1, 11)]
     assert missing.json() == []
     assert (known.status_code, known.content) == (304, b"")
 
@@ -72,7 +72,7 @@ async def test_a_herd_over_http_on_several_workers_is_one_creation(server: Serve
 
 @pytest.mark.parametrize("workers", [1])
 async def test_when_the_database_is_down_callers_are_told_when_to_come_back(server: Server) -> None:
-    sqlite3.connect(server.path.with_name("chinook.db")).execute('DROP VIEW "Track"').connection.close()
+    sqlite3.connect(server.path.with_name("music.db")).execute("DROP VIEW track").connection.close()
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
         answer = await client.get("/albums/1/tracks")
         no_shape = await client.get(f"/albums/{2**64}/tracks")
