@@ -77,6 +77,13 @@ def at_least_one(name: str, value: int) -> int:
     return value
 
 
+def at_least_zero(name: str, value: int) -> int:
+    """Return ``value``, an int >= 0. ValueError if it is not."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is an int >= 0, not {value!r}")
+    return value
+
+
 def text(name: str, value: str) -> str:
     """Return ``value``, a str that UTF-8 can encode. TypeError or ValueError if it is not."""
     if not isinstance(value, str):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark.children import Child
 from benchmark.files import plain
+from benchmark.http_server import KEEPS_NOTHING
 from benchmark.measuring import Sample, Sampler, in_turns, stopwatch
 from benchmark.rows import SHAPESTORE, Row, Target
 from benchmark.sizes import Sizes
@@ -36,11 +37,17 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
             servers = {SHAPESTORE: shapes, BARE: bare}
             return [
                 await in_turns(
-                    f"first sync of {sizes.synced_rows:,} rows over HTTP",
+                    f"first sync of {sizes.synced_rows:,} rows over HTTP, after another client's",
                     "MB a second",
                     {name: _syncs(server) for name, server in servers.items()},
                     repeats=sizes.long_repeats,
                     targets=[Target(peer=BARE, bound=0.7, at_least=True)],
+                ),
+                await in_turns(
+                    f"first sync of {sizes.synced_rows:,} rows over HTTP, the first: rows are read and made messages",
+                    "MB a second",
+                    {SHAPESTORE: _syncs(shapes, KEEPS_NOTHING), BARE: _syncs(bare)},
+                    repeats=sizes.long_repeats,
                 ),
                 await in_turns(
                     f"one change to {sizes.live_clients:,} live clients, until the last has it",
@@ -82,21 +89,21 @@ async def _server(what: str, folder: Path) -> AsyncIterator[_Server]:
 # --- a first sync
 
 
-def _syncs(server: _Server) -> Sampler:
+def _syncs(server: _Server, path: str = "") -> Sampler:
     async def sample() -> Sample:
         with stopwatch() as watch:
-            body, _ = await asyncio.to_thread(_sync, server.port)
+            body, _ = await asyncio.to_thread(_sync, server.port, path)
         return Sample(len(body) / watch.wall / 1e6)
 
     return sample
 
 
-def _sync(port: int) -> tuple[bytes, str]:
+def _sync(port: int, path: str = "") -> tuple[bytes, str]:
     """All answers up to the one that is up to date, and how to go on from there. Bare Starlette gives one answer."""
     position, bodies = "offset=-1", []
     with closing(HTTPConnection("127.0.0.1", port)) as connection:
         while True:
-            connection.request("GET", f"{SHAPE}&{position}")
+            connection.request("GET", f"{path}{SHAPE}&{position}")
             answer = connection.getresponse()
             bodies.append(answer.read())
             assert answer.status == 200, bodies[-1]

@@ -24,6 +24,8 @@ from shapestore import ShapeStore, SQLSource
 from shapestore.http import ShapeApp
 
 PIECE = 64 * 1024
+# Where the shape is served whose pages are not kept: each is made as for the first client.
+KEEPS_NOTHING = "/keeps_nothing"
 
 
 async def serve_shapes(folder: Path) -> None:
@@ -35,7 +37,9 @@ async def serve_shapes(folder: Path) -> None:
             async def change() -> None:
                 database.execute("UPDATE Track SET seconds = seconds + 1 WHERE id = 1")
 
-            app = Starlette(routes=[Mount("/", ShapeApp(store, tables={"Track": None}, max_live=10_000))])
+            usual = ShapeApp(store, tables={"Track": None}, max_live=10_000)
+            keeps_nothing = ShapeApp(store, tables={"Track": None}, kept_bytes=0)
+            app = Starlette(routes=[Mount(KEEPS_NOTHING, keeps_nothing), Mount("/", usual)])
             await _serve(app, change)
 
 

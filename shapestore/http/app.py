@@ -29,7 +29,7 @@ from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
-from shapestore.options import at_least_one, seconds
+from shapestore.options import at_least_one, at_least_zero, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -65,6 +65,8 @@ class ShapeApp:
     ``max_live``: clients that are served live at once; more are told to try again (503). ``max_shapes``: how many
     shapes there may be in the store for clients to have one more created (429 beyond). ``max_subset_rows``: how many
     rows a subset may have. ``chunk_bytes``: the size of an answer, about; each is held in memory while it is sent.
+    ``kept_bytes``: so much of the first pages of shapes, the snapshots, is kept in memory as it is sent, those that
+    were asked for last; the clients that come after are sent the same bytes. 0 keeps none.
     ``max_age``, ``stale_age``: seconds for which caches may serve pages that are neither the first nor live, and go on
     doing so while they fetch them again.
     ``long_poll``: seconds after which a live request without a change is answered. ``sse_length``: seconds after which
@@ -90,6 +92,7 @@ class ShapeApp:
         max_shapes: int | None = 10_000,
         max_subset_rows: int = 10_000,
         chunk_bytes: int = 1024 * 1024,
+        kept_bytes: int = 64 * 1024 * 1024,
         max_age: float = 60,
         stale_age: float = 300,
         long_poll: float = 20.0,
@@ -113,6 +116,7 @@ class ShapeApp:
         reader = LogReader(
             store,
             chunk_bytes=at_least_one("chunk_bytes", chunk_bytes),
+            kept_bytes=at_least_zero("kept_bytes", kept_bytes),
             most_shapes=None if max_shapes is None else at_least_one("max_shapes", max_shapes),
             caching=caching,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.log import pages
-from shapestore.storage.log.pages import Page, Place, Refused
+from shapestore.storage.log.pages import Page, Place, Refused, SnapshotRange
 from shapestore.storage.reader import Reader
 
 T = TypeVar("T")
@@ -27,18 +27,25 @@ class LogPages:
         self._access = access
         self._reading: dict[Hashable, asyncio.Future[Any]] = {}
 
-    async def read(
-        self, handle: str, place: Place, most_bytes: int, form: Hashable, encode: Callable[[Page], T]
+    async def read(  # noqa: PLR0917 - of which log, from where, how much, in which form
+        self,
+        handle: str,
+        place: Place,
+        most_bytes: int,
+        form: Hashable,
+        encode: Callable[[Page], T],
+        known: Container[SnapshotRange],
     ) -> T | Refused | None:
         """What ``encode`` makes of the page behind ``place``; None if no stored shape has this handle (any more).
 
-        ``form`` names what ``encode`` does: of two callers with one form either's is called.
+        ``form`` names what ``encode`` does: of two callers with one form either's is called. It is given no rows that
+        are ``known`` to it. Both are used on the reader's thread.
         """
         self._access.touch(handle)
         key = (handle, place, most_bytes, form)
         reading: asyncio.Future[T | Refused | None] | None = self._reading.get(key)
         if reading is None:
-            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode)
+            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading = self._reading[key] = asyncio.ensure_future(self._reader.run(work))
             reading.add_done_callback(lambda read: self._has_read(key, read))
         return await asyncio.shield(reading)
@@ -50,7 +57,13 @@ class LogPages:
 
 
 def _encoded(
-    connection: Any, *, handle: str, place: Place, most_bytes: int, encode: Callable[[Page], T]
+    connection: Any,
+    *,
+    handle: str,
+    place: Place,
+    most_bytes: int,
+    encode: Callable[[Page], T],
+    known: Container[SnapshotRange],
 ) -> T | Refused | None:
-    page = pages.page(connection, handle, place, most_bytes)
+    page = pages.page(connection, handle, place, most_bytes, known)
     return encode(page) if isinstance(page, Page) else page

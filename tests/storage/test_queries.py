@@ -127,7 +127,7 @@ def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> Non
         assert any(hasattr(module, part) for module in (queries, log))
 
 
-@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_AS_TEXT", "FETCH"])
+@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_AS_TEXT", "PART", "FETCH"])
 def test_rows_are_joined_as_a_range_of_ids_is_read_which_is_in_their_order(
     connection: sqlite3.Connection, name: str
 ) -> None:
@@ -283,6 +283,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "LOCATE_KEY": {"comparable": key(ANY)},
     "LOCATE_SERVED": {"handle": handle(ANY)},
     "FIRST_ROW": {"number": ANY},
+    "PART": OF_SHAPE | {"last": 8},
     "PART_AS_OF": OF_SHAPE | {"last": 8},
     "ROUNDS": {"rounds": "[2,3]"},
     "ROWS": OF_SHAPE,

@@ -62,7 +62,7 @@ def page_app(
         async with store:
             yield
 
-    by_handle = ShapeApp(store, shape=served.shape_by_handle, origins=(), secret=secret)
+    by_handle = ShapeApp(store, shape=served.shape_by_handle, origins=(), secret=secret, kept_bytes=0)
     api = ShapeApp(store, tables=dict.fromkeys(tables), origins=origins, secret=secret)
     routes = [
         *[Route(path, _static(file), methods=["GET"]) for path, file in _FILES.items()],

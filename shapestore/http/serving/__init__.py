@@ -2,6 +2,7 @@
 
     answers       a page at once, a page as soon as there is one, or a stream of events
     log_reader    the page of the log that a request asks for; or that its client has to begin again
+    kept_pages    pages of snapshots in messages, kept for the clients that come after
     live          waiting for a client: it may go, the time may be up, the server may stop
     subsets       some rows of a shape as they are now
     slow_clients  answers in pieces, which a client has to take in time

@@ -62,9 +62,8 @@ class LogAnswers:
     # --- pages
 
     def _page(self, asked: ShapeRequest, request: Request, read: Read) -> Response:
-        told = [*read.messages, messages.up_to_date(read.log.last_seen)] if read.is_end else read.messages
         offset = offset_text(read.end)
-        unique = asked.offset == NOW or (asked.live and not read.messages)
+        unique = asked.offset == NOW or (asked.live and read.is_idle)
         headers = self._headers(asked, request, read, offset)
         tag = response.etag(headers["electric-handle"], str(asked.offset), offset, unique=unique)
         headers["etag"] = tag
@@ -72,7 +71,7 @@ class LogAnswers:
             headers["electric-up-to-date"] = ""
         if response.matches(request, tag):
             return Response(status_code=304, headers=headers)
-        return Response(response.joined(told), headers=headers)
+        return Response(read.body, headers=headers)
 
     def _headers(self, asked: ShapeRequest, request: Request, read: Read, offset: str) -> dict[str, str]:
         headers = {
@@ -118,13 +117,13 @@ class LogAnswers:
         client = Presence(request.receive, self._clients.stopping)
         async with client.watched():
             read, woken = await self._reader.first(asked), Woken.MORE
-            while woken is Woken.MORE and _is_idle(read):
+            while woken is Woken.MORE and read.is_idle:
                 more = self._more(read.handle, read.log.standing.public)
                 woken = await client.wait(more, until - loop.time())
                 if woken is not Woken.END:
                     read = await self._reader.first(asked)
         answer = self._page(asked, request, read)
-        if _is_idle(read):
+        if read.is_idle:
             answer.headers["electric-offset"] = str(asked.offset)
         return answer
 
@@ -145,7 +144,7 @@ class LogAnswers:
         quiet_until = loop.time() + self._durations.keep_alive
         while isinstance(read := await self._reader.behind(handle, place, asked), Read):
             place, is_end, position = read.end, read.is_end, read.log.standing.public
-            told = b"" if _is_idle(read) else _as_events(read)
+            told = b"" if read.is_idle else b"".join(map(event, _split(read.body)))
             del read
             if told:
                 yield told
@@ -158,13 +157,3 @@ class LogAnswers:
                 if woken is Woken.TIME:
                     yield KEEP_ALIVE
                     quiet_until = loop.time() + self._durations.keep_alive
-
-
-def _is_idle(read: Read) -> bool:
-    """Whether a client that is live has nothing to be told."""
-    return read.is_end and not read.messages
-
-
-def _as_events(read: Read) -> bytes:
-    events = b"".join(map(event, _split(response.joined(read.messages))))
-    return events + event(messages.up_to_date(read.log.last_seen)) if read.is_end else events

@@ -7,10 +7,11 @@ from functools import partial
 from typing import NamedTuple
 
 from shapestore.http.handles import another_handle, parse_handle
-from shapestore.http.messages.messages import Messages, Replica, messages_of, snapshot_end
+from shapestore.http.messages.messages import Messages, Replica, messages_of, snapshot_end, up_to_date
 from shapestore.http.offset import NOW, Place
 from shapestore.http.request import ShapeRequest
-from shapestore.http.response import Caching, Refusal, must_refetch, refused
+from shapestore.http.response import Caching, Refusal, joined, must_refetch, refused
+from shapestore.http.serving.kept_pages import KeptPages
 from shapestore.shape import comparable as comparables
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Part, Refused, ServedLog
@@ -29,16 +30,22 @@ class Read(NamedTuple):
     log: ServedLog
     handle: str
     """Of the stored shape."""
-    messages: list[bytes]
+    body: bytes
+    """The messages, as a JSON array."""
     end: Part | int
     is_end: bool
+    is_idle: bool
+    """Whether it says no more than that it is the end."""
 
 
 class LogReader:
     """Reads the logs of a store for clients. ``most_shapes``: how many there may be, for clients to have one more."""
 
-    def __init__(self, store: ShapeStore, *, chunk_bytes: int, most_shapes: int | None, caching: Caching) -> None:
+    def __init__(
+        self, store: ShapeStore, *, chunk_bytes: int, kept_bytes: int, most_shapes: int | None, caching: Caching
+    ) -> None:
         self.store = store
+        self._kept = KeptPages(kept_bytes)
         self._chunk_bytes = chunk_bytes
         self._most_shapes = most_shapes
         self._caching = caching
@@ -57,17 +64,27 @@ class LogReader:
     async def behind(self, handle: str, place: pages.Place, asked: ShapeRequest) -> Read | Refused | None:
         """The page of a stored shape behind ``place``; None if the shape is gone."""
         skips_rows = asked.log == "changes_only" and place == pages.BEGINNING
-        encode = partial(_in_messages, handle=handle, replica=asked.replica)
+        encode = partial(self._in_messages, handle=handle, replica=asked.replica)
         begin = pages.End.NOW if skips_rows else place
-        read = await self.store._log_pages().read(handle, begin, self._chunk_bytes, asked.replica, encode)
+        read = await self.store._log_pages().read(handle, begin, self._chunk_bytes, asked.replica, encode, self._kept)
         if skips_rows and isinstance(read, Read):
-            told = [snapshot_end(read.log.snapshot_seq)]
-            return read._replace(messages=told, end=Part(len(read.log.part_ends) - 1, read.log.floor), is_end=False)
+            body = joined([snapshot_end(read.log.snapshot_seq)])
+            end = Part(len(read.log.part_ends) - 1, read.log.floor)
+            return Read(read.log, handle, body, end, is_end=False, is_idle=False)
         return read
 
     async def now(self, asked: ShapeRequest) -> Read:
         """Where the log that a request asks for ends now."""
         return await self.first(dataclasses.replace(asked, offset=NOW))
+
+    def _in_messages(self, page: Page, *, handle: str, replica: Replica) -> Read:
+        """A page in messages: those of rows are made once, as long as they are kept. On the reader's thread."""
+        body = None if page.range is None else self._kept.get(page.range)
+        if body is None:
+            body = joined(_messages(page, replica))
+            if page.range is not None:
+                self._kept.put(page.range, body)
+        return Read(page.log, handle, body, page.end, page.is_end, is_idle=page.is_end and not page.changes)
 
     async def _handle(self, asked: ShapeRequest) -> str:
         """The handle of the stored shape, created if it is missing. Raises Refusal if it is not the one asked."""
@@ -102,16 +119,14 @@ def place_of(asked: ShapeRequest) -> pages.Place:
     return pack(offset.round, position) if position <= MAX_POSITION else _NOWHERE
 
 
-def _in_messages(page: Page, *, handle: str, replica: Replica) -> Read:
+def _messages(page: Page, replica: Replica) -> list[bytes]:
     messages = messages_for(page.log)
-    if page.rows is None:
-        told = messages.of_changes(page, replica)
-    else:
-        rows = messages.of_rows(page.rows)
-        told = [rows] if rows else []
-        if isinstance(page.end, Part) and page.end.number == len(page.log.part_ends) - 1:
-            told.append(snapshot_end(page.log.snapshot_seq))
-    return Read(page.log, handle, told, page.end, page.is_end)
+    told = messages.of_changes(page, replica) if page.rows is None else messages.of_rows(page.rows)
+    if page.range is not None and page.range.last == page.log.standing.base:
+        told.append(snapshot_end(page.log.snapshot_seq))
+    if page.is_end:
+        told.append(up_to_date(page.log.last_seen))
+    return told
 
 
 def messages_for(log: ServedLog) -> Messages:

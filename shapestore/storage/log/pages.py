@@ -8,7 +8,7 @@ rounds where that is possible.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -74,6 +74,24 @@ class ServedLog(NamedTuple):
         return standing.public
 
 
+class SnapshotRange(NamedTuple):
+    """Names some rows of a snapshot, and all that is told of them: what it names stays the same for ever.
+
+    A handle is never given out twice, nor a public position; as of one floor the rows of a handle do not change, nor
+    what is known of their columns.
+    """
+
+    handle: str
+    floor: int
+    """The public position of the floor that the rows are as of."""
+    after: int
+    """The position behind which they stand."""
+    last: int
+    """The position at which they end."""
+    snapshot_seq: int | None
+    """What the snapshot has seen of its source."""
+
+
 class RowLines(NamedTuple):
     """Rows of a snapshot in their order, a line each."""
 
@@ -102,7 +120,10 @@ class Page(NamedTuple):
     """What comes behind a place of a log."""
 
     log: ServedLog
+    range: SnapshotRange | None
+    """Which rows of the snapshot they are; None if they are changes."""
     rows: RowLines | None
+    """None if they are changes, or known to the caller."""
     changes: Sequence[LoggedChange]
     end: Part | int
     """Where the next page begins."""
@@ -118,16 +139,21 @@ class Refused(NamedTuple):
     log: ServedLog
 
 
-def page(connection: sqlite3.Connection, handle: str, place: Place, most_bytes: int) -> Page | Refused | None:
-    """What comes behind ``place``, of about ``most_bytes``; None if no shape has this handle (any more)."""
+def page(
+    connection: sqlite3.Connection, handle: str, place: Place, most_bytes: int, known: Container[SnapshotRange] = ()
+) -> Page | Refused | None:
+    """What comes behind ``place``, of about ``most_bytes``; None if no shape has this handle (any more).
+
+    Rows that are ``known`` to the caller are named, and not read.
+    """
     with one_moment(connection):
         log = served_log(connection, handle)
         if log is None:
             return None
         if isinstance(place, End):
-            return Page(log, None, (), log.end, True, {})
+            return Page(log, None, None, (), log.end, True, {})
         if isinstance(place, Part):
-            return _behind_part(connection, log, place, most_bytes)
+            return _behind_part(connection, handle, log, place, most_bytes, known)
         position = accepted(connection, log.standing, place)
         if position is None or position < log.standing.base:
             return Refused(log)
@@ -157,7 +183,14 @@ def _part_ends(standing: Standing, stored: str) -> tuple[int, ...]:
     return (*(end for end in ends if end < standing.base), standing.base)
 
 
-def _behind_part(connection: sqlite3.Connection, log: ServedLog, part: Part, most_bytes: int) -> Page | Refused:
+def _behind_part(  # noqa: PLR0917 - of which log, from where, how much, what not
+    connection: sqlite3.Connection,
+    handle: str,
+    log: ServedLog,
+    part: Part,
+    most_bytes: int,
+    known: Container[SnapshotRange],
+) -> Page | Refused:
     ends = log.part_ends
     index = len(ends) - 1 if part.number == LAST else part.number
     if index >= 0 and (part.floor != log.floor or index >= len(ends)):
@@ -165,8 +198,9 @@ def _behind_part(connection: sqlite3.Connection, log: ServedLog, part: Part, mos
     if index == len(ends) - 1:
         return _changes(connection, log, log.standing.base, most_bytes)
     last = _last_part(log, index + 1, most_bytes)
-    rows = _rows(connection, log, 0 if index < 0 else ends[index], ends[last])
-    return Page(log, rows, (), Part(last, log.floor), False, {})
+    range_ = SnapshotRange(handle, log.floor, 0 if index < 0 else ends[index], ends[last], log.snapshot_seq)
+    rows = None if range_ in known else _rows(connection, log.standing, range_)
+    return Page(log, range_, rows, (), Part(last, log.floor), False, {})
 
 
 def _last_part(log: ServedLog, first: int, most_bytes: int) -> int:
@@ -180,18 +214,20 @@ def _last_part(log: ServedLog, first: int, most_bytes: int) -> int:
     return last
 
 
-def _rows(connection: sqlite3.Connection, log: ServedLog, after: int, last: int) -> RowLines:
-    standing = log.standing
-    bounds = {"number": standing.number, "position": standing.base, "after": after, "last": last}
-    given = bounds | {"limit": MAX_POSITION}
-    ((count, values, keys),) = connection.execute(queries.PART_AS_OF, given).fetchall()
-    return RowLines(count, after, values or b"", None if standing.key_columns is None else keys or b"")
+def _rows(connection: sqlite3.Connection, standing: Standing, wanted: SnapshotRange) -> RowLines:
+    given = {"number": standing.number, "after": wanted.after, "last": wanted.last}
+    if standing.written == standing.base:  # nothing has changed since
+        statement = queries.PART
+    else:
+        statement, given = queries.PART_AS_OF, given | {"position": standing.base, "limit": MAX_POSITION}
+    ((count, values, keys),) = connection.execute(statement, given).fetchall()
+    return RowLines(count, wanted.after, values or b"", None if standing.key_columns is None else keys or b"")
 
 
 def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_bytes: int) -> Page:
     changes = _read_changes(connection, log.standing, after, most_bytes)
     if not changes:
-        return Page(log, None, (), log.end, True, {})
+        return Page(log, None, None, (), log.end, True, {})
     following = _round_behind(connection, log.standing, changes[-1].position)
     if following == changes[-1].round:
         changes, following = _cut_between_rounds(changes)
@@ -201,7 +237,7 @@ def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_by
         change._replace(is_last=change.round != next_) for change, next_ in zip(changes, next_rounds, strict=True)
     ]
     is_end = last.position == log.standing.position
-    return Page(log, None, marked, pack(last.round, last.position), is_end, _seqs(connection, changes))
+    return Page(log, None, None, marked, pack(last.round, last.position), is_end, _seqs(connection, changes))
 
 
 def _read_changes(

@@ -125,7 +125,13 @@ ROWS_AS_TEXT_AS_OF = f"SELECT max(position), count(*), group_concat(value), grou
 
 ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
 
-# (number, position, after, last) -> a part of the rows as of ``position``, a line each, with their keys
+# (number, after, last) -> a part of the rows as they are now, a line each, with their keys
+PART = """
+    SELECT count(*), CAST(group_concat(value, '\n') AS BLOB), CAST(group_concat(key, '\n') AS BLOB) FROM shape_rows
+    WHERE id > (:number << 28) + :after AND id <= (:number << 28) + :last
+"""
+
+# (number, position, after, last) -> the same as of ``position``
 PART_AS_OF = f"""
     SELECT count(*), CAST(group_concat(value, char(10)) AS BLOB), CAST(group_concat(key, char(10)) AS BLOB)
     FROM ({_as_of(":last")})

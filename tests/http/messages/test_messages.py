@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.http.messages.messages import Messages, messages_of, relation_of, schema, snapshot_end, up_to_date
+from shapestore.http.response import joined
 from shapestore.storage.log.keys import encode_key
 from shapestore.storage.log.pages import LoggedChange, Page, RowLines, ServedLog
 from shapestore.storage.log.positions import Standing
@@ -28,7 +29,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 
 
 def of_rows(messages: Messages, rows: list[dict[str, Any]], keys: list[tuple[Any, ...]] | None = None) -> list[Any]:
-    found: list[Any] = json.loads(b"[" + messages.of_rows(lines(rows, keys)) + b"]")
+    found: list[Any] = json.loads(joined(messages.of_rows(lines(rows, keys))))
     return found
 
 
@@ -45,7 +46,7 @@ def change(operation: str, old: dict[str, Any] | None, new: dict[str, Any] | Non
 
 def of_changes(messages: Messages, *changes: LoggedChange, replica: Any = "default", seqs: Any = None) -> list[Any]:
     standing = Standing(1, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
-    page = Page(ServedLog(standing, "", None, (0,), 1, None, None), None, changes, 0, True, seqs or {})
+    page = Page(ServedLog(standing, "", None, (0,), 1, None, None), None, None, changes, 0, True, seqs or {})
     return [json.loads(message) for message in messages.of_changes(page, replica)]
 
 
@@ -68,7 +69,7 @@ def test_a_row_of_the_snapshot_is_an_insert_without_a_place_in_the_log(items: Me
 
 
 def test_no_rows_are_no_messages(items: Messages) -> None:
-    assert items.of_rows(RowLines(0, 0, b"", b"")) == b""
+    assert items.of_rows(RowLines(0, 0, b"", b"")) == []
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_key_names_the_row_by_its_values(items: Messages, key: tuple[Any, ...]
 def test_rows_without_a_key_are_named_by_their_numbers() -> None:
     messages = Messages("items", {"n": {"type": "int8"}}, None)
     found = messages.of_rows(RowLines(2, 10, b'{"n":1}\n{"n":1}', None))
-    assert [message["key"] for message in json.loads(b"[" + found + b"]")] == [
+    assert [message["key"] for message in json.loads(joined(found))] == [
         '"public"."items"/"11"',
         '"public"."items"/"12"',
     ]
@@ -311,4 +312,4 @@ def test_what_a_client_is_told_of_where_it_stands() -> None:
 def test_messages_of_a_shape_are_made_from_what_is_stored() -> None:
     made = messages_of("t", msgspec.json.encode(COLUMNS).decode(), '["id"]')
     assert made is messages_of("t", msgspec.json.encode(COLUMNS).decode(), '["id"]')
-    assert json.loads(made.of_rows(lines([{"id": 1, "active": 1}], [(1,)])))["value"] == {"id": "1", "active": "t"}
+    assert of_rows(made, [{"id": 1, "active": 1}], [(1,)])[0]["value"] == {"id": "1", "active": "t"}

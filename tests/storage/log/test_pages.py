@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from logs import HANDLE, ModelledLog, Rows, copy_of, key, row, transact
 
 from shapestore.storage.log import compact, pages, queries
-from shapestore.storage.log.pages import BEGINNING, LAST, End, Page, Part, Place, Refused
+from shapestore.storage.log.pages import BEGINNING, LAST, End, Page, Part, Place, Refused, RowLines, SnapshotRange
 from shapestore.storage.log.positions import pack
 from shapestore.storage.transaction import Transaction
 
@@ -63,6 +63,16 @@ class Client:
         return found.is_end
 
 
+def check_that_what_a_range_names_stays_the_same(log: ModelledLog, seen: dict[SnapshotRange, RowLines]) -> None:
+    """Go through the snapshot as it is now; rows that are ``known`` are named alike, and not read."""
+    place: Place = BEGINNING
+    while (found := page(log.connection, place, 1)).range is not None:
+        assert found.rows is not None
+        assert seen.setdefault(found.range, found.rows) == found.rows
+        assert pages.page(log.connection, HANDLE, place, 1, seen) == found._replace(rows=None)
+        place = found.end
+
+
 def compact_to(log: ModelledLog, moment: int) -> None:
     """Forget all before a moment."""
     position, round_ = log.moments[moment].position, log.moments[moment].round
@@ -103,12 +113,15 @@ def test_a_client_that_pages_while_the_log_grows_and_is_compacted_comes_to_hold_
         ends = list(range(2, len(snapshot), 2))
         connection.execute("UPDATE shapes SET chunk_ends = ?", (json.dumps(ends),))
         client = Client(log, most)
+        seen: dict[SnapshotRange, RowLines] = {}
         for number, changes in enumerate(rounds):
             for _ in range(steps[number] if number < len(steps) else 0):
                 client.step()
+            check_that_what_a_range_names_stays_the_same(log, seen)
             log.advance(changes)
             if number < len(floors) and floors[number] and log.moments[-1].position > log.moments[0].position:
                 compact_to(log, len(log.moments) - 1)
+        check_that_what_a_range_names_stays_the_same(log, seen)
         while not client.step():
             pass
         assert client.rows == log.rows
