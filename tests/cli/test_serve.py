@@ -267,7 +267,7 @@ def test_the_commands_that_are_shown_serve(document: str, tmp_path: Path) -> Non
         connection.executescript("CREATE TABLE track (id INTEGER PRIMARY KEY); PRAGMA journal_mode = WAL")
     [shown] = re.findall(r"^\$ shapestore (serve .*)$", (ROOT / document).read_text(), re.MULTILINE)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    served = process(*shlex.split(shown), "--port", "0", cwd=tmp_path, env=environment)
+    served = process(*shlex.split(shown, comments=True), "--port", "0", cwd=tmp_path, env=environment)
     try:
         assert served.stderr is not None
         assert re.fullmatch(r"serving track at http://127.0.0.1:\d+/; Ctrl-C ends it\n", served.stderr.readline())
