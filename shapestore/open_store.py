@@ -156,14 +156,16 @@ class OpenStore:
             undo.callback(threads.close)
             try:
                 paths.check_beside(path)
-                migrations.refuse_foreign(path)
+                revision = migrations.refuse_foreign(path)
                 await gate.acquire()
                 undo.callback(gate.release)
-                # The thread cannot be stopped, and the gate is held until it has ended.
-                await uncancelled(
-                    threads.run(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
-                )
-                connection = await open_writer(path, options.durability)
+                if revision != migrations.HEAD:
+                    # The thread cannot be stopped, and the gate is held until it has ended.
+                    await uncancelled(
+                        threads.run(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
+                    )
+                paths.check_writable(path)
+                connection = await open_writer(path, options.durability, partial(migrations.check, path=path))
                 undo.push_async_callback(connection.close)
                 reader = await Reader.open(path)
                 undo.push_async_callback(reader.close)

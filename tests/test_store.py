@@ -19,6 +19,7 @@ from shapestore import (
     CreateLock,
     InvalidCreatorError,
     InvalidShapeError,
+    MigrationRequiredError,
     Shape,
     ShapeStore,
     StoreClosedError,
@@ -28,6 +29,7 @@ from shapestore import (
 from shapestore.locking.create_lock import State
 from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
+from shapestore.storage import migrations
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -431,6 +433,34 @@ async def test_the_gate_is_not_left_while_a_migration_goes_on_that_nobody_waits_
     gate.close()
     with pytest.raises(asyncio.CancelledError):
         await opening
+
+
+async def test_a_file_that_is_up_to_date_is_opened_without_a_migration(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ShapeStore(path):
+        pass
+    monkeypatch.setattr(migrations, "opened", None)
+    async with ShapeStore(path), ShapeStore(path, migrate=False):
+        pass
+
+
+async def test_a_file_that_a_newer_shapestore_migrates_while_it_is_opened_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was seen to be up to date, and is seen again once the gate is held."""
+    async with ShapeStore(path):
+        pass
+    acquire = Gate.acquire
+
+    async def acquired_late(gate: Gate) -> None:
+        edit(path, "UPDATE alembic_version SET version_num = '9999'")
+        await acquire(gate)
+
+    monkeypatch.setattr(Gate, "acquire", acquired_late)
+    with pytest.raises(MigrationRequiredError, match="newer shapestore"):
+        await ShapeStore(path).open()
+    await eventually(lambda: not left_open(path))
 
 
 def is_migrating() -> bool:

@@ -7,7 +7,6 @@ of a SQLite database is visible a moment later, when its commit ends: so look at
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 
@@ -24,6 +23,8 @@ class FileWatch:
     _fd = -1
 
     def __init__(self, path: str) -> None:
+        import ctypes  # noqa: PLC0415 - slow to import, and most programs watch nothing
+
         libc = ctypes.CDLL(None, use_errno=True)
         try:
             begin, add = libc.inotify_init1, libc.inotify_add_watch

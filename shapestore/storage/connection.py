@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Literal, Self, TypeVar
@@ -80,16 +80,17 @@ def open_immutable(path: str) -> sqlite3.Connection:
 
 async def open_reader(path: str) -> aiosqlite.Connection:
     """Open a read-only connection on a thread of its own, for what takes longer than a point read."""
-    connection = await _Connection(_uri(path, "ro"))
-    await _pragmas(connection, "query_only = 1")
-    return connection
+    return await _Connection(partial(_connect, _uri(path, "ro"), ["query_only = 1"]))
 
 
-async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection:
-    """Open the read-write connection. The file exists; the caller holds the gate, since this switches WAL on."""
-    connection = await _Connection(_uri(path, "rw"))
-    await _pragmas(
-        connection,
+async def open_writer(
+    path: str, durability: Durability, check: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> aiosqlite.Connection:
+    """Open the read-write connection. The file exists; the caller holds the gate, since this switches WAL on.
+
+    ``check`` is called before that, on the connection's thread; what it raises is raised.
+    """
+    pragmas = [
         "journal_mode = WAL",
         "wal_autocheckpoint = 0",
         # Where SQLite was built with it, deleting wrote three times the log. What is deleted then stays in free pages.
@@ -97,8 +98,8 @@ async def open_writer(path: str, durability: Durability) -> aiosqlite.Connection
         "temp_store = MEMORY",
         f"synchronous = {durability.upper()}",
         f"journal_size_limit = {_JOURNAL_SIZE_LIMIT_BYTES}",
-    )
-    return connection
+    ]
+    return await _Connection(partial(_connect, _uri(path, "rw"), pragmas, check))
 
 
 def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
@@ -125,16 +126,6 @@ def abandon(connection: aiosqlite.Connection) -> None:
         connection.stop()
 
 
-async def _pragmas(connection: aiosqlite.Connection, *pragmas: str) -> None:
-    try:
-        for pragma in (*pragmas, "trusted_schema = 0"):
-            await connection.execute_fetchall(f"PRAGMA {pragma}")
-    except BaseException:
-        with contextlib.suppress(asyncio.CancelledError):  # the first one is raised
-            await uncancelled(connection.close())
-        raise
-
-
 class _Connection(aiosqlite.Connection):
     """aiosqlite's connection, apart from its thread and its beginning.
 
@@ -143,8 +134,8 @@ class _Connection(aiosqlite.Connection):
     being opened when its opener was cancelled is closed again.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(partial(_connect, uri), iter_chunk_size=1)
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=1)
         # The thread does not refer to the connection, which is closed where it was forgotten.
         self._thread = threading.Thread(target=_serve, args=[self._tx], name="shapestore connection", daemon=True)
 
@@ -164,8 +155,19 @@ class _Connection(aiosqlite.Connection):
         self._connection = self._connector()
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+def _connect(
+    uri: str, pragmas: Iterable[str], check: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> sqlite3.Connection:
+    """All that a connection needs, in one hop to its thread."""
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        check(connection)
+        for pragma in (*pragmas, "trusted_schema = 0"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _serve(sent: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]) -> None:

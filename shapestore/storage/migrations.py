@@ -60,26 +60,29 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
     )
 
 
-def refuse_foreign(path: str) -> None:
+def refuse_foreign(path: str) -> str | None:
     """Raise StorageError for a database of another program, CorruptStoreError for a file that is not a database.
 
     Neither is changed, nor is a file made beside it, which the gate would be. Any other obstacle, such as another
-    process that is making the store at this moment, is left for the opening to meet.
+    process that is making the store at this moment, is left for the opening to meet. Returns the revision, as far as
+    it can be told without the gate.
     """
     try:
         with contextlib.closing(open_immutable(path)) as connection:
-            current_revision(connection)
+            return current_revision(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise damaged(error, path) from error
+        return None
 
 
 def check(connection: sqlite3.Connection, path: str) -> None:
     """Raise MigrationRequiredError, which says what to do, unless the file is at HEAD.
 
-    StorageError if it is a database of another program.
+    StorageError if it is a database of another program, or not in UTF-8.
     """
     revision = _known_revision(connection, path)
+    _refuse_utf16(connection, path)
     if revision == HEAD:
         return
     found = "has no tables yet" if revision is None else f"has the schema {revision!r}"
