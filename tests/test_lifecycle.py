@@ -71,7 +71,7 @@ async def test_an_opening_whose_time_is_up_at_any_step_is_undone(path: str, kind
                 await store.get_or_create(TRACK)
             if not reached:
                 break
-        assert step > 10
+        assert step > 5
 
 
 @pytest.mark.usefixtures("untroubled")
