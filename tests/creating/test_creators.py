@@ -304,8 +304,8 @@ async def test_the_creator_sees_the_context_of_the_first_caller(path: str, creat
 
 
 async def test_a_creator_starts_under_a_task_factory_that_takes_no_context(path: str) -> None:
-    def factory(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(work, loop=loop)
+    def factory(loop: asyncio.AbstractEventLoop, work: Any, *, name: str | None = None) -> asyncio.Task[Any]:
+        return asyncio.Task(work, loop=loop, name=name)  # a name is given to factories from Python 3.13.3 on
 
     loop = asyncio.get_running_loop()
     if not isinstance(loop, asyncio.BaseEventLoop):
