@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from inspections import eventually
 
-from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
 from shapestore.events import Event
 
 
@@ -59,6 +62,27 @@ async def test_a_creators_failure_is_logged_once_an_attempt_with_its_traceback(
         with pytest.raises(CreateFailedError):
             await store.get_or_create(Shape("Track"))
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [
+        (Shape("trakc"), "UnknownTableError: "),
+        (Shape("track", columns=["titel"]), "UnknownColumnError: "),
+        (Shape("track", where="titel = 1"), "UnknownColumnError: "),
+    ],
+)
+async def test_what_is_wrong_with_a_shape_is_logged_in_a_line(
+    path: str, tmp_path: Path, shape: Shape, error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "source.db")) as connection:
+        connection.execute("CREATE TABLE track (id INTEGER PRIMARY KEY, title TEXT)")
+    async with ShapeStore(path, create=SQLSource(f"sqlite:///{tmp_path / 'source.db'}")) as store:
+        with pytest.raises(CreateFailedError):
+            await store.get_or_create(shape)
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert f" failed: {error}" in record.getMessage()
 
 
 async def test_a_creators_time_out_is_logged_too(path: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -34,7 +34,7 @@ from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage import migrations, queries
-from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_point_reader
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_immutable, open_point_reader
 from shapestore.storage.from_row import to_create_lock, to_stored
 from shapestore.storage.log import read
 from shapestore.storage.path import check_files_of_sqlite, resolve
@@ -218,12 +218,16 @@ def existing(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def opened(real: str) -> Iterator[sqlite3.Connection]:
-    """A read-only connection to a database of any kind. SQLite's errors are raised as ShapeStoreErrors."""
+def opened(real: str, *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
+    """A read-only connection to a database of any kind. SQLite's errors are raised as ShapeStoreErrors.
+
+    An ``immutable`` one leaves no file beside a database that is closed; but it takes no locks there.
+    """
     check_sqlite_version()
     check_files_of_sqlite(real)
     try:
-        with contextlib.closing(open_point_reader(real, busy_timeout_ms=BUSY_TIMEOUT_MS)) as connection:
+        reader = open_immutable(real) if immutable else open_point_reader(real, busy_timeout_ms=BUSY_TIMEOUT_MS)
+        with contextlib.closing(reader) as connection:
             yield connection
     except sqlite3.Error as error:
         raise _explained(error, real) from error

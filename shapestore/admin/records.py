@@ -36,6 +36,8 @@ class ShapeRecord(Record):
     created_at: datetime
     refreshed_at: datetime
     last_read_at: datetime
+    follows: str | None
+    """The file of the SQLite source that the shape follows; None if it is not live."""
     comparable: str
 
 
@@ -103,7 +105,8 @@ class Totals:
 # --- from rows
 
 SHAPE_COLUMNS = """
-    handle, comparable, table_name, row_count, bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms
+    handle, comparable, table_name, row_count, bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms,
+    CASE WHEN live THEN (SELECT name FROM sources WHERE sources.number = shapes.source) END
 """
 OWNER_COLUMNS = "owner, pid, program, hostname, opened_at_ms"
 CREATION_COLUMNS = """
@@ -113,7 +116,7 @@ CREATION_COLUMNS = """
 
 def shape_record(row: Sequence[Any]) -> ShapeRecord:
     """From the columns of ``SHAPE_COLUMNS``."""
-    handle, key, table, row_count, rows_bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms = row
+    handle, key, table, row_count, rows_bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms, follows = row
     return ShapeRecord(
         *_described(handle, key, table),
         row_count=row_count,
@@ -122,6 +125,7 @@ def shape_record(row: Sequence[Any]) -> ShapeRecord:
         created_at=at(created_at_ms),
         refreshed_at=at(refreshed_at_ms),
         last_read_at=at(last_read_at_ms),
+        follows=follows,
         comparable=key,
     )
 

@@ -90,6 +90,7 @@ def show(path: str, handle: str, as_json: bool) -> None:
         ("created", _moment(shape.created_at)),
         ("refreshed", _moment(shape.refreshed_at)),
         ("last read", _moment(shape.last_read_at)),
+        ("live", "no" if shape.follows is None else f"yes, follows {shape.follows}"),
     ]
     if creation is not None:
         facts += [("took", took(creation)), ("followers", creation.followers)]

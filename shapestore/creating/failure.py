@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from traceback import format_exception
 
-from shapestore.errors import RetryLater
+from shapestore.errors import InvalidShapeError, RetryLater, UnknownColumnError, UnknownTableError
 from shapestore.locking.create_lock import Failure
 
 logger = logging.getLogger("shapestore")
+
+_FAULTS_OF_THE_SHAPE = (InvalidShapeError, UnknownColumnError, UnknownTableError)
+"""Their messages say what was asked for and what there is; a traceback would show nothing of the caller's."""
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 100_000
@@ -31,17 +34,23 @@ def describe(error: BaseException, *, grace: float) -> Failure:
 
 
 def log_failure(key: str, failure: Failure, error: BaseException) -> None:
-    """Log that creating a shape failed; with the traceback, unless that is huge, or has what no log file can hold."""
-    traceback = "".join(format_exception(error))
-    exc_info = error if _text(traceback, MAX_TRACEBACK) == traceback else None
+    """Log that creating a shape failed."""
     logger.warning(
         "creating %.500s failed: %s: %s; callers get this error for %g s",
         key,
         failure.error_type,
         failure.message,
         failure.retry_after_ms / 1000,
-        exc_info=exc_info,
+        exc_info=error if _has_a_useful_traceback(error) else None,
     )
+
+
+def _has_a_useful_traceback(error: BaseException) -> bool:
+    """Whether the fault is not in the shape, and the traceback is neither huge nor something no log file can hold."""
+    if isinstance(error, _FAULTS_OF_THE_SHAPE):
+        return False
+    traceback = "".join(format_exception(error))
+    return _text(traceback, MAX_TRACEBACK) == traceback
 
 
 def _message(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from live_file import CapturedSource
 from processes import Workers, read, until
 
 from shapestore import Shape, ShapeStore, StorageError
+from shapestore.admin import inspector
 from shapestore.admin.doctor import Finding, Severity, examine, is_sound
 from shapestore.admin.doctor.database import has_wal_reset_bug, sqlite_version
 from shapestore.locking.create_lock import Failure
@@ -99,6 +101,29 @@ def test_examining_changes_nothing_and_waits_for_no_writer(store: str) -> None:
     with Gate(store).hold_blocking():
         assert is_sound(examine(store))
     assert Path(store).read_bytes() == before
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_examining_a_closed_file_leaves_nothing_beside_it(store: str, quick: bool) -> None:
+    before = sorted(Path(store).parent.iterdir())
+    assert f"{store}-wal" not in map(str, before)
+    assert is_sound(examine(store, quick=quick))
+    assert sorted(Path(store).parent.iterdir()) == before
+
+
+def test_a_file_that_changes_while_it_is_examined_is_examined_again_with_locks(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bool] = []
+
+    def opened_by_a_store_meanwhile(real: str, *, immutable: bool) -> contextlib.AbstractContextManager[Any]:
+        opened.append(immutable)
+        open_and_close(store)
+        return inspector.opened(real, immutable=immutable)
+
+    monkeypatch.setattr("shapestore.admin.doctor.opened", opened_by_a_store_meanwhile)
+    assert is_sound(examine(store))
+    assert opened == [True, False]
 
 
 def test_a_file_that_is_missing_is_no_finding(tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from command_line import in_a_pipe
+from command_line import in_a_pipe, on_a_terminal
+from file_rows import add_shape
+from live_file import CapturedSource
+
+from shapestore import Shape
 
 URL = "sqlite:///app.db"
 
@@ -71,3 +75,22 @@ def test_what_is_wrong_is_said_and_nothing_is_changed(
     assert complaint in ran.err
     assert schema(source) == before
     assert not Path("other.db").exists()
+
+
+def test_ls_and_show_say_which_source_a_shape_follows(
+    empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHAPESTORE_PATH", empty_path)
+    with closing(sqlite3.connect(empty_path)) as connection, connection:
+        add_shape(connection, "a frozen one", Shape("album"))
+    assert "follows" not in on_a_terminal("ls").out
+    source = CapturedSource(tmp_path / "source.db")
+    source.add_live_shapes(empty_path, Shape("track"))
+
+    listed = [line.split("\t") for line in in_a_pipe("ls").out.splitlines()]
+    assert [[line[1], line[-1]] for line in listed] == [["shape", "follows"], ["album", ""], ["track", source.path]]
+    assert on_a_terminal("ls").out.splitlines()[2].split()[-1] == "source.db"
+    listed_as_json = map(json.loads, in_a_pipe("ls", "--json").out.splitlines())
+    assert [shape["follows"] for shape in listed_as_json] == [None, source.path]
+    assert "\nlive\tno\n" in in_a_pipe("show", "--", "a frozen one").out
+    assert f"\nlive\tyes, follows {source.path}\n" in in_a_pipe("show", "--", "handle None").out

@@ -1,5 +1,7 @@
 """Examining whether a store's file is sound, and what to do if it is not. Read-only; running stores do not notice.
 
+A file that is closed, as a backup, is left alone: no -wal and -shm appear beside it.
+
 >>> for finding in examine("shapes.db"):
 ...     print(finding.severity, finding.name, finding.what, finding.to_do)
 
@@ -29,9 +31,27 @@ def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Findin
     real = os.path.realpath(path)
     if not os.path.isfile(real):
         real = existing(path)  # raises the error that says what is wrong with it
+    before = _at_rest(real)
+    if before is not None:
+        found = _examine(real, quick=quick, immutable=True)
+        if _at_rest(real) == before:
+            return found
+        # A program has opened it meanwhile, and may have changed what was being read without a lock.
+    return _examine(real, quick=quick)
+
+
+def _at_rest(real: str) -> tuple[int, ...] | None:
+    """What shows whether a database that no program has open is changed; None if one may have it open."""
+    if any(os.path.exists(f"{real}{suffix}") for suffix in ("-wal", "-journal")):
+        return None
+    found = os.stat(real)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _examine(real: str, *, quick: bool, immutable: bool = False) -> list[Finding]:
     found = list(files.examine(real))
     try:
-        with opened(real) as connection:
+        with opened(real, immutable=immutable) as connection:
             if no_store := database.no_store(real, connection):
                 return [no_store]
             found += database.examine(real, connection, quick=quick)

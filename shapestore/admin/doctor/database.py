@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
+from shapestore.admin.sources import is_in_wal_mode
 from shapestore.admin.wording import count
 from shapestore.errors import CorruptStoreError, MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.storage import migrations
@@ -17,7 +18,7 @@ _MOST_COMPLAINTS = 10
 
 def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterator[Finding]:
     yield from sqlite_version(sqlite3.sqlite_version_info)
-    yield from _journal_mode(connection)
+    yield from _journal_mode(real, connection)
     yield from _schema(real, connection)
     yield from _integrity(connection, quick)
     yield from _foreign_keys(connection)
@@ -98,9 +99,9 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
     )
 
 
-def _journal_mode(connection: sqlite3.Connection) -> Iterator[Finding]:
-    ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
-    if mode != "wal":
+def _journal_mode(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
+    if not is_in_wal_mode(real):
+        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
         yield Finding(
             Severity.WARNING,
             "journal-mode",

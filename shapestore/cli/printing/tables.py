@@ -35,6 +35,8 @@ class Column(Generic[T]):
     """Folded to several lines if it is too long, rather than cut."""
     spare: int = 0
     """Left out if the terminal is too narrow, the highest number first; 0 is never left out."""
+    rare: bool = False
+    """Left out on a terminal if it says nothing of any record."""
 
     def least_width(self, records: Iterable[T]) -> int:
         """The number of characters that make it readable."""
@@ -53,6 +55,7 @@ def print_records(columns: Sequence[Column[T]], records: Sequence[T], *, nothing
         say(nothing)
         return
     screen = console()
+    columns = [column for column in columns if not column.rare or any(map(column.short, records))]
     shown = fitting(columns, records, screen.width)
     screen.print(table_of(shown, records))
     if len(shown) < len(columns):

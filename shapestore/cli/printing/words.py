@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import datetime
 from typing import Any
@@ -80,6 +81,11 @@ def param(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else "null" if value is None else plain(value)
 
 
+def _source(shape: ShapeRecord) -> str:
+    """The source of a live shape, without its folder."""
+    return os.path.basename(shape.follows or "")
+
+
 # --- locks and creations
 
 
@@ -122,6 +128,7 @@ SHAPES = [
     Column[ShapeRecord]("bytes", lambda shape: grouped(shape.bytes), lambda shape: shape.bytes, True, spare=1),
     Column[ShapeRecord]("created", lambda shape: ago(shape.created_at), lambda shape: shape.created_at, spare=2),
     Column[ShapeRecord]("last read", lambda shape: ago(shape.last_read_at), lambda shape: shape.last_read_at, spare=3),
+    Column[ShapeRecord]("follows", _source, lambda shape: shape.follows, fold=True, rare=True),
 ]
 
 LOCKS = [
