@@ -29,7 +29,7 @@ from shapestore.options import (
     text,
 )
 from shapestore.reading.cached import creations_of
-from shapestore.reading.json_text import as_array, as_lines
+from shapestore.reading.json_text import as_array, as_lines, in_one_piece
 from shapestore.reading.log_pages import LogPages
 from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
@@ -239,8 +239,9 @@ class ShapeStore:
 
         >>> rows = await store.fetch(Shape("Track", where="AlbumId = :album", params={"album": 1}))
         """
-        decode = self._live().reader.decode
-        inside = self._small(shape, create, max_age)
+        open_store = self._live()
+        decode = open_store.reader.decode
+        inside = self._small(open_store, shape, create, max_age)
         if inside is not None:
             return decode(inside)
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
@@ -258,11 +259,11 @@ class ShapeStore:
         timeout: float | None = None,
     ) -> bytes:
         """As ``fetch``, but as the bytes of one JSON array, as they are stored: nothing is decoded."""
-        inside = self._small(shape, create, max_age)
+        inside = self._small(self._live(), shape, create, max_age)
         if inside is not None:
-            return b"[" + inside + b"]"
+            return b"[%b]" % inside
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
-        return b"[%b]" % b",".join([batch.text async for batch in self._batches(stored) if batch.row_count])
+        return await in_one_piece(self._batches(stored))
 
     def cached(
         self, table: str, *, max_age: float | None = None, timeout: float | None = None
@@ -400,21 +401,27 @@ class ShapeStore:
             return None
         return await self._live().threads.run(partial(ask, *arguments, **more), name=f"shapestore {method}")
 
-    def _small(self, shape: Shape, create: Creator | None, max_age: float | None) -> bytes | None:
+    def _small(
+        self, open_store: OpenStore, shape: Shape, create: Creator | None, max_age: float | None
+    ) -> bytes | None:
         """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""
-        open_store = self._live()
-        key, policy = self._key(shape), self._policy(max_age)
-        if policy.max_age == 0:
-            return None
-        found = open_store.reader.fetch_small(key)
-        if found is None:
-            return None
-        inside, handle, mark, confirmation = found
-        if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
-            return None
-        if policy.max_age is not None or confirmation.is_stale:
-            request = self._request(key, shape, create, None)
-            if not open_store.requests.serves(request, policy, confirmation):
+        key = self._key(shape)
+        policy = self._freshness if max_age is None else self._policy(max_age)
+        if policy.max_age is None:
+            found = open_store.reader.fetch_small(key)
+            if found is None:
+                return None
+            inside, handle, mark = found
+            if mark and (mark & STALE or follows(self._create if create is None else create)):
+                return None
+        else:
+            aged = None if policy.max_age == 0 else open_store.reader.fetch_small_with_age(key)
+            if aged is None:
+                return None
+            inside, handle, mark, confirmation = aged
+            if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
+                return None
+            if not open_store.requests.serves(self._request(key, shape, create, None), policy, confirmation):
                 return None
         open_store.telemetry.hits += 1
         open_store.access.touch(handle)

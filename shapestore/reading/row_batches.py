@@ -38,10 +38,9 @@ class RowBatches:
         Raises ShapeGoneError if the handle or the position is gone, CorruptStoreError if rows are missing.
         """
         after, limit = min(after, MAX_POSITION), min(limit, MAX_POSITION)
-        log, position = await self._reader.standing(handle, public)
+        log, position, batch = await self._reader.first_rows(handle, public, after, limit, separator)
         self._access.touch(handle)
         expected = _expected(log, position, after)
-        batch = await self._reader.rows(handle, position, after, limit, separator)
         with self._reading(log, position, batch) as reading:
             if not batch.is_last and (log.kept or self._keeps_shortly):
                 await self._register(reading)  # otherwise its rows may be gone before the next batch
@@ -55,11 +54,17 @@ class RowBatches:
                         if expected > 0
                         else f"the shape {handle!r} has {-expected} rows too many"
                     )
-                yield batch
                 if batch.is_last or expected == 0:
+                    yield batch
                     return
-                self._access.goes_on(reading)
-                batch = await self._reader.rows(handle, position, batch.last, limit, separator)
+                # It is read while this one is decoded, say.
+                following = self._reader.start_rows(handle, position, batch.last, limit, separator)
+                try:
+                    yield batch
+                    self._access.goes_on(reading)
+                    batch = await self._reader.result_of(following)
+                finally:
+                    following.cancel()
 
     @contextlib.contextmanager
     def _reading(self, log: Standing, position: int, first: Batch) -> Iterator[Reading]:

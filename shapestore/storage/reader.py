@@ -16,9 +16,9 @@ from typing import Any, TypeVar, cast
 import aiosqlite
 import msgspec
 
+from shapestore.concurrency.futures import refuse
 from shapestore.errors import CorruptStoreError, ForkedStoreError, InvalidShapeError, StoreClosedError
 from shapestore.locking import boot_clock
-from shapestore.locking.boot_clock import Moment
 from shapestore.locking.create_lock import CreateLock, KeyState, LockState, State
 from shapestore.shape.change import Change, Operation
 from shapestore.shape.shape import Shape
@@ -45,7 +45,8 @@ _NONSENSE = (msgspec.MsgspecError, InvalidShapeError, ValueError, TypeError, Ove
 
 # So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
 FETCH_BYTES = 128 * 1024
-_FETCH = (
+_FETCH = f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK} FROM shapes WHERE comparable = ?"
+_FETCH_WITH_AGE = (
     f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK}, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
 )
 
@@ -108,20 +109,31 @@ class Reader:
                 return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
 
-    def fetch_small(self, comparable: str) -> tuple[bytes, str, int, Confirmation] | None:
-        """The rows of a small shape, as the inside of a JSON array, its handle, mark, and what its age is counted from.
+    def fetch_small(self, comparable: str) -> tuple[bytes, str, int] | None:
+        """The rows of a small shape, as the inside of a JSON array, its handle and its mark (see ``queries.MARK``).
 
-        At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy.
+        At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy, or if its
+        rows have not the bytes that they should have: those who read it in batches are told what is wrong.
         """
         try:
             rows = self._point.execute(_FETCH, (FETCH_BYTES, comparable)).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
-        if not rows or rows[0][0] is None:
-            return None
-        ((inside, handle, mark, by, boot, at_boot_ms, at_ms, stale),) = rows
-        return inside, handle, mark, Confirmation(by, Moment(boot, at_boot_ms, at_ms), stale)
+        for inside, size, handle, mark in rows:
+            if inside is not None and len(inside) == size:
+                return inside, handle, mark
+        return None
+
+    def fetch_small_with_age(self, comparable: str) -> tuple[bytes, str, int, Confirmation] | None:
+        """As ``fetch_small``, and what its age is counted from."""
+        for inside, size, handle, mark, *confirmed in (
+            self._unless_busy(_FETCH_WITH_AGE, (FETCH_BYTES, comparable)) or []
+        ):
+            if inside is not None and len(inside) == size:
+                with self._making_sense():
+                    return inside, handle, mark, to_confirmation(*confirmed)
+        return None
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""
@@ -279,6 +291,12 @@ class Reader:
         """Where the log of a handle stands, and the position as of which its rows are asked for; see log.read."""
         return await self.run(lambda connection: read.standing(connection, handle, public))
 
+    async def first_rows(
+        self, handle: str, public: int | None, after: int, limit: int, separator: str
+    ) -> tuple[Standing, int, read.Batch]:
+        """What ``standing`` says, and the first rows behind the one at ``after``; see log.read."""
+        return await self.run(lambda connection: read.first_rows(connection, handle, public, after, limit, separator))
+
     async def standing_of_key(self, comparable: str) -> Standing | None:
         """Where the log of the stored shape of a key stands; None if there is none."""
         for row in await self._page(log_queries.LOCATE_KEY, {"comparable": comparable}):
@@ -291,9 +309,11 @@ class Reader:
             return str(key)
         return None
 
-    async def rows(self, handle: str, position: int, after: int, limit: int, separator: str = ",") -> read.Batch:
-        """The next rows as of ``position``; see log.read."""
-        return await self.run(lambda connection: read.rows(connection, handle, position, after, limit, separator))
+    def start_rows(
+        self, handle: str, position: int, after: int, limit: int, separator: str
+    ) -> asyncio.Future[read.Batch]:
+        """Read the next rows as of ``position``, from now on; see log.read. Their result is told by ``result_of``."""
+        return self._start(lambda connection: read.rows(connection, handle, position, after, limit, separator))
 
     def decode(self, inside: bytes) -> list[dict[str, Any]]:
         """The rows that stand inside of a JSON array."""
@@ -382,6 +402,10 @@ class Reader:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` on the reader's thread, with its connection."""
+        return await self.result_of(self._start(work))
+
+    def _start(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have ``work`` called on the reader's thread; what becomes of it is told by ``result_of``."""
         if os.getpid() != self._pid:  # whose thread is not there
             raise ForkedStoreError("the store was opened before a fork and is used in the child")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -392,7 +416,15 @@ class Reader:
             return work(connection)
 
         try:
-            return await on_thread(self._pages, unless_cancelled, answer)
+            return on_thread(self._pages, unless_cancelled, answer)
+        except ValueError as error:
+            refuse(answer, error)
+            return answer
+
+    async def result_of(self, answer: asyncio.Future[T]) -> T:
+        """What was read, once it is; or its error, in the words of this package."""
+        try:
+            return await answer
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except UnicodeDecodeError as error:

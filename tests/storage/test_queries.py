@@ -28,7 +28,7 @@ STATEMENTS = {
     for module in (queries, log, touched)
     for name, value in vars(module).items()
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name not in PARTS
-} | {"FETCH": reader._FETCH}
+} | {"FETCH": reader._FETCH, "FETCH_WITH_AGE": reader._FETCH_WITH_AGE}
 
 # Those of rounds: how many steps they take depends on what is changed, and is in temporary tables.
 OF_ROUNDS = {
@@ -127,7 +127,7 @@ def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> Non
         assert any(hasattr(module, part) for module in (queries, log))
 
 
-@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_AS_TEXT", "PART", "FETCH"])
+@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_FAR_BETWEEN", "ROWS_AS_TEXT", "PART", "FETCH"])
 def test_rows_are_joined_as_a_range_of_ids_is_read_which_is_in_their_order(
     connection: sqlite3.Connection, name: str
 ) -> None:
@@ -214,6 +214,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
     "FIND_WITH_AGE": {"?": (key(ANY),)},
     "FETCH": {"?": (10**6, key(ANY))},
+    "FETCH_WITH_AGE": {"?": (10**6, key(ANY))},
     "LIVE_SOURCES": {},
     "SOURCE_OF": {"?": (key(ANY),)},
     "HAS_REACHED": {"source": 1, "seq": 5},
@@ -288,6 +289,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ROUNDS": {"rounds": "[2,3]"},
     "ROWS": OF_SHAPE,
     "ROWS_AS_LINES": OF_SHAPE,
+    "ROWS_FAR_BETWEEN": OF_SHAPE,
     "KEYED_ROWS": OF_SHAPE,
     "ROWS_AS_TEXT": OF_SHAPE,
     "WRITTEN": OF_SHAPE,

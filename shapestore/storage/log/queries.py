@@ -14,12 +14,13 @@ _OF_SHAPE = "id > :number << 28 AND id < (:number + 1) << 28"
 
 # --- reads ------------------------------------------------------------------------------------------------------
 
-# (most bytes) -> all rows of a shape, as the inside of a JSON array: NULL if they are more, or not as many as they
-# should be, or if a round is unfinished
+# (most bytes) -> all rows of a shape, as the inside of a JSON array, and how many bytes that should be. NULL for the
+# rows if they are more than the most, or if a round is unfinished.
 ROWS_OF_SMALL = """
     CASE WHEN bytes + row_count <= ? AND written = position THEN CAST((
-        SELECT CASE WHEN count(*) = shapes.row_count THEN coalesce(group_concat(value), '') END FROM shape_rows
-        WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB) END
+        SELECT coalesce(group_concat(value), '') FROM shape_rows
+        WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB) END,
+    bytes + max(row_count - 1, 0)
 """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
@@ -59,9 +60,22 @@ _NEXT_ROWS = """
         ORDER BY id LIMIT 1 OFFSET :limit - 1), ((:number + 1) << 28) - 1)
 """
 
-# Rows as they are now, as one text.
-ROWS = f"SELECT CAST(group_concat(value) AS BLOB), count(*), max(id) & 268435455 FROM shape_rows WHERE {_NEXT_ROWS}"
+# (number, after, limit) -> the rows at the next ``limit`` positions as they are now, as one text, how many there are,
+# the last of these positions, and whether no row follows. As a rule there is a row at each position, and to look for
+# the end of exactly so many rows would take half as long again.
+ROWS = """
+    SELECT CAST(group_concat(value) AS BLOB), count(*), :after + :limit, NOT EXISTS (
+        SELECT 1 FROM shape_rows WHERE id > (:number << 28) + :after + :limit AND id < (:number + 1) << 28)
+    FROM shape_rows
+    WHERE id > (:number << 28) + :after AND id <= (:number << 28) + min(:after + :limit, 268435455)
+"""
 ROWS_AS_LINES = ROWS.replace("group_concat(value)", "group_concat(value, '\n')")
+
+# The same of ``limit`` rows, where few positions have one.
+ROWS_FAR_BETWEEN = f"""
+    SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(id) & 268435455, count(*) < :limit
+    FROM shape_rows WHERE {_NEXT_ROWS}
+"""
 
 # With their keys; and as one text, to be compared with what a creator gives.
 KEYED_ROWS = f"""
@@ -117,7 +131,9 @@ def _as_of(last: str) -> str:
 
 _AS_OF = _as_of(":position")
 
-ROWS_AS_OF = f"SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position) FROM ({_AS_OF})"
+ROWS_AS_OF = f"""
+    SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position), count(*) < :limit FROM ({_AS_OF})
+"""
 
 # As KEYED_ROWS and ROWS_AS_TEXT, as of a position.
 KEYED_ROWS_AS_OF = f"SELECT position, key, value FROM ({_AS_OF})"

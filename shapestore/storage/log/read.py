@@ -21,6 +21,7 @@ MOST_BATCH_BYTES = 4 * BATCH_BYTES
 
 _PRESENT_ROWS = {",": queries.ROWS, "\n": queries.ROWS_AS_LINES}
 """By the separator of the rows."""
+
 # A page of a log ends once its rows have more than this.
 MOST_PAGE_BYTES = 16 * 1024 * 1024
 
@@ -74,8 +75,12 @@ def standing(connection: sqlite3.Connection, handle: str, public: int | None) ->
     Raises ShapeGoneError if the handle is gone, or if the public position is not one of its log any more.
     """
     with one_moment(connection):
-        log = locate(connection, handle)
-        position = None if log is None else log.position if public is None else accepted(connection, log, public)
+        return _asked_for(connection, handle, public)
+
+
+def _asked_for(connection: sqlite3.Connection, handle: str, public: int | None) -> tuple[Standing, int]:
+    log = locate(connection, handle)
+    position = None if log is None else log.position if public is None else accepted(connection, log, public)
     # The log can be read from 0 at any time; but rows as of 0, of an empty snapshot, are forgotten as any others.
     if log is None or position is None or (public == 0 and log.floor):
         raise ShapeGoneError(handle)
@@ -96,18 +101,41 @@ def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tup
     return log, log.position > position
 
 
+def first_rows(  # noqa: PLR0917 - as of when, from where, how much, how
+    connection: sqlite3.Connection, handle: str, public: int | None, after: int, limit: int, separator: str
+) -> tuple[Standing, int, Batch]:
+    """What ``standing`` says, and the first rows behind the one at ``after``, of the same moment."""
+    with one_moment(connection):
+        log, position = _asked_for(connection, handle, public)
+        return log, position, _rows(connection, log, position, after, limit, separator)
+
+
 def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
     connection: sqlite3.Connection, handle: str, position: int, after: int, limit: int, separator: str
 ) -> Batch:
-    """The next rows as of ``position``, behind the row at ``after``. Raises ShapeGoneError, and is never short."""
+    """The next rows as of ``position``, behind the row at ``after``. Raises ShapeGoneError.
+
+    There may be fewer of them than ``limit``, or even none, before the last batch.
+    """
     with one_moment(connection):
         log = locate(connection, handle)
         if log is None or position < log.base:
             raise ShapeGoneError(handle)
-        statement = _PRESENT_ROWS[separator] if log.written == position else queries.ROWS_AS_OF
-        given = {"number": log.number, "after": after, "position": position, "separator": separator}
-        usual = BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit
-        return _bounded(connection, statement, given, max(1, min(limit, usual)))
+        return _rows(connection, log, position, after, limit, separator)
+
+
+def _rows(  # noqa: PLR0917
+    connection: sqlite3.Connection, log: Standing, position: int, after: int, limit: int, separator: str
+) -> Batch:
+    given = {"number": log.number, "after": after, "position": position, "separator": separator}
+    usual = BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit
+    limit = max(1, min(limit, usual))
+    if log.written != position:
+        return _bounded(connection, queries.ROWS_AS_OF, given, limit)
+    batch = _bounded(connection, _PRESENT_ROWS[separator], given, limit)
+    if batch.is_last or 2 * batch.row_count > batch.last - after:
+        return batch
+    return _bounded(connection, queries.ROWS_FAR_BETWEEN, given, limit)
 
 
 def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
@@ -122,8 +150,8 @@ def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, An
 
 
 def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
-    ((text, count, last),) = connection.execute(statement, given | {"limit": limit}).fetchall()
-    return Batch(text or b"", count, last or given["after"], count < limit)
+    ((text, count, last, is_last),) = connection.execute(statement, given | {"limit": limit}).fetchall()
+    return Batch(text or b"", count, last or given["after"], is_last != 0)
 
 
 def log_entries(connection: sqlite3.Connection, handle: str, after: int, limit: int) -> list[LogEntry]:

@@ -136,6 +136,22 @@ def test_an_old_moment_of_many_rows_is_read_in_large_batches_though_few_are_left
     assert (count, len(text)) == (2_000, sum(len(value) + 1 for value in log.moments[0].rows.values()) - 1)
 
 
+@pytest.mark.parametrize("separator", [",", "\n"])
+def test_rows_that_lie_far_between_are_read_in_few_batches_of_which_none_is_too_large(
+    connection: sqlite3.Connection, separator: str
+) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 2_001)})
+    log.advance({key(n): None for n in range(1, 2_001) if n % 100 or 500 < n < 1_500})
+    found, batches, after, is_last = [], 0, 0, False
+    while not is_last:
+        text, count, after, is_last = read.rows(connection, HANDLE, log.moments[-1].position, after, 4, separator)
+        assert count <= 4
+        found += text.decode().split(separator) if count else []
+        batches += 1
+    assert found == list(log.rows.values())
+    assert batches <= len(found) // 4 + 2
+
+
 def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite3.Connection) -> None:
     log = ModelledLog(connection, {key(1): row(n=1)})
     for call in (
