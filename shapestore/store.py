@@ -1,4 +1,9 @@
-"""The face of the package: ShapeStore."""
+"""The face of the package: ShapeStore.
+
+It is one class in one file, though the file is long: more than half of it is docstrings, signatures and blank lines. A
+method checks what it is given, and passes it to the part of the open store that does the work. Mixins would shorten the
+file, but `help(ShapeStore)`, tracebacks and types would then name classes that no program makes.
+"""
 
 from __future__ import annotations
 
