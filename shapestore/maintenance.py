@@ -97,7 +97,7 @@ class Maintenance:
             except ShapeStoreError as error:
                 # The disk is full, another process holds the gate, the file is gone: what is due stays due until the
                 # next tick. It is logged, for where all callers are served from what is stored, no caller sees it.
-                self._writing.met("nothing can be written, which is tried again at every tick: %s", error)
+                self._writing.met("maintenance cannot write to the file, and tries again at every tick: %s", error)
             except Exception:
                 logger.exception("unexpected error in maintenance, which continues at the next tick")
             if not more:
@@ -109,7 +109,8 @@ class Maintenance:
             self._proving.over()
         except OSError as error:
             self._proving.met(
-                "the owner file of this store was removed, and making it again, tried at every tick, fails: %s", error
+                "the owner file of this store was removed and cannot be made again, which is tried at every tick: %s",
+                error,
             )
 
     async def _take_turn(self) -> bool:

@@ -70,12 +70,12 @@ class ShapeStore:
     ``max_age``: seconds for which a shape is fresh, since it was last confirmed; None is for ever. Then, for
     ``stale_while_revalidate`` seconds, it is served while one refresh runs in the background. After that callers wait
     for a refresh; if it fails, the old rows are served for ``stale_if_error`` seconds since they became stale.
-    ``keep_replaced``: seconds for which a handle that was replaced or dropped stays readable, and longer for those who
-    are reading it; of several stores that have the file open, the least counts. ``namespace``: stores of different
+    ``keep_replaced``: seconds for which a handle that was replaced or dropped stays readable, and longer while it is
+    being read; of several stores that have the file open, the smallest counts. ``namespace``: stores of different
     namespaces share a file, and no shape.
     ``durability``: "normal" loses nothing to a killed process; "full" nothing to a power cut either, at one disk
     flush for each batch of writes. ``migrate``: False refuses a file of another schema instead of migrating it.
-    ``on_event``: called on the loop with each shapestore.events.Event, amid the store's work: let it be quick.
+    ``on_event``: called on the loop with each shapestore.events.Event, during the store's work: it must be quick.
 
     A creator may ask the store for other shapes; it keeps its own slot of ``max_creating`` meanwhile. One that asks
     for its own shape waits for itself, until its time is up.
@@ -329,7 +329,7 @@ class ShapeStore:
     async def read_log(self, stored: StoredShape | str, after: int = 0, limit: int = 1000) -> list[Change]:
         """What the log of a handle says behind the position ``after``, ``limit`` entries at most; [] at its end.
 
-        Fewer, before its end, only where rows are large: a page has some 16 MB. From 0 it begins with the rows of the
+        Fewer before its end only where rows are large: a page has about 16 MB. From 0 it begins with the rows of the
         snapshot, as inserts. Raises ShapeGoneError if the handle is gone, or if the log does not reach back to that
         position any more: then begin again from 0, or with the rows.
         """
@@ -489,7 +489,7 @@ class ShapeStore:
 
         >>> await store.touched("Track", [1, 2])
 
-        To tell too much, or twice, is safe. Nothing that was read from the source before this call is served as fresh
+        Telling too much, or twice, is safe. Nothing that was read from the source before this call is served as fresh
         after it. If the caller is cancelled, the table's shapes count as stale. Raises ValueError for keys that have
         another number of columns than the table's.
         """
@@ -499,7 +499,7 @@ class ShapeStore:
         """Wait until all that was committed in followed sources before this call is in their live shapes.
 
         It returns at once where nothing is live. ``timeout``: in seconds (default: the store's ``wait_timeout``).
-        Raises WaitTimeoutError if rounds have not come so far, as where no open store follows the source.
+        Raises WaitTimeoutError if that takes longer, as where no open store follows the source.
         """
         given = self._wait_timeout if timeout is None else seconds("timeout", timeout)
         late = await self._live().sources.reached_all(given)
@@ -569,4 +569,6 @@ def _handle(stored: StoredShape | str) -> str:
 
 def _check_position(after: int) -> None:
     if type(after) is not int or after < 0:
-        raise ValueError(f"after is a position that the log has given, 0 for its beginning; not {after!r}")
+        raise ValueError(
+            f"after is a position of the log, as changes and wait give it, or 0 for its beginning; not {after!r}"
+        )

@@ -36,7 +36,7 @@ class Stats:
     followers: int = _counter("{caller}", "Callers who joined a flight of another caller of the store", events.Followed)
     created: int = _counter("{shape}", "Shapes created", events.Created)
     failed: int = _counter("{attempt}", "Attempts that failed", events.Failed)
-    timeouts: int = _counter("{caller}", "Callers whose time was up", events.TimedOut)
+    timeouts: int = _counter("{caller}", "Callers that timed out", events.TimedOut)
     takeovers: int = _counter(
         "{attempt}", "Attempts that took over another: its owner was dead, or its failure out of date", events.TakenOver
     )

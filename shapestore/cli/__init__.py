@@ -29,7 +29,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, and return its exit status: 0 done, 1 failed or not found, 2 wrong usage."""
+    """Run the command line, and return its exit status: 0 done, 1 failed or not found, 2 usage error."""
     try:
         from shapestore.cli.app import run  # noqa: PLC0415 - without click and rich, the message below
     except ModuleNotFoundError as error:

@@ -55,11 +55,11 @@ class _Commands(click.Group):
 def app() -> None:
     """Inspect and maintain a store of shapes, beside the processes that use it.
 
-    On a terminal, results are tables. In a pipe they are lines of fields separated by tabs; with --json, one JSON
+    On a terminal, results are tables. In a pipe they are lines of tab-separated fields; with --json, one JSON
     object a line. A handle may be shortened to its end or its beginning. PATH may be left out if the variable
     SHAPESTORE_PATH names the file.
 
-    Exit status: 0 done, 1 failed or not found, 2 wrong usage, 130 interrupted.
+    Exit status: 0 done, 1 failed or not found, 2 usage error, 130 interrupted.
     """
 
 

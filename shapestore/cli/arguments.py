@@ -153,7 +153,7 @@ def _namespace_name(text: str) -> str:
     return text
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 def limit_option(default: int | None = None) -> Callable[[Any], Any]:
@@ -164,7 +164,7 @@ def limit_option(default: int | None = None) -> Callable[[Any], Any]:
         default=default,
         show_default=default is not None,
         metavar="N",
-        help="How many, at most.",
+        help="Print N at most.",
     )
 
 
@@ -198,7 +198,7 @@ def complete_tables(ctx: click.Context, _param: click.Parameter, incomplete: str
     return [CompletionItem(table) for table in tables if table.startswith(incomplete) and table == visible(table)]
 
 
-def _inspect(ctx: click.Context, look: Callable[[Inspector], list[Any]]) -> list[Any]:
+def _inspect(ctx: click.Context, read: Callable[[Inspector], list[Any]]) -> list[Any]:
     """What the store of the command line holds; nothing, if it cannot be read: a shell has no place for an error."""
     # Behind an option without its value, click has not come to the arguments yet.
     path = next(filter(os.path.isfile, ctx.args), ctx.params.get("path"))
@@ -206,7 +206,7 @@ def _inspect(ctx: click.Context, look: Callable[[Inspector], list[Any]]) -> list
         return []
     try:
         with open_inspector(path) as inspector:
-            return look(inspector)
+            return read(inspector)
     except (ShapeStoreError, sqlite3.Error, OSError):
         return []
 
@@ -217,7 +217,7 @@ namespace_option = click.option(
     "--namespace",
     type=_namespace_name,
     metavar="NAME",
-    help="The namespace of the store. By default a shape is in the one without a name, and a filter takes all.",
+    help="The namespace of the shapes. By default the one without a name; for a filter, all of them.",
     shell_complete=complete_namespaces,
 )
 table_option = click.option(

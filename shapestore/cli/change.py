@@ -86,7 +86,7 @@ def _is_part_of(part: str, handle: str) -> bool:
 @path_argument
 @handles_argument
 @filter_options
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def rm(path: str, handles: tuple[str, ...], wanted: Filter, yes: bool, as_json: bool) -> None:
     """Drop stored shapes, by handle or by table and predicate.
@@ -112,7 +112,7 @@ def rm(path: str, handles: tuple[str, ...], wanted: Filter, yes: bool, as_json: 
         print_json({"dropped": dropped})
     elif handles:
         for shape in shapes:
-            say(f"dropped {shape.handle}" if shape.handle in dropped else f"{shape.handle} was gone already")
+            say(f"dropped {shape.handle}" if shape.handle in dropped else f"{shape.handle} is gone already")
     else:
         say(f"dropped {count(len(dropped), 'shape')} of the table {wanted.table!r}{hint}")
 

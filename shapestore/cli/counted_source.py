@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shapestore.source.sql_source import SQLSource
 
 source_option = click.option(
-    "--source", required=True, metavar="URL", help="The database, as in: sqlite:///chinook.db."
+    "--source", required=True, metavar="URL", help="The database, as an SQLAlchemy URL: sqlite:///chinook.db."
 )
 timeout_option = click.option(
     "--timeout",
@@ -26,7 +26,7 @@ timeout_option = click.option(
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="The longest that a creation may take.",
+    help="The seconds that a creation may take.",
 )
 
 

@@ -20,8 +20,9 @@ url_argument = click.argument("url", metavar="URL")
 def follow(url: str, tables: tuple[str, ...], as_json: bool) -> None:
     """Log the keys of rows that change in a SQLite source.
 
-    URL is as in: sqlite:///app.db. Triggers and two small tables are put into it, for live shapes of these tables. A
-    store with SQLSource(URL, follow=True) does the same when it needs it. Nothing is changed where all is in place.
+    URL names the database, as in sqlite:///app.db. Triggers and two small tables are put into it, for live shapes of
+    these tables. A store with SQLSource(URL, follow=True) does the same when it needs it. If all of it is there
+    already, nothing is changed.
     """
     installed = install(_path(url), *tables)
     if as_json:

@@ -49,9 +49,9 @@ from shapestore.shape.shape import Shape
     type=click.Choice(list(SORTS)),
     default="table",
     show_default=True,
-    help="By table, the oldest first; or what was created or read last, or has the most rows or bytes, first.",
+    help="table: the oldest of each table first. created, read: the latest first. rows, bytes: the largest first.",
 )
-@click.option("-r", "--reverse", is_flag=True, help="In the reverse order.")
+@click.option("-r", "--reverse", is_flag=True, help="Reverse the order.")
 @limit_option()
 @json_option
 def ls(path: str, *, wanted: Filter, sort: str, reverse: bool, limit: int | None, as_json: bool) -> None:
@@ -104,7 +104,7 @@ def show(path: str, handle: str, as_json: bool) -> None:
 def rows(path: str, handle: str, form: str | None) -> None:
     """Print the rows of a stored shape.
 
-    As a table, as JSON lines or as CSV. They are streamed, however many there are.
+    As a table, as JSON lines or as CSV. Rows are streamed, so a shape may be larger than memory.
     """
     with open_inspector(path) as inspector:
         print_rows(inspector, shape_by_handle(inspector, handle), form)
@@ -116,8 +116,8 @@ def rows(path: str, handle: str, form: str | None) -> None:
 def locks(path: str, as_json: bool) -> None:
     """List the creations in progress, and recent failures.
 
-    Whether a process is running is asked of the operating system. Waiting callers leave no trace in the file;
-    `history` shows how many a creation served, once it has ended.
+    The operating system tells whether a process is running. Waiting callers leave no trace in the file; `history`
+    shows how many callers a creation served, once it has ended.
     """
     with open_inspector(path) as inspector:
         found = inspector.locks()
@@ -133,7 +133,10 @@ def locks(path: str, as_json: bool) -> None:
 @table_option
 @click.option("--failed", is_flag=True, help="Only those that failed, or whose process was killed.")
 @click.option(
-    "--since", type=moment, metavar="TIME", help="Only those that ended since: 90s, 15min, 2h, 3d ago, or a time."
+    "--since",
+    type=moment,
+    metavar="TIME",
+    help="Only those that ended since TIME: 90s, 15min, 2h or 3d ago, or a date.",
 )
 @namespace_option
 @limit_option(default=20)
@@ -201,11 +204,11 @@ def explain(path: str, shape: Shape, namespace: str, as_json: bool) -> None:
 def _stored(shape: Shape, explanation: Explanation, hint: str) -> list[tuple[str, Any]]:
     nearest = explanation.nearest
     if nearest is None:
-        return [("stored", "no, nor is any other shape")]
+        return [("stored", "no; this namespace has no shapes")]
     if not explanation.differences:
         return [("stored", f"yes, as {nearest.handle}")]
     if nearest.shape.table != shape.table:
-        return [("stored", f"no, nor is any other shape of that table{hint}")]
+        return [("stored", f"no; this namespace has no shapes of that table{hint}")]
     fields = (difference.field for difference in explanation.differences)
     return [
         ("stored", "no"),

@@ -74,7 +74,7 @@ async def _refresh(store: ShapeStore, handle: str, as_json: bool) -> bool:
     """Whether the shape was refreshed, or need not be."""
     before = await store.get_by_handle(handle)
     if before is None:
-        say(f"{short(handle)} was gone already")
+        say(f"{short(handle)} is gone already")
         return True
     try:
         _report(before, await store.refresh(before.shape), as_json)

@@ -31,14 +31,18 @@ _GRACE_SECONDS = 10
 @click.command()
 @path_argument
 @source_option
-@click.option("--table", "tables", multiple=True, required=True, metavar="NAME", help="A table to serve; repeat it.")
+@click.option(
+    "--table", "tables", multiple=True, required=True, metavar="NAME", help="A table to serve. Repeat it for more."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="0 for any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="The port, 0 for any free one."
+)
 @click.option(
     "--secret",
     envvar=SECRET_VARIABLE,
     metavar="TEXT",
-    help=f"What requests must bear as the parameter secret. Safer in the variable {SECRET_VARIABLE}.",
+    help=f"The value that requests must give as the parameter secret. Safer in the variable {SECRET_VARIABLE}.",
 )
 @click.option(
     "--cors", "origins", multiple=True, metavar="ORIGIN", help="Let pages of this origin read it, as in http://a.test."
@@ -49,7 +53,7 @@ _GRACE_SECONDS = 10
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How old rows may be that cannot be followed: they are read again while a client waits.",
+    help="How old rows of a database that cannot be followed may get before they are read again.",
 )
 def serve(  # noqa: PLR0917 - one for each argument and option
     path: str,

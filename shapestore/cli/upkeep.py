@@ -30,7 +30,7 @@ _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE
 
 @click.command()
 @path_argument
-@click.option("--quick", is_flag=True, help="Do not read every page: faster, but finds less damage.")
+@click.option("--quick", is_flag=True, help="Do not read every page. Faster, but finds less damage.")
 @json_option
 def doctor(path: str, quick: bool, as_json: bool) -> None:
     """Examine a store's file, and say what to do.
@@ -70,7 +70,7 @@ def _print_for_people(findings: list[Finding]) -> None:
 @click.command()
 @path_argument
 @click.argument("to", type=click.Path())
-@click.option("-f", "--force", "--overwrite", is_flag=True, help="Replace TO, if it is there.")
+@click.option("-f", "--force", "--overwrite", is_flag=True, help="Replace TO if it exists.")
 @json_option
 def backup(path: str, to: str, force: bool, as_json: bool) -> None:
     """Copy a store to the file TO, while it is in use.
@@ -105,7 +105,7 @@ def _ended_cleanly() -> Iterator[None]:
 
 @click.command()
 @path_argument
-@click.option("--create", is_flag=True, help="Make a missing file.")
+@click.option("--create", is_flag=True, help="Make the file if it is missing.")
 def migrate(path: str, create: bool) -> None:
     """Bring a store to this version's schema.
 
@@ -123,14 +123,16 @@ def migrate(path: str, create: bool) -> None:
     finally:
         gate.close()
     if before == migrations.HEAD:
-        say(f"{path} is at {migrations.HEAD} already")
+        say(f"{path} is already at {migrations.HEAD}")
     else:
-        say(f"{path} was brought {f'from {before} ' if before else ''}to {migrations.HEAD}")
+        say(f"{path} was migrated {f'from {before} ' if before else ''}to {migrations.HEAD}")
 
 
 @click.command()
 @path_argument
-@click.option("--force", is_flag=True, help="Even while the file is open elsewhere: writes there wait or are refused.")
+@click.option(
+    "--force", is_flag=True, help="Run while the file is open elsewhere, too. Writes there wait or are refused."
+)
 @json_option
 def vacuum(path: str, force: bool, as_json: bool) -> None:
     """Return free space to the file system.

@@ -59,36 +59,36 @@ class Snapshot:
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="The pause between two looks.",
+    help="The pause between two readings.",
 )
-@click.option("-n", "--count", "looks", type=click.IntRange(min=1), metavar="N", help="End after N looks.")
+@click.option("-n", "--count", "readings", type=click.IntRange(min=1), metavar="N", help="End after N readings.")
 @json_option
-def watch(path: str, interval: float, looks: int | None, as_json: bool) -> None:
+def watch(path: str, interval: float, readings: int | None, as_json: bool) -> None:
     """Watch a store at work, until Ctrl-C.
 
     Shows locks, herds, followed sources, rows pending deletion and the write-ahead log. If stdout is not a terminal, it
-    looks once.
+    prints one reading.
     """
-    if looks is None and not is_terminal():
-        looks = 1
-    snapshots = _snapshots(path, interval, looks)
+    if readings is None and not is_terminal():
+        readings = 1
+    snapshots = _snapshots(path, interval, readings)
     if as_json or not is_terminal():
         _print(path, snapshots, as_json)
     else:
         _show(path, snapshots)
 
 
-def _snapshots(path: str, interval: float, looks: int | None) -> Iterator[Snapshot]:
+def _snapshots(path: str, interval: float, readings: int | None) -> Iterator[Snapshot]:
     yield take(path)
-    looked = 1
-    while looks is None or looked < looks:
+    taken = 1
+    while readings is None or taken < readings:
         time.sleep(interval)
         yield take(path)
-        looked += 1
+        taken += 1
 
 
 def take(path: str) -> Snapshot:
-    """Look once. The file is opened each time: one that was replaced is noticed, and nothing stays open."""
+    """Read the state now. The file is opened each time: one that was replaced is noticed, and nothing stays open."""
     with open_inspector(path) as inspector:
         owners = inspector.owners()
         totals = inspector.totals()

@@ -144,10 +144,10 @@ class Follower:
             raise
         except (sqlite3.Error, OSError, InvalidSourceError) as error:
             return self._met(
-                "the source cannot be followed, which is tried again at every tick: %s", error, source=True
+                "the source cannot be followed; the follower tries again at every tick: %s", error, source=True
             )
         except ShapeStoreError as error:
-            return self._met("no round can be written, which is tried again at every tick: %s", error, source=False)
+            return self._met("no round can be written; the follower tries again at every tick: %s", error, source=False)
         except Exception:
             logger.exception("unexpected error in a follower, which begins again at the next tick")
             self._forget()

@@ -34,7 +34,7 @@ class BackgroundRefreshes:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def schedule(self, key: str, shape: Shape, creator: Creator, *, older: str, within: float) -> None:
-        """Refresh what the attempt ``older`` confirmed, unless that is under way here.
+        """Refresh what the attempt ``older`` confirmed, unless that is in flight here.
 
         It begins some time ``within`` so many seconds: of several processes the first is seen by the others. If too
         many are scheduled, it is left to the next stale hit.

@@ -93,7 +93,7 @@ class Requests:
                 request.key, request.shape, creator, refreshing=older is not None, older=older
             )
             answer = await flight.wait(request.time_left)
-            # One that was under way may only now have seen the very shape that is to be refreshed.
+            # One that was in flight may only now have seen the very shape that is to be refreshed.
             if answer.confirmed_by not in outdated:
                 return answer.stored
             older = answer.confirmed_by

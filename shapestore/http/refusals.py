@@ -27,6 +27,6 @@ def refusal_of(error: ShapeStoreError) -> Refusal:
         case WaitTimeoutError():
             return refused(503, "the rows of this shape are not there yet", retry_after=1)
         case StoreClosedError() | ShapeGoneError():
-            return refused(503, "the server starts or stops", retry_after=1)
+            return refused(503, "the server is starting or stopping", retry_after=1)
     logger.error("a request of a client could not be answered: %s", error)
     return refused(503, "the server cannot read its store", retry_after=5)

@@ -72,8 +72,8 @@ def _connected(engine: Engine) -> Iterator[Connection]:
     shared, own = engine.pool.connection.driver_connection, pool.connection.driver_connection
     if shared is own:  # and so the pool must not be disposed of, which would close it
         raise InvalidSourceError(
-            "the creator of the Engine always returns the same connection, and a source shares no connection with "
-            "other threads: let the creator connect, or give SQLSource a URL"
+            "the creator of the Engine always returns the same connection, and a source does not share a "
+            "connection with other threads: let the creator connect, or give SQLSource a URL"
         )
     try:
         _fill(own, shared)

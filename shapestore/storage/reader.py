@@ -411,7 +411,7 @@ class Reader:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def unless_cancelled(connection: sqlite3.Connection) -> T:
-            if answer.cancelled():  # what comes next need not wait for what nobody wants
+            if answer.cancelled():  # what comes next need not wait for an answer without a caller
                 raise asyncio.CancelledError
             return work(connection)
 

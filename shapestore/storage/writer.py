@@ -109,7 +109,7 @@ class Writer:
         if self._closing:
             raise StoreClosedError("the store is closed; nothing more is written")
         if refusable and self.queued >= self._max_queued:
-            raise StoreBusyError(f"{self.queued} commands wait for the writer, which is the bound; try again", 0.1)
+            raise StoreBusyError(f"{self.queued} commands wait for the writer, the limit; try again later", 0.1)
         command.answered, command.refused = answered, refused
         (self._bulky if command.size > QUICK_BYTES else self._quick).append(command)
         self._telemetry.queued()
@@ -209,7 +209,7 @@ class Writer:
         except FileNotFoundError:
             same = False
         except OSError as error:
-            raise StorageError(f"{self._path!r} cannot be looked at: {error}") from error
+            raise StorageError(f"{self._path!r} cannot be examined: {error}") from error
         if not same:
             raise StorageError(
                 f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it again"

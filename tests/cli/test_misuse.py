@@ -181,7 +181,7 @@ def test_a_table_of_which_nothing_is_stored_is_told_with_those_that_are_meant(
 ) -> None:
     assert in_a_pipe("invalidate", example, table) == (0, "", f"dropped 0 shapes of the table {table!r}{hint}")
     explained = in_a_pipe("explain", example, "--table", table)
-    assert explained.out.endswith(f"\nstored\tno, nor is any other shape of that table{hint}")
+    assert explained.out.endswith(f"\nstored\tno; this namespace has no shapes of that table{hint}")
     assert on_a_terminal("ls", example, "--table", table).out == f"no shapes{hint}"
     assert on_a_terminal("history", example, "--table", table).out == f"no creations of {table}{hint}"
     assert in_a_pipe("rm", example, "--table", table) == (0, "", f"dropped 0 shapes of the table {table!r}{hint}")
@@ -189,7 +189,9 @@ def test_a_table_of_which_nothing_is_stored_is_told_with_those_that_are_meant(
 
 def test_where_nothing_is_stored_no_table_is_named(empty_path: str) -> None:
     assert in_a_pipe("invalidate", empty_path, "Track") == (0, "", "dropped 0 shapes of the table 'Track'\n")
-    assert in_a_pipe("explain", empty_path, "--table", "Track").out.endswith("\nstored\tno, nor is any other shape\n")
+    assert in_a_pipe("explain", empty_path, "--table", "Track").out.endswith(
+        "\nstored\tno; this namespace has no shapes\n"
+    )
 
 
 def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:
@@ -214,8 +216,8 @@ def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert in_a_pipe("migrate", "new.db").status == FAILED
     assert os.listdir() == []
-    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was brought to 0002\n")
-    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is at 0002 already\n")
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was migrated to 0002\n")
+    assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is already at 0002\n")
     assert in_a_pipe("doctor", "new.db").status == 0
 
 

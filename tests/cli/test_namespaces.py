@@ -84,7 +84,7 @@ async def test_explain_looks_in_its_namespace_alone(file: str) -> None:
     [explained] = await listed(*command, "--namespace", "acme")
     assert explained["comparable"] == ALBUM.comparable_in("acme") == acme["comparable"]
     elsewhere = (await run(*command, "--namespace", "new")).out
-    assert elsewhere.endswith("\nstored\tno, nor is any other shape\n")
+    assert elsewhere.endswith("\nstored\tno; this namespace has no shapes\n")
 
 
 async def test_a_store_explains_by_its_own_namespace_alone(file: str) -> None:

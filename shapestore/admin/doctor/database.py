@@ -122,7 +122,7 @@ def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "schema",
-            f"the file has the schema {migrations.HEAD!r}, but lacks {', '.join(missing)}: a program has dropped that",
+            f"the file has the schema {migrations.HEAD!r}, but lacks {', '.join(missing)}: a program has dropped them",
             _RESTORE,
         )
 

@@ -46,7 +46,7 @@ def _not_followed(record: SourceRecord) -> Finding:
         "not-followed",
         f"no process follows {record.source!r}, which is {count(record.behind or 0, 'change')} ahead of "
         f"{_shapes(record)}, though stores are open",
-        "Open one of them with SQLSource(..., follow=True) for this source. If one is, look into its log: it says why "
+        "Open one of them with SQLSource(..., follow=True) for this source. If one is, read its log, which says why "
         "the source cannot be followed.",
     )
 

@@ -136,7 +136,7 @@ class Rows {
   write(cell, content) {
     const text = content === null ? "null" : String(content);
     if (this.isWhole && text !== cell.textContent) {
-      const fresh = document.createElement("td"); // a new element begins its animation anew
+      const fresh = document.createElement("td"); // a new element begins its animation again
       cell.replaceWith(fresh);
       fresh.className = "changed";
       cell = fresh;

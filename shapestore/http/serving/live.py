@@ -43,7 +43,7 @@ class LiveClients:
     def one_more(self) -> Iterator[None]:
         """While a client is served live. Raises Refusal if there are too many."""
         if self._count >= self._most:
-            raise refused(503, f"{self._count} clients are served live, which is the limit", retry_after=5)
+            raise refused(503, f"{self._count} clients are served live, the limit", retry_after=5)
         self._count += 1
         try:
             yield

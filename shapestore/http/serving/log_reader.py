@@ -100,7 +100,9 @@ class LogReader:
 
     async def _refuse_one_more(self, most: int) -> None:
         if await self.store.count() >= most:
-            raise refused(429, f"{most} shapes are stored, and clients may not have one more created", retry_after=60)
+            raise refused(
+                429, f"{most} shapes are stored, the limit up to which clients can have shapes created", retry_after=60
+            )
 
 
 def place_of(asked: ShapeRequest) -> pages.Place:

@@ -37,4 +37,4 @@ async def _in_time(send: Send, message: Message) -> None:
         async with asyncio.timeout(PATIENCE):
             await send(message)
     except TimeoutError as error:
-        raise GoneError("the client takes nothing of its answer") from error
+        raise GoneError("the client does not read its answer") from error

@@ -30,7 +30,7 @@ MOST_WAITING = 1_000
 
 # How long a subset may wait for its shape to be followed. Beyond that it is answered all the same.
 FOLLOWED_SECONDS = 5.0
-# A round that changes nothing in the shape wakes nobody.
+# A round that changes nothing in the shape wakes no waiter.
 LOOK_SECONDS = 0.01
 
 
@@ -46,7 +46,7 @@ class Subsets:
     async def body(self, asked: ShapeRequest, subset: Subset, read: Read) -> bytes:
         """The body of the answer. ``read`` is of before: from where it ended the client goes on."""
         if self._asking >= AT_ONCE + MOST_WAITING:
-            raise refused(503, f"{self._asking} subsets are being read, which is the limit", retry_after=1)
+            raise refused(503, f"{self._asking} subsets are being read, the limit", retry_after=1)
         self._asking += 1
         try:
             found = await self._rows(asked, subset)

@@ -169,7 +169,7 @@ ADD_TO_ROUND = """
     WHERE number = :round
 """
 
-# (source, round, new) a round that goes on gets another number, as have its changes, which nobody has seen
+# (source, round, new) a round that goes on gets another number, as have its changes, which no reader has seen
 RENUMBER_CHANGES = """
     UPDATE shape_changes SET round = :new
     FROM shapes
