@@ -4,7 +4,10 @@ A thread for each source makes rounds. A round reads the keys that were written 
 which shapes their rows match now, and appends to the logs of these shapes what is different:
 
     followers        the followers of one open store
-    follower         one source's: a thread; who of several processes makes the rounds; trouble and its end
+    follower         one source's: a thread; when it looks; a source that cannot be read
+    leadership       who of several processes makes the rounds of a source
+    rounds           a round: a look at the source, and a command to the writer
+    store_side       what a follower reads of the store's file, and has written to it
     alarm            what wakes it: on Linux inotify, when the source is written; elsewhere it looks now and then
     registry         the live shapes of the source, read from the store's file
     source_look      one look at the source, in one transaction; which shapes cannot be followed any further

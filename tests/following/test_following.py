@@ -16,7 +16,7 @@ from live_logs import members
 from processes import assert_sound
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
-from shapestore.following import follower, round_contents, routing, source_look
+from shapestore.following import follower, round_contents, routing, source_look, store_side
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
@@ -186,7 +186,7 @@ async def test_a_source_that_another_process_can_read_keeps_its_shapes(
     await followed(empty_path, source)
     failed = []
 
-    def fails(self: follower.Follower) -> bool:
+    def fails(self: follower.Follower, _: object) -> bool:
         failed.append(self)
         with contextlib.closing(sqlite3.connect(empty_path)) as file:  # as a round of another process does
             file.execute("UPDATE sources SET rounds = rounds + 1")
@@ -243,7 +243,7 @@ async def test_a_round_that_goes_on_is_not_visible_until_it_is_finished(
     stored = await store.get_or_create(ALL)
     await followed(empty_path, source)
     hold = Hold()
-    monkeypatch.setattr(follower.Follower, "_written", hold.before(follower.Follower._written))
+    monkeypatch.setattr(store_side.StoreSide, "written", hold.before(store_side.StoreSide.written))
     hold.set()
     write(source, "UPDATE t SET n = n + 10")
     for _ in range(2):  # the first part is written, and the second one is held

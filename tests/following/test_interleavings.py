@@ -12,7 +12,7 @@ from followed_store import HeldSource, Hold, followed, looked_up, make_source, w
 from inspections import eventually
 
 from shapestore import Shape, ShapeStore, SQLSource
-from shapestore.following import follower, source_look
+from shapestore.following import follower, source_look, store_side
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
@@ -57,7 +57,7 @@ async def world(empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before_look, before_write = Hold(), Hold()
     monkeypatch.setattr(follower, "HEARTBEAT_SECONDS", float("inf"))  # a round is held because of what was written
     monkeypatch.setattr(source_look, "begin_look", before_look.before(source_look.begin_look))
-    monkeypatch.setattr(follower.Follower, "_written", before_write.before(follower.Follower._written))
+    monkeypatch.setattr(store_side.StoreSide, "written", before_write.before(store_side.StoreSide.written))
     source = str(tmp_path / "app.db")
     make_source(source)
     creator = HeldSource(source)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shapestore import Shape, ShapeStore, SQLSource
-from shapestore.following import follower, registry, source_look
+from shapestore.following import registry, source_look, store_side
 
 TABLES = {
     "t": "CREATE TABLE {} (id INTEGER PRIMARY KEY, a TEXT, n, u UNIQUE, parent INTEGER REFERENCES p ON DELETE CASCADE)",
@@ -191,7 +191,7 @@ def sleep_between_steps(longest: float) -> None:
     registry.Registry.load = sleepy(registry.Registry.load, after=True)  # type: ignore[method-assign]
     source_look.begin_look = sleepy(source_look.begin_look, after=True)
     source_look.SourceConnection._look = sleepy(source_look.SourceConnection._look, after=True)  # type: ignore[method-assign]
-    follower.Follower._written = sleepy(follower.Follower._written, after=False)  # type: ignore[method-assign]
+    store_side.StoreSide.written = sleepy(store_side.StoreSide.written, after=False)  # type: ignore[method-assign]
 
 
 def _sleep(longest: float) -> None:

@@ -1,0 +1,68 @@
+"""Who makes the rounds of a source: the follower, of all processes, that holds the source's lock.
+
+The others try the lock at every tick: the kernel releases it when its process ends. One that is stopped keeps it. So a
+follower that sees the source ahead of its rounds for a while makes them without the lock. That does no harm: a round is
+written only if no other was since its follower loaded what it goes by.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from shapestore.following.store_side import StoreSide
+from shapestore.locking.file_lock import FileLock
+from shapestore.locking.owner import owners_folder
+
+BEHIND_SECONDS = 1.0
+"""A source that is ahead of its rounds for so long has no follower that works."""
+
+
+class Leadership:
+    """One follower's share in it."""
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+        self._ahead_since: float | None = None
+        self._ahead_of = 0
+
+    def holds_lock(self, store_path: str, source: int) -> bool:
+        """Whether this follower holds the lock of the source. Takes it if it is free."""
+        if self._lock is not None and not self._lock.is_at_its_path():  # a cleaner has removed it
+            self.close()
+        if self._lock is None:
+            lock = FileLock(lock_path(store_path, source))
+            if lock.try_lock():
+                lock.write(f"{os.getpid():<20}\n".encode())  # for people and their tools
+                self._lock = lock
+            else:
+                lock.close()
+        return self._lock is not None
+
+    def is_overdue(self, store: StoreSide, source: int, newest_change: int) -> bool:
+        """Whether the source has been ahead of the rounds for longer than a living follower needs."""
+        followed = store.follows(source).seq
+        if newest_change <= followed and not store.has_newcomers(source):
+            self._ahead_since = None
+            return False
+        now = time.monotonic()
+        if self._ahead_since is None or self._ahead_of != followed:
+            self._ahead_since, self._ahead_of = now, followed
+        return now - self._ahead_since >= BEHIND_SECONDS
+
+    def reached(self, seq: int, *, finished: bool) -> None:
+        """This follower has made a round. One that is overdue goes on until it has ``finished``."""
+        self._ahead_of = seq
+        if finished:
+            self._ahead_since = None
+
+    def close(self) -> None:
+        """Leave the rounds to others."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
+
+
+def lock_path(store_path: str, source: int) -> str:
+    """The file that the follower of a source locks, beside those of the store's owners."""
+    return os.path.join(owners_folder(store_path), f"follow-{source}")

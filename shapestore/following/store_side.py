@@ -1,0 +1,94 @@
+"""What a follower reads of the store's file, and has written to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+from shapestore.errors import StoreClosedError
+from shapestore.events import RoundMade
+from shapestore.storage.commands import Command
+from shapestore.storage.commands.rounds import Follows
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_point_reader
+from shapestore.storage.log.live import queries
+
+T = TypeVar("T")
+
+_LOOK_UP_SECONDS = 0.5
+
+
+class Store(Protocol):
+    """What a follower needs of the open store. It calls from its own thread."""
+
+    path: str
+
+    def send(self, command: Command[T], answer: Future[T]) -> None:
+        """Have a command written. Raises StoreClosedError."""
+
+    def changed(self, shapes: list[int]) -> None:
+        """The logs of these shapes have grown."""
+
+    def sweep_later(self, failures: list[str], seconds: float) -> None:
+        """Remove the failures with these handles in so many seconds."""
+
+    def made_round(self, round_: RoundMade) -> None:
+        """A round that brought changes is committed."""
+
+
+class StoreSide:
+    """One follower's reading connection to the store's file, and its way to the writer."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.path = store.path
+        self.stopped = False
+        """Set to give up waiting for what is being written."""
+        self._reader: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file, by the thread that will read it. Once more does nothing."""
+        if self._reader is None:
+            self._reader = open_point_reader(self.path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def reader(self) -> sqlite3.Connection:
+        """The open file."""
+        assert self._reader is not None
+        return self._reader
+
+    def number_of(self, path: str) -> int | None:
+        """What stands for the source of this path; None if no shape was ever made of it."""
+        found = self.reader.execute(queries.SOURCE_NUMBER, {"source": path}).fetchall()
+        return found[0][0] if found else None
+
+    def has_live(self, source: int) -> bool:
+        """Whether there are live shapes of a source."""
+        return self._any(queries.ANY_LIVE, source)
+
+    def has_newcomers(self, source: int) -> bool:
+        """Whether there are live shapes that no round has reached since they were read."""
+        return self._any(queries.ANY_NEWCOMER, source)
+
+    def follows(self, source: int) -> Follows:
+        """How many rounds of a source there were, by any process, and up to where."""
+        ((rounds, seq, nonce),) = self.reader.execute(queries.SOURCE_STATE, {"source": source}).fetchall()
+        return Follows(rounds, seq, nonce)
+
+    def written(self, command: Command[T]) -> T:
+        """The answer to a command. Raises what it is refused by, and StoreClosedError if this is to end."""
+        answer: Future[T] = Future()
+        self.store.send(command, answer)
+        while True:
+            try:
+                return answer.result(timeout=_LOOK_UP_SECONDS)
+            except TimeoutError:
+                if self.stopped:
+                    raise StoreClosedError("the store was closed while a round was being written") from None
+
+    def _any(self, statement: str, source: int) -> bool:
+        return bool(self.reader.execute(statement, {"source": source}).fetchall())
