@@ -27,7 +27,7 @@ from shapestore.storage.commands import (
     TrimLog,
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
-from shapestore.storage.log.compact import has_long_log, kept_beyond_two, next_piece, next_trim
+from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piece, next_trim
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
@@ -38,6 +38,7 @@ TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
 CUT_AGAIN_SECONDS = 5.0
 EVICTIONS_A_TURN = 5
+LOGS_A_LOOK = 10_000
 LOGS_A_TURN = 100
 
 
@@ -219,9 +220,17 @@ class Maintenance:
 
     async def _cut_logs(self) -> bool:
         """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""
-        due = [number for number, at in self._long_logs.items() if at <= self._loop.time()]
-        cut = [await self._cut_log_of(number) for number in due[:LOGS_A_TURN]]
-        return any(cut) or len(due) > LOGS_A_TURN
+        now = self._loop.time()
+        due = [number for number, at in self._long_logs.items() if at <= now]
+        if not due:
+            return False
+        # Most of those that have grown are short still: they cost one statement, however many they are.
+        looked_at = set(due[:LOGS_A_LOOK])
+        long = await self._reader.run(partial(long_logs, numbers=looked_at))
+        short = looked_at.difference(long)
+        self._long_logs = {number: at for number, at in self._long_logs.items() if at > now or number not in short}
+        cut = [await self._cut_log_of(number) for number in long[:LOGS_A_TURN]]
+        return any(cut) or len(long) > LOGS_A_TURN or len(due) > LOGS_A_LOOK
 
     async def _cut_log_of(self, number: int) -> bool:
         """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""
@@ -229,9 +238,6 @@ class Maintenance:
         if last is not None:
             await self._writer.submit(TrimLog(number, last))
             return True
-        if not await self._reader.run(partial(has_long_log, number=number)):
-            del self._long_logs[number]
-            return False
         if await self._writer.submit(Compact(number, self._options.keep_ms)):
             return True
         self._long_logs[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read

@@ -321,6 +321,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "PUT_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
     "REMOVE_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
     "HAS_LONG_LOG": {"number": ANY},
+    "LONG_LOGS": {"numbers": "[1, 2]"},
     "NEWEST_OLD_ROUND": {"oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
     "PART_ENDS": {"number": ANY},

@@ -73,9 +73,10 @@ def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, lis
     return kept[-1][0], [number for (number,) in beyond]
 
 
-def has_long_log(connection: sqlite3.Connection, number: int) -> bool:
-    """Whether a log is long beside its rows."""
-    return bool(connection.execute(log.HAS_LONG_LOG, {"number": number}).fetchall())
+def long_logs(connection: sqlite3.Connection, numbers: Iterable[int]) -> list[int]:
+    """Those of the logs that are long beside their rows, or have changes that a floor has left behind."""
+    found = connection.execute(log.LONG_LOGS, {"numbers": _as_json(list(numbers))}).fetchall()
+    return [number for (number,) in found]
 
 
 def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:

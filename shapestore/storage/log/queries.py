@@ -285,11 +285,17 @@ REMOVE_ROWS = f"""
 
 # --- writes: compaction -------------------------------------------------------------------------------------------
 
+_IS_LONG = "(position - max(snapshot, floor) > 2 * row_count + 100 OR log_bytes > 2 * bytes + 1000000)"
+
 # (number) -> whether its log is long beside its rows
-HAS_LONG_LOG = """
-    SELECT 1 FROM shapes
-    WHERE number = :number
-      AND (position - max(snapshot, floor) > 2 * row_count + 100 OR log_bytes > 2 * bytes + 1000000)
+HAS_LONG_LOG = f"SELECT 1 FROM shapes WHERE number = :number AND {_IS_LONG}"
+
+# (numbers: [number]) -> those whose logs are long, or have changes below their floors
+LONG_LOGS = f"""
+    SELECT number FROM shapes
+    WHERE number IN (SELECT value FROM json_each(:numbers))
+      AND ({_IS_LONG} OR EXISTS (
+          SELECT 1 FROM shape_changes WHERE id > number << 28 AND id <= (number << 28) + shapes.floor))
 """
 
 # (boot, oldest: boot time in ms) -> the newest round that ended by then

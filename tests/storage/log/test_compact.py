@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -145,17 +144,17 @@ def trim_all(connection: sqlite3.Connection, number: int) -> list[int]:
 
 def test_a_log_is_compacted_only_once_it_is_long_beside_its_rows(connection: sqlite3.Connection) -> None:
     log = a_long_log(connection, 52)
-    assert not compact.has_long_log(connection, log.number)
+    assert not compact.long_logs(connection, [log.number])
     assert not compacted(connection, log.number)
     log.advance({key(1): row(n=1_000)})
-    assert compact.has_long_log(connection, log.number)
+    assert compact.long_logs(connection, [log.number])
     assert compacted(connection, log.number)
 
 
 def test_a_log_of_few_but_large_rows_is_long_too(connection: sqlite3.Connection) -> None:
     log = ModelledLog(connection, {key(1): row(text="x" * 1_100_000)})
     log.advance({key(1): row(text="")})
-    assert compact.has_long_log(connection, log.number)
+    assert compact.long_logs(connection, [log.number])
 
 
 def test_the_floor_is_the_end_of_the_last_round_that_is_old_enough(connection: sqlite3.Connection) -> None:
@@ -247,6 +246,14 @@ def another_log(connection: sqlite3.Connection, handle: str) -> int:
     return number
 
 
+def test_a_log_counts_as_long_until_all_below_its_floor_is_trimmed(connection: sqlite3.Connection) -> None:
+    log = a_long_log(connection)
+    assert compacted(connection, log.number)
+    assert compact.long_logs(connection, [log.number, 7]) == [log.number]
+    trim_all(connection, log.number)
+    assert compact.long_logs(connection, [log.number, 7]) == []
+
+
 def test_nothing_is_trimmed_above_a_floor_that_has_not_been_raised(connection: sqlite3.Connection) -> None:
     log = a_long_log(connection)
     assert compact.next_trim(connection, log.number) is None
@@ -255,9 +262,7 @@ def test_nothing_is_trimmed_above_a_floor_that_has_not_been_raised(connection: s
     assert counted(connection, "shape_changes") == before
 
 
-@pytest.mark.parametrize("gone", [compact.has_long_log, compact.next_trim])
-def test_a_shape_that_is_gone_has_nothing_to_be_compacted(
-    connection: sqlite3.Connection, gone: Callable[[sqlite3.Connection, int], object]
-) -> None:
-    assert not gone(connection, 7)
+def test_a_shape_that_is_gone_has_nothing_to_be_compacted(connection: sqlite3.Connection) -> None:
+    assert compact.long_logs(connection, [7]) == []
+    assert compact.next_trim(connection, 7) is None
     assert not compacted(connection, 7)
