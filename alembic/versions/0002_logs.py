@@ -309,20 +309,24 @@ CONTENTS = [
 
 def triggers_of(table: str, count: str, size: str) -> list[str]:
     new, old = "new.bytes + new.log_bytes", "old.bytes - old.log_bytes"
-    cases = [
-        ("counted_in", "INSERT", "1", new),
-        ("counted_out", "DELETE", "-1", f"-{old}"),
-        ("resized", "UPDATE OF bytes, log_bytes", "0", f"{new} - {old}"),
-    ]
+    counted = [("counted_in", "INSERT", "1", new), ("counted_out", "DELETE", "-1", f"-{old}")]
     return [
+        *(
+            f"""
+            CREATE TRIGGER {table}_{name} AFTER {when} ON {table}
+            BEGIN
+                UPDATE totals SET value = value + CASE name WHEN '{count}' THEN {number} ELSE {bytes_} END
+                WHERE name IN ('{count}', '{size}');
+            END
+            """
+            for name, when, number, bytes_ in counted
+        ),
         f"""
-        CREATE TRIGGER {table}_{name} AFTER {when} ON {table}
+        CREATE TRIGGER {table}_resized AFTER UPDATE OF bytes, log_bytes ON {table}
         BEGIN
-            UPDATE totals SET value = value + CASE name WHEN '{count}' THEN {number} ELSE {bytes_} END
-            WHERE name IN ('{count}', '{size}');
+            UPDATE totals SET value = value + {new} - {old} WHERE name = '{size}';
         END
-        """
-        for name, when, number, bytes_ in cases
+        """,
     ]
 
 

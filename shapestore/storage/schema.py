@@ -355,7 +355,12 @@ def _totals_of(table: str, count: str, size: str) -> dict[str, str]:
     return {
         f"{table}_counted_in": counted("counted_in", "INSERT", "1", new),
         f"{table}_counted_out": counted("counted_out", "DELETE", "-1", f"-{old}"),
-        f"{table}_resized": counted("resized", "UPDATE OF bytes, log_bytes", "0", f"{new} - {old}"),
+        f"{table}_resized": f"""
+            CREATE TRIGGER {table}_resized AFTER UPDATE OF bytes, log_bytes ON {table}
+            BEGIN
+                UPDATE totals SET value = value + {new} - {old} WHERE name = '{size}';
+            END
+        """,
     }
 
 
