@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, repeat
 from typing import Any
 
 import msgspec
@@ -17,8 +18,7 @@ from shapestore.following.template import ROW
 from shapestore.source.sqlite_feed.changes import Changes, Key
 from shapestore.source.sqlite_feed.file import quoted
 from shapestore.source.values import Values
-from shapestore.storage.log.keys import encode_key
-from shapestore.storage.log.keys import quoted as as_json_text
+from shapestore.storage.log.keys import encode_keys
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.wanted import RoundContents
 from shapestore.storage.row_codec import encode_row
@@ -55,22 +55,22 @@ class ContentsReader:
         Raises RoutingError for shapes whose rows cannot be told.
         """
         limit = len(self._registry.shapes) * len(changes.keys) if whole else MAX_MATCHES
-        asked: list[str] = []
+        asked: list[tuple[int, str]] = []
         contents = _Contents()
         for number, table in self._tables.items():
             keys = changes.keys.get(table.feed_number, ())
             if not keys:
                 continue
-            texts = [as_json_text(encode_key(key)) for key in keys]
-            asked += (f"[{number},{text}]" for text in texts)
+            texts = encode_keys(keys)
+            asked += zip(repeat(number), texts)
             matches = router.route(number, keys, max(0, limit - contents.count))
             if contents.count + len(matches) > limit:
                 return None
             self._add_rows(contents, table, keys, texts, matches)
-        all_asked = f"[{','.join(asked)}]"
+        all_asked = _as_json(asked)
         if not whole and (contents.bytes > MAX_BYTES or self._count_holders(all_asked) + contents.count > MAX_MATCHES):
             return None
-        return RoundContents(all_asked, f"[{','.join(contents.rows)}]", f"[{','.join(contents.matches)}]")
+        return RoundContents(all_asked, f"[{','.join(contents.rows)}]", _as_json(contents.matches))
 
     def _count_holders(self, asked: str) -> int:
         ((count,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
@@ -98,9 +98,7 @@ class ContentsReader:
                 raise RoutingError(
                     {match.shape: rows.faults[match.place] for match in wanting if match.place in rows.faults}
                 )
-            for place, shape in wanting:
-                if (row := rows.rows.get(place)) is not None:  # else another key that the column takes for equal
-                    contents.add(shape, texts[place], row)
+            contents.add(wanting, texts, rows.rows)
 
 
 class _Contents:
@@ -108,21 +106,22 @@ class _Contents:
 
     def __init__(self) -> None:
         self.rows: list[str] = []
-        self.matches: list[str] = []
+        self.matches: list[tuple[int, str, int]] = []
+        """For each: the number of the shape, the key, and the place of the row."""
         self.bytes = 0
-        self._places: dict[int, int] = {}
 
     @property
     def count(self) -> int:
         return len(self.matches)
 
-    def add(self, shape: int, key: str, row: str) -> None:
-        place = self._places.get(id(row))
-        if place is None:
-            place = self._places[id(row)] = len(self.rows)
-            self.rows.append(row)
-        self.matches.append(f"[{shape},{key},{place}]")
-        self.bytes += len(row)
+    def add(self, wanting: Sequence[Match], keys: Sequence[str], rows: Mapping[int, str]) -> None:
+        """Add what shapes match. Where no row is, another key was found, which the column takes for equal."""
+        nth = dict(zip(rows, count(len(self.rows))))
+        self.rows += rows.values()
+        for place, shape in wanting:
+            if place in nth:
+                self.matches.append((shape, keys[place], nth[place]))
+                self.bytes += len(rows[place])
 
 
 class _Rows:
@@ -146,13 +145,14 @@ class _Rows:
 
     def read(self, keys: Sequence[Key], places: Sequence[int]) -> None:
         """Read the rows under the keys at these places."""
-        for place, *values in self._fetched(places):
-            own = values[: self._width]
-            if _is_same(keys[place], own):
-                self._take(place, values[self._width :])
+        first = 1 + self._width
+        for row in self._fetched(places):
+            place = row[0]
+            if _is_same(keys[place], row[1:first]):
+                self._take(place, row[first:])
 
     def _take(self, place: int, values: Sequence[Any]) -> None:
-        if any(type(value) is _NotUtf8 for value in values):
+        if _NotUtf8 in map(type, values):
             self.faults[place] = Fault("OperationalError", "a row that was written holds text that is not UTF-8")
             return
         try:
@@ -162,7 +162,7 @@ class _Rows:
             self.faults[place] = Fault("InvalidRowError", f"a row that was written cannot be stored: {error}")
 
     def _fetched(self, places: Sequence[int]) -> list[Any]:
-        given = {"places": msgspec.json.encode(places).decode()}
+        given = {"places": _as_json(places)}
         try:
             return self._connection.execute(self._statement, given).fetchall()
         except sqlite3.OperationalError as error:
@@ -186,6 +186,10 @@ def _text(raw: bytes) -> str | _NotUtf8:
         return _NotUtf8(raw)
 
 
-def _is_same(asked: Key, own: Sequence[Any]) -> bool:
+def _is_same(asked: Key, own: tuple[Any, ...]) -> bool:
     """Whether a row has this very key, and not one that a collation or a type takes for equal."""
-    return all(type(one) is type(other) and one == other for one, other in zip(asked, own, strict=True))
+    return asked == own and [*map(type, asked)] == [*map(type, own)]
+
+
+def _as_json(items: Sequence[object]) -> str:
+    return msgspec.json.encode(items).decode()

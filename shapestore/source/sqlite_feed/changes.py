@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 CHANGES = "shapestore_changes"
@@ -87,28 +88,42 @@ def keys_between(
     At most ``limit`` rows are read. Keys that differ in type are different: 1, 1.0, "1" and b"1"; but -0.0 is 0.0.
     """
     rows = _rows(connection, after, until, limit)
-    keys: dict[int, dict[Any, Key]] = {table: {} for table in widths}
-    markers = []
+    by_table: dict[int, list[Any]] = {table: [] for table in widths} | {MARKER: []}
+    for row in rows:
+        if (of_table := by_table.get(row[1])) is not None:
+            of_table.append(row)
+    markers = [row[0] for row in by_table.pop(MARKER)]
+    keys = {}
     unfollowable = set()
-    for seq, table, *values in rows:
-        if table == MARKER:
-            markers.append(seq)
-        elif (width := widths.get(table)) is not None:
-            key = tuple(value + 0.0 if type(value) is float else value for value in values[:width])
-            if any(value is None or type(value) is _NotUtf8 for value in key):
-                unfollowable.add(table)
-            else:
-                keys[table].setdefault((key, *map(type, key)), key)
+    for table, of_table in by_table.items():
+        written = [row[2 : 2 + widths[table]] for row in of_table]
+        kinds = set(map(type, chain.from_iterable(written)))
+        if not _NAMING_NOTHING.isdisjoint(kinds):
+            unfollowable.add(table)
+            written = [key for key in written if _NAMING_NOTHING.isdisjoint(map(type, key))]
+        if written:
+            keys[table] = _distinct(written, kinds)
     return Changes(
         until=rows[-1][0] if len(rows) == limit else until,
-        keys={table: list(found.values()) for table, found in keys.items() if found},
+        keys=keys,
         markers=markers,
         unfollowable=frozenset(unfollowable),
     )
 
 
+def _distinct(keys: Sequence[Key], kinds: Set[type]) -> list[Key]:
+    """Each key once. ``kinds`` are the types of the values."""
+    if float not in kinds:  # values of the other types are equal only if their types are
+        return list(dict.fromkeys(keys))
+    plus_zero = [tuple(value + 0.0 if type(value) is float else value for value in key) for key in keys]
+    return list({(key, *map(type, key)): key for key in plus_zero}.values())
+
+
 class _NotUtf8(bytes):
     """Text of the source that no str can hold."""
+
+
+_NAMING_NOTHING = frozenset((type(None), _NotUtf8))
 
 
 def _text(raw: bytes) -> str | _NotUtf8:

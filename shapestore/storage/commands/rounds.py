@@ -82,7 +82,7 @@ class FollowRound(Command[NumberedHandles | None]):
         appended = append_round(tx, self.source, self.contents, self.read_at, self.markers, finished=finished)
         if appended is None:
             return {}
-        drop(tx, tx.run(queries.FULL_SHAPES, numbers=as_json(list(appended.shapes))))
+        drop(tx, [(number,) for number in appended.full])
         return appended.shapes if appended.round.is_visible else {}
 
     def _note_asked(self, tx: Transaction) -> None:

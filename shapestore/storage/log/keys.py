@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from shapestore.shape.row_values import PLAIN, UnfitError, plain_value
 
 KeyValue = int | float | str | bytes | bool
 
+_ALIKE_IN_JSON = frozenset((int, str))
 _NOT_SCALARS = (list, tuple, dict, set, frozenset)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -40,6 +42,13 @@ def encode_key(values: Iterable[Any]) -> str:
         return _encode([_spelled(value) for value in plain_key(values)]).decode()
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRowError(f"a key cannot hold {shown(values)}: {error}") from error
+
+
+def encode_keys(keys: Sequence[tuple[Any, ...]]) -> list[str]:
+    """The texts of keys as SQLite has stored them: its integers have 64 bits. Raises as ``encode_key``."""
+    if _ALIKE_IN_JSON.issuperset(map(type, chain.from_iterable(keys))):  # as most are
+        return [_encode(key).decode() for key in keys]
+    return list(map(encode_key, keys))
 
 
 def decode_key(text: str) -> tuple[Any, ...]:

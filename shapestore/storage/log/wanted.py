@@ -31,6 +31,8 @@ class Appended(NamedTuple):
     round: Round
     shapes: NumberedHandles
     """The shapes whose logs have grown."""
+    full: set[int]
+    """Those of them whose logs have hardly any positions left."""
 
 
 class RoundContents(NamedTuple):
@@ -61,6 +63,8 @@ def append_wanted(
     """
     _begin_wanting(tx)
     tx.run(queries.WANT, wanted=f"[{','.join(map(_as_json, wanted))}]")
+    tx.run(queries.FIND_AS_MEMBERS)
+    tx.run(queries.FIND_AMONG_ROWS)
     return _append(tx, source, seq, markers, finished=finished)
 
 
@@ -73,6 +77,7 @@ def append_round(
     has not reached: those that were published while it read the source.
     """
     _begin_wanting(tx)
+    # All keys are asked for, and all shapes are live: who holds a key is found here already.
     tx.run(queries.WANT_REMOVALS, source=source, asked=contents.asked)
     tx.run(queries.WANT_ROWS, rows=contents.rows)
     tx.run(queries.WANT_MATCHES, source=source, matches=contents.matches)
@@ -95,13 +100,7 @@ def _begin_wanting(tx: Transaction) -> None:
 def _append(
     tx: Transaction, source: int | None, seq: int | None, markers: Sequence[int], *, finished: bool
 ) -> Appended | None:
-    for statement in (
-        queries.FIND_AS_MEMBERS,
-        queries.FIND_AMONG_ROWS,
-        queries.COMPARE_WANTED,
-        queries.CLEAR_WANTED,
-        queries.CLEAR_WANTED_ROWS,
-    ):
+    for statement in (queries.COMPARE_WANTED, queries.CLEAR_WANTED, queries.CLEAR_WANTED_ROWS):
         tx.run(statement)
     if not tx.run(queries.ANY_APPENDED):
         return None
@@ -112,8 +111,9 @@ def _append(
         tx.run(statement)
     shapes = numbered_handles(tx.run(queries.APPENDED_SHAPES))
     tx.changed.update(shapes)
+    full = {number for (number,) in tx.run(queries.FULL_SHAPES)}
     tx.run(queries.CLEAR_APPENDED)
-    return Appended(round_, shapes)
+    return Appended(round_, shapes, full)
 
 
 def _as_json(wanted: WantedRow) -> str:

@@ -153,6 +153,14 @@ APPENDED_SHAPES = """
     SELECT json_group_object(number, handle) FROM shapes WHERE number IN (SELECT id >> 28 FROM temp.appended)
 """
 
+# Positions left in a log below which its shape makes room for a new one.
+FEW_POSITIONS = 100_000
+
+# -> those of the shapes whose logs have hardly any positions left, some of them more than once
+FULL_SHAPES = f"""
+    SELECT id >> 28 FROM temp.appended WHERE id & 268435455 > 268435455 - {FEW_POSITIONS}
+"""
+
 # --- rounds of a source ---------------------------------------------------------------------------------------------
 
 UNFINISHED_ROUND = "SELECT unfinished_round FROM sources WHERE number = :source AND unfinished_round IS NOT NULL"

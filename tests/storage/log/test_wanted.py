@@ -18,6 +18,7 @@ from processes import assert_sound
 from shapestore.storage.log.positions import locate
 from shapestore.storage.log.rounds import begin_round, finish_round
 from shapestore.storage.log.wanted import Appended, WantedRow, append_wanted
+from shapestore.storage.log.wanted_queries import FEW_POSITIONS
 from shapestore.storage.queries import SET_JUMP_DUE
 
 
@@ -63,7 +64,7 @@ def test_all_shapes_of_a_round_change_together(connection: sqlite3.Connection) -
         (first, key(1), row(n=1)),  # as it is
         (second, key(8), None),  # not there anyway
     )
-    assert appended == ((2, True), {first: "a", second: "b"})
+    assert appended == ((2, True), {first: "a", second: "b"}, set())
     assert log_of(connection, first) == [
         (4, 2, "delete", 2, key(2), row(n=2)),
         (5, 2, "update", 3, key(3), row(n=3)),
@@ -97,6 +98,18 @@ def test_rows_of_a_shape_that_is_not_live_are_found_too(connection: sqlite3.Conn
     assert members(connection) == []
 
 
+def test_shapes_whose_logs_have_hardly_any_positions_left_are_told(connection: sqlite3.Connection) -> None:
+    full, other = (add_live_shape(connection, handle, {key(1): row(n=1)}) for handle in "ab")
+    last = (1 << 28) - 1 - FEW_POSITIONS
+    for number, written in ((full, last), (other, last - 1)):
+        connection.execute(
+            "UPDATE shapes SET written = :at, position = :at WHERE number = :number", {"at": written, "number": number}
+        )
+    appended = want(connection, *((number, key(1), row(n=2)) for number in (full, other)))
+    assert appended is not None
+    assert appended.full == {full}
+
+
 # --- a round that goes on
 
 
@@ -106,6 +119,7 @@ def test_an_unfinished_round_is_not_visible_until_it_is_finished(connection: sql
     assert want(connection, (number, key(1), None), (number, key(3), row(n=3)), finished=False) == (
         (2, False),
         {number: "a"},
+        set(),
     )
     # What is appended meanwhile belongs to it, whatever it comes from.
     want(connection, (number, key(2), row(n=20)), (other, key(1), row(n=1)))
@@ -122,7 +136,7 @@ def test_an_unfinished_round_is_not_visible_until_it_is_finished(connection: sql
     assert [entry.operation for entry in entries(connection, 2, 1, "a")] == ["delete", "insert", "update"]
     assert connection.execute("SELECT number, seq, markers, finished FROM rounds").fetchall() == [(2, 9, "[7]", 1)]
     assert finish(connection) == {}
-    assert want(connection, (number, key(2), None)) == ((3, True), {number: "a"})
+    assert want(connection, (number, key(2), None)) == ((3, True), {number: "a"}, set())
 
 
 def test_a_round_goes_on_behind_a_jump_under_another_number(connection: sqlite3.Connection) -> None:

@@ -170,15 +170,6 @@ REFUSE_KEYS = """
     RETURNING handle
 """
 
-# Positions left in a log below which its shape makes room for a new one.
-FEW_POSITIONS = 100_000
-
-# (numbers: [number]) -> those whose logs have hardly any positions left
-FULL_SHAPES = f"""
-    SELECT number FROM shapes
-    WHERE number IN (SELECT value FROM json_each(:numbers)) AND written > 268435455 - {FEW_POSITIONS}
-"""
-
 # (numbers: [number]): they are live no more
 STILL_LIVE = "SELECT number FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers)) AND live"
 
