@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -141,6 +142,7 @@ class ShapeApp:
             return
         request = Request(scope, receive)
         self._clients.stopping.watch()
+        answer = await self._answer(request)
         shared = {**self._cors.headers(request), **self._vary}
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shared.items()]
 
@@ -150,7 +152,6 @@ class ShapeApp:
             await send_piece(message)
 
         send_piece = in_pieces(send)
-        answer = await self._answer(request)
         with contextlib.suppress(GoneError):
             try:
                 await answer(scope, receive, send_with_headers)
@@ -227,7 +228,7 @@ class ShapeApp:
 
     async def _asked(self, request: Request, *more: tuple[str, str]) -> ShapeRequest:
         """What a request asks for, narrowed to what its client may see."""
-        query = [*request.query_params.multi_items(), *more]
+        query = [*QueryParams(request.scope["query_string"]).multi_items(), *more]  # which the request does not keep
         body = await _body(request) if request.method == "POST" else None
         given = None if self._shape_of is None else await _awaited(self._shape_of(request))
         asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))

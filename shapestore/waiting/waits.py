@@ -84,7 +84,9 @@ class Waits:
             return log.public
         if timeout == 0:
             return after
-        return await self._wait(self._watched(handle, log), after, timeout)
+        watched = self._watched(handle, log)
+        del looked, log  # of which each waiter has its own
+        return await self._wait(watched, after, timeout)
 
     async def _wait(self, watched: WatchedLog, after: int, timeout: float | None) -> int:
         waiter: Waiter = self._loop.create_future()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import NamedTuple
 
@@ -56,8 +56,7 @@ class LogAnswers:
             return self._page(asked, request, await self._reader.first(asked))
         if asked.sse:
             return self._stream(asked, request, await self._reader.first(asked))
-        with self._clients.one_more():
-            return await self._poll(asked, request)
+        return await self._poll(asked, request)
 
     # --- pages
 
@@ -114,22 +113,17 @@ class LogAnswers:
         """The page behind the offset as soon as there is one; when the time is up, that there is none."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._durations.long_poll
-        client = Presence(request.receive, self._clients.stopping)
-        async with client.watched():
+        with Presence(request.receive, self._clients) as client:
             read, woken = await self._reader.first(asked), Woken.MORE
             while woken is Woken.MORE and read.is_idle:
-                more = self._more(read.handle, read.log.standing.public)
-                woken = await client.wait(more, until - loop.time())
-                if woken is not Woken.END:
-                    read = await self._reader.first(asked)
+                handle, position = read.handle, read.log.standing.public
+                del read  # what is read again is not held by all who wait
+                woken = await client.wait(self._reader.store, handle, position, until - loop.time())
+                read = await self._reader.first(asked)
         answer = self._page(asked, request, read)
         if read.is_idle:
             answer.headers["electric-offset"] = str(asked.offset)
         return answer
-
-    def _more(self, handle: str, position: int) -> Callable[[float], Awaitable[int]]:
-        """What waits for more than there is up to the public position."""
-        return lambda seconds: self._reader.store.wait(handle, position, timeout=seconds)
 
     def _stream(self, asked: ShapeRequest, request: Request, read: Read) -> EventStream:
         headers = self._headers(asked, request, read, str(asked.offset)) | {"x-accel-buffering": "no"}
@@ -151,7 +145,8 @@ class LogAnswers:
                 told = b""  # which may be a whole page
                 quiet_until = loop.time() + self._durations.keep_alive
             if is_end:
-                woken = await client.wait(self._more(handle, position), min(until, quiet_until) - loop.time())
+                seconds = min(until, quiet_until) - loop.time()
+                woken = await client.wait(self._reader.store, handle, position, seconds)
                 if woken is Woken.END or loop.time() >= until:
                     return
                 if woken is Woken.TIME:

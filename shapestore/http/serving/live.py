@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from enum import Enum, auto
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from shapestore.errors import ShapeGoneError, ShapeStoreError
 from shapestore.http.response import refused
 from shapestore.http.serving.stopping import Stopping
+from shapestore.store import ShapeStore
 
 KEEP_ALIVE = b": keep-alive\n\n"
 # A client that takes nothing for so long, beyond the length of its answer, is let go.
@@ -39,59 +40,63 @@ class LiveClients:
         self._count = 0
         self.stopping = Stopping()
 
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """While a client is served live. Raises Refusal if there are too many."""
+    def add(self) -> None:
+        """One more is served live. Raises Refusal if there are too many."""
         if self._count >= self._most:
             raise refused(503, f"{self._count} clients are served live, the limit", retry_after=5)
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
+
+    def remove(self) -> None:
+        self._count -= 1
 
 
 class Presence:
-    """One client that is served live, as long as it is there and the server goes on."""
+    """One client that is served live, as long as it is there and the server goes on.
 
-    def __init__(self, receive: Receive, stopping: Stopping) -> None:
+    >>> with Presence(request.receive, clients) as client:  # raises Refusal if there are too many
+    ...     woken = await client.wait(store, handle, position, seconds=20)
+
+    It is small, for there are thousands, and most of them only wait: what waits is the one task that they have anyway.
+    """
+
+    __slots__ = ("_clients", "_receive", "_waiting", "_watching", "has_ended")
+
+    def __init__(self, receive: Receive, clients: LiveClients) -> None:
         self._receive = receive
-        self._stopping = stopping
-        self._ended = asyncio.get_running_loop().create_future()
+        self._clients = clients
+        self._waiting: asyncio.Timeout | None = None
+        self.has_ended = False
 
-    @property
-    def has_ended(self) -> bool:
-        return self._ended.done()
+    def __enter__(self) -> Presence:
+        self._clients.add()
+        self._watching = asyncio.ensure_future(self._watch())
+        self._clients.stopping.tell(self._end)
+        return self
 
-    @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """While in here, the end is noticed."""
-        watching = asyncio.ensure_future(self._watch())
-        try:
-            with self._stopping.telling(self._end):
-                yield
-        finally:
-            watching.cancel()
+    def __exit__(self, *_: object) -> None:
+        self._clients.stopping.forget(self._end)
+        self._watching.cancel()
+        self._clients.remove()
 
-    async def wait(self, more: Callable[[float], Awaitable[object]], seconds: float) -> Woken:
-        """Wait for ``more`` for so many seconds; it says by returning that there may be some."""
+    async def wait(self, store: ShapeStore, handle: str, position: int, seconds: float) -> Woken:
+        """Wait for so many seconds until the log has more than there is up to the public ``position``."""
         if self.has_ended:
             return Woken.END
         if seconds <= 0:
             return Woken.TIME
-        waiting = asyncio.ensure_future(more(seconds))
+        end = position
         try:
-            await asyncio.wait((waiting, self._ended), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(None) as self._waiting:  # until the end
+                end = await store.wait(handle, position, timeout=seconds)
+        except TimeoutError:
+            assert self.has_ended
+        except ShapeGoneError:  # the look that follows says so
+            end = -1
         finally:
-            is_done = not waiting.cancel()
-        error = waiting.exception() if is_done else None
+            self._waiting = None
         if self.has_ended:
             return Woken.END
-        if not is_done:
-            return Woken.TIME
-        if error is not None and not isinstance(error, ShapeGoneError):  # the look that follows says so
-            raise error
-        return Woken.MORE
+        return Woken.TIME if end == position else Woken.MORE
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -99,8 +104,9 @@ class Presence:
         self._end()
 
     def _end(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self.has_ended = True
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
 
 class EventStream:
@@ -121,10 +127,9 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        client = Presence(receive, self._clients.stopping)
         until = loop.time() + self._seconds
-        with self._clients.one_more(), contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(until + PATIENCE) as patience, client.watched():
+        with Presence(receive, self._clients) as client, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until + PATIENCE) as patience:
                 with self._clients.stopping.telling(lambda: _hurry(patience, loop.time() + GRACE)):
                     await send({"type": "http.response.start", "status": 200, "headers": self._headers})
                     if scope["method"] != "HEAD":

@@ -35,17 +35,25 @@ class Stopping:
         for tell in list(self._told):
             tell()
 
-    @contextlib.contextmanager
-    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
-        """While in here, ``tell`` is called on the loop when it begins; at once, if it has."""
+    def tell(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called on the loop when it begins; at once, if it has."""
         self.watch()
         self._told.add(tell)
+        if self.begun:
+            tell()
+
+    def forget(self, tell: Callable[[], None]) -> None:
+        """Do not call ``tell`` any more."""
+        self._told.discard(tell)
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
+        """While in here, ``tell`` is called as above."""
+        self.tell(tell)
         try:
-            if self.begun:
-                tell()
             yield
         finally:
-            self._told.discard(tell)
+            self.forget(tell)
 
     def watch(self) -> None:
         """Notice the signals that tell the process to stop, from now on."""
