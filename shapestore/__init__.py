@@ -1,4 +1,4 @@
-"""shapestore keeps the results of slow queries in one SQLite file, and runs each query once for all who ask.
+"""shapestore keeps the results of slow queries in one SQLite file, and runs each query once for all callers.
 
 >>> async with ShapeStore("shapes.db", create=SQLSource("sqlite:///chinook.db")) as store:
 ...     stored = await store.get_or_create(Shape("Track", where="AlbumId = :album", params={"album": 1}))

@@ -111,9 +111,9 @@ class RoundMade(Event):
     shapes: int
     """Shapes whose readers see something new."""
     behind: int
-    """Changes that were there too, and that the next round takes."""
+    """Changes that were logged too, and that the next round takes."""
     duration_ms: int
-    """From the look at the source to the commit."""
+    """From the reading of the source to the commit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ What must hold:
 
 - Inspecting changes nothing. It needs no write permission for the file, takes no lock that a store waits for, and
   works beside running, stopped and killed processes, and on a damaged file.
-- It opens no file of a store except through SQLite: closing any other descriptor of a database would drop the locks
-  that SQLite holds on it for this process.
-- Whether an owner is alive is asked of the operating system, and asked again before it is reported dead: a store may
-  have been closed in between.
+- It opens a database that may be open elsewhere only through SQLite: closing any other descriptor of it would drop
+  the locks that SQLite holds on it for this process.
+- The operating system tells whether an owner is alive. It is asked again before an owner is reported dead: a store
+  may have been closed in between.
 - A reader holds no transaction between two batches of rows, so checkpoints go on beside a slow one.
 - Only ``statements`` and ``records`` know the tables' columns; ``doctor`` knows the invariants among them.
 """

@@ -18,7 +18,7 @@ import msgspec
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
-from shapestore.shape.described import Description
+from shapestore.shape.column_description import Description
 from shapestore.shape.listing import shown
 from shapestore.shape.shape import Shape
 from shapestore.source.keyed import Moment

@@ -66,8 +66,8 @@ class ShapeApp:
     ``max_live``: clients that are served live at once; more are told to try again (503). ``max_shapes``: how many
     shapes there may be in the store for clients to have one more created (429 beyond). ``max_subset_rows``: how many
     rows a subset may have. ``chunk_bytes``: the size of an answer, about; each is held in memory while it is sent.
-    ``kept_bytes``: so much of the first pages of shapes, the snapshots, is kept in memory as it is sent, those that
-    were asked for last; the clients that come after are sent the same bytes. 0 keeps none.
+    ``kept_bytes``: how many bytes of snapshot pages are kept in memory as they were sent, the last requested ones;
+    later clients are sent the same bytes. 0 keeps none.
     ``max_age``, ``stale_age``: seconds for which caches may serve pages that are neither the first nor live, and go on
     doing so while they fetch them again.
     ``long_poll``: seconds after which a live request without a change is answered. ``sse_length``: seconds after which
@@ -122,7 +122,9 @@ class ShapeApp:
             caching=caching,
         )
         if keep_alive == 0:
-            raise ValueError("keep_alive is the number of seconds between two signs of life, and more than 0")
+            raise ValueError(
+                "keep_alive is a number of seconds > 0: of silence in a stream of events, before a sign of life is sent"
+            )
         subsets = Subsets(reader, at_least_one("max_subset_rows", max_subset_rows))
         durations = Durations(
             seconds("long_poll", long_poll), seconds("sse_length", sse_length), seconds("keep_alive", keep_alive)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from shapestore.errors import UnknownTableError
 from shapestore.http.invalid import invalid
-from shapestore.shape.described import Description
+from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
 

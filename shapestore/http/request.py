@@ -18,7 +18,7 @@ from shapestore.http.tables import Tables, check_key, columns_of, table_of
 from shapestore.http.where.names import Columns
 from shapestore.http.where.order import orders
 from shapestore.http.where.translate import translate
-from shapestore.shape.described import Description
+from shapestore.shape.column_description import Description
 from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from shapestore.errors import InvalidSourceError
 from shapestore.http.invalid import invalid
 from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
-from shapestore.shape.described import Description, key_of
+from shapestore.shape.column_description import Description, key_of
 
 Tables = Mapping[str, Sequence[str] | None]
 """The tables that may be asked for, and the columns of each; None for all of them."""

@@ -23,7 +23,7 @@ class Change(msgspec.Struct, frozen=True):
     """
 
     position: int
-    """Where the change stands in the shape's log; ``changes(after=position)`` goes on behind it. May exceed 64 bits."""
+    """Its place in the shape's log; ``changes(after=position)`` continues after it. May exceed 64 bits."""
     operation: Operation
     """A row that comes to match the where is an ``insert``, one that no longer does a ``delete``."""
     key: tuple[Any, ...]

@@ -7,13 +7,14 @@ A creator may have these beside its call. A store asks for the first that is the
     key columns out. SQLSource has it.
 ``key_columns(shape)``
     The names of the columns whose values tell the rows apart, or None. Each row holds them. Creators made by
-    :func:`keyed` have it; SQLSource has it too, for who wants the names alone.
+    :func:`keyed` have it; SQLSource has it too, for callers who want the names alone.
 
 And, where rows do not come by ``keyed_rows``:
 
 ``describe(shape)``
-    The columns of the rows, in their order, each with a :class:`~shapestore.shape.described.ColumnDescription`. It is
-    stored with the shape, for clients that come by HTTP. Where it is missing, the columns are said to hold JSON.
+    The columns of the rows, in their order, each with a
+    :class:`~shapestore.shape.column_description.ColumnDescription`. It is stored with the shape, for clients that come
+    by HTTP. Where it is missing, the columns are said to hold JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from shapestore.errors import InvalidCreatorError
-from shapestore.shape.described import Description
+from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ Key = tuple[int | float | str | bytes | None, ...]
 
 
 class Moment(NamedTuple):
-    """As of when a SQLite source was read, for who follows it. Each is None where it does not apply."""
+    """As of when a SQLite source was read, for its follower. Each is None where it does not apply."""
 
     source: str | None = None
     """The resolved path of the source's file."""

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.shape.narrowed import narrowed
 from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from shapestore.errors import UnknownColumnError, UnknownTableError
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.shape.listing import listed
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.mariadb import MariadbCatalogue

@@ -1,7 +1,7 @@
 """Waiting for a log to grow: callers who have read a log to its end are told when more is there, or when it is gone.
 
-    waits           all who wait in one open store: who is woken, by what, and for how long
-    watched_log     those who wait for one log, in groups behind the same position
+    waits           the waiters of one open store: which are woken, by what, and how long they wait
+    watched_log     the waiters for one log, in groups behind the same position
     registrations   tells the file which shapes are waited for
     followed        waiting until live shapes hold what is in their sources now
 

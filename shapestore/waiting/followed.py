@@ -1,7 +1,7 @@
 """Waiting until live shapes hold all that their sources hold now.
 
 The newest change of a source is read after the call: what was committed before is not behind it. Then the store's file
-is read every few milliseconds, once for all who wait, until rounds have reached that change.
+is read every few milliseconds, once for all waiters, until rounds have reached that change.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class FollowedSources:
         return False
 
     def close(self) -> None:
-        """All who wait get StoreClosedError."""
+        """All waiters get StoreClosedError."""
         self._closed = True
         error = StoreClosedError("the store was closed while the changes of a source were waited for")
         for goal in list(self._goals):

@@ -1,4 +1,4 @@
-"""All who wait for logs in one open store."""
+"""The waiters for logs in one open store."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Waits:
             self._loop.call_soon(self._look_at, numbers)
 
     def _look_at(self, numbers: set[int]) -> None:
-        """Tell those who wait for these, and what attends to them. Once more, if the file is busy."""
+        """Tell the waiters for these, and what attends to them. Once more, if the file is busy."""
         for number in self._logs.keys() & numbers:
             if not self._logs[number].look(self._reader):
                 self._version = None
@@ -209,7 +209,7 @@ class Waits:
     # --- the end
 
     def close(self) -> None:
-        """All who wait get StoreClosedError."""
+        """All waiters get StoreClosedError."""
         self._closed = True
         self._refuse_all(StoreClosedError("the store was closed while this change was waited for"))
         if not self._loop.is_closed():

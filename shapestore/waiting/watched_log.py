@@ -1,4 +1,4 @@
-"""One log, and those who wait for it to end behind a position."""
+"""One log, and the waiters for it to end behind a position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Waiter = asyncio.Future[int]
 
 
 class WatchedLog:
-    """The log of the shape ``number``. Those who wait behind the same position share one look at it."""
+    """The log of the shape ``number``. Waiters behind the same position share one read of it."""
 
     __slots__ = ("_waiting", "handle", "number")
 
@@ -55,7 +55,7 @@ class WatchedLog:
         return True
 
     def refuse(self, error: ShapeStoreError) -> None:
-        """Give a copy of the error to all who wait."""
+        """Give a copy of the error to all waiters."""
         for after in list(self._waiting):
             self._refuse(after, error)
 

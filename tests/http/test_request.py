@@ -13,7 +13,7 @@ from shapestore.errors import InvalidSourceError
 from shapestore.http.invalid import InvalidRequest
 from shapestore.http.offset import BEGINNING, NOW, Offset, Place
 from shapestore.http.request import ShapeRequest, Subset, parse
-from shapestore.shape.described import ColumnDescription, Description
+from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.shape.order import Order
 
 TRACK: Description = {

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from shapestore import Shape, SQLSource, UnknownColumnError, UnknownTableError
-from shapestore.shape.described import ColumnDescription, key_of
+from shapestore.shape.column_description import ColumnDescription, key_of
 from shapestore.source.catalogue.declared import declared
 
 C = ColumnDescription

@@ -100,8 +100,8 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
 
 
 def _journal_mode(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
-    if not is_in_wal_mode(real):
-        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+    ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+    if mode != "wal" and not is_in_wal_mode(real):  # a connection without locks cannot tell
         yield Finding(
             Severity.WARNING,
             "journal-mode",

@@ -40,7 +40,7 @@ class LiveRequests:
         self._waiting: set[WaitingClient] = set()
 
     def of(self, handle: str) -> list[WaitingClient]:
-        """Those who wait for the shape with this handle, the first to come first."""
+        """The clients that wait for the shape with this handle, the first to come first."""
         return sorted((one for one in self._waiting if one.handle == handle), key=lambda one: one.began_at)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

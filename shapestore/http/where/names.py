@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from shapestore.http.where.lexer import NAME, Token
 from shapestore.http.where.refusal import refuse
-from shapestore.shape.described import ColumnDescription, Description
+from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.source.suggest import near
 
 DEFAULT_SCHEMAS = frozenset(("main", "public"))

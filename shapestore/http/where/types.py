@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from math import isfinite
 
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.shape.shape import Scalar
 
 

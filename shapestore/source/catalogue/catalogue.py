@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.source.column_type import ColumnType
 
 

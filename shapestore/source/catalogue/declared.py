@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 
 _DECLARED = re.compile(
     r"""

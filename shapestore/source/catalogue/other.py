@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import inspect
 
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED, ColumnType

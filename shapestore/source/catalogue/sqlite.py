@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.described import ColumnDescription
+from shapestore.shape.column_description import ColumnDescription
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED, ColumnType

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One write request, and who is told of its outcome. It runs even if its caller was cancelled."""
+    """One write request, and the callbacks for its outcome. It runs even if its caller was cancelled."""
 
     size: int = 0
     """Bytes of rows that it brings; they are what makes a transaction long."""

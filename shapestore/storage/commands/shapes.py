@@ -152,7 +152,7 @@ def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
 
 
 class Register(Command[None]):
-    """Register those who read for long, and forget those who have ended.
+    """Register long readers, and forget those that have ended.
 
     ``begun`` has, for each reading of this store, the number of what is read and the position as of which.
     """

@@ -16,7 +16,7 @@ from shapestore import Shape
 from shapestore.http.where.names import Columns
 from shapestore.http.where.refusal import RefusedError
 from shapestore.http.where.translate import Predicate, translate
-from shapestore.shape.described import ColumnDescription, Description
+from shapestore.shape.column_description import ColumnDescription, Description
 
 ISSUE: Description = {
     "id": ColumnDescription("int8", pk_index=0, not_null=True),
