@@ -3,6 +3,7 @@
     inspector   reads: shapes, rows, locks, owners, outcomes, by one read-only connection
     statements  its SQL, by name
     records     what it returns; each record is built from one row
+    sources     the SQLite sources of live shapes: how far they are followed
     doctor/     examines files, database and tables; each finding says what to do
     backup      copies the file while it is in use; the copy is checked before it gets its name
     vacuum      writes, alone, under the write gate: deletes rows of no shape, shrinks the file

@@ -4,6 +4,7 @@
     policy        an age is judged: fresh, stale or expired (pure)
     background    what was served stale is refreshed once, for all processes, without a caller waiting for it
     polling       what is waited for is refreshed so as soon as it is stale
+    touched       an application says which rows of its source may have changed
 
 Invariants: an age counts from the claim of the attempt that confirmed the rows, since the source was read after it. No
 wall clock decides within one start of the machine. A caller who has waited for an attempt gets its result, whatever

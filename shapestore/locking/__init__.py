@@ -1,6 +1,6 @@
 """Who may write, who is alive, and who leads: kernel locks, and what a lock row means.
 
-Three questions are answered here, none of them by a clock.
+Three questions are answered here, none of them by a clock. Ages are needed elsewhere, and come from `boot_clock`.
 
 - **Who may write?** The process that holds the gate (`gate`), a lock on the file PATH-gate. Every write transaction,
   checkpoint and migration of every process holds it, so they take turns, and no checkpoint runs beside a commit.
@@ -13,6 +13,6 @@ Three questions are answered here, none of them by a clock.
 `file_lock` and `folder_lock` are the two kinds of kernel locks. Both belong to a descriptor, not to a process, so two
 stores in one process are as separate as two processes, and a forked child closes its copies at once.
 
-What lies in a store's folder may be anybody's. A file is used as a lock only if it is a regular file; a link is not
+Any program may have put files into a store's folder. A file is used as a lock only if it is a regular file; a link is not
 followed; an owner file is removed only if its name and its content have our form, and its lock is free.
 """

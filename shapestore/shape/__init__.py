@@ -1,16 +1,16 @@
 """Shapes as plain values, and all that can be said of them without I/O.
 
-    shape          Shape: a table, a where with its params, and the columns
-    comparable     the text that is a shape's key, in a namespace or without
-    where/         the language of a where: how it is read, bounded, compared and rendered
-    stored_shape   StoredShape: a shape and what is stored for it
-    change         Change: what happened to one row of a live shape
-    described      ColumnDescription: what a source says of a column
-    narrowed       narrowed(): fewer of a shape's rows, by a condition that learns nothing of the others
-    order          Order: a column that rows are sorted by
-    explain        in which fields a shape differs from those that are stored
-    row_values     which values a row may hold, and their plain form
-    listing        how messages show values and lists of names
+    shape               Shape: a table, a where with its params, and the columns
+    comparable          the text that is a shape's key, in a namespace or without
+    where/              the language of a where: how it is read, bounded, compared and rendered
+    stored_shape        StoredShape: a shape and what is stored for it
+    change              Change: what happened to one row of a live shape
+    column_description  ColumnDescription: what a source says of a column
+    narrowed            narrowed(): fewer of a shape's rows, by a condition that learns nothing of the others
+    order               Order: a column that rows are sorted by
+    explain             in which fields a shape differs from those that are stored
+    row_values          which values a row may hold, and their plain form
+    listing             how messages show values and lists of names
 
 A where has two texts, since a key must not depend on spelling, and what is executed must not depend on sorting:
 

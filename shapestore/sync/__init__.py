@@ -18,7 +18,8 @@ What must hold:
 - An exception that a signal handler raises cancels the wait of the call that it interrupts, and nothing else.
 - A finalizer may run on any thread, so those of the store and of its iterators only post to the loop.
 - A forked child recognises itself by its process id before it touches a lock or the loop of its parent.
-- A method is one line in store.py, made from the asynchronous method, so signatures and types cannot drift apart.
+- A method is one line in store.py, made from the asynchronous method (delegation), so signatures and types cannot
+  drift apart. An iterator reads ahead on the loop (read_ahead), so that not each item is a switch of threads.
 """
 
 from shapestore.sync.store import ShapeStore
