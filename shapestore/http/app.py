@@ -123,7 +123,8 @@ class ShapeApp:
         )
         if keep_alive == 0:
             raise ValueError(
-                "keep_alive is the number of seconds, more than 0, after which a silent stream of events is sent a sign of life"
+                "keep_alive is the number of seconds, more than 0, after which a silent stream of events is sent a "
+                "sign of life"
             )
         subsets = Subsets(reader, at_least_one("max_subset_rows", max_subset_rows))
         durations = Durations(

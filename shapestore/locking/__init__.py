@@ -13,6 +13,6 @@ Three questions are answered here, none of them by a clock. Ages are needed else
 `file_lock` and `folder_lock` are the two kinds of kernel locks. Both belong to a descriptor, not to a process, so two
 stores in one process are as separate as two processes, and a forked child closes its copies at once.
 
-Any program may have put files into a store's folder. A file is used as a lock only if it is a regular file; a link is not
-followed; an owner file is removed only if its name and its content have our form, and its lock is free.
+Any program may have put files into a store's folder. A file is used as a lock only if it is a regular file; a link is
+not followed; an owner file is removed only if its name and its content have our form, and its lock is free.
 """
