@@ -119,7 +119,7 @@ class LogAnswers:
                 handle, position = read.handle, read.log.standing.public
                 del read  # what is read again is not held by all who wait
                 woken = await client.wait(self._reader.store, handle, position, until - loop.time())
-                read = await self._reader.first(asked)
+                read = await self._reader.again(asked, handle)
         answer = self._page(asked, request, read)
         if read.is_idle:
             answer.headers["electric-offset"] = str(asked.offset)

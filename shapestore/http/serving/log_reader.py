@@ -61,6 +61,11 @@ class LogReader:
                 return read
         raise refused(503, "the shape is dropped again and again while it is read", retry_after=1)
 
+    async def again(self, asked: ShapeRequest, handle: str) -> Read:
+        """As ``first``, where the handle was just found to be the one to read."""
+        read = await self.behind(handle, place_of(asked), asked)
+        return read if isinstance(read, Read) else await self.first(asked)
+
     async def behind(self, handle: str, place: pages.Place, asked: ShapeRequest) -> Read | Refused | None:
         """The page of a stored shape behind ``place``; None if the shape is gone."""
         skips_rows = asked.log == "changes_only" and place == pages.BEGINNING
