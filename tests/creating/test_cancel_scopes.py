@@ -7,14 +7,13 @@ CancelledError that was caught has to be raised again, that very one, and at onc
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import pytest
 from inspections import eventually, gate_held, quiet
 from processes import assert_sound
+from scopes import Scope, both_scopes
 from steps import Steps
 
 from shapestore import Shape, ShapeStore, StoreBusyError, StoredShape
@@ -23,23 +22,6 @@ from shapestore.locking import gate
 pytestmark = pytest.mark.usefixtures("untroubled")
 
 Row = dict[str, Any]
-
-
-@contextlib.asynccontextmanager
-async def of_anyio() -> AsyncIterator[Callable[[], object]]:
-    with anyio.move_on_after(3_600) as scope:
-        yield scope.cancel
-
-
-@contextlib.asynccontextmanager
-async def of_asyncio() -> AsyncIterator[Callable[[], object]]:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(3_600) as scope:
-            yield lambda: scope.reschedule(0)
-
-
-Scope = Callable[[], contextlib.AbstractAsyncContextManager[Callable[[], object]]]
-both_scopes = pytest.mark.parametrize("scope", [of_anyio, of_asyncio])
 
 
 async def rows(shape: Shape) -> list[Row]:

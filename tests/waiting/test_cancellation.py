@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
-import anyio
 import pytest
 from inspections import eventually
+from scopes import Scope, both_scopes
 from sources import Rows
 from steps import Steps
 
@@ -17,19 +17,6 @@ from shapestore import Shape, ShapeStore, StoredShape
 pytestmark = pytest.mark.usefixtures("untroubled")
 
 TRACK = Shape("Track")
-
-
-@contextlib.asynccontextmanager
-async def of_anyio() -> AsyncIterator[Callable[[], object]]:
-    with anyio.move_on_after(3_600) as scope:
-        yield scope.cancel
-
-
-@contextlib.asynccontextmanager
-async def of_asyncio() -> AsyncIterator[Callable[[], object]]:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(3_600) as scope:
-            yield lambda: scope.reschedule(0)
 
 
 async def next_change(store: ShapeStore, stored: StoredShape) -> int:
@@ -43,10 +30,10 @@ CALLS: dict[str, Callable[[ShapeStore, StoredShape], Awaitable[int]]] = {
 }
 
 
-@pytest.mark.parametrize("scope", [of_anyio, of_asyncio])
+@both_scopes
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_cancelled_waiter_ends_at_its_scope_whatever_step_it_is_at(
-    empty_path: str, scope: Callable[[], contextlib.AbstractAsyncContextManager[Callable[[], object]]], name: str
+    empty_path: str, scope: Scope, name: str
 ) -> None:
     source = Rows(1)
     answers = 0
