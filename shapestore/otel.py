@@ -90,7 +90,7 @@ class _Instruments:
         self.rounds = meter.create_histogram(
             "shapestore.round.duration",
             "s",
-            "From a follower's look at a source to the commit of what has changed",
+            "From a follower's reading of a source to the commit of what has changed",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self.rows = meter.create_histogram(
