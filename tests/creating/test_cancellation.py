@@ -383,7 +383,7 @@ async def test_a_cancelled_opening_leaves_nothing_open(path: str, tmp_path: Any,
                 await store.get_or_create(TRACK)
             if not reached:
                 break
-        assert step > 10
+        assert step > 5
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "and at every step after it"])
