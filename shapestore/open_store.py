@@ -79,6 +79,7 @@ class OpenStore:
             connection,
             gate,
             owner.id,
+            threads=threads,
             # A flight has one command in the queue at most; the rest is for invalidations, deletions and the like.
             max_queued=options.max_in_flight + 1_000,
             telemetry=self.telemetry,

@@ -65,6 +65,8 @@ class Flight:
         self._awaited: str | None = None
         """The attempt of another store that was last followed."""
         self._has_slot = False
+        self._over: str | None = None
+        """The attempt to take over, as it was judged when a slot was asked for."""
         self._next_poll: Timer | None = None
         self._has_begun_again = False
         self._closing = False
@@ -172,9 +174,10 @@ class Flight:
     # --- leading
 
     def _lead(self, over: str | None) -> None:
-        """Lead, if one of the ``max_creating`` slots is free; otherwise ask for one, and poll again before claiming."""
+        """Lead, if one of the ``max_creating`` slots is free; otherwise ask for one, and poll now and then."""
         slots = self._services.slots
         if not self._has_slot and not slots.take(self._slot_granted):
+            self._over = over
             self._poll_later(max(_SHORTEST_SLOT_PAUSE, len(slots) * _SLOT_PAUSE_PER_FLIGHT), _LONGEST_SLOT_PAUSE)
             return
         self._has_slot = False  # it is the attempt's
@@ -184,7 +187,19 @@ class Flight:
 
     def _slot_granted(self) -> None:
         self._has_slot = True
-        self._services.polls.add(self.poll)  # not at once: it may release the slot, and so grant it to the next
+        # Not at once: it may release the slot, and so grant it to the next.
+        self._services.polls.add(self._lead_as_judged)
+
+    @error_boundary
+    def _lead_as_judged(self) -> None:
+        """Claim without another poll: if another process was quicker, the claim is void, and the flight polls then."""
+        if not self._has_slot:
+            return
+        if self._closing or not len(self.waiters):
+            self._end()
+            return
+        self._cancel_next_poll()
+        self._lead(self._over)
 
     def _leave_slots(self) -> None:
         if self._has_slot:

@@ -7,6 +7,7 @@ is there already is looked at first, and what cannot be a store's own is refused
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -94,6 +95,19 @@ def wal_bytes(path: str) -> int:
         return os.stat(f"{path}-wal").st_size
     except FileNotFoundError:
         return 0
+
+
+def sync(path: str) -> None:
+    """Have what was written to a file reach the disk. An error is left for SQLite to meet, which has it open too.
+
+    Not for the database itself, nor its shared memory: to close them would drop the locks that SQLite holds on them.
+    """
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 # --- beside it

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from shapestore.concurrency.futures import refuse, resolve
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands, queries
 from shapestore.storage.commands import Command
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
-from shapestore.storage.path import wal_bytes
+from shapestore.storage.path import sync, wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.telemetry import Telemetry
@@ -40,6 +41,9 @@ QUICK_BYTES = 32 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 # The write-ahead log is checkpointed when it has grown by this much.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
+# Whenever it has grown by so much, what it holds is written to the disk, while the writer goes on. A checkpoint, for
+# which all writers wait, has to wait for that before anything else.
+SYNC_BYTES = 512 * 1024
 # Where Litestream replicates the file, checkpoints are its work. It never lets the log grow by as much as this; if the
 # log has, Litestream is not running any more.
 LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
@@ -55,6 +59,7 @@ class Writer:
         gate: Gate,
         owner: str,
         *,
+        threads: WorkerThreads,
         max_queued: int,
         telemetry: Telemetry,
     ) -> None:
@@ -63,6 +68,7 @@ class Writer:
         self._connection = connection
         self._gate = gate
         self._owner = owner
+        self._threads = threads
         self._max_queued = max_queued
         self._telemetry = telemetry
         self._quick: deque[Command[Any]] = deque()
@@ -71,6 +77,8 @@ class Writer:
         self._stopped = False
         self._wakeup = asyncio.Event()
         self._checkpoint_at = CHECKPOINT_BYTES
+        self._synced_bytes = 0
+        self._syncing: asyncio.Future[None] | None = None
         # As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
         # file: the next one jumps.
         self.newest_round = 0
@@ -226,6 +234,14 @@ class Writer:
             self._checkpoint_at = CHECKPOINT_BYTES
         elif size >= self._checkpoint_at:
             await self.checkpoint()
+            return
+        self._sync_if_grown(size)
+
+    def _sync_if_grown(self, size: int) -> None:
+        self._synced_bytes = min(self._synced_bytes, size)  # it may have been cut
+        if size >= self._synced_bytes + SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self._synced_bytes = size
+            self._syncing = self._threads.run(partial(sync, f"{self._path}-wal"), name="shapestore sync")
 
     def checkpoint_soon(self) -> None:
         """With the next commit, if the log is long, though it has not grown: what was in the way may be gone."""

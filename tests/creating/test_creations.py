@@ -16,7 +16,7 @@ from inspections import eventually, shapes
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, StoreClosedError, events, maintenance
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.records import CreationRecord
-from shapestore.storage.queries import KEPT_CREATIONS
+from shapestore.storage.queries import KEPT_CREATIONS, TRIMMED_AT_ONCE
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -223,17 +223,21 @@ async def test_the_last_thousand_are_kept_and_the_newest_are_the_ones(empty_path
         assert len(creations(empty_path)) == KEPT_CREATIONS
         last = await store.get_or_create(TRACK)
         kept = creations(empty_path)
-    assert (len(kept), kept[0].handle) == (KEPT_CREATIONS, last.handle)
+    assert KEPT_CREATIONS <= len(kept) <= KEPT_CREATIONS + TRIMMED_AT_ONCE
+    assert kept[0].handle == last.handle
     assert {creation.handle for creation in kept} <= {last.handle, *(stored.handle for stored in made)}
 
 
-async def test_trimming_takes_the_oldest_first(empty_path: str) -> None:
+async def test_trimming_takes_the_oldest_first_and_many_at_once(empty_path: str) -> None:
+    many = KEPT_CREATIONS + TRIMMED_AT_ONCE
     with closing(sqlite3.connect(empty_path)) as connection:
-        for number in range(KEPT_CREATIONS):
+        for number in range(many - 1):
             add_outcome(connection, f"old {number}", TRACK)
         connection.commit()
     async with ShapeStore(empty_path, create=no_rows) as store:
-        for shape in shapes(3):
-            await store.get_or_create(shape)
+        one, another = shapes(2)
+        await store.get_or_create(one)
+        assert len(creations(empty_path)) == many
+        await store.get_or_create(another)
     kept = [creation.handle for creation in creations(empty_path)]
-    assert kept[3:] == [f"old {number}" for number in range(KEPT_CREATIONS - 1, 2, -1)]
+    assert kept[2:] == [f"old {number}" for number in range(many - 2, TRIMMED_AT_ONCE, -1)]

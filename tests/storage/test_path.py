@@ -17,7 +17,7 @@ from children import child
 from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.vacuum import vacuum
-from shapestore.storage.path import bind, make_if_missing, resolve, wal_bytes
+from shapestore.storage.path import bind, make_if_missing, resolve, sync, wal_bytes
 
 ALBUMS = Shape("albums")
 
@@ -412,6 +412,18 @@ def test_the_size_of_a_log_that_is_not_there_is_zero(tmp_path: Path) -> None:
     assert wal_bytes(str(tmp_path / "shapes.db")) == 0
     (tmp_path / "shapes.db-wal").write_bytes(b"12345")
     assert wal_bytes(str(tmp_path / "shapes.db")) == 5
+
+
+def test_what_is_synced_may_be_gone_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[os.stat_result] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd)))
+    sync(str(tmp_path / "log"))
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "log").symlink_to("elsewhere")
+    sync(str(tmp_path / "log"))
+    assert synced == []
+    sync(str(tmp_path / "elsewhere"))
+    assert synced[0].st_ino == os.stat(tmp_path / "elsewhere").st_ino
 
 
 # --- permissions, as somebody who is not root meets them

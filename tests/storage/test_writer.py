@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any, Self
@@ -11,21 +12,23 @@ from typing import Any, Self
 import aiosqlite
 import pytest
 from file_rows import add_shape
-from inspections import assert_no_transaction_is_open, eventually, gate_held
+from inspections import PATIENCE, assert_no_transaction_is_open, eventually, gate_held
 from processes import handles_with_rows, read
 
 from shapestore import Shape, StorageError, StoreBusyError, StoreClosedError
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError
 from shapestore.events import Checkpointed, Event
 from shapestore.locking.create_lock import Failure
 from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands
+from shapestore.storage import writer as writer_module
 from shapestore.storage.commands import AddRows, Claim, Command, Delete, Fail, Publish, Release
 from shapestore.storage.connection import open_writer
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.transaction import Transaction
-from shapestore.storage.writer import CHECKPOINT_BYTES, MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, Writer
+from shapestore.storage.writer import CHECKPOINT_BYTES, MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, SYNC_BYTES, Writer
 from shapestore.telemetry import Telemetry
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -42,7 +45,16 @@ class Desk:
         self.gate = Gate(path)
         self.events: list[Event] = []
         self.telemetry = Telemetry(self.events.append)
-        self.writer = Writer(path, connection, self.gate, OWNER, max_queued=max_queued, telemetry=self.telemetry)
+        self.threads = WorkerThreads()
+        self.writer = Writer(
+            path,
+            connection,
+            self.gate,
+            OWNER,
+            threads=self.threads,
+            max_queued=max_queued,
+            telemetry=self.telemetry,
+        )
         self.working = asyncio.create_task(self.writer.run())
         self.sizes: list[int] = []
 
@@ -50,6 +62,7 @@ class Desk:
         self.writer.close()
         await asyncio.wait([self.working])
         await self.connection.close()
+        self.threads.close()
         self.gate.close()
 
     async def write(self, handle: str, size: int) -> None:
@@ -355,6 +368,30 @@ async def test_the_log_stays_small_however_much_is_written(desk: Desk) -> None:
     checkpoints = [event for event in desk.events if isinstance(event, Checkpointed)]
     assert {event.wal_bytes for event in checkpoints} == {0}
     assert len(checkpoints) <= written // CHECKPOINT_BYTES + 1
+
+
+async def test_the_log_is_written_to_the_disk_while_the_writer_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the disk is. A checkpoint, for which all writers wait, finds most of it done."""
+    synced: list[str] = []
+    disk_is_quick = threading.Event()
+
+    def sync(path: str) -> None:
+        synced.append(path)
+        disk_is_quick.wait(PATIENCE)
+
+    monkeypatch.setattr(writer_module, "sync", sync)
+    assert await desk.writer.submit(claim("a"))
+    for _ in range(3):
+        await desk.write("a", SYNC_BYTES)
+    await eventually(lambda: synced)
+    assert not is_locked(desk.gate.path)
+    assert synced == [f"{desk.path}-wal"]  # one at a time
+    disk_is_quick.set()
+    async with asyncio.timeout(PATIENCE):
+        while len(synced) < 2:
+            await desk.write("a", 1)
 
 
 async def test_the_log_is_cut_when_a_long_reader_has_ended(desk: Desk) -> None:

@@ -18,6 +18,7 @@ from file_rows import add_lock, add_outcome, add_rows, add_shape, discard
 from transition_model import CURRENT, FAILED_BEFORE, GONE, NEW, STORED, Answer, Explored, File, Happening, Lock
 
 from shapestore import Shape
+from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.locking.create_lock import State
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands, migrations
@@ -167,10 +168,14 @@ class RealFile:
             await transact(self._connection, "o9", lambda tx: commands.end_owner(tx, ended, outcome))
             return [None]
         telemetry = Telemetry(None)
-        writer = Writer(self.path, self._connection, self._gate, owner, max_queued=10, telemetry=telemetry)
+        threads = WorkerThreads()
+        writer = Writer(
+            self.path, self._connection, self._gate, owner, threads=threads, max_queued=10, telemetry=telemetry
+        )
         answers = [writer.submit(_real_command(file, wish)) for wish in wishes]
         writer.close()
         await writer.run()
+        threads.close()
         assert telemetry.batches == 1, "they were one batch"
         return [_as_answer(wish, await answer) for wish, answer in zip(wishes, answers, strict=True)]
 
