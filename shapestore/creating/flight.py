@@ -124,7 +124,7 @@ class Flight:
         self._cancel_next_poll()
         services = self._services
         services.telemetry.polls += 1
-        polled = services.reader.look(self.key, self.shape, self._awaited)
+        polled = services.reader.poll(self.key, self.shape, self._awaited)
         if polled is None:
             self._poll_later()
             return

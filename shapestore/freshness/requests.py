@@ -100,7 +100,7 @@ class Requests:
 
     async def _demand(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
         """``max_age=0``: an attempt that was in progress at the call has read too early to count."""
-        seen, stored = await self._services.reader.look_surely(request.key, request.shape)
+        seen, stored = await self._services.reader.poll_surely(request.key, request.shape)
         followed = await self._followed(request) if stored is not None and stored.live else None
         if followed is not None:
             return followed

@@ -47,7 +47,7 @@ FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHE
 FIND_BY_HANDLE_WITH_AGE = f"SELECT comparable, where_as_written, live, {CONFIRMED} FROM shapes WHERE handle = ?"
 
 # (comparable, awaited handle) -> shape row, lock row and outcome of the attempt waited for, all of one moment.
-LOOK = f"""
+POLL = f"""
     SELECT {", ".join(f"shapes.{column}" for column in STORED.split(", "))}, {CONFIRMED},
            create_locks.handle, create_locks.state, create_locks.owner, create_locks.refreshes,
            create_locks.error_type, create_locks.error_message, create_locks.retry_after_ms,

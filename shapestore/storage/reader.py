@@ -149,21 +149,21 @@ class Reader:
             ((count,),) = rows
             return int(count)
 
-    def look(self, comparable: str, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
+    def poll(self, comparable: str, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
 
-        None if the file was busy: look again.
+        None if the file was busy: poll again.
         """
         try:
-            (row,) = self._point.execute(queries.LOOK, {"comparable": comparable, "awaited": awaited}).fetchall()
+            (row,) = self._point.execute(queries.POLL, {"comparable": comparable, "awaited": awaited}).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
         return self._seen(shape, row)
 
-    async def look_surely(self, comparable: str, shape: Shape) -> tuple[KeyState, StoredShape | None]:
-        """As ``look``; it waits for a file that is busy."""
-        (row,) = await self._point_or_page(queries.LOOK, {"comparable": comparable, "awaited": None})
+    async def poll_surely(self, comparable: str, shape: Shape) -> tuple[KeyState, StoredShape | None]:
+        """As ``poll``; it waits for a file that is busy."""
+        (row,) = await self._point_or_page(queries.POLL, {"comparable": comparable, "awaited": None})
         return self._seen(shape, row)
 
     def _seen(self, shape: Shape, row: tuple[Any, ...]) -> tuple[KeyState, StoredShape | None]:
@@ -178,9 +178,9 @@ class Reader:
         return KeyState(confirmed_by, lock, to_failure(*failure)), stored
 
     @contextlib.contextmanager
-    def one_moment(self, looks: int) -> Iterator[None]:
+    def one_moment(self, reads: int) -> Iterator[None]:
         """So many point reads, made in here without a pause, see the file as it is at the first of them."""
-        if looks < 2:  # a single statement is of one moment anyway
+        if reads < 2:  # a single statement is of one moment anyway
             yield
             return
         with read.one_moment(self._point):

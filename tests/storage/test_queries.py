@@ -121,7 +121,7 @@ def scanned(steps: list[str]) -> set[str]:
 
 
 def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> None:
-    assert {"FIND", "LOOK", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "PUBLISH", "SWEEP", "LOG"} <= STATEMENTS.keys()
+    assert {"FIND", "POLL", "CLAIM", "UNLOCK", "FAIL", "ADD_ROWS", "PUBLISH", "SWEEP", "LOG"} <= STATEMENTS.keys()
     assert SCANS.keys() | SORTS.keys() <= PLANNED.keys()
     for part in PARTS:
         assert any(hasattr(module, part) for module in (queries, log))
@@ -220,7 +220,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "HAS_REACHED": {"source": 1, "seq": 5},
     "FIND_BY_HANDLE_WITH_AGE": {"?": (handle(ANY),)},
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
-    "LOOK": {"comparable": key(ANY), "awaited": handle(ANY)},
+    "POLL": {"comparable": key(ANY), "awaited": handle(ANY)},
     "IN_PROGRESS_OF_OWNER": {},
     "TOTALS": {},
     "COUNT": {},

@@ -73,7 +73,7 @@ async def reader(empty_path: str) -> AsyncIterator[Reader]:
 
 
 async def test_a_look_at_an_unknown_key_sees_nothing(reader: Reader) -> None:
-    assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
+    assert reader.poll(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
 
 
 async def test_a_look_sees_shape_and_lock_row_of_the_one_key(empty_path: str, reader: Reader) -> None:
@@ -81,7 +81,7 @@ async def test_a_look_sees_shape_and_lock_row_of_the_one_key(empty_path: str, re
     add_shape(empty_path, "h2", table="tracks")
     with opened(empty_path) as connection:
         add_lock(connection, "h3", ALBUMS, owner="o1")
-    looked = reader.look(ALBUMS.comparable, ALBUMS, None)
+    looked = reader.poll(ALBUMS.comparable, ALBUMS, None)
     assert looked is not None
     seen, stored = looked
     assert seen == KeyState("h1", LockState("h3", State.IN_PROGRESS, "o1", None), None)
@@ -97,7 +97,7 @@ async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_pat
         add_outcome(connection, "h3", outcome="died")
     failures = []
     for awaited in ("h1", "h2", "h3", "h4", None):
-        looked = reader.look(ALBUMS.comparable, ALBUMS, awaited)
+        looked = reader.poll(ALBUMS.comparable, ALBUMS, awaited)
         assert looked is not None
         failures.append(looked[0].awaited_failure)
     assert failures[0] is not None
@@ -110,10 +110,10 @@ async def test_a_look_sees_how_the_awaited_attempt_failed_and_no_other(empty_pat
 
 async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(empty_path: str, reader: Reader) -> None:
     with reader.one_moment(2):
-        assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
+        assert reader.poll(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
         add_shape(empty_path, "h1")
-        assert reader.look(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
-    look = reader.look(ALBUMS.comparable, ALBUMS, None)
+        assert reader.poll(ALBUMS.comparable, ALBUMS, None) == (KeyState(None, None, None), None)
+    look = reader.poll(ALBUMS.comparable, ALBUMS, None)
     assert look is not None
     assert look[0].stored == "h1"
 
@@ -121,11 +121,11 @@ async def test_looks_of_one_moment_see_nothing_that_was_written_between_them(emp
 async def test_a_look_at_a_busy_file_is_no_error_but_a_reason_to_look_again(empty_path: str, reader: Reader) -> None:
     add_shape(empty_path, "h1")
     with recovering(empty_path) as recovery:
-        assert reader.look(ALBUMS.comparable, ALBUMS, None) is None
+        assert reader.poll(ALBUMS.comparable, ALBUMS, None) is None
         with pytest.raises(StoreBusyError):
             reader.totals()
         recovery.end()
-    looked = reader.look(ALBUMS.comparable, ALBUMS, None)
+    looked = reader.poll(ALBUMS.comparable, ALBUMS, None)
     assert looked is not None
     assert looked[0].stored == "h1"
 

@@ -157,7 +157,7 @@ def test_no_hot_statement_takes_more_steps_for_many_shapes(tmp_path: Path, count
     calls: dict[str, Any] = {
         "FIND": (key(7).comparable,),
         "FIND_BY_HANDLE": (f"{7:032x}",),
-        "LOOK": {"comparable": key(7).comparable, "awaited": "none"},
+        "POLL": {"comparable": key(7).comparable, "awaited": "none"},
         "COUNT": (),
         "SHAPES": {"namespace": "", "after": 7, "limit": 100},
         "SHAPES_OF_TABLE": {"namespace": "", "table": "albums", "after": 7, "limit": 100},

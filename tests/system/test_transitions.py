@@ -92,7 +92,7 @@ async def test_a_look_sees_what_the_model_says_in_every_file(of_two: Explored, r
     try:
         for file, awaited in product(_all_files(of_two), (None, CURRENT, STORED, FAILED_BEFORE, GONE)):
             real.write(file)
-            polled = reader.look(SHAPE.comparable, SHAPE, awaited)
+            polled = reader.poll(SHAPE.comparable, SHAPE, awaited)
             assert polled is not None
             seen, stored = polled
             assert seen == model.seen_in(file, awaited)
