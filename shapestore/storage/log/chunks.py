@@ -54,7 +54,7 @@ class Chunk:
         """All rows as one JSON text, and so one parameter: an array, or an object of the keys and their rows."""
         if self.keys is None:
             return f"[{','.join(self.rows)}]"
-        pairs = (f"{quoted(key)}:{row}" for key, row in zip(self.keys, self.rows, strict=True))
+        pairs = map(":".join, zip(map(quoted, self.keys), self.rows, strict=True))
         return f"{{{','.join(pairs)}}}"
 
 
