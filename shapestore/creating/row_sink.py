@@ -97,19 +97,17 @@ class ComparedRows:
         self._rows = rows
         self._reader = reader
         self._comparison: Comparison | None = comparison
+        self._comparing: asyncio.Future[None] | None = None
 
     async def take(self, chunk: Chunk) -> None:
-        comparison = self._comparison
+        comparison = await self._compared()
         if comparison is None:
             await self._rows.take(chunk)
-            return
-        await self._reader.run(partial(comparison.add, chunk=chunk))
-        self._refuse_overtaken(comparison)
-        if comparison.is_too_different and (last := await self._replay(comparison)) is not None:
-            await self._rows.take(last)
+        else:
+            self._comparing = self._reader.start(partial(comparison.add, chunk=chunk))
 
     async def finish(self, rest: Chunk, *, unique: bool) -> Chunk | Difference:
-        comparison = self._comparison
+        comparison = await self._compared()
         if comparison is None:
             return await self._rows.finish(rest, unique=unique)
         await self._reader.run(partial(comparison.add, chunk=rest))
@@ -120,6 +118,21 @@ class ComparedRows:
             return comparison.difference
         last = await self._replay(comparison)
         return await self._rows.finish(rest.next() if last is None else last, unique=unique)
+
+    async def _compared(self) -> Comparison | None:
+        """The comparison, once the chunk taken last is compared; None if all is sent to the attempt from now on."""
+        comparison = self._comparison
+        comparing, self._comparing = self._comparing, None
+        if comparison is None or comparing is None:
+            return comparison
+        await self._reader.result_of(comparing)
+        self._refuse_overtaken(comparison)
+        if not comparison.is_too_different:
+            return comparison
+        last = await self._replay(comparison)
+        if last is not None:
+            await self._rows.take(last)
+        return None
 
     def _refuse_overtaken(self, comparison: Comparison) -> None:
         if comparison.is_overtaken:

@@ -313,7 +313,7 @@ class Reader:
         self, handle: str, position: int, after: int, limit: int, separator: str
     ) -> asyncio.Future[read.Batch]:
         """Read the next rows as of ``position``, from now on; see log.read. Their result is told by ``result_of``."""
-        return self._start(lambda connection: read.rows(connection, handle, position, after, limit, separator))
+        return self.start(lambda connection: read.rows(connection, handle, position, after, limit, separator))
 
     def decode(self, inside: bytes) -> list[dict[str, Any]]:
         """The rows that stand inside of a JSON array."""
@@ -402,9 +402,9 @@ class Reader:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` on the reader's thread, with its connection."""
-        return await self.result_of(self._start(work))
+        return await self.result_of(self.start(work))
 
-    def _start(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+    def start(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have ``work`` called on the reader's thread; what becomes of it is told by ``result_of``."""
         if os.getpid() != self._pid:  # whose thread is not there
             raise ForkedStoreError("the store was opened before a fork and is used in the child")

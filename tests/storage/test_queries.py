@@ -127,7 +127,7 @@ def test_the_statements_are_found_and_every_exception_is_of_one_of_them() -> Non
         assert any(hasattr(module, part) for module in (queries, log))
 
 
-@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_FAR_BETWEEN", "ROWS_AS_TEXT", "PART", "FETCH"])
+@pytest.mark.parametrize("name", ["ROWS", "ROWS_AS_LINES", "ROWS_FAR_BETWEEN", "COMPARE_ROWS", "PART", "FETCH"])
 def test_rows_are_joined_as_a_range_of_ids_is_read_which_is_in_their_order(
     connection: sqlite3.Connection, name: str
 ) -> None:
@@ -207,6 +207,7 @@ def lock_number(number: int) -> int:
 
 MOMENT = {"boot": "b", "boot_ms": 10**6, "wall_ms": 0, "owner": f"owner {ANY}"}
 OF_SHAPE = {"number": ANY, "after": 2, "limit": 5, "position": 12, "separator": ","}
+COMPARED = OF_SHAPE | {"values": "{}", "keys": "[1]", "keyed": True}
 CHANGES = json.dumps([["update", 4, "[4]", '{"new":1}'], ["delete", 5, "[5]", None], ["insert", None, "[99]", "{}"]])
 COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9, "limit": 5, "position": 12}
 
@@ -291,10 +292,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "ROWS_AS_LINES": OF_SHAPE,
     "ROWS_FAR_BETWEEN": OF_SHAPE,
     "KEYED_ROWS": OF_SHAPE,
-    "ROWS_AS_TEXT": OF_SHAPE,
+    "COMPARE_ROWS": COMPARED,
+    "COMPARE_ROWS_FAR_BETWEEN": COMPARED,
     "WRITTEN": OF_SHAPE,
     "KEYED_ROWS_AS_OF": OF_SHAPE,
-    "ROWS_AS_TEXT_AS_OF": OF_SHAPE,
+    "COMPARE_ROWS_AS_OF": COMPARED,
     "STORED_KEYS": {"number": ANY, "position": 12, "keys": json.dumps(["[1]", "[99]"])},
     "REPEATED_KEY": {"handle": handle(-ANY)},
     "ROWS_AS_OF": OF_SHAPE,

@@ -31,6 +31,10 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 # SQLite counts the header of a row as a part of it.
 _MOST_OF_A_HEADER = 1_000
 
+# As a rule there is a row at each position. Where there are fewer, the rows of more positions are compared.
+_COMPARE = (queries.COMPARE_ROWS, queries.COMPARE_ROWS_FAR_BETWEEN)
+_COMPARE_AS_OF = (queries.COMPARE_ROWS_AS_OF,)
+
 
 class RowChange(NamedTuple):
     """How one row differs."""
@@ -171,17 +175,17 @@ class Comparison:
 
     def _stored_as(self, connection: sqlite3.Connection, chunk: Chunk) -> Run | None:
         """The next stored rows, if they are those of the chunk."""
-        values, keys = ",".join(chunk.rows), ",".join(chunk.keys or ())
-        statement = queries.ROWS_AS_TEXT_AS_OF if self._goes_on else queries.ROWS_AS_TEXT
-        given = self._parameters(len(chunk.rows))
-        try:
-            with text_limit(connection, byte_length(values) + byte_length(keys) + _MOST_OF_A_HEADER):
-                ((last, count, stored, stored_keys),) = connection.execute(statement, given).fetchall()
-        except sqlite3.DataError:  # the stored rows are larger, and it may be by far
-            return None
-        if (count, stored) != (len(chunk.rows), values) or (self._keyed and stored_keys != keys):
-            return None
-        return Run(chunk.first, self._after, last, count, chunk.size)
+        count, values, keys = len(chunk.rows), ",".join(chunk.rows), ",".join(chunk.keys or ())
+        given = self._parameters(count) | {"values": values, "keys": keys, "keyed": self._keyed}
+        with text_limit(connection, byte_length(values) + byte_length(keys) + _MOST_OF_A_HEADER):
+            for statement in _COMPARE_AS_OF if self._goes_on else _COMPARE:
+                try:
+                    ((last, found, are_these),) = connection.execute(statement, given).fetchall()
+                except sqlite3.DataError:  # the stored rows are larger, and it may be by far
+                    return None
+                if found == count:
+                    return Run(chunk.first, self._after, last, count, chunk.size) if are_these else None
+        return None
 
     def _stored_next(self, connection: sqlite3.Connection, limit: int) -> Iterator[tuple[int, str, str]]:
         statement = queries.KEYED_ROWS_AS_OF if self._goes_on else queries.KEYED_ROWS

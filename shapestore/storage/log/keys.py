@@ -19,7 +19,8 @@ from shapestore.shape.row_values import PLAIN, UnfitError, plain_value
 
 KeyValue = int | float | str | bytes | bool
 
-_ALIKE_IN_JSON = frozenset((int, str))
+# Values of these types are plain, and most keys have no others.
+_USUAL = frozenset((int, str))
 _NOT_SCALARS = (list, tuple, dict, set, frozenset)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -33,6 +34,9 @@ def plain_key(values: Iterable[Any]) -> tuple[Any, ...]:
 
     What the values say of themselves, as when they are compared, is trusted only after this.
     """
+    values = tuple(values)
+    if _USUAL.issuperset(map(type, values)):
+        return values
     return tuple(value if type(value) in PLAIN else _plain(value) for value in values)
 
 
@@ -50,7 +54,7 @@ def encode_key(values: Iterable[Any]) -> str:
 
 def encode_keys(keys: Sequence[tuple[Any, ...]]) -> list[str]:
     """The texts of keys as SQLite has stored them: its integers have 64 bits. Raises as ``encode_key``."""
-    if _ALIKE_IN_JSON.issuperset(map(type, chain.from_iterable(keys))):  # as most are
+    if _USUAL.issuperset(map(type, chain.from_iterable(keys))):  # as most are
         return [_encode(key).decode() for key in keys]
     return list(map(encode_key, keys))
 
@@ -74,6 +78,8 @@ def _plain(value: Any) -> Any:
 
 
 def _spelled(value: Any) -> Any:
+    if type(value) is str or (type(value) is int and -(2**63) <= value < 2**64):  # as most are
+        return value
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     if isinstance(value, float) and not math.isfinite(value):

@@ -53,37 +53,44 @@ LOCATE_SERVED = f"""
 
 FIRST_ROW = f"SELECT value FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT 1"
 
-# (number, after, limit): the next rows behind a position
+# (number, after, limit): the next rows behind a position, of which the last has to be looked for
 _NEXT_ROWS = """
     id > (:number << 28) + :after AND id <= coalesce((
         SELECT id FROM shape_rows WHERE id > (:number << 28) + :after AND id < (:number + 1) << 28
         ORDER BY id LIMIT 1 OFFSET :limit - 1), ((:number + 1) << 28) - 1)
 """
 
-# (number, after, limit) -> the rows at the next ``limit`` positions as they are now, as one text, how many there are,
-# the last of these positions, and whether no row follows. As a rule there is a row at each position, and to look for
-# the end of exactly so many rows would take half as long again.
-ROWS = """
+# (number, after, limit): the rows at the next positions. As a rule each has one, and to look for the end of exactly so
+# many rows would take half as long again.
+_NEXT_POSITIONS = "id > (:number << 28) + :after AND id <= (:number << 28) + min(:after + :limit, 268435455)"
+
+# -> the rows at the next positions as they are now, as one text, how many there are, the last of these positions, and
+# whether no row follows
+ROWS = f"""
     SELECT CAST(group_concat(value) AS BLOB), count(*), :after + :limit, NOT EXISTS (
         SELECT 1 FROM shape_rows WHERE id > (:number << 28) + :after + :limit AND id < (:number + 1) << 28)
-    FROM shape_rows
-    WHERE id > (:number << 28) + :after AND id <= (:number << 28) + min(:after + :limit, 268435455)
+    FROM shape_rows WHERE {_NEXT_POSITIONS}
 """
 ROWS_AS_LINES = ROWS.replace("group_concat(value)", "group_concat(value, '\n')")
 
-# The same of ``limit`` rows, where few positions have one.
+# -> the same of the next rows, for where few positions have one
 ROWS_FAR_BETWEEN = f"""
     SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(id) & 268435455, count(*) < :limit
     FROM shape_rows WHERE {_NEXT_ROWS}
 """
 
-# With their keys; and as one text, to be compared with what a creator gives.
+# With their keys; or compared with what a creator gives.
 KEYED_ROWS = f"""
     SELECT id & 268435455, key, value FROM shape_rows
     WHERE {_OF_SHAPE} AND id > (:number << 28) + :after ORDER BY id LIMIT :limit
 """
-ROWS_AS_TEXT = f"""
-    SELECT max(id) & 268435455, count(*), group_concat(value), group_concat(key) FROM shape_rows WHERE {_NEXT_ROWS}
+
+# (values, keys: the texts of rows and of their keys, keyed: whether these count) -> the last of the next positions, how
+# many rows there are, and whether they are these; and the same of the next rows.
+_ARE_THESE = "group_concat(value) = :values AND (NOT :keyed OR group_concat(key) = :keys)"
+COMPARE_ROWS = f"SELECT :after + :limit, count(*), {_ARE_THESE} FROM shape_rows WHERE {_NEXT_POSITIONS}"
+COMPARE_ROWS_FAR_BETWEEN = f"""
+    SELECT max(id) & 268435455, count(*), {_ARE_THESE} FROM shape_rows WHERE {_NEXT_ROWS}
 """
 
 # (position, keys: [key]) -> those that were stored by then
@@ -135,9 +142,9 @@ ROWS_AS_OF = f"""
     SELECT CAST(group_concat(value, :separator) AS BLOB), count(*), max(position), count(*) < :limit FROM ({_AS_OF})
 """
 
-# As KEYED_ROWS and ROWS_AS_TEXT, as of a position.
+# As KEYED_ROWS and COMPARE_ROWS_FAR_BETWEEN, as of a position.
 KEYED_ROWS_AS_OF = f"SELECT position, key, value FROM ({_AS_OF})"
-ROWS_AS_TEXT_AS_OF = f"SELECT max(position), count(*), group_concat(value), group_concat(key) FROM ({_AS_OF})"
+COMPARE_ROWS_AS_OF = f"SELECT max(position), count(*), {_ARE_THESE} FROM ({_AS_OF})"
 
 ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
 
