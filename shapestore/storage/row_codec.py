@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -29,8 +30,12 @@ def decode_row(text: str) -> dict[str, Any]:
 
 
 def _encoded(row: Any, position: int) -> bytes:
-    # Two set comparisons show that a row is plain, as most are.
-    if not (type(row) is dict and PLAIN.issuperset(map(type, row.values())) and _NAMES.issuperset(map(type, row))):
+    # Most rows are seen to be plain by two set comparisons; those with a float, value by value.
+    if not (
+        type(row) is dict
+        and _NAMES.issuperset(map(type, row))
+        and (PLAIN.issuperset(map(type, row.values())) or all(map(_is_plain, row.values())))
+    ):
         row = _plain(row, position)
     try:
         text = _encode(row)
@@ -43,6 +48,11 @@ def _encoded(row: Any, position: int) -> bytes:
             f"the limit is {MAX_ROW_BYTES} bytes"
         )
     return text
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in PLAIN or (kind is float and isfinite(value))
 
 
 def _plain(row: Any, position: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import encode_key, plain_key, quoted
+from shapestore.storage.log.keys import encode_plain_key, plain_key, quoted
 from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.row_codec import encode_row
@@ -123,7 +123,7 @@ class Encoder:
         assert self.key_columns is not None
         try:
             values = plain_key([row[name] for name in self.key_columns] if key is None else key)
-            text = None if None in values else encode_key(values)
+            text = None if None in values else encode_plain_key(values)
         except KeyError as error:
             raise InvalidRowError(f"row {position} lacks the key column {error}") from None
         except InvalidRowError as error:

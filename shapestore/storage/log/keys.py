@@ -46,8 +46,13 @@ def encode_key(values: Iterable[Any]) -> str:
     >>> encode_key((1, "a")), encode_key((1.0,)), encode_key((b"1",))
     ('[1,"a"]', '[1.0]', '[{"bytes":"31"}]')
     """
+    return encode_plain_key(plain_key(values))
+
+
+def encode_plain_key(values: tuple[Any, ...]) -> str:
+    """The text of what ``plain_key`` gave. Raises InvalidRowError as ``encode_key`` does."""
     try:
-        return _encode([_spelled(value) for value in plain_key(values)]).decode()
+        return _encode([_spelled(value) for value in values]).decode()
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRowError(f"a key cannot hold {shown(values)}: {error}") from error
 

@@ -278,3 +278,15 @@ def test_rows_that_lose_their_keys_half_way_are_too_different(connection: sqlite
     comparison.add(connection, second)
     assert comparison.is_too_different
     assert replayed(connection, comparison) == list(enumerate(rows.values(), 1))
+
+
+def test_rows_that_lie_far_between_are_compared_as_text_too(connection: sqlite3.Connection) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 301)})
+    log.advance({key(n): None for n in range(1, 301) if n % 3})
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    comparison = compared(connection, list(log.rows.items()), [40])
+    connection.set_trace_callback(None)
+    assert comparison.difference.changes == []
+    one_by_one = [statement for statement in statements if "id & 268435455, key, value" in statement]
+    assert len(one_by_one) == 1, "only to see that no more rows are stored"
