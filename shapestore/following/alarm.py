@@ -6,9 +6,13 @@ import contextlib
 import os
 import select
 import threading
+import time
 
 from shapestore.concurrency import at_fork
 from shapestore.concurrency.file_watch import FileWatch
+
+_POLLED_SECONDS = 0.001
+"""The least that poll(2) waits for: it counts in milliseconds. Nothing ends a shorter wait."""
 
 
 class Alarm:
@@ -47,6 +51,9 @@ class Alarm:
 
     def wait(self, seconds: float, *, for_file: bool = True) -> bool:
         """Wait for so long at most. Whether the file was written, which without ``for_file`` ends no wait."""
+        if seconds < _POLLED_SECONDS:
+            time.sleep(seconds)
+            seconds = 0.0
         poll = select.poll()
         poll.register(self._ringing, select.POLLIN)
         if for_file and self._watch is not None:

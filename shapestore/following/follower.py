@@ -19,7 +19,7 @@ from shapestore.following.alarm import Alarm
 from shapestore.following.leadership import Leadership
 from shapestore.following.rounds import Made, Rounds
 from shapestore.following.source_look import SourceConnection
-from shapestore.following.store_side import Store, StoreSide
+from shapestore.following.store_side import LiveShapes, Store, StoreSide
 from shapestore.storage.commands import UnfollowSource
 
 logger = logging.getLogger("shapestore")
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 """So often a follower makes a round even if nothing was written: others see by it that the source is followed."""
 SHORTEST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
-LONGEST_PAUSE_IF_TOLD = 0.1
+LONGEST_PAUSE_IF_TOLD = 0.25
 """Where the system tells of what is written to the source."""
 SOONEST = 0.0002
 """After it has told: the commit ends in a moment."""
@@ -124,12 +124,21 @@ class Follower:
             if rounds is None:
                 self._close_source()
                 return TICK_SECONDS
-            if not self._leads(rounds):
+            leads = self._leads(rounds)
+            if leads:
+                self._alarm.watch(f"{self._path}-wal")
+            else:
                 self._alarm.unwatch()
-                return _FOLLOWERS_PAUSE
-            self._alarm.watch(f"{self._path}-wal")
             version = rounds.connection.data_version()
-            is_due = self._goes_on or version != self._data_version or self._store.has_newcomers(rounds.source)
+            is_due = leads and (self._goes_on or version != self._data_version)
+            if not is_due:  # else a round will tell
+                live = self._store.live_shapes(rounds.source)
+                if live is LiveShapes.NONE:
+                    self._close_source()
+                    return TICK_SECONDS
+                is_due = live is LiveShapes.WITH_NEWCOMERS
+            if not leads:
+                return _FOLLOWERS_PAUSE
         if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
             self._pause = min(LONGEST_PAUSE_IF_TOLD if self._alarm.is_watching else LONGEST_PAUSE, self._pause * 1.5)
             return self._pause
@@ -141,19 +150,19 @@ class Follower:
 
     def _ready(self) -> Rounds | None:
         """The rounds of the source; None if none of its shapes is live. Opens what is not open."""
+        if self._rounds is not None and self._rounds.connection.is_at_its_path():
+            return self._rounds
+        self._close_source()
         store = self._store
         store.open()
         if self._path is None:
             self._path = self._source.source_path()
         if self._number is None:
             self._number = store.number_of(self._path)
-        if self._number is None or not store.has_live(self._number):
+        if self._number is None or store.live_shapes(self._number) is LiveShapes.NONE:
             return None
-        if self._rounds is not None and not self._rounds.connection.is_at_its_path():
-            self._close_source()
-        if self._rounds is None:
-            connection = SourceConnection(self._path, nan_as_null=self._source.nan_as_null)
-            self._rounds = Rounds(store, self._number, connection, self._section)
+        connection = SourceConnection(self._path, nan_as_null=self._source.nan_as_null)
+        self._rounds = Rounds(store, self._number, connection, self._section)
         return self._rounds
 
     def _leads(self, rounds: Rounds) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from shapestore.following.store_side import StoreSide
+from shapestore.following.store_side import LiveShapes, StoreSide
 from shapestore.locking.file_lock import FileLock
 from shapestore.locking.owner import owners_folder
 
@@ -42,7 +42,7 @@ class Leadership:
     def is_overdue(self, store: StoreSide, source: int, newest_change: int) -> bool:
         """Whether the source has been ahead of the rounds for longer than a living follower needs."""
         followed = store.follows(source).seq
-        if newest_change <= followed and not store.has_newcomers(source):
+        if newest_change <= followed and store.live_shapes(source) is not LiveShapes.WITH_NEWCOMERS:
             self._ahead_since = None
             return False
         now = time.monotonic()

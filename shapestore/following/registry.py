@@ -62,9 +62,10 @@ class Registry:
             is_known = follows == self.follows
             rows = connection.execute(queries.NEWCOMERS if is_known else queries.LIVE_SHAPES, given).fetchall()
             ((count,),) = connection.execute(queries.COUNT_LIVE, given).fetchall()
-            self.tables = dict(connection.execute(queries.TABLES_OF_SOURCE, given).fetchall())
             self.follows = follows
             added = self._take(rows)
+            if any(shape.table not in self.tables for shape in added):
+                self.tables = dict(connection.execute(queries.TABLES_OF_SOURCE, given).fetchall())
             if is_known and count == len(self.shapes):
                 return Loaded(added, [])
             numbers = connection.execute(queries.LIVE_SHAPES, given).fetchall() if is_known else rows

@@ -68,13 +68,16 @@ class ContentsReader:
                 return None
             self._add_rows(contents, table, keys, texts, matches)
         all_asked = _as_json(asked)
-        if not whole and (contents.bytes > MAX_BYTES or self._count_holders(all_asked) + contents.count > MAX_MATCHES):
+        if not whole and (contents.bytes > MAX_BYTES or self._has_too_many(all_asked, len(asked), contents.count)):
             return None
         return RoundContents(all_asked, f"[{','.join(contents.rows)}]", _as_json(contents.matches))
 
-    def _count_holders(self, asked: str) -> int:
-        ((count,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
-        return int(count)
+    def _has_too_many(self, asked: str, keys: int, matches: int) -> bool:
+        """Whether matches, and holders of the keys that were asked for, are more than go into one round."""
+        if keys * len(self._registry.shapes) + matches <= MAX_MATCHES:
+            return False
+        ((holders,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
+        return bool(holders + matches > MAX_MATCHES)
 
     def _add_rows(
         self,

@@ -167,7 +167,7 @@ class SourceConnection:
                 break
             self._limit = max(1, self._limit // 2)
         self._limit = min(MAX_CHANGES, 2 * self._limit)
-        nonce = nonce_at(self._connection, changes.until)
+        nonce = end.nonce if changes.until == end.seq else nonce_at(self._connection, changes.until)
         if nonce is None:  # a part that ends where a row is missing
             raise OtherPastError
         newcomers = {number: read.seq for number, read in registry.newcomers.items() if read.seq <= changes.until}

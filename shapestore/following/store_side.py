@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from concurrent.futures import Future
+from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from shapestore.errors import StoreClosedError
@@ -36,6 +37,16 @@ class Store(Protocol):
         """A round that brought changes is committed."""
 
 
+class LiveShapes(Enum):
+    """What live shapes of a source there are."""
+
+    NONE = auto()
+    REACHED = auto()
+    """Rounds have reached them all since they were read."""
+    WITH_NEWCOMERS = auto()
+    """Some were not reached by any round yet."""
+
+
 class StoreSide:
     """One follower's reading connection to the store's file, and its way to the writer."""
 
@@ -66,13 +77,12 @@ class StoreSide:
         found = self.reader.execute(queries.SOURCE_NUMBER, {"source": path}).fetchall()
         return found[0][0] if found else None
 
-    def has_live(self, source: int) -> bool:
-        """Whether there are live shapes of a source."""
-        return self._any(queries.ANY_LIVE, source)
-
-    def has_newcomers(self, source: int) -> bool:
-        """Whether there are live shapes that no round has reached since they were read."""
-        return self._any(queries.ANY_NEWCOMER, source)
+    def live_shapes(self, source: int) -> LiveShapes:
+        """What live shapes of a source there are."""
+        found = self.reader.execute(queries.ANY_LIVE, {"source": source}).fetchall()
+        if not found:
+            return LiveShapes.NONE
+        return LiveShapes.WITH_NEWCOMERS if found[0][0] else LiveShapes.REACHED
 
     def follows(self, source: int) -> Follows:
         """How many rounds of a source there were, by any process, and up to where."""
@@ -89,6 +99,3 @@ class StoreSide:
             except TimeoutError:
                 if self.stopped:
                     raise StoreClosedError("the store was closed while a round was being written") from None
-
-    def _any(self, statement: str, source: int) -> bool:
-        return bool(self.reader.execute(statement, {"source": source}).fetchall())

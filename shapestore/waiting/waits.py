@@ -22,7 +22,7 @@ MOST_WAITERS = 100_000
 # How often commits of other processes are looked for, while a caller waits.
 LOOK_SECONDS = 0.005
 # The same where the system tells of what is written: then it is only a safeguard.
-LOOK_SECONDS_IF_TOLD = 0.1
+LOOK_SECONDS_IF_TOLD = 0.25
 # After it has told, the commit ends in a moment: looks follow each other more and more slowly, beginning with this.
 SOONEST = 0.0002
 # A look that is to come so soon is not brought forward.

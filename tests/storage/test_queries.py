@@ -49,7 +49,7 @@ SCANS = {
     "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
     "OLDEST_KEPT": ("kept", "in the order of its key, and no further than a limit and those that are read"),
     "WITH_MEMBERS": ("source_tables", "there are as many as there are tables that are followed"),
-    "TABLES_REFRESHED": ("create_locks", "there are as many as there are creations and failures now"),
+    "ANY_REFRESHED": ("create_locks", "there are as many as there are creations and failures now"),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
         "owners, create_locks, readers",
@@ -75,7 +75,6 @@ SORTS = {
     "COPY_ROWS_AS_OF": "one chunk, whose order must be certain",
     "COMPARE_WANTED": "the changes of one round, in the order of the rows of each shape",
     "ADVANCE_WANTED": "the changes of one round, by their shapes",
-    "TABLES_REFRESHED": "the few tables that are followed",
     "ROWS_CHANGED_SINCE": "what was appended to one log while its shape was refreshed",
     "ADD_TO_ROUND": "the few markers of one round",
     "PUT_ROWS": "the changes of one round, so that their pages are written one after the other",

@@ -87,7 +87,7 @@ class FollowRound(Command[NumberedHandles | None]):
 
     def _note_asked(self, tx: Transaction) -> None:
         """While a refresh of a live shape is in progress, so that it publishes nothing older over what is read now."""
-        if tx.run(queries.TABLES_REFRESHED, source=self.source):
+        if tx.run(queries.ANY_REFRESHED, source=self.source):
             tx.run(queries.NOTE_ASKED, source=self.source, seq=self.read_at, asked=self.contents.asked)
             tx.run(queries.TRIM_RING)
 

@@ -38,8 +38,8 @@ def next_round(tx: Transaction) -> int:
     opened, or it knows fewer than this store has seen, or others), the counter jumps out of their way. So nothing has
     to be known about the copies.
     """
-    ((newest, *_),) = tx.run(queries.LOG_STATE)
-    jumps = jump_is_due(tx)
+    ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
+    jumps = _jumps(tx, newest, jump_due)
     gap = random.randint(*_JUMP) if jumps else 0
     ((round_,),) = tx.run(queries.NEXT_ROUND, gap=gap)
     tx.newest_round = round_
@@ -54,6 +54,10 @@ def next_round(tx: Transaction) -> int:
 def jump_is_due(tx: Transaction) -> bool:
     """Whether the next round has to jump: also where a round that this store has seen is not in the file any more."""
     ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
+    return _jumps(tx, newest, jump_due)
+
+
+def _jumps(tx: Transaction, newest: int, jump_due: int) -> bool:
     if jump_due or newest < tx.newest_round:
         return True
     return newest > tx.newest_round > 1 and not tx.run(queries.HAS_ROUND, round=tx.newest_round)

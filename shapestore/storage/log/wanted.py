@@ -85,7 +85,7 @@ def append_round(
 
 
 def _begin_wanting(tx: Transaction) -> None:
-    """Begin with nothing: a transaction that failed may have left something there."""
+    """Begin with nothing: what was wanted last is still there."""
     for statement in (
         queries.MAKE_WANTED,
         queries.MAKE_WANTED_ROWS,
@@ -100,9 +100,7 @@ def _begin_wanting(tx: Transaction) -> None:
 def _append(
     tx: Transaction, source: int | None, seq: int | None, markers: Sequence[int], *, finished: bool
 ) -> Appended | None:
-    for statement in (queries.COMPARE_WANTED, queries.CLEAR_WANTED, queries.CLEAR_WANTED_ROWS):
-        tx.run(statement)
-    if not tx.run(queries.ANY_APPENDED):
+    if not tx.change(queries.COMPARE_WANTED):
         return None
     round_ = begin_round(tx, source, seq=seq, markers=markers, finished=finished)
     tx.run(queries.ADVANCE_WANTED, round=round_.number, visible=int(round_.is_visible))
@@ -111,9 +109,7 @@ def _append(
         tx.run(statement)
     shapes = numbered_handles(tx.run(queries.APPENDED_SHAPES))
     tx.changed.update(shapes)
-    full = {number for (number,) in tx.run(queries.FULL_SHAPES)}
-    tx.run(queries.CLEAR_APPENDED)
-    return Appended(round_, shapes, full)
+    return Appended(round_, shapes, {number for (number,) in tx.run(queries.FULL_SHAPES)})
 
 
 def _as_json(wanted: WantedRow) -> str:

@@ -97,8 +97,6 @@ COMPARE_WANTED = """
         WHERE stored.value IS NOT wanted.value)
 """
 
-ANY_APPENDED = "SELECT 1 FROM temp.appended LIMIT 1"
-
 # --- appending it -------------------------------------------------------------------------------------------------
 
 # (round, visible: 0 in a round that goes on): what readers see of a shape changes at the end of the round

@@ -104,9 +104,10 @@ LIVE_SHAPES = _LIVE
 # Those that were read as of another moment than the others: new ones, and refreshed ones.
 NEWCOMERS = f"{_LIVE} AND source_seq IS NOT NULL"
 
-ANY_LIVE = "SELECT 1 FROM shapes WHERE source = :source LIMIT 1"
-
-ANY_NEWCOMER = "SELECT 1 FROM shapes WHERE source = :source AND source_seq IS NOT NULL LIMIT 1"
+# (source) -> of one of them whether it is a newcomer; of a newcomer, if there is one
+ANY_LIVE = """
+    SELECT source_seq IS NOT NULL FROM shapes WHERE source = :source ORDER BY source_seq DESC LIMIT 1
+"""
 
 COUNT_LIVE = "SELECT count(*) FROM shapes WHERE source = :source"
 
@@ -139,11 +140,10 @@ CATCH_UP = """
     WHERE shapes.number = newcomer.value ->> 0 AND shapes.source_seq = newcomer.value ->> 1
 """
 
-# (source) -> the tables of which a live shape is being refreshed
-TABLES_REFRESHED = """
-    SELECT DISTINCT shapes.source_table
-    FROM create_locks CROSS JOIN shapes ON shapes.comparable = create_locks.comparable
-    WHERE create_locks.state = 'in_progress' AND shapes.source = :source
+# (source) -> something, if a live shape of it is being refreshed
+ANY_REFRESHED = """
+    SELECT 1 FROM create_locks CROSS JOIN shapes ON shapes.comparable = create_locks.comparable
+    WHERE create_locks.state = 'in_progress' AND shapes.source = :source LIMIT 1
 """
 
 # (source, seq, asked: [[source table, key]])
