@@ -32,7 +32,7 @@ class ClientHandle(NamedTuple):
 def parse_handle(text: str) -> ClientHandle:
     """What a client's handle says. Any text is a handle, if perhaps of nothing.
 
-    >>> parse_handle("019d~0"), parse_handle("019d~7_120.a1").floor == (7 << 28) + 120
+    >>> parse_handle("019d~0"), parse_handle("019d~7_120.a1").floor == pack(7, 120)
     (ClientHandle(handle='019d', floor=0), True)
     """
     handle, _, rest = text.partition("~")

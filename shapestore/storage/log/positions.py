@@ -1,8 +1,13 @@
-"""Public positions: ``round << 28 | position in the shape``, one integer that only grows and is never given out twice.
+"""Public positions: the round, a bit, and 28 bits of the position in the shape, in one integer that only grows.
 
-The round tells apart what two copies of one file have logged at the same position: rounds are counted for the whole
-file, and the counter jumps by a random distance where a copy may have been put back. Rows of the first snapshot have
-round 0, so that the public position of a fresh snapshot is its number of rows.
+No public position is ever given out twice, for two things. The round tells apart what two copies of one file have
+logged at the same position: rounds are counted for the whole file, and the counter jumps by a random distance where a
+copy may have been put back. Rows of the first snapshot have round 0, so that the public position of a fresh snapshot is
+its number of rows.
+
+Rows of a later snapshot, as of a floor, have the round of the floor, and the bit. Without it, the middle of a round of
+changes would stand for the middle of the snapshot as of the end of that round, once the floor is there: who goes on
+from it would miss the rest of the changes.
 
 Packing is done here only, since a packed value may exceed the 63 bits that SQLite and JSON readers hold.
 """
@@ -20,6 +25,8 @@ from shapestore.storage.log import queries
 BITS = 28
 MAX_POSITION = (1 << BITS) - 1
 """The last position in a shape."""
+
+_OF_SNAPSHOT = 1 << BITS
 
 
 class Standing(NamedTuple):
@@ -59,7 +66,12 @@ class Standing(NamedTuple):
 
 def pack(round: int, position: int) -> int:  # noqa: A002 - the domain's word
     """The public position of ``position``, logged in ``round``."""
-    return round << BITS | position
+    return round << BITS + 1 | position
+
+
+def pack_row(log: Standing, position: int) -> int:
+    """The public position of a row of the snapshot: as of the floor, if there is one."""
+    return pack(log.floor_round, position) | (_OF_SNAPSHOT if log.floor else 0)
 
 
 def unpack(public: int) -> tuple[int, int]:
@@ -68,7 +80,7 @@ def unpack(public: int) -> tuple[int, int]:
     >>> unpack(pack(3, 17))
     (3, 17)
     """
-    return public >> BITS, public & MAX_POSITION
+    return public >> BITS + 1, public & MAX_POSITION
 
 
 def locate(connection: sqlite3.Connection, handle: str) -> Standing | None:
@@ -80,16 +92,16 @@ def locate(connection: sqlite3.Connection, handle: str) -> Standing | None:
 
 def accepted(connection: sqlite3.Connection, log: Standing, public: int) -> int | None:
     """The position in the shape that a public position stands for; None if it was not given out for this log."""
-    round_, position = unpack(public)
     if public == 0:
         return 0
-    if position > log.position:
+    round_, position = unpack(public)
+    if 0 < position <= log.base:  # a row of the snapshot, or its end
+        return position if public in (pack_row(log, position), pack(log.floor_round, log.base)) else None
+    if public & _OF_SNAPSHOT or position > log.position:
         return None
-    if position > log.base:
+    if position > 0:
         logged = connection.execute(queries.ROUND_AT, {"number": log.number, "position": position}).fetchall()
         return position if logged == [(round_,)] else None
-    if position > 0:
-        return position if round_ == log.floor_round else None
     return _end_of_round(connection, log, round_)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from shapestore.errors import ShapeGoneError
 from shapestore.storage.log import queries
-from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, locate, pack
+from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, locate, pack, pack_row
 
 # A batch is meant to have so many bytes: decoding it holds Python's lock for about a millisecond.
 BATCH_BYTES = 256 * 1024
@@ -188,7 +188,7 @@ def _entries(connection: sqlite3.Connection, log: Standing, after: int, limit: i
 def _snapshot_entries(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
     parameters = {"number": log.number, "after": after, "position": log.base, "limit": limit}
     for position, row, key in connection.execute(queries.ENTRIES_AS_OF, parameters):
-        yield LogEntry(pack(log.floor_round, position), "insert", key, row)
+        yield LogEntry(pack_row(log, position), "insert", key, row)
 
 
 def _changes(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:

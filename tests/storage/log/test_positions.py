@@ -10,7 +10,7 @@ from file_rows import add_kept, add_shape, insert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, locate, pack, unpack
+from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, locate, pack, pack_row, unpack
 
 FAR = 2**40
 
@@ -56,7 +56,8 @@ class Log:
             is_it = position <= self.position and self.changes.get(position) == round_
             return position if is_it else None
         if position > 0:
-            return position if round_ == self.floor_round else None
+            end = self.floor or position  # rows as of a floor have positions of their own
+            return position if (round_, position) == (self.floor_round, end) else None
         if not self.floor_round <= round_ <= self.newest or round_ < self.gaps_known_from:
             return None
         if any(first <= round_ <= last for first, last in self.gaps):
@@ -118,6 +119,8 @@ def test_exactly_what_the_rule_says_is_accepted(
         for position in positions
     }
     assert found == {(round_, position): log.accepts(round_, position) for round_, position in found}
+    of_rows = {p: accepted(connection, standing(connection), pack_row(standing(connection), p)) for p in positions[1:]}
+    assert of_rows == {p: p if p <= standing(connection).base else None for p in of_rows}
     ends = {log.snapshot or 0, log.floor, log.position} if not log.floor else {log.floor, log.position}
     for end in ends - {0}:
         assert found[(log.changes.get(end, 0), end)] == end, "what was given out for its end"

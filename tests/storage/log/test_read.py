@@ -14,7 +14,7 @@ from logs import HANDLE, ModelledLog, copy_of, entries, key, materialized, row, 
 from shapestore.errors import ShapeGoneError
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import compact, queries, read
-from shapestore.storage.log.positions import pack
+from shapestore.storage.log.positions import pack, unpack
 
 PAGES = (1, 3, 1000)
 
@@ -95,9 +95,27 @@ def test_a_client_that_is_in_the_middle_of_a_snapshot_begins_again_once_it_was_c
     with pytest.raises(ShapeGoneError):
         read.log_entries(connection, HANDLE, second.position, 2)
     [*_, second] = read.log_entries(connection, HANDLE, 0, 2)
-    assert second.position == pack(log.moments[1].round, 2)
+    assert unpack(second.position) == (log.moments[1].round, 2)
     assert second.row == row(n=20).encode()
     assert materialized(entries(connection, second.position, 2), {key(1): row(n=1), key(2): row(n=20)}) == log.rows
+
+
+def test_a_client_that_is_in_the_middle_of_a_round_begins_again_once_that_is_the_floor(
+    connection: sqlite3.Connection,
+) -> None:
+    """Else it would go on from the middle of the snapshot as of that round, and miss its other changes."""
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 4)})
+    log.advance({key(1): row(n=10), key(2): row(n=20), key(8): row(n=8), key(9): row(n=9)})
+    middles = [entry.position for entry in read.log_entries(connection, HANDLE, log.public(log.moments[0]), 3)]
+    assert entries(connection, middles[0], 1)[-1].key == key(9)
+    cut(log, 1)
+    for position in middles:
+        with pytest.raises(ShapeGoneError):
+            read.log_entries(connection, HANDLE, position, 1)
+    assert read.log_entries(connection, HANDLE, log.public(log.moments[1]), 1) == []
+    assert materialized(entries(connection, 0, 1), {}) == log.rows, (
+        "its rows that came in with that round have their own"
+    )
 
 
 def test_the_rows_of_an_empty_shape_as_of_its_beginning_are_gone_once_that_is_forgotten(
