@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,7 @@ from shapestore.storage.connection import Durability
 
 T = TypeVar("T")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _TEN_YEARS = 10 * 365 * 86_400.0  # SQLite's integers end at some 300 million years
 
 
@@ -93,6 +95,28 @@ def text(name: str, value: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{name} is not valid Unicode text, it has half a surrogate pair: {value!r:.100}") from None
     return value
+
+
+def origin(name: str, value: str) -> str:
+    """Return ``value``, the origin of web pages as browsers send it. TypeError or ValueError if it is not.
+
+    >>> origin("origins", "https://app.example:8443")
+    'https://app.example:8443'
+    """
+    if text(name, value) != _nearest_origin(value) or not _ORIGIN.fullmatch(value):
+        near = _nearest_origin(value)
+        hint = f"; did you mean {near}?" if _ORIGIN.fullmatch(near) else ""
+        raise ValueError(
+            f"{name} takes the scheme, host and port of a page, as in https://app.example or http://localhost:5173; "
+            f"not {value!r:.100}{hint}"
+        )
+    return value
+
+
+def _nearest_origin(value: str) -> str:
+    """In small letters, without a path, nor the port that a scheme has anyway: browsers send none."""
+    host = re.sub(r"(://[^/]*)/.*", r"\1", value.strip().lower())
+    return re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", host)
 
 
 def one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:

@@ -13,6 +13,7 @@ import click
 from shapestore.cli.arguments import Seconds, path_argument
 from shapestore.cli.counted_source import source_beside, source_option
 from shapestore.cli.printing.output import say
+from shapestore.options import origin
 from shapestore.shape.listing import listed
 from shapestore.shape.shape import Shape
 from shapestore.source.sqlite_feed.installation import install
@@ -45,7 +46,12 @@ _GRACE_SECONDS = 10
     help=f"The value that requests must give as the parameter secret. Safer in the variable {SECRET_VARIABLE}.",
 )
 @click.option(
-    "--cors", "origins", multiple=True, metavar="ORIGIN", help="Let pages of this origin read it, as in http://a.test."
+    "--cors",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    callback=lambda _context, _option, given: _checked_origins(given),
+    help="Let pages of this origin read it, as in http://a.test; * lets all.",
 )
 @click.option(
     "--poll",
@@ -62,7 +68,7 @@ def serve(  # noqa: PLR0917 - one for each argument and option
     host: str,
     port: int,
     secret: str | None,
-    origins: tuple[str, ...],
+    origins: tuple[str, ...] | None,
     poll: float,
 ) -> None:
     """Serve tables of a database over HTTP, live, until Ctrl-C.
@@ -84,6 +90,7 @@ def serve(  # noqa: PLR0917 - one for each argument and option
         from shapestore.http.page.app import page_app  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed: pip install 'shapestore[serve]'") from error
+    tables = tuple(dict.fromkeys(tables))
     creator = _checked_source(path, source, tables)
     store = ShapeStore(path, create=creator, max_age=poll)
     hosts = _names_of(host) if _is_loopback(host) else None
@@ -104,6 +111,14 @@ def _checked_source(path: str, url: str, tables: tuple[str, ...]) -> SQLSource:
         if source.follow:
             install(source.source_path(), table)
     return source
+
+
+def _checked_origins(given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The origins of pages that may read what is served; None for all."""
+    try:
+        return None if "*" in given else tuple(origin("--cors", each) for each in given)
+    except ValueError as error:
+        raise click.UsageError(f"{error}; * lets the pages of all sites") from error
 
 
 def _is_loopback(host: str) -> bool:

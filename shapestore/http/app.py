@@ -30,7 +30,7 @@ from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
-from shapestore.options import at_least_one, at_least_zero, seconds
+from shapestore.options import at_least_one, at_least_zero, origin, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -59,7 +59,8 @@ class ShapeApp:
     are withdrawn is out after one ``long_poll`` or ``sse_length``. It may be async, as ``shape`` may.
     ``vary``: the names of the request headers by which ``authorize`` or ``shape`` decide, for caches. With either of
     them, answers are private: browsers keep them, and ask each time whether they still may.
-    ``origins``: the origins of pages that may read answers, with credentials. None: of all pages, without credentials.
+    ``origins``: the origins of pages that may read answers, with credentials, as in ``https://app.example``. None: of
+    all pages, without credentials.
     ``secret``: what clients have to send as the parameter ``secret``.
     ``allow_delete``: whether clients may drop shapes.
 
@@ -108,7 +109,8 @@ class ShapeApp:
         self._authorize = authorize
         self._secret = secret
         self._allow_delete = allow_delete
-        self._cors = Cors(None if origins is None else frozenset(origins))
+        methods = "GET, POST, HEAD, DELETE, OPTIONS" if allow_delete else "GET, POST, HEAD, OPTIONS"
+        self._cors = Cors(None if origins is None else _checked_origins(origins), methods)
         is_private = authorize is not None or shape is not None
         caching = Caching(seconds("max_age", max_age), seconds("stale_age", stale_age), is_private, tuple(vary))
         self._vary = vary_on((*caching.vary, *self._cors.vary))
@@ -257,6 +259,13 @@ def _checked_tables(store: ShapeStore, tables: Tables) -> Tables:
             "create=SQLSource(url)); for any other creator map requests to shapes, by shape="
         )
     return {table: None if columns is None else list(columns) for table, columns in tables.items()}
+
+
+def _checked_origins(origins: Sequence[str]) -> frozenset[str]:
+    """The origins. Raises TypeError and ValueError."""
+    if isinstance(origins, str):
+        raise TypeError(f"origins is a list of origins, or None for all pages; not {origins!r:.100}")
+    return frozenset(origin("origins", one) for one in origins)
 
 
 async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,8 @@ from shapestore.store import ShapeStore
 
 T = TypeVar("T")
 
+logger = logging.getLogger("shapestore")
+
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0
 
@@ -27,6 +30,8 @@ class Descriptions:
         self._store = store
         self._known: dict[str, tuple[float, Description]] = {}
         self._asked: dict[str, asyncio.Task[None]] = {}
+        self._missing: set[str] = set()
+        """Tables that the source did not have when it was asked last."""
 
     async def with_known(self, work: Callable[[Callable[[str], Description]], T]) -> T:
         """Call ``work``, which asks for descriptions, until all that it asks for are known. It must not block."""
@@ -57,9 +62,22 @@ class Descriptions:
     async def _ask(self, table: str) -> None:
         try:
             description = await self._store._ask_source("describe", Shape(table))
-        except UnknownTableError:  # whose message lists all tables
+        except UnknownTableError as error:  # whose message lists all tables, and is not for clients
+            self._tell_of_missing(table, error)
             invalid("table", f'Table "{table}" does not exist')
+        self._missing.discard(table)
         self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
+
+    def _tell_of_missing(self, table: str, error: UnknownTableError) -> None:
+        """Log it, once until the table is there again."""
+        if table not in self._missing:
+            self._missing.add(table)
+            logger.warning(
+                "the table %r is served and asked for, but %s. Clients get 400 until there is such a table again: if "
+                "it was renamed or dropped, have the server name the tables that there are",
+                table,
+                error,
+            )
 
 
 class _NotKnown(Exception):  # noqa: N818 - what is to be done, no error

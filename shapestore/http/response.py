@@ -22,8 +22,6 @@ _EXPOSED = (
     "electric-cursor, electric-handle, electric-has-data, electric-offset, electric-schema, electric-snapshot, "
     "electric-up-to-date, etag, retry-after"
 )
-_METHODS = "GET, POST, HEAD, DELETE, OPTIONS"
-
 FIRST = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
 LIVE = "public, max-age=5, stale-while-revalidate=5"
 REFETCH = "public, max-age=60, must-revalidate"
@@ -59,10 +57,11 @@ class Cors(NamedTuple):
     """Which pages of other origins may read answers: those in ``origins``, or all, but without credentials."""
 
     origins: frozenset[str] | None
+    methods: str
 
     def headers(self, request: Request) -> dict[str, str]:
         """What every answer says of it."""
-        shared = {"access-control-allow-methods": _METHODS, "access-control-expose-headers": _EXPOSED}
+        shared = {"access-control-allow-methods": self.methods, "access-control-expose-headers": _EXPOSED}
         if self.origins is None:
             return {"access-control-allow-origin": "*", **shared}
         origin = request.headers.get("origin")

@@ -173,8 +173,10 @@ def test_other_names_for_this_machine_are_refused(serving: Serving) -> None:
 def test_pages_of_other_sites_may_read_only_what_cors_names(tmp_path: Path) -> None:
     asked = "v1/shape?table=track&offset=-1"
     headers = {"origin": "http://a.test"}
-    for options, allowed in ((["--cors", "http://a.test"], "http://a.test"), ([], None)):
-        folder = tmp_path / str(len(options))
+    for number, (options, allowed) in enumerate(
+        ((["--cors", "http://a.test"], "http://a.test"), (["--cors", "*"], "*"), ([], None))
+    ):
+        folder = tmp_path / str(number)
         folder.mkdir()
         serving = Serving(folder, *options)
         try:
@@ -230,6 +232,13 @@ def test_another_address_than_this_machines_needs_a_secret(tmp_path: Path) -> No
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.test"):
         ran = in_a_pipe("serve", str(tmp_path / "a.db"), "--source", "sqlite://", "--table", "t", "--host", host)
         assert (ran.status, "--secret is required" in ran.err) == (2, True)
+
+
+def test_what_cors_lets_read_is_an_origin_or_all(tmp_path: Path) -> None:
+    asked = ["serve", str(tmp_path / "a.db"), "--source", "sqlite://", "--table", "t", "--cors"]
+    for given, words in (("http://a.test/", "did you mean http://a.test?"), ("a.test", "; * lets the pages of all")):
+        ran = in_a_pipe(*asked, given)
+        assert (ran.status, words in ran.err) == (2, True), ran.err
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -255,6 +255,24 @@ async def test_that_nothing_has_changed_until_now_is_never_confirmed_later(
     assert len(tags) == 2
 
 
+async def test_a_table_that_is_not_in_the_source_any_more_is_logged_once_until_it_is_there_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "shapestore")
+    async with served(tmp_path) as api:
+        for _ in range(2):
+            caplog.clear()
+            api.write("ALTER TABLE Track RENAME TO Tracks")
+            api._app._descriptions._known.clear()  # as after a while
+            for _ in range(3):
+                assert (await api.get()).status_code == 400
+            [message] = caplog.messages
+            assert message.startswith("the table 'Track' is served and asked for, but the source has no table")
+            assert 'did you mean "Tracks"?' in message
+            api.write("ALTER TABLE Tracks RENAME TO Track")
+            assert (await api.get()).status_code == 200
+
+
 # --- other origins
 
 
@@ -272,8 +290,64 @@ async def test_pages_may_send_whatever_headers_they_ask_for(api: Api) -> None:
     )
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-headers"] == "authorization, x-my"
-    assert answer.headers["access-control-allow-methods"] == "GET, POST, HEAD, DELETE, OPTIONS"
+    assert answer.headers["access-control-allow-methods"] == "GET, POST, HEAD, OPTIONS"
     assert answer.headers["access-control-max-age"] == "86400"
+
+
+async def test_delete_is_among_the_methods_where_it_is_allowed(tmp_path: Path) -> None:
+    async with served(tmp_path, allow_delete=True) as api:
+        answer = await api.client.options("/v1/shape")
+        assert answer.headers["access-control-allow-methods"] == "GET, POST, HEAD, DELETE, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://a.example",
+        "http://localhost:5173",
+        "http://127.0.0.1",
+        "https://[::1]:8443",
+        "tauri://localhost",
+        "chrome-extension://abcdefgh",
+    ],
+)
+def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
+    ShapeApp(ShapeStore("never-opened.db"), shape=lambda _: Shape("t"), origins=[origin])
+
+
+@pytest.mark.parametrize(
+    ("origin", "meant"),
+    [
+        ("https://A.example/", "https://a.example"),
+        ("http://a.example/app", "http://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("https://a.example:443/", "https://a.example"),
+        (" http://a.example", "http://a.example"),
+        ("http://a.example:443/", "http://a.example:443"),
+        ("a.example", None),
+        ("*", None),
+        ("null", None),
+        ("", None),
+        ("http://", None),
+        ("http://*.a.example", None),
+        ("http://a.example, http://b.example", None),
+        ("http://user@a.example", None),
+        ("http://a.example:x", None),
+        ("http://a.example\n", "http://a.example"),
+        ("http://ä.example", None),
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_an_error_that_says_what_was_meant(
+    origin: str, meant: str | None
+) -> None:
+    with pytest.raises(ValueError, match="origins takes the scheme, host and port of a page") as refused:
+        ShapeApp(ShapeStore("never-opened.db"), shape=lambda _: Shape("t"), origins=[origin])
+    assert str(refused.value).partition("; did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+def test_a_single_text_in_place_of_origins_is_an_error() -> None:
+    with pytest.raises(TypeError, match="origins is a list"):
+        ShapeApp(ShapeStore("never-opened.db"), shape=lambda _: Shape("t"), origins="https://a.example")
 
 
 async def test_only_pages_of_the_origins_that_are_listed_may_read_answers(tmp_path: Path) -> None:

@@ -47,13 +47,13 @@ def page_app(
     title: str,
     hosts: Collection[str] | None,
     secret: str | None = None,
-    origins: Sequence[str] = (),
+    origins: Sequence[str] | None = (),
 ) -> ASGIApp:
     """The API for ``tables`` of a store, and the page. The store is opened and closed with the application.
 
     ``title`` names the store on the page. ``hosts``: the names under which it may be asked for, None for any.
-    ``secret``: what requests must bear, None if nothing. ``origins``: the sites whose pages may read the API; none may
-    read what the page alone asks for.
+    ``secret``: what requests must bear, None if nothing. ``origins``: the sites whose pages may read the API, None for
+    all; none may read what the page alone asks for.
     """
     served = _Served(store, tables, title, secret)
 
