@@ -31,7 +31,7 @@ from shapestore.http.where.names import Columns, Name
 from shapestore.http.where.operand import Operand
 from shapestore.http.where.params import Params
 from shapestore.http.where.reader import Reader
-from shapestore.http.where.refusal import refuse, refuse_syntax
+from shapestore.http.where.refusal import UNSUPPORTED, refuse, refuse_syntax
 from shapestore.http.where.types import canonical_name, family_of
 from shapestore.shape.where.expression import Column, Expression
 from shapestore.shape.where.parser import MAX_DEPTH
@@ -39,22 +39,10 @@ from shapestore.shape.where.parser import MAX_DEPTH
 _COMPARISONS = frozenset(("=", "<>", "<", "<=", ">", ">="))
 _LIKES = {"~~": ("LIKE", False), "!~~": ("LIKE", True), "~~*": ("ILIKE", False), "!~~*": ("ILIKE", True)}
 _MATCHES = frozenset(("IN", "BETWEEN", "LIKE", "ILIKE"))
-_UNSUPPORTED = {
-    "ARRAY": "ARRAY[...] is supported in = ANY(...) and <> ALL(...) only",
-    "EXISTS": "subqueries are not supported",
-    "SELECT": "subqueries are not supported",
-    "WITH": "subqueries are not supported",
-}
-_CHANGING = """
-    CURRENT_CATALOG CURRENT_DATE CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER LOCALTIME
-    LOCALTIMESTAMP SESSION_USER USER
-"""
-_UNSUPPORTED |= dict.fromkeys(_CHANGING.split(), "a value that changes is not supported: send it as a parameter")
 _RESERVED = """
     AND AS BETWEEN DISTINCT ELSE END ESCAPE FROM ILIKE IN IS ISNULL LIKE NOT NOTNULL OR SIMILAR THEN WHEN
 """
 _KEYWORDS = frozenset(_RESERVED.split())
-_PAIRS = frozenset((("DOUBLE", "PRECISION"), ("CHARACTER", "VARYING")))
 
 
 class Parser(Reader):
@@ -233,26 +221,6 @@ class Parser(Reader):
             refuse(self._next.place, "subscripts are not supported")
         return operand
 
-    def _type(self) -> tuple[str, int, bool]:
-        """The name of a type, its place, and whether it is one of arrays."""
-        token = self._advance()
-        if not token.is_name and token.kind != QUOTED:
-            refuse_syntax(token.place, token.text)
-        name = token.text
-        if (token.kind, self._next.kind) in _PAIRS:
-            name += f" {self._advance().text}"
-        if token.kind in ("TIME", "TIMESTAMP") and self._next.kind in ("WITH", "WITHOUT"):
-            name += f" {self._advance().text}"
-            for word in ("TIME", "ZONE"):
-                self._require(word)
-                name += f" {word}"
-        if self._next.kind == "(":
-            refuse(self._next.place, "a type with a length or precision is not supported in a cast")
-        is_array = self._take("[")
-        if is_array:
-            self._require("]")
-        return name, token.place, is_array
-
     def _operand(self) -> Operand:
         token = self._advance()
         match token.kind:
@@ -274,8 +242,8 @@ class Parser(Reader):
             case "CASE":
                 with self._deeper():
                     return self._case(token.place)
-        if token.kind in _UNSUPPORTED:
-            refuse(token.place, _UNSUPPORTED[token.kind])
+        if token.kind in UNSUPPORTED:
+            refuse(token.place, UNSUPPORTED[token.kind])
         if token.kind in _KEYWORDS or not (token.is_name or token.kind == QUOTED):
             refuse_syntax(token.place, token.text)
         return self._named(token)

@@ -1,4 +1,4 @@
-"""What all readers of a client's texts share: the tokens, one after another."""
+"""What all readers of a client's texts share: the tokens, one after another, and names of columns and types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import NoReturn
 
 from shapestore.http.where.lexer import END, QUOTED, Token, tokenize
 from shapestore.http.where.names import Name
-from shapestore.http.where.refusal import refuse_syntax
+from shapestore.http.where.refusal import refuse, refuse_syntax
+
+_TWO_WORDS = frozenset((("DOUBLE", "PRECISION"), ("CHARACTER", "VARYING")))
 
 
 class Reader:
@@ -36,6 +38,26 @@ class Reader:
         if not self._next.is_name and self._next.kind != QUOTED:
             self._unexpected()
         return Name.of(self._advance())
+
+    def _type(self) -> tuple[str, int, bool]:
+        """The name of a type, its place, and whether it is one of arrays."""
+        token = self._advance()
+        if not token.is_name and token.kind != QUOTED:
+            refuse_syntax(token.place, token.text)
+        name = token.text
+        if (token.kind, self._next.kind) in _TWO_WORDS:
+            name += f" {self._advance().text}"
+        if token.kind in ("TIME", "TIMESTAMP") and self._next.kind in ("WITH", "WITHOUT"):
+            name += f" {self._advance().text}"
+            for word in ("TIME", "ZONE"):
+                self._require(word)
+                name += f" {word}"
+        if self._next.kind == "(":
+            refuse(self._next.place, "a type with a length or precision is not supported in a cast")
+        is_array = self._take("[")
+        if is_array:
+            self._require("]")
+        return name, token.place, is_array
 
     def _unexpected(self) -> NoReturn:
         refuse_syntax(self._next.place, self._next.text)

@@ -7,6 +7,19 @@ from typing import NoReturn
 SYNTAX_OFFSET = len("SELECT 1 WHERE ")
 """Electric counts the place of a syntax error in the statement that it makes of the text; its clients expect that."""
 
+UNSUPPORTED = {
+    "ARRAY": "ARRAY[...] is supported in = ANY(...) and <> ALL(...) only",
+    "EXISTS": "subqueries are not supported",
+    "SELECT": "subqueries are not supported",
+    "WITH": "subqueries are not supported",
+}
+_CHANGING = """
+    CURRENT_CATALOG CURRENT_DATE CURRENT_ROLE CURRENT_SCHEMA CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER LOCALTIME
+    LOCALTIMESTAMP SESSION_USER USER
+"""
+UNSUPPORTED |= dict.fromkeys(_CHANGING.split(), "a value that changes is not supported: send it as a parameter")
+"""Words of PostgreSQL that begin a value, and why there is none."""
+
 
 class RefusedError(Exception):
     """A text of a client's is not understood, or not accepted; the message says where and why."""
