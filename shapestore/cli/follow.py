@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from shapestore.cli.arguments import json_option
 from shapestore.cli.printing.output import print_json, say
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.listing import listed
+from shapestore.source.sqlite_feed.changes import has_changes
+from shapestore.source.sqlite_feed.file import opened
 from shapestore.source.sqlite_feed.installation import install, uninstall
+
+PUT_BACK_SECONDS = 0.5
+"""For so long unfollow looks whether what it has removed is put back."""
 
 url_argument = click.argument("url", metavar="URL")
 
@@ -40,13 +47,31 @@ def follow(url: str, tables: tuple[str, ...], as_json: bool) -> None:
 def unfollow(url: str, as_json: bool) -> None:
     """Remove from a SQLite source what follow has put into it.
 
-    Its schema is then exactly as it was. Close the stores that follow it first: they would put it back.
+    Its schema is then exactly as it was. Close the stores that follow it first: they would put it back. If one has done
+    so within half a second, that is an error.
     """
-    tables = uninstall(_path(url))
+    path = _path(url)
+    tables = uninstall(path)
+    if tables and _is_put_back(path):
+        raise click.ClickException(
+            f"{path}: a store that is open with follow=True has put its triggers back, and changes are logged again; "
+            "close that store, then run this command once more"
+        )
     if as_json:
         print_json({"unfollowed": tables})
     else:
         say(f"changes of {listed(tables, most=40)} are no longer logged" if tables else "no changes were logged")
+
+
+def _is_put_back(path: str) -> bool:
+    """Whether changes are logged again within a moment, in which a store that follows the source would see to it."""
+    until = time.monotonic() + PUT_BACK_SECONDS
+    with opened(path) as connection:
+        while not has_changes(connection):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 def _path(url: str) -> str:

@@ -14,6 +14,8 @@ from file_rows import add_shape
 from live_file import CapturedSource
 
 from shapestore import Shape
+from shapestore.cli import follow
+from shapestore.source.sqlite_feed import installation
 
 URL = "sqlite:///app.db"
 
@@ -52,6 +54,22 @@ def test_for_programs_both_print_json(source: sqlite3.Connection) -> None:
         "installed": ["album"],
     }
     assert json.loads(in_a_pipe("unfollow", URL, "--json").out) == {"unfollowed": ["album", "track"]}
+
+
+def test_unfollow_says_that_a_store_has_put_back_what_it_has_removed(
+    source: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uninstalled_beside_a_store(path: str) -> list[str]:
+        tables = installation.uninstall(path)
+        installation.install(path, "track")
+        return tables
+
+    in_a_pipe("follow", URL, "track")
+    monkeypatch.setattr(follow, "uninstall", uninstalled_beside_a_store)
+    status, out, complaint = in_a_pipe("unfollow", URL)
+    assert (status, out) == (1, "")
+    assert "has put its triggers back" in complaint
+    assert source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'shapestore_changes'").fetchone()
 
 
 @pytest.mark.parametrize(

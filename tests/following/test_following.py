@@ -210,6 +210,11 @@ async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes WHERE live") == [(3,)])
     left = await store.get(Shape("t", where="n > 2"))
     assert await store.get_or_create(Shape("t", where="n > 2")) == left
+    write(source, "UPDATE t SET n = 6 WHERE id = 3")
+    refreshed = await store.refresh(Shape("t", where="n > 2"))
+    assert left is not None
+    assert (refreshed.handle, refreshed.live) == (left.handle, False), "it would be left again"
+    assert [row["n"] for row in await store.fetch(Shape("t", where="n > 2"))] == [6, 4, 5]
     write(source, "DELETE FROM t")
     await followed(empty_path, source)
     assert await ids(store, followed_ones[0]) == []

@@ -48,6 +48,8 @@ class Standing(NamedTuple):
     """What is known of its columns, as JSON; None too where it was not asked for."""
     source: str | None = None
     """The file of the source that it follows, where that was asked for."""
+    was_left: int = 0
+    """1 if it followed its source once, and was left, since its where cannot be routed beside those of the others."""
 
     def has_key_columns(self, names: Sequence[str] | None) -> bool:
         """Whether the keys of its rows are the values of these columns."""

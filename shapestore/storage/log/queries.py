@@ -26,7 +26,8 @@ ROWS_OF_SMALL = """
 # (handle) -> where its log stands; of a shape, or of a kept handle
 _STANDING = "number, row_count, bytes, snapshot, position, written, round, floor, floor_round, key_columns"
 LOCATE_KEY = f"""
-    SELECT {_STANDING}, 0, columns_described, (SELECT name FROM sources WHERE sources.number = shapes.source)
+    SELECT {_STANDING}, 0, columns_described, (SELECT name FROM sources WHERE sources.number = shapes.source),
+           live = 0 AND source_signature IS NOT NULL
     FROM shapes WHERE comparable = :comparable
 """
 LOCATE = f"""
