@@ -20,6 +20,9 @@ class LiveShape(NamedTuple):
     """The number of its source table."""
     signature: str
     """Of the table and its triggers, under which the shape was read."""
+    made_of: tuple[str, str | None, int]
+    """Its key, its where as it was written, and its table. In a file that was put back, another shape may have its
+    number."""
 
 
 class ReadAt(NamedTuple):
@@ -63,13 +66,13 @@ class Registry:
             rows = connection.execute(queries.NEWCOMERS if is_known else queries.LIVE_SHAPES, given).fetchall()
             ((count,),) = connection.execute(queries.COUNT_LIVE, given).fetchall()
             self.follows = follows
-            added = self._take(rows)
+            added, replaced = self._take(rows)
             if any(shape.table not in self.tables for shape in added):
                 self.tables = dict(connection.execute(queries.TABLES_OF_SOURCE, given).fetchall())
             if is_known and count == len(self.shapes):
-                return Loaded(added, [])
+                return Loaded(added, replaced)
             numbers = connection.execute(queries.LIVE_SHAPES, given).fetchall() if is_known else rows
-        return Loaded(added, self._keep({row[0] for row in numbers}))
+        return Loaded(added, replaced + self._keep({row[0] for row in numbers}))
 
     def reached(self, follows: Follows, newcomers: dict[int, int]) -> None:
         """A round of our own was written."""
@@ -89,18 +92,24 @@ class Registry:
             since.append(self.follows.seq)
         return min(since, default=None)
 
-    def _take(self, rows: list[tuple[int, str, str | None, int, str, int | None, int | None]]) -> list[LiveShape]:
-        added = []
+    def _take(
+        self, rows: list[tuple[int, str, str | None, int, str, int | None, int | None]]
+    ) -> tuple[list[LiveShape], list[int]]:
+        """Those that were not known, and the numbers of those that were known as other shapes."""
+        added, replaced = [], []
         self.newcomers = {}
         for number, comparable, where, table, signature, seq, nonce in rows:
             known = self.shapes.get(number)
-            if known is None:
-                known = LiveShape(number, Shape.from_comparable(comparable, where), table, signature)
+            made_of = comparable, where, table
+            if known is None or known.made_of != made_of:
+                if known is not None:
+                    replaced.append(number)
+                known = LiveShape(number, Shape.from_comparable(comparable, where), table, signature, made_of)
                 added.append(known)
             self.shapes[number] = known._replace(signature=signature)
             if seq is not None:
                 self.newcomers[number] = ReadAt(seq, nonce)
-        return added
+        return added, replaced
 
     def _keep(self, numbers: set[int]) -> list[int]:
         """Forget the shapes that are gone."""

@@ -80,7 +80,7 @@ class Router:
         """
         refused = []
         most_columns = self._connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
-        for number, shape, table, _ in shapes:
+        for number, shape, table, *_ in shapes:
             template, values = template_of(shape, table)
             known = self._tables.get(template)
             is_too_wide = 1 + template.width + len(template.filters) > most_columns

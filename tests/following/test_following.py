@@ -166,6 +166,29 @@ async def test_a_backup_that_is_put_back_ends_all_shapes_of_the_source(
     assert await ids(store, ALL) == [1, 2, 3, 4, 5]
 
 
+async def test_a_shape_that_has_the_number_of_another_since_the_file_was_put_back_is_followed_by_its_own_where(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    with (
+        contextlib.closing(sqlite3.connect(empty_path)) as file,
+        contextlib.closing(sqlite3.connect(":memory:")) as backup,
+    ):
+        file.backup(backup)
+        await store.get_or_create(OF_X)
+        await followed(empty_path, source)
+        (number,) = file.execute("SELECT max(number) FROM shapes").fetchone()
+        backup.backup(file)
+        of_y = Shape("t", where="a = :a", params={"a": "y"})
+        await store.get_or_create(of_y)
+        assert file.execute("SELECT max(number) FROM shapes").fetchone() == (number,)
+    write(source, "UPDATE t SET a = 'y' WHERE id = 2")
+    await followed(empty_path, source)
+    assert await ids(store, of_y) == [2]
+    assert await ids(store, ALL) == [1, 2, 3, 4, 5]
+
+
 async def test_a_source_that_cannot_be_read_for_long_ends_its_shapes(
     store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
