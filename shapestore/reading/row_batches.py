@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
-from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.errors import CorruptStoreError, ShapeStoreError, StoreClosedError
 from shapestore.storage.access_tracker import AccessTracker, Reading
 from shapestore.storage.commands import SPARED_SECONDS, Register
 from shapestore.storage.log.positions import MAX_POSITION, Standing
-from shapestore.storage.log.read import Batch
+from shapestore.storage.log.read import Batch, RowsReading
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import Writer
 
@@ -38,33 +39,40 @@ class RowBatches:
         Raises ShapeGoneError if the handle or the position is gone, CorruptStoreError if rows are missing.
         """
         after, limit = min(after, MAX_POSITION), min(limit, MAX_POSITION)
-        log, position, batch = await self._reader.first_rows(handle, public, after, limit, separator)
-        self._access.touch(handle)
-        expected = _expected(log, position, after)
-        with self._reading(log, position, batch) as reading:
-            if not batch.is_last and (log.kept or self._keeps_shortly):
-                await self._register(reading)  # otherwise its rows may be gone before the next batch
-                await self._reader.standing(handle, public)  # they are still there, and stay from now on
-            while True:
-                if expected is not None:
-                    expected -= batch.row_count
-                if batch.is_last and expected:
-                    raise self._reader.damage(
-                        f"{expected} rows of the shape {handle!r} are missing"
-                        if expected > 0
-                        else f"the shape {handle!r} has {-expected} rows too many"
-                    )
-                if batch.is_last or expected == 0:
-                    yield batch
-                    return
-                # It is read while this one is decoded, say.
-                following = self._reader.start_rows(handle, position, batch.last, limit, separator)
-                try:
+        rows = RowsReading(handle, public, after, limit, separator)
+        first = self._reader.start(rows.first)
+        # One is read while another is decoded, say, and one more comes right behind it.
+        ahead = deque([self._reader.start(rows.following)])
+        try:
+            log, position, batch = await self._reader.result_of(first)
+            self._access.touch(handle)
+            expected = _expected(log, position, after)
+            with self._reading(log, position, batch) as reading:
+                if not batch.is_last and (log.kept or self._keeps_shortly):
+                    await self._register(reading)  # otherwise its rows may be gone before the next batch
+                    await self._reader.standing(handle, public)  # they are still there, and stay from now on
+                while True:
+                    if expected is not None:
+                        expected -= batch.row_count
+                    if batch.is_last and expected:
+                        raise self._wrong_count(handle, expected)
+                    if batch.is_last or expected == 0:
+                        yield batch
+                        return
+                    ahead.append(self._reader.start(rows.following))
                     yield batch
                     self._access.goes_on(reading)
-                    batch = await self._reader.result_of(following)
-                finally:
-                    following.cancel()
+                    batch = await self._reader.result_of(ahead.popleft())
+        finally:
+            for answer in ahead:
+                answer.cancel()
+
+    def _wrong_count(self, handle: str, missing: int) -> CorruptStoreError:
+        return self._reader.damage(
+            f"{missing} rows of the shape {handle!r} are missing"
+            if missing > 0
+            else f"the shape {handle!r} has {-missing} rows too many"
+        )
 
     @contextlib.contextmanager
     def _reading(self, log: Standing, position: int, first: Batch) -> Iterator[Reading]:

@@ -291,12 +291,6 @@ class Reader:
         """Where the log of a handle stands, and the position as of which its rows are asked for; see log.read."""
         return await self.run(lambda connection: read.standing(connection, handle, public))
 
-    async def first_rows(
-        self, handle: str, public: int | None, after: int, limit: int, separator: str
-    ) -> tuple[Standing, int, read.Batch]:
-        """What ``standing`` says, and the first rows behind the one at ``after``; see log.read."""
-        return await self.run(lambda connection: read.first_rows(connection, handle, public, after, limit, separator))
-
     async def standing_of_key(self, comparable: str) -> Standing | None:
         """Where the log of the stored shape of a key stands; None if there is none."""
         for row in await self._page(log_queries.LOCATE_KEY, {"comparable": comparable}):
@@ -309,16 +303,10 @@ class Reader:
             return str(key)
         return None
 
-    def start_rows(
-        self, handle: str, position: int, after: int, limit: int, separator: str
-    ) -> asyncio.Future[read.Batch]:
-        """Read the next rows as of ``position``, from now on; see log.read. Their result is told by ``result_of``."""
-        return self.start(lambda connection: read.rows(connection, handle, position, after, limit, separator))
-
     def decode(self, inside: bytes) -> list[dict[str, Any]]:
         """The rows that stand inside of a JSON array."""
         try:
-            rows: list[dict[str, Any]] = _decode(b"[" + inside + b"]")
+            rows: list[dict[str, Any]] = _decode(b"[%b]" % inside)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise damaged(error, self._path) from error
         return rows

@@ -16,6 +16,8 @@ from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, l
 
 # A batch is meant to have so many bytes: decoding it holds Python's lock for about a millisecond.
 BATCH_BYTES = 256 * 1024
+# The first one is smaller, since the consumer waits for it; the others are read while it is busy.
+_FIRST_PART = 4
 # It never has more than this, unless it is a single row.
 MOST_BATCH_BYTES = 4 * BATCH_BYTES
 
@@ -101,13 +103,63 @@ def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tup
     return log, log.position > position
 
 
-def first_rows(  # noqa: PLR0917 - as of when, from where, how much, how
-    connection: sqlite3.Connection, handle: str, public: int | None, after: int, limit: int, separator: str
-) -> tuple[Standing, int, Batch]:
-    """What ``standing`` says, and the first rows behind the one at ``after``, of the same moment."""
-    with one_moment(connection):
-        log, position = _asked_for(connection, handle, public)
-        return log, position, _rows(connection, log, position, after, limit, separator)
+class RowsReading:
+    """Reads a handle's rows as of one position: ``first``, and then again and again ``following``, batch by batch.
+
+    Each call is one moment. They are made on one thread, in turn, and may be asked for ahead: after an error, and after
+    the last batch, there is nothing more.
+    """
+
+    def __init__(self, handle: str, public: int | None, after: int, limit: int, separator: str) -> None:
+        self._handle = handle
+        self._public = public
+        self._after = after
+        self._limit = limit
+        self._separator = separator
+        self._log: Standing | None = None
+        self._position = 0
+        self._ended = True
+
+    def first(self, connection: sqlite3.Connection) -> tuple[Standing, int, Batch]:
+        """What ``standing`` says, and the rows behind the one at ``after``."""
+        with one_moment(connection):
+            self._log, self._position = _asked_for(connection, self._handle, self._public)
+            limit = max(1, _usual(self._log, _FIRST_PART * self._limit) // _FIRST_PART)
+            batch = _rows(connection, self._log, self._position, self._after, limit, self._separator)
+        return self._log, self._position, self._went_on(batch)
+
+    def following(self, connection: sqlite3.Connection) -> Batch:
+        """The next rows; none, if it has ended."""
+        if self._ended:
+            return Batch(b"", 0, self._after, is_last=True)
+        self._ended = True
+        batch = self._at_once(connection)
+        if batch is None:
+            batch = rows(connection, self._handle, self._position, self._after, self._limit, self._separator)
+        return self._went_on(batch)
+
+    def _at_once(self, connection: sqlite3.Connection) -> Batch | None:
+        """The next rows in a single statement, if that can be.
+
+        Several would wait for Python's lock between them as long as the consumer decodes the batch before.
+        """
+        log = self._log
+        assert log is not None
+        given = {"number": log.number, "after": self._after, "limit": _usual(log, self._limit)}
+        try:
+            with text_limit(connection, MOST_BATCH_BYTES):
+                (found,) = connection.execute(_PRESENT_ROWS[self._separator], given).fetchall()
+        except sqlite3.DataError:  # the text is too large
+            return None
+        text, count, last, is_last, written = found
+        if written != self._position or _lie_far_between(count, last - self._after, is_last):
+            return None
+        return Batch(text or b"", count, last, is_last != 0)
+
+    def _went_on(self, batch: Batch) -> Batch:
+        self._after = batch.last
+        self._ended = batch.is_last
+        return batch
 
 
 def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
@@ -128,14 +180,23 @@ def _rows(  # noqa: PLR0917
     connection: sqlite3.Connection, log: Standing, position: int, after: int, limit: int, separator: str
 ) -> Batch:
     given = {"number": log.number, "after": after, "position": position, "separator": separator}
-    usual = BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit
-    limit = max(1, min(limit, usual))
+    limit = _usual(log, limit)
     if log.written != position:
         return _bounded(connection, queries.ROWS_AS_OF, given, limit)
     batch = _bounded(connection, _PRESENT_ROWS[separator], given, limit)
-    if batch.is_last or 2 * batch.row_count > batch.last - after:
-        return batch
-    return _bounded(connection, queries.ROWS_FAR_BETWEEN, given, limit)
+    if _lie_far_between(batch.row_count, batch.last - after, batch.is_last):
+        return _bounded(connection, queries.ROWS_FAR_BETWEEN, given, limit)
+    return batch
+
+
+def _usual(log: Standing, limit: int) -> int:
+    """How many rows make a batch, ``limit`` at most."""
+    return max(1, min(limit, BATCH_BYTES * log.row_count // log.bytes if log.bytes else limit))
+
+
+def _lie_far_between(row_count: int, positions: int, is_last: bool) -> bool:
+    """Whether fewer than half of the positions have rows, so that a batch should be of more positions."""
+    return not is_last and 2 * row_count <= positions
 
 
 def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
@@ -150,7 +211,7 @@ def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, An
 
 
 def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
-    ((text, count, last, is_last),) = connection.execute(statement, given | {"limit": limit}).fetchall()
+    ((text, count, last, is_last, *_),) = connection.execute(statement, given | {"limit": limit}).fetchall()
     return Batch(text or b"", count, last or given["after"], is_last != 0)
 
 
