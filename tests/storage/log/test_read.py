@@ -207,3 +207,31 @@ def test_a_page_of_a_log_is_bounded_in_bytes(connection: sqlite3.Connection, mon
     monkeypatch.setattr(read, "MOST_PAGE_BYTES", 0)
     assert len(read.log_entries(connection, HANDLE, 0, 1_000)) == 1
     assert entries(connection, 0, 1_000) == entries(connection, 0, 7)
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["nothing changes", "the log goes on meanwhile"])
+def test_batches_that_are_asked_for_ahead_are_of_one_moment_and_end(
+    connection: sqlite3.Connection, goes_on: bool
+) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 11)})
+    reading = read.RowsReading(HANDLE, None, 0, 4, "\n")
+    _, position, batch = reading.first(connection)
+    found = [*batch.text.decode().split("\n")]
+    if goes_on:
+        log.advance({key(n): row(n=-n) for n in range(5, 9)})
+    while not batch.is_last:
+        batch = reading.following(connection)
+        found += batch.text.decode().split("\n")
+    assert position == 10
+    assert found == list(log.moments[0].rows.values())
+    assert reading.following(connection) == (b"", 0, 10 if goes_on else 12, True), "there is no more"
+
+
+def test_nothing_comes_after_an_error_though_it_was_asked_for_ahead(connection: sqlite3.Connection) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 11)})
+    reading = read.RowsReading(HANDLE, None, 0, 4, ",")
+    _, _, batch = reading.first(connection)
+    connection.execute("DELETE FROM shapes WHERE number = ?", (log.number,))
+    with pytest.raises(ShapeGoneError, match=HANDLE):
+        reading.following(connection)
+    assert reading.following(connection) == (b"", 0, batch.last, True)
