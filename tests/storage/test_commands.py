@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import pytest
-from file_rows import add_kept, add_lock, add_rows, add_shape
+from file_rows import add_kept, add_lock, add_rows, add_shape, insert
 from logs import HANDLE, ModelledLog, key, row, transact
 from processes import assert_sound, handles_with_rows, kept, outcomes, read
 
@@ -27,7 +27,9 @@ from shapestore.storage.commands import (
     Register,
 )
 from shapestore.storage.commands.shapes import drop
+from shapestore.storage.log import compact
 from shapestore.storage.log.difference import Difference, RowChange, Run
+from shapestore.storage.log.live.refreshed import Refreshed
 from shapestore.storage.log.positions import locate
 
 T = TypeVar("T")
@@ -145,6 +147,32 @@ def test_a_difference_to_a_shape_that_has_gone_is_void_and_ends_the_attempt(
     assert read(empty_path, "SELECT count(*) FROM create_locks") == [0]
     assert read(empty_path, "SELECT count(*) FROM shape_changes") == [0]
     assert read(empty_path, "SELECT value FROM shape_rows WHERE shape = ?", log.number) == [row(n=1)]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_refresh_takes_back_what_a_round_read_before_it_or_begins_again_where_that_is_forgotten(
+    file: sqlite3.Connection, compacted: bool
+) -> None:
+    """The refresh has found nothing different; then a round that had read its source earlier is written."""
+    log = ModelledLog(file, {key(1): row(n=1)})
+    insert(file, "sources", number=1, name="app.db", followed_seq=1)
+    insert(file, "source_tables", number=1, source=1, name="t")
+    file.execute("UPDATE shapes SET live = 1, source = 1, source_table = 1, source_signature = 's'")
+    insert(file, "members", source_table=1, key=key(1), shape=log.number, position=1)
+    refreshing(file)
+    for n in range(100, 204):
+        log.advance({key(1): row(n=n)})
+    if compacted:
+        transact(file, lambda tx: compact.raise_floor(tx, log.number, keep_ms=0))
+        last = compact.next_trim(file, log.number)
+        assert last is not None
+        transact(file, lambda tx: compact.trim(tx, log.number, last))
+    refresh = publish(log, difference())
+    refresh.refreshed = Refreshed(position=1, seq=2, nonce=7, signature="s")
+    [stored] = done(file, refresh)
+    assert ((stored is None), refresh.was_overrun) == (compacted, compacted)
+    rows = [row(n=203 if compacted else 1)]
+    assert [value for (value,) in file.execute("SELECT value FROM shape_rows").fetchall()] == rows
 
 
 # --- rows of the old handle in the new one

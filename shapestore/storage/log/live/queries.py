@@ -48,13 +48,13 @@ FORGET_MEMBERS = """
 
 # --- the refresh of a live shape ----------------------------------------------------------------------------------
 
-# (number, handle: of the attempt) -> source and table, whether no round has reached it since it was read, and the
-# newest of the noted keys at the claim
+# (number, handle: of the attempt, position: with which it was compared) -> source and table, whether no round has
+# reached it since it was read, and the newest of the noted keys at the claim; if its log still reaches back so far
 REFRESHED_SHAPE = """
     SELECT shapes.source, source_tables.name, shapes.source_seq IS NOT NULL, create_locks.touched_keys_from
     FROM shapes JOIN source_tables ON source_tables.number = shapes.source_table
     JOIN create_locks ON create_locks.handle = :handle
-    WHERE shapes.number = :number
+    WHERE shapes.number = :number AND shapes.floor <= :position
 """
 
 # (noted_from) -> something, if keys that were noted behind this number are forgotten already

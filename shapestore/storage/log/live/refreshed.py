@@ -41,11 +41,11 @@ def append_refreshed(
 ) -> NumberedHandles | None:
     """Append the difference that the attempt ``handle`` has found to the live shape ``number``.
 
-    None, and nothing appended, if rounds have asked for more keys than are noted, or if the shape is not live any more:
-    the attempt must begin again.
+    None, and nothing appended, if rounds have asked for more keys than are noted, if what they changed is forgotten
+    already, or if the shape is not live any more: the attempt must begin again.
     """
-    found = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle)
-    if not found:  # it is not live any more
+    found = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle, position=refreshed.position)
+    if not found:
         return None
     ((source, table, awaits_round, noted_from),) = found
     wanted = {change.key: change.new for change in difference.changes}
