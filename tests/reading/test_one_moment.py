@@ -273,7 +273,7 @@ async def test_the_end_of_a_reader_that_could_not_be_noted_is_noted_once_it_can(
         await store.delete(stored)
         async with gate_held(path):
             await rows.aclose()
-            await eventually(lambda: "nothing can be written" in caplog.text)
+            await eventually(lambda: "cannot write to the file" in caplog.text)
         await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
 
