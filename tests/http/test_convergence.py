@@ -17,8 +17,7 @@ from sync_client import SyncClient
 
 from shapestore import Shape, ShapeStore, SQLSource
 from shapestore.storage.commands import Compact, TrimLog
-from shapestore.storage.log import chunks, compact
-from shapestore.storage.log import queries as log
+from shapestore.storage.log import chunks, compact, compact_queries
 
 
 class World:
@@ -120,7 +119,9 @@ async def test_clients_converge_under_random_changes_refreshes_invalidations_and
 ) -> None:
     monkeypatch.setattr(chunks, "PART_BYTES", 150)
     monkeypatch.setattr(compact, "PART_BYTES", 150)
-    monkeypatch.setattr(log, "HAS_LONG_LOG", "SELECT 1 FROM shapes WHERE number = :number AND position > floor")
+    monkeypatch.setattr(
+        compact_queries, "HAS_LONG_LOG", "SELECT 1 FROM shapes WHERE number = :number AND position > floor"
+    )
     async with world(tmp_path, seed, follow=follow) as everything:
         for _ in range(150):
             await everything.happen()

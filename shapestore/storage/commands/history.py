@@ -9,7 +9,7 @@ import msgspec
 
 from shapestore.locking.create_lock import Failure, State
 from shapestore.storage import queries
-from shapestore.storage.log import queries as log
+from shapestore.storage.log import compact_queries
 from shapestore.storage.transaction import Transaction
 
 
@@ -24,7 +24,7 @@ def discard(tx: Transaction, numbers: Iterable[int]) -> None:
     """Have the rows and changes under these numbers deleted later."""
     given = list(numbers)
     if given:
-        tx.run(log.DISCARD, numbers=as_json(given))
+        tx.run(compact_queries.DISCARD, numbers=as_json(given))
 
 
 def record_created(tx: Transaction, created: dict[str, tuple[int, int]]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from shapestore.locking import boot_clock
 from shapestore.storage import queries
+from shapestore.storage.log import compact_queries
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import PART_BYTES
 from shapestore.storage.log.live import queries as live
@@ -41,21 +42,21 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
     if not numbers:
         return None
     given = {"numbers": _as_json(numbers)}
-    changes = _cut(connection.execute(log.CHANGES_LEFT, given))
+    changes = _cut(connection.execute(compact_queries.CHANGES_LEFT, given))
     if changes.last:
-        return Piece(log.DELETE_CHANGES, numbers, changes.last, [])
-    rows = _cut(connection.execute(log.ROWS_LEFT, given))
+        return Piece(compact_queries.DELETE_CHANGES, numbers, changes.last, [])
+    rows = _cut(connection.execute(compact_queries.ROWS_LEFT, given))
     done = numbers if rows.is_all else [number for number in numbers if number < rows.last >> BITS]
-    return Piece(log.DELETE_ROWS, numbers, rows.last, done)
+    return Piece(compact_queries.DELETE_ROWS, numbers, rows.last, done)
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
     """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added."""
-    if piece.statement == log.DELETE_ROWS:
+    if piece.statement == compact_queries.DELETE_ROWS:
         for (number,) in tx.run(live.WITH_MEMBERS, numbers=_as_json(piece.numbers)):
             tx.run(live.FORGET_MEMBERS, number=number, last=piece.last)
     tx.run(piece.statement, numbers=_as_json(piece.numbers), last=piece.last)
-    tx.run(log.FORGET_DISCARDED, numbers=_as_json(piece.done))
+    tx.run(compact_queries.FORGET_DISCARDED, numbers=_as_json(piece.done))
 
 
 def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, list[int]]:
@@ -75,7 +76,7 @@ def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, lis
 
 def long_logs(connection: sqlite3.Connection, numbers: Iterable[int]) -> list[int]:
     """Those of the logs that are long beside their rows, or have changes that a floor has left behind."""
-    found = connection.execute(log.LONG_LOGS, {"numbers": _as_json(list(numbers))}).fetchall()
+    found = connection.execute(compact_queries.LONG_LOGS, {"numbers": _as_json(list(numbers))}).fetchall()
     return [number for (number,) in found]
 
 
@@ -85,15 +86,15 @@ def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:
     What was superseded less than ``keep_ms`` ago stays, and what a registered reader needs. The floor is always the end
     of a round.
     """
-    if not tx.run(log.HAS_LONG_LOG, number=number):
+    if not tx.run(compact_queries.HAS_LONG_LOG, number=number):
         return False
     oldest = tx.moment.boot_ms - keep_ms
-    for (round_,) in tx.run(log.NEWEST_OLD_ROUND, oldest=oldest):
+    for (round_,) in tx.run(compact_queries.NEWEST_OLD_ROUND, oldest=oldest):
         ((position,),) = tx.run(log.LAST_POSITION_OF_ROUND, number=number, round=round_)
-        ((reader,),) = tx.run(log.OLDEST_READER, number=number)
+        ((reader,),) = tx.run(compact_queries.OLDEST_READER, number=number)
         floor = min(position or 0, position or 0 if reader is None else reader)
         for (floor_round,) in tx.run(log.ROUND_AT, number=number, position=floor):
-            if tx.change(log.RAISE_FLOOR, number=number, position=floor, round=floor_round):
+            if tx.change(compact_queries.RAISE_FLOOR, number=number, position=floor, round=floor_round):
                 _add_part_ends(tx, number, floor)
                 return True
     return False
@@ -105,24 +106,26 @@ def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     The parts that there were stay, though their rows may have become fewer or larger. The last ends at the floor
     itself, which is not written.
     """
-    ((stored,),) = tx.run(log.PART_ENDS, number=number)
+    ((stored,),) = tx.run(compact_queries.PART_ENDS, number=number)
     ends: list[int] = msgspec.json.decode(stored)
     after = ends[-1] if ends else 0
-    further = tx.run(log.FURTHER_PART_ENDS, number=number, after=after, last=floor, size=PART_BYTES)[:-1]
+    further = tx.run(compact_queries.FURTHER_PART_ENDS, number=number, after=after, last=floor, size=PART_BYTES)[:-1]
     if further:
         ends += [end for (end,) in further]
-        tx.run(log.SET_PART_ENDS, number=number, ends=_as_json(ends))
+        tx.run(compact_queries.SET_PART_ENDS, number=number, ends=_as_json(ends))
 
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:
     """The id up to which the changes below a floor are deleted next; None if there are none."""
-    return _cut(connection.execute(log.BELOW_FLOOR, {"number": number, "limit": PIECE_ROWS + 1})).last or None
+    return (
+        _cut(connection.execute(compact_queries.BELOW_FLOOR, {"number": number, "limit": PIECE_ROWS + 1})).last or None
+    )
 
 
 def trim(tx: Transaction, number: int, last: int) -> None:
     """Delete changes below the floor, up to the id ``last``."""
-    sizes = tx.run(log.TRIM_LOG, number=number, last=last)
-    tx.run(log.SHORTEN_LOG, number=number, size=sum(size or 0 for (size,) in sizes))
+    sizes = tx.run(compact_queries.TRIM_LOG, number=number, last=last)
+    tx.run(compact_queries.SHORTEN_LOG, number=number, size=sum(size or 0 for (size,) in sizes))
 
 
 class _Cut(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logs import HANDLE, ModelledLog, Rows, copy_of, key, row, transact
 
-from shapestore.storage.log import compact, pages, queries
+from shapestore.storage.log import compact, compact_queries, pages
 from shapestore.storage.log.pages import BEGINNING, LAST, End, Page, Part, Place, Refused, RowLines, SnapshotRange
 from shapestore.storage.log.positions import pack
 from shapestore.storage.transaction import Transaction
@@ -81,7 +81,7 @@ def compact_to(log: ModelledLog, moment: int) -> None:
 
 def raise_floor(log: ModelledLog, position: int, round_: int) -> None:
     def work(tx: Transaction) -> None:
-        if tx.change(queries.RAISE_FLOOR, number=log.number, position=position, round=round_):
+        if tx.change(compact_queries.RAISE_FLOOR, number=log.number, position=position, round=round_):
             compact._add_part_ends(tx, log.number, position)
 
     transact(log.connection, work)

@@ -13,7 +13,7 @@ from logs import HANDLE, ModelledLog, copy_of, entries, key, materialized, row, 
 
 from shapestore.errors import ShapeGoneError
 from shapestore.storage.commands.shapes import drop
-from shapestore.storage.log import compact, queries, read
+from shapestore.storage.log import compact, compact_queries, read
 from shapestore.storage.log.positions import pack, unpack
 
 PAGES = (1, 3, 1000)
@@ -28,7 +28,8 @@ def cut(log: ModelledLog, floor: int) -> None:
     """Forget all before a moment, as compaction does."""
     position, round_ = log.moments[floor].position, log.moments[floor].round
     transact(
-        log.connection, lambda tx: tx.change(queries.RAISE_FLOOR, number=log.number, position=position, round=round_)
+        log.connection,
+        lambda tx: tx.change(compact_queries.RAISE_FLOOR, number=log.number, position=position, round=round_),
     )
     while last := compact.next_trim(log.connection, log.number):
         transact(log.connection, lambda tx, last=last: compact.trim(tx, log.number, last))
