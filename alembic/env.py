@@ -23,8 +23,9 @@ from sqlalchemy.exc import DBAPIError
 
 from shapestore.errors import ShapeStoreError
 from shapestore.locking.gate import Gate
-from shapestore.storage import migrations, schema, views
+from shapestore.storage import migrations, schema
 from shapestore.storage.path import check_beside, make_if_missing, resolve
+from shapestore.storage.schema import views
 
 
 def main() -> None:

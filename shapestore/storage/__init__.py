@@ -10,7 +10,7 @@
     from_row        what the columns of a row mean
     queries         every hot statement, by name
     log/            the rows of each shape and their changes: append, difference, compaction, positions
-    schema, views   the tables, as alembic compares them with its revisions, and the views for people
+    schema/         the tables, as alembic compares them with its revisions, and the views for people
     row_codec       rows as JSON, in chunks
     access_tracker  which shapes are read, for eviction
     fork_guard      the files that a forked child must not open

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from example_store import PLAYLISTS_HANDLE, example_store
 
-from shapestore.storage import schema, views
+from shapestore.storage import schema
+from shapestore.storage.schema import views
 
 README = Path(__file__).resolve().parents[2] / "shapestore" / "cli" / "README.md"
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from shapestore.storage import migrations, schema, views
+from shapestore.storage import migrations, schema
+from shapestore.storage.schema import views
 
 ROOT = Path(__file__).resolve().parents[2]
 

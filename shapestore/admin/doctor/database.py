@@ -128,7 +128,8 @@ def _schema(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _names_of_the_schema() -> set[str]:
-    from shapestore.storage import schema, views  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+    from shapestore.storage import schema  # noqa: PLC0415 - SQLAlchemy takes 140 ms to load
+    from shapestore.storage.schema import views  # noqa: PLC0415
 
     tables = schema.metadata.tables.values()
     indexes = {str(index.name) for table in tables for index in table.indexes}

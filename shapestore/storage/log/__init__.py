@@ -13,7 +13,8 @@ present rows are one range of ids, and the rows as of an older position are the 
     wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of many logs
     rounds        the rounds of a source, which may go on for several transactions before they are visible
     compact       a prefix of the log is forgotten; what is pending deletion is deleted, in pieces
-    queries       the statements of all of these; compact_queries, those of compact; wanted_queries, of wanted and rounds
+    queries       the statements of all of these; compact_queries those of compact, wanted_queries those of wanted and
+                  rounds
 
 Invariants: a log grows only at its end. A position that was given out never stands for anything else, not even after
 an older copy of the file was put back. A reader sees one moment to its end.
