@@ -108,7 +108,7 @@ async def world(folder: Path, seed: int, *, follow: bool) -> AsyncIterator[World
             await stack.enter_async_context(ShapeStore(folder / "shapes.db", create=SQLSource(source, follow=follow)))
             for _ in range(2)
         ]
-        apps = [app_of(store, chunk_bytes=200, long_poll=0.01, sse_length=0.02, keep_alive=0.01) for store in stores]
+        apps = [app_of(store, chunk_bytes=500, long_poll=0.01, sse_length=0.02, keep_alive=0.01) for store in stores]
         workers = [await stack.enter_async_context(client_of(app)) for app in apps]
         yield World(source, stores, workers, seed)
 
@@ -117,8 +117,8 @@ async def world(folder: Path, seed: int, *, follow: bool) -> AsyncIterator[World
 async def test_clients_converge_under_random_changes_refreshes_invalidations_and_compactions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, follow: bool
 ) -> None:
-    monkeypatch.setattr(chunks, "PART_BYTES", 150)
-    monkeypatch.setattr(compact, "PART_BYTES", 150)
+    monkeypatch.setattr(chunks, "PART_BYTES", 500)
+    monkeypatch.setattr(compact, "PART_BYTES", 500)
     monkeypatch.setattr(
         compact_queries, "HAS_LONG_LOG", "SELECT 1 FROM shapes WHERE number = :number AND position > floor"
     )

@@ -332,7 +332,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "NEWEST_OLD_ROUND": {"oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
     "PART_ENDS": {"number": ANY},
-    "FURTHER_PART_ENDS": {"number": ANY, "after": 2, "last": 12, "size": 10},
+    "FURTHER_PART_ENDS": {"number": ANY, "after": 2, "last": 12, "size": 10, "beside": 1},
     "SET_PART_ENDS": {"number": ANY, "ends": "[5]"},
     "OLDEST_READER": {"number": ANY},
     "BELOW_FLOOR": {"number": ANY, "limit": 5},

@@ -17,8 +17,9 @@ CHUNK_ROWS = 2_000
 CHUNK_BYTES = 512 * 1024
 
 # A snapshot is served over HTTP in parts of about this size, or several at once, which end where they ended the first
-# time.
-PART_BYTES = 1024 * 1024
+# time. What is served of each row is a message, which holds so many bytes more, about.
+PART_BYTES = 2 * 1024 * 1024
+MESSAGE_BYTES = 128
 
 
 class Chunk:
@@ -114,7 +115,7 @@ class Encoder:
             raise InvalidRowError(f"a shape holds {MAX_POSITION} rows at most, and its creator gives more")
         self.row_count = position
         self.bytes += size
-        self._part_bytes += size
+        self._part_bytes += size + MESSAGE_BYTES
         if self._part_bytes >= PART_BYTES:
             self.part_ends.append(position)
             self._part_bytes = 0

@@ -16,7 +16,7 @@ from shapestore.locking import boot_clock
 from shapestore.storage import queries
 from shapestore.storage.log import compact_queries
 from shapestore.storage.log import queries as log
-from shapestore.storage.log.chunks import PART_BYTES
+from shapestore.storage.log.chunks import MESSAGE_BYTES, PART_BYTES
 from shapestore.storage.log.live import queries as live
 from shapestore.storage.log.positions import BITS
 from shapestore.storage.transaction import Transaction
@@ -109,7 +109,8 @@ def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     ((stored,),) = tx.run(compact_queries.PART_ENDS, number=number)
     ends: list[int] = msgspec.json.decode(stored)
     after = ends[-1] if ends else 0
-    further = tx.run(compact_queries.FURTHER_PART_ENDS, number=number, after=after, last=floor, size=PART_BYTES)[:-1]
+    given = {"number": number, "after": after, "last": floor, "size": PART_BYTES, "beside": MESSAGE_BYTES}
+    further = tx.run(compact_queries.FURTHER_PART_ENDS, **given)[:-1]
     if further:
         ends += [end for (end,) in further]
         tx.run(compact_queries.SET_PART_ENDS, number=number, ends=_as_json(ends))

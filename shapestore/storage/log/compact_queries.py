@@ -32,10 +32,12 @@ RAISE_FLOOR = """
 # (number) -> the ends of the parts of its snapshot
 PART_ENDS = "SELECT chunk_ends FROM shapes WHERE number = :number"
 
-# (number, after, last: positions, size: bytes) -> the last position of each part of that size; the last is not full
+# (number, after, last: positions, size, beside: bytes) -> the last position of each part of that size, where each row
+# counts for so many bytes more; the last part is not full
 FURTHER_PART_ENDS = """
     SELECT max(position) FROM (
-        SELECT id & 268435455 AS position, sum(length(CAST(value AS BLOB))) OVER (ORDER BY id) / :size AS part
+        SELECT id & 268435455 AS position,
+            sum(length(CAST(value AS BLOB)) + :beside) OVER (ORDER BY id) / :size AS part
         FROM shape_rows
         WHERE id > (:number << 28) + :after AND id <= (:number << 28) + :last)
     GROUP BY part ORDER BY part

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container, Sequence
+from contextlib import closing
 from enum import Enum
 from typing import NamedTuple
 
 import msgspec
 
-from shapestore.storage.log import queries
+from shapestore.storage.log import chunks, queries
 from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, pack
 from shapestore.storage.log.read import one_moment
-
-_CHANGES_AT_ONCE = 500
 
 
 class Part(NamedTuple):
@@ -197,21 +196,10 @@ def _behind_part(  # noqa: PLR0917 - of which log, from where, how much, what no
         return Refused(log)
     if index == len(ends) - 1:
         return _changes(connection, log, log.standing.base, most_bytes)
-    last = _last_part(log, index + 1, most_bytes)
+    last = min(index + max(1, most_bytes // chunks.PART_BYTES), len(ends) - 1)
     range_ = SnapshotRange(handle, log.floor, 0 if index < 0 else ends[index], ends[last], log.snapshot_seq)
     rows = None if range_ in known else _rows(connection, log.standing, range_)
     return Page(log, range_, rows, (), Part(last, log.floor), False, {})
-
-
-def _last_part(log: ServedLog, first: int, most_bytes: int) -> int:
-    """The last of the parts that go into one page: their size is estimated by the mean size of a row."""
-    standing, ends = log.standing, log.part_ends
-    begin = ends[first - 1] if first else 0
-    room = most_bytes * max(1, standing.row_count) // max(1, standing.bytes)
-    last = first
-    while last + 1 < len(ends) and ends[last + 1] - begin <= room:
-        last += 1
-    return last
 
 
 def _rows(connection: sqlite3.Connection, standing: Standing, wanted: SnapshotRange) -> RowLines:
@@ -243,17 +231,17 @@ def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_by
 def _read_changes(
     connection: sqlite3.Connection, standing: Standing, after: int, most_bytes: int
 ) -> list[LoggedChange]:
-    """Changes behind ``after``, until they have so many bytes."""
+    """Changes behind ``after``, until their messages have so many bytes, about."""
     changes: list[LoggedChange] = []
     size = 0
-    while size < most_bytes and after < standing.position:
-        given = {"number": standing.number, "after": after, "position": standing.position, "limit": _CHANGES_AT_ONCE}
-        some = [LoggedChange(*row) for row in connection.execute(queries.LOG, given).fetchall()]
-        if not some:
-            break
-        changes += some
-        after = some[-1].position
-        size += sum(len(change.row or "") + len(change.old or "") for change in some)
+    given = {"number": standing.number, "after": after, "position": standing.position, "limit": MAX_POSITION}
+    with closing(connection.execute(queries.LOG, given)) as rows:
+        for row in rows:
+            change = LoggedChange(*row)
+            changes.append(change)
+            size += len(change.row or "") + len(change.old or "") + chunks.MESSAGE_BYTES
+            if size >= most_bytes:
+                break
     return changes
 
 

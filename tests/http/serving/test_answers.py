@@ -54,7 +54,7 @@ async def test_the_end_of_the_log_is_up_to_date(api: Api) -> None:
 
 
 async def test_a_snapshot_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "PART_BYTES", 60)
+    monkeypatch.setattr(chunks, "PART_BYTES", 300)
     async with served(tmp_path, chunk_bytes=1) as api:
         answers = [await api.get()]
         while UP_TO_DATE not in answers[-1].headers:

@@ -69,7 +69,7 @@ async def snapshot(api: Api, **more: Any) -> list[bytes]:
 async def test_the_rows_of_a_snapshot_are_read_and_made_messages_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[int]
 ) -> None:
-    monkeypatch.setattr(chunks, "PART_BYTES", 60)
+    monkeypatch.setattr(chunks, "PART_BYTES", 300)
     async with served(tmp_path, chunk_bytes=1) as api:
         first = await snapshot(api)
         assert made == [2, 2, 2, 2, 1, 1]

@@ -124,13 +124,13 @@ def test_keys_that_grow_are_all_different(keys: list[Any]) -> None:
 
 
 def test_a_snapshot_is_served_in_parts_of_about_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PART_BYTES", 100)
+    monkeypatch.setattr(module, "PART_BYTES", 500)
     encoder, made = encoded([{"n": n % 10, "text": "x" * (200 if n == 7 else 12)} for n in range(20)])
-    sizes = [len(row) for chunk in made for row in chunk.rows]
+    sizes = [len(row) + module.MESSAGE_BYTES for chunk in made for row in chunk.rows]
     ends = [0, *encoder.part_ends]
     parts = [sum(sizes[start:end]) for start, end in pairwise(ends)]
-    assert all(100 <= part < 100 + 300 for part in parts)
-    assert sum(sizes[ends[-1] :]) < 100
+    assert all(500 <= part < 500 + 400 for part in parts)
+    assert sum(sizes[ends[-1] :]) < 500
     assert encoder.part_ends == sorted(set(encoder.part_ends))
 
 

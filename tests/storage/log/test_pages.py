@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logs import HANDLE, ModelledLog, Rows, copy_of, key, row, transact
 
-from shapestore.storage.log import compact, compact_queries, pages
+from shapestore.storage.log import chunks, compact, compact_queries, pages
 from shapestore.storage.log.pages import BEGINNING, LAST, End, Page, Part, Place, Refused, RowLines, SnapshotRange
 from shapestore.storage.log.positions import pack
 from shapestore.storage.transaction import Transaction
@@ -94,7 +94,7 @@ def raise_floor(log: ModelledLog, position: int, round_: int) -> None:
     snapshot=snapshots,
     rounds=rounds,
     most=st.sampled_from([1, 60, 200, 10_000]),
-    part=st.sampled_from([1, 50, 10_000]),
+    part=st.sampled_from([1, 300, 10_000]),
     steps=st.lists(st.integers(0, 3), max_size=12),
     floors=st.lists(st.booleans(), max_size=8),
 )
@@ -164,8 +164,8 @@ def test_several_parts_are_one_page_where_there_is_room_and_offsets_do_not_chang
     connection: sqlite3.Connection,
 ) -> None:
     parted(connection, 6, [1, 2, 3, 4, 5])
-    size = len(row(n=1))
-    for room, end in [(1, 0), (size, 0), (2 * size, 1), (4 * size, 3), (100 * size, 5)]:
+    size = chunks.PART_BYTES
+    for room, end in [(1, 0), (size, 0), (2 * size, 1), (4 * size + 1, 3), (100 * size, 5)]:
         assert page(connection, BEGINNING, room).end == Part(end, 0)
         assert page(connection, Part(0, 0), room).end == Part(min(5, max(end, 0) + 1), 0)
 
@@ -188,7 +188,7 @@ def test_a_part_of_another_floor_is_refused_so_that_no_rows_are_lost(connection:
 def test_compaction_stores_the_ends_of_further_parts(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = len(row(n=10))
+    size = len(row(n=10)) + chunks.MESSAGE_BYTES
     monkeypatch.setattr(compact, "PART_BYTES", 2 * size)
     log = parted(connection, 3, [])
     log.advance({key(n): row(n=n) for n in range(10, 17)})
@@ -221,20 +221,20 @@ def changes(connection: sqlite3.Connection, place: Place, most_bytes: int) -> li
     return [(change.key, change.is_last) for change in page(connection, place, most_bytes).changes]
 
 
-def test_changes_are_cut_between_rounds(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "_CHANGES_AT_ONCE", 2)
+def test_changes_are_cut_between_rounds(connection: sqlite3.Connection) -> None:
+    two = 2 * chunks.MESSAGE_BYTES
     log = parted(connection, 0, [])
     log.advance({key(1): row(n=1)})
     log.advance({key(2): row(n=2), key(3): row(n=3)})
     log.advance({key(4): row(n=4), key(5): row(n=5), key(6): row(n=6)})
-    first = page(connection, Part(0, 0), 1)
+    first = page(connection, Part(0, 0), two)
     assert [(change.key, change.is_last) for change in first.changes] == [(key(1), True)]
-    second = page(connection, first.end, 1)
+    second = page(connection, first.end, two)
     assert [(change.key, change.is_last) for change in second.changes] == [(key(2), False), (key(3), True)]
     assert not second.is_end
-    third = page(connection, second.end, 1)
+    third = page(connection, second.end, two)
     assert [(change.key, change.is_last) for change in third.changes] == [(key(4), False), (key(5), False)]
-    last = page(connection, third.end, 1)
+    last = page(connection, third.end, two)
     assert ([(change.key, change.is_last) for change in last.changes], last.is_end) == ([(key(6), True)], True)
 
 
