@@ -6,6 +6,9 @@ from collections import OrderedDict
 
 from shapestore.storage.log.pages import SnapshotRange
 
+# What keeping a body takes beside its own bytes, about: small shapes have bodies of no more than a hundred.
+ENTRY_BYTES = 400
+
 
 class KeptPages:
     """The bodies of the pages that were asked for last, of ``most_bytes`` together.
@@ -34,10 +37,14 @@ class KeptPages:
 
         One that is too large by itself is not kept.
         """
-        if len(body) > self._most_bytes:
+        if _size(body) > self._most_bytes:
             return
         self._bodies[range_] = body
-        self._bytes += len(body)
+        self._bytes += _size(body)
         while self._bytes > self._most_bytes:
             _, forgotten = self._bodies.popitem(last=False)
-            self._bytes -= len(forgotten)
+            self._bytes -= _size(forgotten)
+
+
+def _size(body: bytes) -> int:
+    return ENTRY_BYTES + len(body)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from shapestore import Shape
 from shapestore.http.messages.messages import Messages
-from shapestore.http.serving.kept_pages import KeptPages
+from shapestore.http.serving.kept_pages import ENTRY_BYTES, KeptPages
 from shapestore.storage.log import chunks, pages
 from shapestore.storage.log.pages import RowLines, SnapshotRange
 
@@ -21,22 +21,30 @@ def part(number: int) -> SnapshotRange:
 
 
 def test_those_that_were_asked_for_last_are_kept_in_so_many_bytes() -> None:
-    kept = KeptPages(10)
+    kept = KeptPages(10 + 2 * ENTRY_BYTES)
     for number in range(3):
         kept.put(part(number), b"four")
     assert [kept.get(part(number)) for number in range(3)] == [None, b"four", b"four"]
     assert kept.get(part(1)) == b"four"
     kept.put(part(3), b"four")
     assert [part(number) in kept for number in range(4)] == [False, True, False, True]
-    kept.put(part(4), b"all of ten")
+    kept.put(part(4), b"." * (10 + ENTRY_BYTES))
     assert [part(number) in kept for number in range(5)] == [False, False, False, False, True]
 
 
 def test_what_has_no_room_is_not_kept_and_nothing_is_forgotten_for_it() -> None:
-    kept = KeptPages(3)
+    kept = KeptPages(3 + ENTRY_BYTES)
     kept.put(part(0), b"one")
     kept.put(part(1), b"four")
     assert (kept.get(part(0)), part(1) in kept) == (b"one", False)
+
+
+def test_small_ones_are_not_kept_without_number() -> None:
+    """For each there is more in memory than its bytes."""
+    kept = KeptPages(10_000)
+    for number in range(1_000):
+        kept.put(part(number), b"[]")
+    assert sum(part(number) in kept for number in range(1_000)) == 10_000 // (ENTRY_BYTES + 2) == 24
 
 
 @pytest.fixture
