@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -23,13 +24,41 @@ T = TypeVar("T")
 IDLE_SECONDS = 5.0
 
 
+class Handover:
+    """Brings to an event loop what has ended in threads. It is woken once for all that end before it comes to that."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._ended: deque[tuple[Callable[[asyncio.Future[Any], Any], None], asyncio.Future[Any], Any]] = deque()
+        """How a future is to be resolved, the future, and by what. Each use of it is atomic."""
+        self._is_announced = False
+
+    def add(self, how: Callable[[asyncio.Future[Any], Any], None], done: asyncio.Future[Any], by: Any) -> None:
+        """Have ``how(done, by)`` called on the loop. From any thread."""
+        self._ended.append((how, done, by))
+        if not self._is_announced:
+            self._is_announced = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the waiter with it
+                self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_announced = False  # first: what ends from now on is announced again
+        try:
+            while self._ended:
+                how, done, by = self._ended.popleft()
+                how(done, by)
+        finally:
+            if self._ended:  # the program was interrupted
+                self.loop.call_soon(self._deliver)
+
+
 class Call(NamedTuple):
     """A function to call, and the future of its result, or of what it raises."""
 
     function: Callable[[], Any]
     context: Context
     name: str
-    loop: asyncio.AbstractEventLoop
+    handover: Handover
     done: asyncio.Future[Any]
 
 
@@ -42,6 +71,8 @@ class WorkerThreads:
     def __init__(self) -> None:
         self._idle: list[Inbox] = []
         """The inboxes of idle threads, that of the latest at the end. Each use of the list is atomic."""
+        self._handover: Handover | None = None
+        """To the loop that has called last."""
         self._closed = False
 
     def run(self, function: Callable[[], T], name: str) -> asyncio.Future[T]:
@@ -52,7 +83,9 @@ class WorkerThreads:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        call = Call(function, copy_context(), name, loop, done)
+        if self._handover is None or self._handover.loop is not loop:
+            self._handover = Handover(loop)
+        call = Call(function, copy_context(), name, self._handover, done)
         try:
             self._idle.pop().put(call)
         except IndexError:
@@ -89,8 +122,7 @@ class WorkerThreads:
         how, by = _outcome(partial(call.context.run, call.function), call.name)
         # Idle before the outcome is known. Otherwise the next call might find no idle thread, and start one too many.
         self._idle.append(inbox)
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the waiter with it
-            call.loop.call_soon_threadsafe(how, call.done, by)
+        call.handover.add(how, call.done, by)
         return True
 
 

@@ -79,8 +79,8 @@ class CreatorRun:
         self._stored: Standing | None = None
         self._rows = AttemptRows(handle, services.reader, services.writer)
         self._sink: RowSink = self._rows
-        self.encoded = Encoder(handle)
-        """All rows so far: how many, their bytes, their key columns."""
+        self.encoded: Encoder
+        """All rows so far: how many, their bytes, their key columns. From when the creator is called."""
         self.refreshed: Refreshed | None = None
         """As of when a live shape was read again."""
         self._stopped = False

@@ -17,7 +17,7 @@ _CANCELLED_TO_KEEP = 1_000
 Timer = list[Any]
 """Its entry in the heap: the loop's time at which it is due, a running number, the callback and its arguments.
 
-The callback is None once it was called or cancelled. (Objects of a class would cost each caller of a herd more.)
+The callback is None once it was called or cancelled. (The heap compares lists without a call of Python code.)
 """
 
 

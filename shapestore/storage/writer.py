@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -163,7 +163,9 @@ class Writer:
         """Commit a batch and answer it. Whatever goes wrong, every command is answered exactly once: answered commands
         leave the batch."""
         try:
-            async with self._gate_held():
+            await self._gate.acquire()
+            try:
+                self.check_file()
                 answers, changed = await transact(self._connection, self._owner, partial(self._apply, batch))
                 self._telemetry.committed()
                 for answer in answers:
@@ -171,6 +173,8 @@ class Writer:
                 if changed:
                     self.on_change(changed)
                 await self._checkpoint_if_grown()
+            finally:
+                self._gate.release()
         except OSError as error:
             _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store recovers once the cause is fixed"))
         except ShapeStoreError as error:
@@ -200,15 +204,6 @@ class Writer:
             answers[kind] = iter(kind.apply(groups[kind], tx))
         self.has_seen(tx.newest_round)
         return [next(answers[type(command)]) for command in batch], tx.changed
-
-    @contextlib.asynccontextmanager
-    async def _gate_held(self) -> AsyncIterator[None]:
-        await self._gate.acquire()
-        try:
-            self.check_file()
-            yield
-        finally:
-            self._gate.release()
 
     def check_file(self) -> None:
         """Raise StorageError unless the path still names the file that is open: SQLite itself would not notice."""

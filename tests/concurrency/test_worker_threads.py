@@ -9,14 +9,17 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 from inspections import eventually
 
 from shapestore.concurrency import worker_threads
-from shapestore.concurrency.worker_threads import Call, Inbox, WorkerThreads
+from shapestore.concurrency.futures import resolve
+from shapestore.concurrency.worker_threads import Call, Handover, Inbox, WorkerThreads
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -163,7 +166,7 @@ async def test_a_thread_taken_at_the_moment_at_which_it_would_end_does_its_work(
     threads: WorkerThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
-    call = Call(threading.current_thread, contextvars.Context(), "test", loop, loop.create_future())
+    call = Call(threading.current_thread, contextvars.Context(), "test", Handover(loop), loop.create_future())
 
     class Idle(list[Inbox]):
         """The loop is quicker than the first thread that would end."""
@@ -268,3 +271,51 @@ def test_a_loop_that_ended_before_the_function_did_is_no_trouble() -> None:
     gate.go.set()
     assert asyncio.run(on_another_loop()) == 1
     threads.close()
+
+
+def has_so_many(handover: Handover, ended: int) -> bool:
+    return len(handover._ended) == ended
+
+
+def hold_up_until(holds: Callable[[], bool]) -> None:
+    """Let the event loop go on only then."""
+    until = time.monotonic() + 60
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+async def test_calls_that_end_while_the_loop_is_busy_wake_it_once(
+    threads: WorkerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    wake, woken = loop.call_soon_threadsafe, 0
+
+    def counted(callback: Callable[..., object], *arguments: object) -> asyncio.Handle:
+        nonlocal woken
+        woken += 1
+        return wake(callback, *arguments)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    for _ in range(2):
+        woken, gate = 0, Gate()
+        waiting = [threads.run(gate, "test") for _ in range(20)]
+        gate.go.set()
+        handover = threads._handover
+        assert handover is not None
+        hold_up_until(partial(has_so_many, handover, 20))
+        assert len(set(await asyncio.gather(*waiting))) == 20
+        assert woken == 1
+
+
+async def test_what_has_ended_is_handed_over_also_if_an_interrupt_comes_in_between() -> None:
+    loop = asyncio.get_running_loop()
+    handover = Handover(loop)
+    interrupted, waits = loop.create_future(), loop.create_future()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handover._ended.extend([(interrupt, interrupted, None), (resolve, waits, "answer")])
+    with pytest.raises(KeyboardInterrupt):
+        handover._deliver()
+    assert await asyncio.wait_for(waits, 60) == "answer"

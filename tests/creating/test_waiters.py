@@ -179,3 +179,17 @@ async def test_many_are_timed_out_each_at_its_own_time(loop: SkippingLoop) -> No
         await loop.skip(1)
         assert {timeout for timeout, waiter in waiting if waiter.done()} == set(range(100, passed + 1))
     assert flight.deserted == 1
+
+
+@in_skipping_loop
+async def test_all_callers_of_a_flight_share_a_timer(loop: SkippingLoop) -> None:
+    flight = Flight()
+    waiting = [flight.waiters.add(200 - number) for number in range(100)]
+    assert len(flight.timers) == 1
+    flight.waiters.remove(waiting.pop())  # whose time would have been up first
+    await loop.skip(101)
+    assert not any(waiter.done() for waiter in waiting)
+    await loop.skip(2)
+    assert [waiter.done() for waiter in waiting] == [False] * 97 + [True] * 2
+    flight.waiters.answer(ANSWER)
+    assert len(flight.timers) == 0
