@@ -6,7 +6,7 @@
     writer          the only one that writes: a bounded queue of commands, whole batches, one transaction each
     commands/       what can be asked of the writer, and what each does inside the batch's transaction
     transaction     BEGIN IMMEDIATE, the work, COMMIT; or nothing at all
-    reader          point reads and pages
+    reader          point reads; page_reader, whatever takes longer, on a thread of its own
     from_row        what the columns of a row mean
     queries         every hot statement, by name
     log/            the rows of each shape and their changes: append, difference, compaction, positions
