@@ -19,7 +19,7 @@ from shapestore.locking.create_lock import CreateLock
 from shapestore.shape.change import Change, Operation
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.storage import queries
+from shapestore.storage import drop_queries, queries
 from shapestore.storage.connection import on_thread
 from shapestore.storage.from_row import to_create_lock, to_stored
 from shapestore.storage.log import queries as log_queries
@@ -134,13 +134,15 @@ class PageReader:
         """The numbers of handles that were kept for so long, and that no registered reader reads."""
         now = boot_clock.now()
         given = {"boot": now.boot, "oldest": now.boot_ms - keep_ms, "limit": limit}
-        return [number for (number,) in await self._page(queries.EXPIRED, given)]
+        return [number for (number,) in await self._page(drop_queries.EXPIRED, given)]
 
     async def oldest_kept(self, limit: int = 1_000) -> list[tuple[int, int]]:
         """Numbers and sizes of the handles that were kept for longest, and that no registered reader reads."""
         return [
             (number, size)
-            for number, size in await self._page(queries.OLDEST_KEPT, {"limit": limit, **boot_clock.now()._asdict()})
+            for number, size in await self._page(
+                drop_queries.OLDEST_KEPT, {"limit": limit, **boot_clock.now()._asdict()}
+            )
         ]
 
     async def locks(self) -> list[CreateLock]:

@@ -14,7 +14,7 @@ import pytest
 from file_rows import add_kept, add_lock, add_outcome, add_owner, add_rows, add_shape, discard, insert
 
 from shapestore import Shape
-from shapestore.storage import migrations, queries, reader, schema
+from shapestore.storage import drop_queries, migrations, queries, reader, schema
 from shapestore.storage.commands import touched_queries as touched
 from shapestore.storage.log import compact_queries
 from shapestore.storage.log import queries as log
@@ -26,7 +26,7 @@ PARTS = {"STORED", "CONFIRMED", "MARK", "ROWS_OF_SMALL"}
 
 STATEMENTS = {
     name: value
-    for module in (queries, log, compact_queries, touched)
+    for module in (queries, drop_queries, log, compact_queries, touched)
     for name, value in vars(module).items()
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name not in PARTS
 } | {"FETCH": reader._FETCH, "FETCH_WITH_AGE": reader._FETCH_WITH_AGE}

@@ -16,7 +16,7 @@ from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, 
 from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
 from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
-from shapestore.storage.queries import SPARED_SECONDS
+from shapestore.storage.drop_queries import SPARED_SECONDS
 
 KINDS: tuple[type[Command[Any]], ...] = (
     Abandon,

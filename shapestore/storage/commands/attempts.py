@@ -6,7 +6,7 @@ from typing import Self
 
 from shapestore.locking.create_lock import Failure
 from shapestore.shape.shape import Shape
-from shapestore.storage import queries
+from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json, discard, end_attempts, record
 from shapestore.storage.transaction import Transaction
@@ -117,5 +117,5 @@ def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
     if ended:
         tx.run(queries.RELEASE, handles=as_json([row[0] for row in ended]))
         end_attempts(tx, ended, outcome)
-    tx.run(queries.FORGET_READERS_OF_OWNER, owner=owner)
+    tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
     tx.run(queries.FORGET_OWNER, owner=owner)

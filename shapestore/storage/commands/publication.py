@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from shapestore.storage import queries
+from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands import touched_queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json, end_attempts, record_created
@@ -99,7 +99,7 @@ class Publish(Command[int | None]):
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
-            drop(tx, tx.run(queries.REPLACED, handles=as_json(replacing)))
+            drop(tx, tx.run(drop_queries.REPLACED, handles=as_json(replacing)))
         published = {command.rest.handle: command._columns(tx) for command in group}
         numbers = dict(tx.run(queries.PUBLISH, published=as_json(published)))
         winners = [command for command in group if command.rest.handle in numbers]

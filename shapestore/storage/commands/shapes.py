@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from shapestore.storage import queries
+from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json, discard, end_attempts
 from shapestore.storage.transaction import Transaction
@@ -18,8 +18,8 @@ def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
         return []
     tx.changed.update(dropping)
     given = as_json(dropping)
-    tx.run(queries.KEEP, numbers=given)
-    dropped = [handle for (handle,) in tx.run(queries.DROP_SHAPES, numbers=given)]
+    tx.run(drop_queries.KEEP, numbers=given)
+    dropped = [handle for (handle,) in tx.run(drop_queries.DROP_SHAPES, numbers=given)]
     _forget_beyond_two(tx, given)
     return dropped
 
@@ -32,7 +32,7 @@ class Delete(Command[bool]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        numbers = tx.run(queries.SHAPES_BY_HANDLE, handles=as_json([command.handle for command in group]))
+        numbers = tx.run(drop_queries.SHAPES_BY_HANDLE, handles=as_json([command.handle for command in group]))
         handles = set(drop(tx, numbers))
         answers = []
         for command in group:
@@ -60,7 +60,7 @@ class Invalidate(Command[tuple[int, list[str]]]):
             named = {"namespace": command.namespace, "table": command.table}
             ended = tx.run(queries.RELEASE_TABLE, **named)
             end_attempts(tx, ended, "invalidated")
-            dropped = drop(tx, tx.run(queries.NUMBERS_OF_TABLE, limit=cls.SHAPES, **named))
+            dropped = drop(tx, tx.run(drop_queries.NUMBERS_OF_TABLE, limit=cls.SHAPES, **named))
             answers.append((len(dropped), [row[0] for row in ended]))
         return answers
 
@@ -77,7 +77,7 @@ class InvalidateKey(Command[tuple[int, list[str]]]):
         for command in group:
             ended = tx.run(queries.RELEASE_KEY_IN_PROGRESS, comparable=command.comparable)
             end_attempts(tx, ended, "invalidated")
-            dropped = drop(tx, tx.run(queries.NUMBER_OF_KEY, comparable=command.comparable))
+            dropped = drop(tx, tx.run(drop_queries.NUMBER_OF_KEY, comparable=command.comparable))
             answers.append((len(dropped), [row[0] for row in ended]))
         return answers
 
@@ -105,9 +105,9 @@ class Evict(Command[list[str]]):
         too_large = beyond(totals["bytes"], self.max_bytes)
         if not too_many and not too_large:
             return []
-        candidates = tx.run(queries.LEAST_READ, limit=self.AT_ONCE)
+        candidates = tx.run(drop_queries.LEAST_READ, limit=self.AT_ONCE)
         if len(candidates) < self.AT_ONCE:
-            candidates += tx.run(queries.LEAST_READ_OF_THOSE_WAITED_FOR, limit=self.AT_ONCE)
+            candidates += tx.run(drop_queries.LEAST_READ_OF_THOSE_WAITED_FOR, limit=self.AT_ONCE)
         return drop(tx, first_beyond(candidates, too_many, too_large))
 
 
@@ -142,12 +142,12 @@ class ForgetKept(Command[None]):
 
 def _forget_beyond_two(tx: Transaction, numbers: str) -> None:
     """Of the keys of these numbers: forget the oldest handles that are kept, beyond two a key."""
-    _forget(tx, tx.run(queries.MORE_THAN_TWO_OF_A_KEY, numbers=numbers))
+    _forget(tx, tx.run(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=numbers))
 
 
 def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
     if numbers:
-        forgotten = tx.run(queries.FORGET_KEPT, numbers=as_json([number for (number,) in numbers]))
+        forgotten = tx.run(drop_queries.FORGET_KEPT, numbers=as_json([number for (number,) in numbers]))
         discard(tx, (number for (number,) in forgotten))
 
 
@@ -164,8 +164,8 @@ class Register(Command[None]):
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
-            tx.run(queries.ADD_READERS, readers=as_json(command.begun))
-            read = tx.run(queries.FORGET_READERS, readings=as_json(command.ended))
+            tx.run(drop_queries.ADD_READERS, readers=as_json(command.begun))
+            read = tx.run(drop_queries.FORGET_READERS, readings=as_json(command.ended))
             if read:
                 _forget_beyond_two(tx, as_json([number for (number,) in read]))
         return [None] * len(group)
@@ -181,7 +181,7 @@ class Note(Command[None]):
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
-            tx.run(queries.NOTE_READS, handles=as_json(command.read))
+            tx.run(drop_queries.NOTE_READS, handles=as_json(command.read))
             if command.followers:
                 tx.run(queries.NOTE_FOLLOWERS, followers=as_json(command.followers))
         return [None] * len(group)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from shapestore.locking import boot_clock
-from shapestore.storage import queries
+from shapestore.storage import drop_queries, queries
 from shapestore.storage.log import compact_queries
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import MESSAGE_BYTES, PART_BYTES
@@ -65,12 +65,12 @@ def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, lis
     The transaction that keeps a handle spares those that were kept a moment before.
     """
     now = boot_clock.now()
-    given = {"seen": seen, "boot": now.boot, "oldest": now.boot_ms - queries.SPARED_MS, "limit": PIECE_NUMBERS}
-    kept = connection.execute(queries.KEPT_SINCE, given).fetchall()
+    given = {"seen": seen, "boot": now.boot, "oldest": now.boot_ms - drop_queries.SPARED_MS, "limit": PIECE_NUMBERS}
+    kept = connection.execute(drop_queries.KEPT_SINCE, given).fetchall()
     if not kept:
         return seen, []
     numbers = _as_json([number for _, number in kept])
-    beyond = connection.execute(queries.MORE_THAN_TWO_OF_A_KEY, {"numbers": numbers, **now._asdict()}).fetchall()
+    beyond = connection.execute(drop_queries.MORE_THAN_TWO_OF_A_KEY, {"numbers": numbers, **now._asdict()}).fetchall()
     return kept[-1][0], [number for (number,) in beyond]
 
 
