@@ -14,7 +14,8 @@ flight polls the key's rows, in one read of one moment, and does what `decide` (
                                              |
        after a pause, or once something has happened: Follow, ReleaseOwn, and Lead while no slot is free
 
-Serve and Raise answer the waiters and end the flight. Lead, with a slot, makes an `Attempt`, which has four phases:
+Serve and Raise answer the waiters and end the flight. Lead, with a slot, or once one is granted, makes an `Attempt`.
+It has four phases:
 
     CLAIMING --- claimed ---> CREATING --- ended, timed out, given up ---> LANDING --- committed, void ---> ENDED
      |    |                                                                  ^                                ^
