@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from sqlalchemy import create_engine, text
@@ -63,7 +63,10 @@ def put(number: str, change: Change) -> dict[str, int]:
 @app.delete("/todos/{number}")
 def delete(number: str) -> dict[str, int]:
     with Session(engine) as session, session.begin():
-        session.delete(session.get_one(Todo, number))
+        todo = session.get(Todo, number)
+        if todo is None:  # another browser was quicker: the page takes its own write back, and hears of that one
+            raise HTTPException(404, "no such todo")
+        session.delete(todo)
         return {"txid": txid(session.connection())}
 
 
