@@ -128,12 +128,12 @@ def place_of(asked: ShapeRequest) -> pages.Place:
 
 def _messages(page: Page, replica: Replica) -> list[bytes]:
     messages = messages_for(page.log)
-    told = messages.of_changes(page, replica) if page.rows is None else messages.of_rows(page.rows)
-    if page.range is not None and page.range.last == page.log.standing.base:
-        told.append(snapshot_end(page.log.snapshot_seq))
-    if page.is_end:
-        told.append(up_to_date(page.log.last_seen))
-    return told
+    if page.range is None:
+        told = messages.of_changes(page, replica)
+        return [*told, up_to_date(page.log.last_seen)] if page.is_end else told
+    assert page.rows is not None  # they were not known
+    told = messages.of_rows(page.rows)
+    return [*told, snapshot_end(page.log.snapshot_seq)] if page.range.last == page.log.standing.base else told
 
 
 def messages_for(log: ServedLog) -> Messages:
