@@ -20,6 +20,8 @@ from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredSh
 from shapestore.freshness import touched as touched_module
 from shapestore.storage.commands import PublishTouched
 from shapestore.storage.log.live import queries
+from shapestore.storage.log.positions import MAX_POSITION
+from shapestore.storage.log.wanted_queries import FEW_POSITIONS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -87,6 +89,19 @@ async def test_to_tell_too_much_writes_nothing(empty_path: str, source: str) -> 
             await store.touched("another table", keys)
         assert await store.get(ALL) == stored
         assert read(empty_path, "SELECT count(*) FROM shape_changes") == [0]
+
+
+async def test_a_shape_whose_log_is_full_makes_room_for_another(empty_path: str, source: str) -> None:
+    """Positions beyond the last one would be those of the next shape."""
+    async with a_store(empty_path, source) as store:
+        stored = await store.get_or_create(ALL)
+        last = MAX_POSITION - FEW_POSITIONS - 1
+        write(empty_path, f"UPDATE shapes SET position = {last}, written = {last}")
+        for name, is_full in (("first", False), ("second", True)):
+            write(source, "UPDATE track SET name = ? WHERE id = 1", name)
+            await store.touched("track", [1])
+            assert (await store.get_by_handle(stored) is None) == is_full
+        assert (await store.fetch(ALL))[0]["name"] == "second"
 
 
 async def test_one_who_waits_is_woken(empty_path: str, source: str) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from shapestore.storage.commands import touched_queries as queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json
+from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.wanted import WantedRow, append_wanted
 from shapestore.storage.transaction import Transaction
@@ -71,6 +72,7 @@ class MarkTheseStale(Command[None]):
 class PublishTouched(Command[bool]):
     """Append what shapes of a table should hold under some keys, as it was read from the source.
 
+    A shape whose log is full is dropped, as by a round: the next one begins with an empty log.
     Answered False, and nothing appended, if it was read too early: one of the keys was published since the number
     ``since`` of the ring, or one of the shapes was refreshed. ``confirmed`` has the attempts that had confirmed them.
     """
@@ -98,7 +100,9 @@ class PublishTouched(Command[bool]):
         is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
         if is_too_old or tx.run(queries.REFRESHED_SINCE, confirmed=self.confirmed):
             return False
-        append_wanted(tx, self.wanted)
+        appended = append_wanted(tx, self.wanted)
+        if appended is not None:
+            drop(tx, [(number,) for number in appended.full])
         tx.run(queries.ADD_TOUCHED_KEYS, **self.named)
         tx.run(live_queries.TRIM_RING)
         return True
