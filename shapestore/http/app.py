@@ -93,7 +93,7 @@ class ShapeApp:
         max_live: int = 10_000,
         max_shapes: int | None = 10_000,
         max_subset_rows: int = 10_000,
-        chunk_bytes: int = 2 * 1024 * 1024,
+        chunk_bytes: int = 4 * 1024 * 1024,
         kept_bytes: int = 64 * 1024 * 1024,
         max_age: float = 60,
         stale_age: float = 300,
