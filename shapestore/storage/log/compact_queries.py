@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shapestore.storage.log.queries import KEPT_ROUNDS
+
 # --- compaction ---------------------------------------------------------------------------------------------------
 
 _IS_LONG = "(position - max(snapshot, floor) > 2 * row_count + 100 OR log_bytes > 2 * bytes + 1000000)"
@@ -17,9 +19,13 @@ LONG_LOGS = f"""
           SELECT 1 FROM shape_changes WHERE id > number << 28 AND id <= (number << 28) + shapes.floor))
 """
 
-# (boot, oldest: boot time in ms) -> the newest round that ended by then
-NEWEST_OLD_ROUND = """
-    SELECT number FROM rounds WHERE ended_boot <> :boot OR ended_at_boot_ms <= :oldest ORDER BY number DESC LIMIT 1
+# (boot, oldest: boot time in ms) -> the newest round that ended by then. The one that is forgotten next counts as old:
+# else no log would be cut where there are more rounds within that time than are noted.
+NEWEST_OLD_ROUND = f"""
+    SELECT number FROM rounds
+    WHERE ended_boot <> :boot OR ended_at_boot_ms <= :oldest
+        OR number = (SELECT max(number) FROM rounds) - {KEPT_ROUNDS - 1}
+    ORDER BY number DESC LIMIT 1
 """
 
 # (number, position, round of it): no reader needs an older position any more

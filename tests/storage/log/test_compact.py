@@ -10,9 +10,11 @@ from file_rows import add_lock, add_rows, add_shape, discard, insert
 from logs import HANDLE, ModelledLog, entries, key, materialized, row, rows_as_of, transact
 from processes import assert_sound
 
+from shapestore.locking import boot_clock
 from shapestore.storage.commands import Compact, DeletePiece, TrimLog
 from shapestore.storage.log import compact
 from shapestore.storage.log.positions import locate
+from shapestore.storage.log.queries import KEPT_ROUNDS
 
 LONG = 120
 """More rounds of one change than a log of one row may have."""
@@ -171,6 +173,22 @@ def test_what_was_superseded_lately_is_kept(connection: sqlite3.Connection) -> N
     connection.execute("UPDATE rounds SET ended_at_boot_ms = 10 * 1000000000")
     assert not compacted(connection, log.number)
     assert floor_of(connection) == (0, 0)
+
+
+def test_more_rounds_than_are_noted_do_not_keep_a_log_from_being_cut(connection: sqlite3.Connection) -> None:
+    """Though they have all ended lately."""
+    log = a_long_log(connection)
+    first, oldest = log.moments[1], log.moments[60]
+    newest = first.round + KEPT_ROUNDS - 2
+    insert(connection, "rounds", number=newest, finished=1, ended_boot="", ended_at_boot_ms=0, ended_at_ms=0)
+    connection.execute(
+        "UPDATE rounds SET ended_boot = ?, ended_at_boot_ms = 10 * 1000000000, ended_at_ms = 0",
+        (boot_clock.now().boot,),
+    )
+    assert not compacted(connection, log.number), "there is room for one more"
+    connection.execute("UPDATE rounds SET number = ? WHERE number = ?", (oldest.round + KEPT_ROUNDS - 1, newest))
+    assert compacted(connection, log.number)
+    assert floor_of(connection) == (oldest.position, oldest.round)
 
 
 def test_rounds_of_another_start_of_the_machine_are_old(connection: sqlite3.Connection) -> None:
