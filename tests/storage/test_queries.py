@@ -62,6 +62,7 @@ SCANS = {
     "FORGET_GAPS_BEFORE": ("log_state", "it has one row"),
     "SET_JUMP_DUE": ("log_state", "it has one row"),
     "TRIM_GAPS": ("gaps", "from its end, and no further than those that are kept"),
+    "TRIM_ROUNDS": ("rounds", "at each thousandth, from its end, and no further than those that are kept"),
     "NEWEST_OLD_ROUND": ("rounds", "from its end, and no further than those of the last minute"),
 }
 
@@ -322,7 +323,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_GAP": {"first": 10**6, "last": 10**6 + 5},
     "FORGET_GAPS_BEFORE": {"round": 5},
     "ADD_ROUND": {"round": 10**6, "source": None, "seq": None, "markers": None, "finished": 1},
-    "TRIM_ROUNDS": {},
+    "TRIM_ROUNDS": {"round": 10**6 + 1},
     "ADVANCE": {"number": ANY, "rows": 0, "count": 3, "round": 10**6, "size": 0, "log_size": 4},
     "ADD_CHANGES": {"number": ANY, "first": 14, "round": 10**6, "changes": CHANGES},
     "PUT_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},

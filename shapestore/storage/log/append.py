@@ -16,7 +16,7 @@ def append(tx: Transaction, number: int, difference: Difference) -> None:
     round_ = next_round(tx)
     tx.changed.add(number)
     tx.run(queries.ADD_ROUND, round=round_, source=None, seq=None, markers=None, finished=1)
-    tx.run(queries.TRIM_ROUNDS)
+    tx.run(queries.TRIM_ROUNDS, round=round_)
     ((before,),) = tx.run(
         queries.ADVANCE,
         number=number,

@@ -48,7 +48,7 @@ def begin_round(
         return Round(number, is_visible=False)
     number = next_round(tx)
     tx.run(queries.ADD_ROUND, round=number, source=source, seq=seq, markers=as_json, finished=int(finished))
-    tx.run(queries.TRIM_ROUNDS)
+    tx.run(queries.TRIM_ROUNDS, round=number)
     if not finished:
         tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=number)
     return Round(number, finished)

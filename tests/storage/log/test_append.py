@@ -152,11 +152,26 @@ def test_only_the_last_thousand_gaps_are_known(connection: sqlite3.Connection) -
 def test_the_rounds_that_are_recorded_are_bounded(connection: sqlite3.Connection) -> None:
     log = ModelledLog(connection, {key(1): row(n=1)})
     log.advance({key(1): row(n=2)})
-    connection.execute("UPDATE log_state SET round = ?", (queries.KEPT_ROUNDS,))
+    connection.execute(
+        "WITH RECURSIVE numbers (number) AS (SELECT 3 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?) "
+        "INSERT INTO rounds (number, finished, ended_boot, ended_at_boot_ms, ended_at_ms) "
+        "SELECT number, 1, '', 0, 0 FROM numbers",
+        (queries.KEPT_ROUNDS + 998,),
+    )
+    connection.execute("UPDATE log_state SET round = ?", (queries.KEPT_ROUNDS + 998,))
+    for n, oldest in ((3, 2), (4, 1001), (5, 1001)):
+        log.advance({key(1): row(n=n)})
+        ((found,),) = connection.execute("SELECT min(number) FROM rounds").fetchall()
+        assert found == oldest
+
+
+def test_a_jump_leaves_what_is_recorded_of_the_rounds_before_it(connection: sqlite3.Connection) -> None:
+    """Else another store would find that the round it has seen last is not there, and jump too, and so on."""
+    log = ModelledLog(connection, {key(1): row(n=1)})
+    log.advance({key(1): row(n=2)})
+    connection.execute("UPDATE log_state SET jump_due = 1")
     log.advance({key(1): row(n=3)})
-    log.advance({key(1): row(n=4)})
-    numbers = [number for (number,) in connection.execute("SELECT number FROM rounds ORDER BY number")]
-    assert numbers == [queries.KEPT_ROUNDS + 1, queries.KEPT_ROUNDS + 2]
+    assert a_round(connection, newest_round=log.moments[1].round) == log.moments[2].round + 1
 
 
 def test_a_jump_is_random(connection: sqlite3.Connection) -> None:
