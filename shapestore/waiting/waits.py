@@ -78,7 +78,8 @@ class Waits:
         looked = self._reader.ends_behind(handle, after)
         if looked is None:
             looked = await self._reader.run(partial(read.ends_behind, handle=handle, public=after))
-            self._version = None  # it may have grown since
+            self._version = None  # it may have grown since, and other waiters have seen it
+            self._seen.pop(looked[0].number, None)
         log, is_behind = looked
         if is_behind:
             return log.public

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from typing import Any
 
 import pytest
 from inspections import eventually
@@ -198,6 +199,34 @@ async def test_a_busy_file_is_waited_for(empty_path: str) -> None:
         await eventually(lambda: len(waits_of(store)) == 2)
         position = (await grown(store, source)).position
         assert [await early, await late] == [position, position]
+
+
+async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_others_have_seen_it(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store:
+        stored = await store.get_or_create(TRACK)
+        reader, has_read, go_on = store._live().reader, asyncio.Event(), asyncio.Event()
+        run = reader.run
+
+        async def held(read: Any) -> Any:
+            found = await run(read)
+            has_read.set()
+            await go_on.wait()
+            return found
+
+        monkeypatch.setattr(reader, "ends_behind", lambda *_: None)
+        monkeypatch.setattr(reader, "run", held)
+        late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
+        await has_read.wait()
+        monkeypatch.undo()
+        position = (await grown(store, source)).position
+        other = await waiting(store, stored, position)
+        await eventually(lambda: waits_of(store)._seen and waits_of(store)._version is not None)
+        go_on.set()
+        assert await late == position
+        other.cancel()
 
 
 # --- other ends
