@@ -14,6 +14,7 @@ from served_shapes import Api, app_of, changes_of, client_of, make_source, serve
 from sync_client import SyncClient
 
 from shapestore import ShapeStore, SQLSource
+from shapestore.following import source_look
 from shapestore.http import txid
 
 PATIENCE = 60.0
@@ -45,6 +46,22 @@ async def test_a_write_reaches_a_client_that_is_live_with_its_txid(api: Api) -> 
         assert change["value"] == {"TrackId": "2", "Price": f"1{price}"}
         assert written in change["headers"]["txids"]
         assert len(set(change["headers"]["txids"])) == len(change["headers"]["txids"])
+
+
+async def test_a_write_of_many_rows_is_known_by_its_txid_where_only_its_last_ones_are_of_the_shape(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its round is written in parts; in the first ones nothing is different."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    before = await api.up_to_date()
+    poll = asyncio.create_task(api.after(before, live="true"))
+    with contextlib.closing(sqlite3.connect(api.source.removeprefix("sqlite:///"), timeout=60)) as source, source:
+        written = txid(source)
+        source.execute("UPDATE Track SET Price = Price WHERE TrackId <> 2")
+        source.execute("UPDATE Track SET Price = 17 WHERE TrackId = 2")
+    [change] = changes_of(await poll)
+    assert change["value"] == {"TrackId": "2", "Price": "17"}
+    assert written in change["headers"]["txids"]
 
 
 async def test_the_end_of_a_snapshot_tells_which_writes_it_has_seen(api: Api) -> None:

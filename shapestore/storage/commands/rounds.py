@@ -10,7 +10,7 @@ from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import as_json
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log.live import queries
-from shapestore.storage.log.rounds import NumberedHandles, finish_round
+from shapestore.storage.log.rounds import NumberedHandles, begin_round, finish_round
 from shapestore.storage.log.wanted import RoundContents, append_round
 from shapestore.storage.transaction import Transaction
 
@@ -74,6 +74,8 @@ class FollowRound(Command[NumberedHandles | None]):
             tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
         finished = self.seq == self.read_at
         shown = {} if self.contents.asked == NOTHING else self._append(tx, finished=finished)
+        if self.markers and not finished:  # what was written with them may be different in a later part only
+            begin_round(tx, source, seq=self.read_at, markers=self.markers, finished=False)
         return shown | finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
 
     def _append(self, tx: Transaction, *, finished: bool) -> NumberedHandles:
