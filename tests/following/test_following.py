@@ -15,7 +15,7 @@ from inspections import eventually
 from live_logs import members
 from processes import assert_sound
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
 from shapestore.following import follower, round_contents, routing, source_look, store_side
 
 ALL = Shape("t")
@@ -286,6 +286,47 @@ async def test_a_round_that_goes_on_is_not_visible_until_it_is_finished(
     hold.let_go()
     await followed(empty_path, source)
     assert [row["n"] for row in await store.fetch(ALL)] == [11, 12, 13, 14, 15]
+
+
+async def test_a_refresh_shows_what_it_has_read_though_nobody_finishes_a_round_that_goes_on(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its follower was killed, and who has the file open now does not follow the source."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        stored = await store.get_or_create(ALL)
+        await store.get_or_create(OF_X)
+        await followed(empty_path, source)
+        written = store_side.StoreSide.written
+        parts: list[Any] = []
+
+        def first_part(side: Any, command: Any) -> Any:
+            if getattr(command, "contents", None) is not None and command.contents.asked != "[]":
+                if parts:
+                    raise StoreClosedError("the process was killed")
+                parts.append(command)
+            return written(side, command)
+
+        monkeypatch.setattr(store_side.StoreSide, "written", first_part)
+        write(source, "UPDATE t SET n = n + 10")
+        await eventually(lambda: looked_up(empty_path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)])
+    monkeypatch.undo()
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}")) as store:
+        for n in (15, 25):
+            refreshed = await store.refresh(ALL)
+            assert (refreshed.handle, refreshed.live) == (stored.handle, True)
+            assert [row["n"] for row in await store.fetch(ALL)] == [11, 12, 13, 14, n]
+            write(source, "UPDATE t SET n = n + 10 WHERE id = 5")
+        assert [row["n"] for row in await store.fetch(OF_X)] == [1, 2, 3, 4, 5]
+        before = await store.read_log(stored, after=stored.position)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        await store.followed(timeout=60)
+        for shape in (ALL, OF_X):
+            assert [row["n"] for row in await store.fetch(shape)] == [11, 12, 13, 14, 35]
+        log = await store.read_log(stored, after=stored.position)
+        assert log[: len(before)] == before
+        assert [change.row for change in log[len(before) :]] == [{"id": 5, "a": "x", "n": 35}]
+    assert_sound(empty_path)
 
 
 async def test_a_change_that_many_shapes_hold_is_a_round_of_its_own(

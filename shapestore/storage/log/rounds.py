@@ -69,6 +69,22 @@ def finish_round(
     return shown
 
 
+def show_alone(tx: Transaction, source: int, shape: int) -> None:
+    """Show what is written of one shape of ``source``, though a round goes on: all of it was read since.
+
+    For this shape the round has ended. For the others it goes on, under another number.
+    """
+    for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
+        ended = _behind_a_jump(tx, source, unfinished)
+        if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
+            new = next_round(tx)
+            tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
+            tx.run(wanted_queries.FINISH_ROUND, round=ended)
+            tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
+            tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
+            tx.changed.add(shape)
+
+
 def numbered_handles(rows: list[tuple[str]]) -> NumberedHandles:
     """Decode the one row of a statement that gives handles by numbers."""
     ((text,),) = rows

@@ -184,6 +184,13 @@ RENUMBER_CHANGES = """
       AND shape_changes.id <= (shapes.number << 28) + shapes.written
 """
 
+# (round, new): a round that goes on has ended for a shape, and goes on under another number
+COPY_ROUND = """
+    INSERT INTO rounds (number, source, seq, markers, finished, ended_boot, ended_at_boot_ms, ended_at_ms)
+    SELECT :new, source, seq, markers, finished, ended_boot, ended_at_boot_ms, ended_at_ms
+    FROM rounds WHERE number = :round
+"""
+
 RENUMBER_ROUND = "UPDATE rounds SET number = :new WHERE number = :round"
 
 # (source, round): what a round has written becomes visible
@@ -195,6 +202,9 @@ SHOW_WRITTEN = """
         position = written, round = :round
     WHERE source = :source AND written > position
 """
+
+# (source, round, number): the same of one shape
+SHOW_WRITTEN_OF_ONE = f"{SHOW_WRITTEN} AND number = :number"
 
 # (source) -> the shapes that have something to be shown, as APPENDED_SHAPES
 HIDDEN_SHAPES = "SELECT json_group_object(number, handle) FROM shapes WHERE source = :source AND written > position"

@@ -19,7 +19,7 @@ import msgspec
 
 from shapestore.storage.log.difference import Difference
 from shapestore.storage.log.live import queries
-from shapestore.storage.log.rounds import NumberedHandles
+from shapestore.storage.log.rounds import NumberedHandles, show_alone
 from shapestore.storage.log.wanted import WantedRow, append_wanted
 from shapestore.storage.transaction import Transaction
 
@@ -49,6 +49,7 @@ def append_refreshed(
         return None
     ((source, table, awaits_round, noted_from),) = found
     wanted = {change.key: change.new for change in difference.changes}
+    asked_later: list[str] = []
     if not awaits_round:
         if tx.run(queries.RING_OVERRUN, noted_from=noted_from):
             return None
@@ -57,10 +58,13 @@ def append_refreshed(
         ((later,),) = tx.run(
             queries.KEYS_ASKED_LATER, noted_from=noted_from, source=source, table=table, seq=refreshed.seq
         )
-        for key in msgspec.json.decode(later, type=list[str]):
+        asked_later = msgspec.json.decode(later, type=list[str])
+        for key in asked_later:
             wanted.pop(key, None)
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
     appended = append_wanted(tx, rows, source=source, seq=refreshed.seq)
+    if not asked_later:  # the rows are of one moment, also where a round goes on that its follower will not finish
+        show_alone(tx, source, number)
     tx.run(
         queries.SET_READ_AS_OF,
         number=number,
