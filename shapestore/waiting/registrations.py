@@ -32,6 +32,8 @@ class Registrations:
         self._waited_for: set[int] = set()
         self._registered: dict[int, int] = {}
         """The key of its registration, for each number."""
+        self._unforgotten: list[int] = []
+        """Keys of registrations that are to be forgotten, which could not be written."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -68,16 +70,19 @@ class Registrations:
         self._timer = None
         begun = {number: self._access.new_key() for number in self._waited_for - self._registered.keys()}
         ended = [self._registered.pop(number) for number in self._registered.keys() - self._waited_for]
+        ended += self._unforgotten
+        self._unforgotten = []
         if not begun and not ended:
             return
         self._registered |= begun
         register = Register({str(key): (number, MAX_POSITION) for number, key in begun.items()}, ended)
         with contextlib.suppress(ShapeStoreError):  # the store closes
             written = self._writer.submit(register)
-            written.add_done_callback(lambda written: self._written(begun, written))
+            written.add_done_callback(lambda written: self._written(begun, ended, written))
 
-    def _written(self, begun: dict[int, int], written: asyncio.Future[None]) -> None:
-        """What could not be written is tried again with the next one who waits for it."""
+    def _written(self, begun: dict[int, int], ended: list[int], written: asyncio.Future[None]) -> None:
+        """What could not be written is tried again a while later."""
         if written.cancelled() or written.exception() is not None:
-            for number in begun:
-                self._registered.pop(number, None)
+            self._registered = {number: key for number, key in self._registered.items() if begun.get(number) != key}
+            self._unforgotten += [*ended, *begun.values()]  # of an error it is not known what it has left
+            self._write_within(END_AFTER_SECONDS)

@@ -17,6 +17,7 @@ from recovering_file import recovering
 from sources import Rows
 
 from shapestore import Shape, ShapeGoneError, ShapeStore, StoreBusyError, StoreClosedError, StoredShape
+from shapestore.storage.commands import Command, Register
 from shapestore.storage.log.positions import Standing, pack, unpack
 from shapestore.waiting import registrations
 from shapestore.waiting import waits as waits_module
@@ -372,3 +373,38 @@ async def test_a_shape_is_registered_once_while_it_is_waited_for(
         await grown(store, source)
         await asyncio.gather(*tasks)
         await eventually(lambda: registered() == 0)
+
+
+async def test_a_registration_that_could_not_be_written_or_forgotten_is_tried_again(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stayed would keep the rows of a shape that went, for as long as this store is open."""
+    for seconds in ("BEGIN_AFTER_SECONDS", "END_AFTER_SECONDS"):
+        monkeypatch.setattr(registrations, seconds, 0.01)
+    refusing = False
+    refused: list[Register] = []
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        stored = await store.get_or_create(TRACK)
+        writer = store._live().writer
+        submit = writer.submit
+
+        def submit_or_refuse(command: Command[Any], **how: Any) -> asyncio.Future[Any]:
+            if not refusing or not isinstance(command, Register):
+                return submit(command, **how)
+            refused.append(command)
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            answer.set_exception(StoreBusyError("another program holds the file"))
+            return answer
+
+        monkeypatch.setattr(writer, "submit", submit_or_refuse)
+        refusing = True
+        task = await waiting(store, stored, stored.position)
+        await eventually(lambda: len(refused) > 1)
+        refusing = False
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [1])
+        refusing = True
+        refused.clear()
+        task.cancel()
+        await eventually(lambda: len(refused) > 1)
+        refusing = False
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [0])
