@@ -112,7 +112,7 @@ class Follower:
             return self._met("no round can be written; the follower tries again at every tick: %s", error, source=False)
         except Exception:
             logger.exception("unexpected error in a follower, which begins again at the next tick")
-            self._forget()
+            self._give_up()
             return TICK_SECONDS
         self._unreadable_at = None
         self._trouble = ""
@@ -188,7 +188,7 @@ class Follower:
         if self._trouble != str(error):
             logger.warning(message, error)
         self._trouble = str(error)
-        self._forget()
+        self._give_up()
         now = time.monotonic()
         rounds = self._rounds_made() if source else None
         if rounds is None or rounds != self._unreadable_at:  # it is not the source, or another process can read it
@@ -216,6 +216,12 @@ class Follower:
         """Begin again with nothing half known."""
         with self._section.lock:
             self._close_source()
+
+    def _give_up(self) -> None:
+        """Begin again, and leave the rounds to another process until then: it may be in no trouble."""
+        with self._section.lock:
+            self._close_source()
+            self._leadership.close()
 
     def _close_source(self) -> None:
         self._alarm.unwatch()

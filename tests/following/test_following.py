@@ -221,6 +221,28 @@ async def test_a_source_that_another_process_can_read_keeps_its_shapes(
     assert await store.get(ALL) == stored
 
 
+async def test_a_follower_that_cannot_read_its_source_leaves_the_rounds_to_another(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would make any while nothing is written, and it would take the source for unreadable by all."""
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    stored = await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as another:
+        await another.refresh(ALL)
+        [first], [second] = (each._live().followers._followers.values() for each in (store, another))
+        await eventually(lambda: second._rounds is not None)
+        assert (first._leadership._lock is None, second._leadership._lock is None) == (False, True)
+
+        def fails() -> None:
+            raise sqlite3.OperationalError("unable to open database file")
+
+        monkeypatch.setattr(first, "_ready", fails)
+        await eventually(lambda: second._leadership._lock is not None)
+        assert await store.get(ALL) == await another.get(ALL)
+        assert (await another.get(ALL)).handle == stored.handle
+
+
 async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
