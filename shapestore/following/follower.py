@@ -46,6 +46,8 @@ class Source(Protocol):
 
     def source_path(self) -> str: ...
 
+    def has_case_sensitive_like(self) -> bool: ...
+
 
 class Follower:
     """The follower of one source in one open store. ``start`` it once; ``stop`` ends its thread."""
@@ -161,7 +163,11 @@ class Follower:
             self._number = store.number_of(self._path)
         if self._number is None or store.live_shapes(self._number) is LiveShapes.NONE:
             return None
-        connection = SourceConnection(self._path, nan_as_null=self._source.nan_as_null)
+        connection = SourceConnection(
+            self._path,
+            nan_as_null=self._source.nan_as_null,
+            case_sensitive_like=self._source.has_case_sensitive_like(),
+        )
         self._rounds = Rounds(store, self._number, connection, self._section)
         return self._rounds
 

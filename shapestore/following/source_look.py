@@ -65,11 +65,12 @@ class Look:
 class SourceConnection:
     """A connection to a source, and what is known of its tables and prepared on it. Any error makes it useless."""
 
-    def __init__(self, path: str, *, nan_as_null: bool) -> None:
+    def __init__(self, path: str, *, nan_as_null: bool, case_sensitive_like: bool) -> None:
         self.path = path
         self._nan_as_null = nan_as_null
         self._stack = contextlib.ExitStack()
         self._connection = self._stack.enter_context(opened(path))
+        self._connection.execute(f"PRAGMA case_sensitive_like = {case_sensitive_like:d}")
         self._file = os.stat(path)
         self._router = Router(self._connection)
         self._schema_version = -1

@@ -22,7 +22,7 @@ from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
-from shapestore.source.sqlite_feed.file import NO_FILE, source_path
+from shapestore.source.sqlite_feed.file import NO_FILE, has_case_sensitive_like, source_path
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.sqlite_feed.refusals import null_key
@@ -172,6 +172,11 @@ class SQLSource:
         """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
         with without_secrets(self._secrets), _plain_errors():
             return source_path(self._engine)
+
+    def has_case_sensitive_like(self) -> bool:
+        """Whether LIKE tells a from A on its connections to a SQLite file: a follower's do as they do. It connects."""
+        with without_secrets(self._secrets), _plain_errors():
+            return has_case_sensitive_like(self._engine)
 
     def _keyed(self, shape: Shape) -> Iterator[Any]:
         """As KeyedRows takes it: the key's columns first, and then pairs."""

@@ -14,6 +14,8 @@ from followed_store import Hold, followed, looked_up, make_source, write
 from inspections import eventually
 from live_logs import members
 from processes import assert_sound
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import NullPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
 from shapestore.following import follower, round_contents, routing, source_look, store_side
@@ -407,3 +409,22 @@ async def test_a_where_means_in_a_round_what_it_means_in_a_query(tmp_path: Path,
             await store.invalidate("t")
             for shape, rows in zip(shapes, found, strict=True):
                 assert rows == await store.fetch(shape), shape
+
+
+async def test_a_like_means_in_a_round_what_it_means_to_the_connections_of_the_engine(
+    empty_path: str, source: str
+) -> None:
+    engine = create_engine(f"sqlite:///{source}", poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA case_sensitive_like = ON")
+
+    async with ShapeStore(empty_path, create=SQLSource(engine, follow=True)) as store:
+        like_x = Shape("t", where="a LIKE 'x%'")
+        stored = await store.get_or_create(like_x)
+        write(source, "INSERT INTO t VALUES (6, 'Xy', 6), (7, 'xy', 7)")
+        await store.followed(timeout=60)
+        assert await ids(store, like_x) == [1, 2, 3, 4, 5, 7]
+        assert (await store.refresh(like_x)).handle == stored.handle
+        assert await ids(store, like_x) == [1, 2, 3, 4, 5, 7]

@@ -31,6 +31,12 @@ def source_path(engine: Engine) -> str:
     return path
 
 
+def has_case_sensitive_like(engine: Engine) -> bool:
+    """Whether LIKE tells a from A on the connections of ``engine``, as ``PRAGMA case_sensitive_like`` has it."""
+    with engine.connect() as connection:
+        return not connection.exec_driver_sql("SELECT 'a' LIKE 'A'").scalar()
+
+
 def path_of(connection: object) -> str | None:
     """The resolved path of a driver connection's main database, or None: it has no file, or is not of SQLite."""
     if not isinstance(connection, sqlite3.Connection):
