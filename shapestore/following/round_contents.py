@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, repeat
 from typing import Any
 
@@ -28,6 +29,8 @@ MAX_MATCHES = 20_000
 MAX_BYTES = 16 * 1024 * 1024
 """Of all these rows."""
 
+_ROWS_AT_FIRST = 16
+"""They may be large; if they are not, more are read at once."""
 _ROWS_AT_ONCE = 500
 
 
@@ -55,6 +58,7 @@ class ContentsReader:
         Raises RoutingError for shapes whose rows cannot be told.
         """
         limit = len(self._registry.shapes) * len(changes.keys) if whole else MAX_MATCHES
+        most_bytes = math.inf if whole else MAX_BYTES
         asked: list[tuple[int, str]] = []
         contents = _Contents()
         for number, table in self._tables.items():
@@ -66,9 +70,10 @@ class ContentsReader:
             matches = router.route(number, keys, max(0, limit - contents.count))
             if contents.count + len(matches) > limit:
                 return None
-            self._add_rows(contents, table, keys, texts, matches)
+            if not self._add_rows(contents, table, keys, texts, matches, most_bytes):
+                return None
         all_asked = _as_json(asked)
-        if not whole and (contents.bytes > MAX_BYTES or self._has_too_many(all_asked, len(asked), contents.count)):
+        if not whole and self._has_too_many(all_asked, len(asked), contents.count):
             return None
         return RoundContents(all_asked, f"[{','.join(contents.rows)}]", _as_json(contents.matches))
 
@@ -79,15 +84,16 @@ class ContentsReader:
         ((holders,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
         return bool(holders + matches > MAX_MATCHES)
 
-    def _add_rows(
+    def _add_rows(  # noqa: PLR0917 - to what, of which rows, how much
         self,
         contents: _Contents,
         table: SourceTable,
         keys: Sequence[Key],
         texts: Sequence[str],
         matches: Iterable[Match],
-    ) -> None:
-        """Read each row once for all shapes that want the same columns of it."""
+        most_bytes: float,
+    ) -> bool:
+        """Read each row once for all shapes that want the same columns of it. False if they are too large."""
         by_columns: dict[tuple[str, ...], list[Match]] = defaultdict(list)
         for match in matches:
             columns = self._registry.shapes[match.shape].shape.columns
@@ -95,13 +101,18 @@ class ContentsReader:
         for columns, wanting in by_columns.items():
             places = sorted({match.place for match in wanting})
             rows = _Rows(self._source, table, columns, nan_as_null=self._nan_as_null)
-            for start in range(0, len(places), _ROWS_AT_ONCE):
-                rows.read(keys, places[start : start + _ROWS_AT_ONCE])
+            for some in _in_batches(places):
+                rows.read(keys, some)
+                if rows.bytes > most_bytes:
+                    return False
             if rows.faults:
                 raise RoutingError(
                     {match.shape: rows.faults[match.place] for match in wanting if match.place in rows.faults}
                 )
             contents.add(wanting, texts, rows.rows)
+            if contents.bytes > most_bytes:
+                return False
+        return True
 
 
 class _Contents:
@@ -144,6 +155,7 @@ class _Rows:
         )
         self.rows: dict[int, str] = {}
         """By the places of the keys."""
+        self.bytes = 0
         self.faults: dict[int, Fault] = {}
 
     def read(self, keys: Sequence[Key], places: Sequence[int]) -> None:
@@ -160,7 +172,8 @@ class _Rows:
             return
         try:
             converted = self._values.convert(values)
-            self.rows[place] = encode_row(dict(zip(self._columns, converted, strict=True)), place)
+            row = self.rows[place] = encode_row(dict(zip(self._columns, converted, strict=True)), place)
+            self.bytes += len(row)
         except InvalidRowError as error:
             self.faults[place] = Fault("InvalidRowError", f"a row that was written cannot be stored: {error}")
 
@@ -187,6 +200,13 @@ def _text(raw: bytes) -> str | _NotUtf8:
         return raw.decode()
     except UnicodeDecodeError:
         return _NotUtf8(raw)
+
+
+def _in_batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    start, size = 0, _ROWS_AT_FIRST
+    while start < len(places):
+        yield places[start : start + size]
+        start, size = start + size, min(4 * size, _ROWS_AT_ONCE)
 
 
 def _is_same(asked: Key, own: tuple[Any, ...]) -> bool:

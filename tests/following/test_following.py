@@ -367,6 +367,32 @@ async def test_a_change_that_many_shapes_hold_is_a_round_of_its_own(
         assert [(row["id"], row["a"]) for row in await store.fetch(shape)] == [(n, "y") for n in (1, 2, 4, 5)]
 
 
+async def test_rows_that_are_too_large_for_a_round_are_not_all_read_for_it(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(source, "INSERT INTO t SELECT value, 'x', value FROM json_each(?)", str(list(range(6, 301))))
+    monkeypatch.setattr(round_contents, "MAX_BYTES", 10_000)
+    await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    tries: list[int] = []
+    read_contents, read_rows = round_contents.ContentsReader.read, round_contents._Rows.read
+
+    def reads(self: Any, *args: Any, **how: Any) -> Any:
+        tries.append(0)
+        return read_contents(self, *args, **how)
+
+    def reads_rows(self: Any, keys: Any, places: Any) -> None:
+        tries[-1] += len(places)
+        read_rows(self, keys, places)
+
+    monkeypatch.setattr(round_contents.ContentsReader, "read", reads)
+    monkeypatch.setattr(round_contents._Rows, "read", reads_rows)
+    write(source, "UPDATE t SET a = hex(zeroblob(500))")
+    await followed(empty_path, source)
+    assert {row["a"] for row in await store.fetch(ALL)} == {"00" * 500}
+    assert max(tries) < 50
+
+
 # --- values
 
 
