@@ -312,6 +312,32 @@ async def test_a_round_that_goes_on_is_not_visible_until_it_is_finished(
     assert [row["n"] for row in await store.fetch(ALL)] == [11, 12, 13, 14, 15]
 
 
+async def test_a_part_of_a_round_makes_no_shape_fresh_though_it_changes_none(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that has much to catch up with finds out only at the end which shapes are as they were."""
+    monkeypatch.setattr(follower, "HEARTBEAT_SECONDS", float("inf"))
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    hold = Hold()
+    monkeypatch.setattr(store_side.StoreSide, "written", hold.before(store_side.StoreSide.written))
+    hold.set()
+    write(empty_path, "UPDATE sources SET followed_at_boot_ms = 1")
+    [(before,)] = looked_up(empty_path, "SELECT followed_seq FROM sources")
+    write(source, "UPDATE t SET n = n")
+    for _ in range(2):  # the first part is written, and the second one is held
+        await hold.arrived()
+        hold.let_go()
+        hold.set()
+    await hold.arrived()
+    assert looked_up(empty_path, "SELECT followed_seq > ?, followed_at_boot_ms FROM sources", before) == [(1, 1)]
+    hold.let_go()
+    await followed(empty_path, source)
+    [(at,)] = looked_up(empty_path, "SELECT followed_at_boot_ms FROM sources")
+    assert at > 1
+
+
 async def test_a_refresh_shows_what_it_has_read_though_nobody_finishes_a_round_that_goes_on(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

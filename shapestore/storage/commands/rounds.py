@@ -65,14 +65,20 @@ class FollowRound(Command[NumberedHandles | None]):
 
     def _follow(self, tx: Transaction) -> NumberedHandles | None:
         source, known = self.source, self.known
+        finished = self.seq == self.read_at
         taken = tx.change(
-            queries.TAKE_ROUND, source=source, rounds=known.rounds, before=known.seq, seq=self.seq, nonce=self.nonce
+            queries.TAKE_ROUND,
+            source=source,
+            rounds=known.rounds,
+            before=known.seq,
+            seq=self.seq,
+            nonce=self.nonce,
+            finished=finished,
         )
         if not taken:
             return None
         if self.newcomers:
             tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
-        finished = self.seq == self.read_at
         shown = {} if self.contents.asked == NOTHING else self._append(tx, finished=finished)
         if self.markers and not finished:  # what was written with them may be different in a later part only
             begin_round(tx, source, seq=self.read_at, markers=self.markers, finished=False)

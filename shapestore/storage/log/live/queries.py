@@ -119,11 +119,13 @@ COUNT_HOLDERS = """
     CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
 """
 
-# (source, rounds and before: as they were judged, seq, nonce)
+# (source, rounds and before: as they were judged, seq, nonce, finished: only then it is known what shapes are like)
 TAKE_ROUND = """
     UPDATE sources
     SET followed_seq = :seq, followed_nonce = :nonce, rounds = rounds + 1,
-        followed_boot = :boot, followed_at_boot_ms = :boot_ms, followed_at_ms = :wall_ms
+        followed_boot = iif(:finished, :boot, followed_boot),
+        followed_at_boot_ms = iif(:finished, :boot_ms, followed_at_boot_ms),
+        followed_at_ms = iif(:finished, :wall_ms, followed_at_ms)
     WHERE number = :source AND rounds = :rounds AND followed_seq = :before
 """
 
