@@ -36,7 +36,11 @@ def table_of(name: str | None, tables: Tables) -> str:
 
 
 def columns_of(text: str | None, columns: Columns, description: Description) -> tuple[str, ...] | None:
-    """The columns that a client names, in the order of the table; None for all of the table. Raises InvalidRequest."""
+    """The columns that a client names, in the order of the table; None for all of the table. Raises InvalidRequest.
+
+    Where the columns that may be named are listed they are named in the shape too, even if the table has no others: it
+    may have more by the time the shape is made.
+    """
     if text is None:
         chosen = set(columns.names)
     else:
@@ -48,7 +52,8 @@ def columns_of(text: str | None, columns: Columns, description: Description) -> 
         chosen = set(filter(None, found.values()))
         if left_out := [name for name in key_of(description) if name not in chosen]:
             invalid("columns", f"The list must include all columns of the primary key, missing: {', '.join(left_out)}")
-    return None if len(chosen) == len(description) else tuple(name for name in description if name in chosen)
+    is_whole = columns.are_all and len(chosen) == len(description)
+    return None if is_whole else tuple(name for name in description if name in chosen)
 
 
 def check_key(table: str, columns: Columns, description: Description) -> None:

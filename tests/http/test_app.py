@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -454,6 +456,21 @@ async def test_only_the_columns_that_are_allowed_are_given(tmp_path: Path) -> No
         assert changes_of(answer)[0]["value"] == {"TrackId": "1", "Name": "track 1"}
         assert list(json.loads(answer.headers["electric-schema"])) == ["TrackId", "Name"]
         assert (await api.get(where='"Price" > 1')).status_code == 400
+
+
+@pytest.mark.parametrize("columns", [None, "TrackId,Name,Price"])
+async def test_a_column_that_is_added_later_is_not_given_where_all_others_are_allowed_by_name(
+    tmp_path: Path, columns: str | None
+) -> None:
+    asked = {} if columns is None else {"columns": columns}
+    async with served(tmp_path, tables={"Track": ["TrackId", "Name", "Price"]}) as api:
+        assert "Price" in (await api.get(**asked)).text
+        with contextlib.closing(sqlite3.connect(tmp_path / "source.db")) as source, source:
+            source.execute("ALTER TABLE Track ADD COLUMN Hidden TEXT DEFAULT 'hidden'")
+        await api.store.invalidate("Track")
+        answer = await api.get(**asked)
+        assert "Price" in answer.text
+        assert "hidden" not in answer.text
 
 
 # --- shapes that the application makes of requests

@@ -75,6 +75,8 @@ class Columns:
         self._table = table
         self._columns = {name: column for name, column in description.items() if allowed is None or name in allowed}
         self._identity = table, tuple(self._columns.items())
+        self.are_all = allowed is None
+        """Whether a client may name all that the table has, those that it will have too."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Columns) and self._identity == other._identity
