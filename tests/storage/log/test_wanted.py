@@ -16,7 +16,7 @@ from logs import copy_of, entries, key, materialized, row, rows_as_of, transact
 from processes import assert_sound
 
 from shapestore.storage.log.positions import locate
-from shapestore.storage.log.rounds import begin_round, finish_round
+from shapestore.storage.log.rounds import begin_round, finish_round, show_alone
 from shapestore.storage.log.wanted import Appended, WantedRow, append_wanted
 from shapestore.storage.log.wanted_queries import FEW_POSITIONS
 from shapestore.storage.queries import SET_JUMP_DUE
@@ -151,6 +151,29 @@ def test_a_round_goes_on_behind_a_jump_under_another_number(connection: sqlite3.
     assert new > 1 << 20
     assert [(position, round_) for position, round_, *_ in log_of(connection, number)] == [(2, 2), (3, new), (4, new)]
     assert connection.execute("SELECT first, last FROM gaps ORDER BY first").fetchall() == [(3, 3), (4, new - 1)]
+
+
+@pytest.mark.parametrize("jumps", [False, True])
+def test_a_shape_is_shown_alone_and_the_round_goes_on_for_the_others_under_another_number(
+    connection: sqlite3.Connection, jumps: bool
+) -> None:
+    shown, hidden = (add_live_shape(connection, handle, {key(1): row(n=1)}) for handle in "ab")
+    want(connection, *((number, key(1), row(n=2)) for number in (shown, hidden)), finished=False)
+    if jumps:
+        transact(connection, lambda tx: tx.run(SET_JUMP_DUE))
+    for _ in range(2):
+        transact(connection, lambda tx: show_alone(tx, SOURCE, shown))  # again does nothing
+    [(_, ended, *_)], [(_, new, *_)] = (log_of(connection, number) for number in (shown, hidden))
+    assert (new, ended > 1 << 20) == (ended + 1, jumps)
+    assert connection.execute("SELECT number, finished FROM rounds").fetchall() == [(ended, 1), (new, 0)]
+    log, other = locate(connection, "a"), locate(connection, "b")
+    assert log is not None
+    assert other is not None
+    assert (log.position, log.round, other.position, other.written) == (2, ended, 1, 2)
+    want(connection, (shown, key(1), row(n=3)))
+    assert finish(connection) == {shown: "a", hidden: "b"}
+    assert [(position, round_) for position, round_, *_ in log_of(connection, shown)] == [(2, ended), (3, new)]
+    assert rows_as_of(connection, None, 1, "b") == [row(n=2)]
 
 
 def test_a_round_of_another_source_is_visible_meanwhile(connection: sqlite3.Connection) -> None:
