@@ -152,15 +152,17 @@ class Follower:
 
     def _ready(self) -> Rounds | None:
         """The rounds of the source; None if none of its shapes is live. Opens what is not open."""
-        if self._rounds is not None and self._rounds.connection.is_at_its_path():
-            return self._rounds
-        self._close_source()
         store = self._store
         store.open()
         if self._path is None:
             self._path = self._source.source_path()
-        if self._number is None:
-            self._number = store.number_of(self._path)
+        number = store.number_of(self._path)
+        if number != self._number:  # a copy of the file was put back
+            self._number = number
+            self._leadership.close()
+        elif self._rounds is not None and self._rounds.connection.is_at_its_path():
+            return self._rounds
+        self._close_source()
         if self._number is None or store.live_shapes(self._number) is LiveShapes.NONE:
             return None
         connection = SourceConnection(

@@ -191,6 +191,33 @@ async def test_a_shape_that_has_the_number_of_another_since_the_file_was_put_bac
     assert await ids(store, ALL) == [1, 2, 3, 4, 5]
 
 
+async def test_sources_that_have_other_numbers_since_the_file_was_put_back_are_followed(
+    store: ShapeStore, empty_path: str, source: str, tmp_path: Path
+) -> None:
+    another_source = str(tmp_path / "another.db")
+    make_source(another_source)
+    creators = {
+        shape: SQLSource(f"sqlite:///{path}", follow=True) for shape, path in ((ALL, source), (OF_X, another_source))
+    }
+    with (
+        contextlib.closing(sqlite3.connect(empty_path)) as file,
+        contextlib.closing(sqlite3.connect(":memory:")) as backup,
+    ):
+        file.backup(backup)
+        for shape, creator in creators.items():
+            await store.get_or_create(shape, creator)
+        await store.followed(timeout=60)
+        backup.backup(file)
+    stored = {shape: await store.get_or_create(shape, creator) for shape, creator in reversed(creators.items())}
+    for n in (6, 7):
+        for path in (source, another_source):
+            write(path, "INSERT INTO t VALUES (?, 'x', ?)", n, n)
+        await store.followed(timeout=60)
+        for shape in creators:
+            assert await ids(store, shape) == list(range(1, n + 1))
+            assert (await store.get_by_handle(stored[shape].handle)) is not None
+
+
 async def test_a_source_that_cannot_be_read_for_long_ends_its_shapes(
     store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
