@@ -21,6 +21,7 @@ from shapestore.storage.commands import (
     DeletePiece,
     Evict,
     ForgetKept,
+    ForgetReadersOf,
     Note,
     Register,
     Sweep,
@@ -125,6 +126,7 @@ class Maintenance:
         cutting = await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             await self.note()
+            await self._forget_dead_readers()
             await self._checkpoint_if_long()
         await self._free_orphans()
         return await self._delete_discarded() or evicting or cutting
@@ -179,6 +181,12 @@ class Maintenance:
         if begun or ended:
             await self._writer.submit(Register(begun, ended))
             self._access.registered(begun, ended)
+
+    async def _forget_dead_readers(self) -> None:
+        """Those of other stores that have died: nobody else may open the file for long, who would clear them away."""
+        for owner in await self._reader.owners_of_readers():
+            if not self._coalescer.services.is_alive(owner):
+                await self._writer.submit(ForgetReadersOf(owner))
 
     async def _evict(self) -> bool:
         """Drop some of what was least recently read, beyond the limits. Whether there may be more."""

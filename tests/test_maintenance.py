@@ -49,6 +49,21 @@ async def test_a_long_deletion_keeps_neither_a_sweep_nor_an_eviction_waiting(
         assert lost_rows(empty_path) > 1_000
 
 
+async def test_readers_of_a_store_that_died_keep_nothing_though_no_store_is_opened(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a script that was killed beside a server: the log that it read would never be cut again."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.0)
+    async with ShapeStore(empty_path) as alive, ShapeStore(empty_path):
+        living = alive._live().coalescer.services.owner
+        with closing(sqlite3.connect(empty_path)) as file:
+            for owner in (living, "0" * len(living)):
+                file.execute("INSERT INTO readers VALUES (?, 1, 1, 1, 0)", (owner,))
+            file.commit()
+        await eventually(lambda: read(empty_path, "SELECT owner FROM readers") == [living])
+
+
 async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 3_600)
     monkeypatch.setattr(compact, "PIECE_ROWS", 1_000)

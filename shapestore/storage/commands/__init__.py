@@ -14,7 +14,16 @@ from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
 from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
 from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
-from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
+from shapestore.storage.commands.shapes import (
+    Delete,
+    Evict,
+    ForgetKept,
+    ForgetReadersOf,
+    Invalidate,
+    InvalidateKey,
+    Note,
+    Register,
+)
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
 from shapestore.storage.drop_queries import SPARED_SECONDS
 
@@ -28,6 +37,7 @@ KINDS: tuple[type[Command[Any]], ...] = (
     Unfollow,
     UnfollowSource,
     Register,
+    ForgetReadersOf,
     Note,  # what was read comes before what is published now, which is read last
     MarkTouched,
     MarkStale,
@@ -62,6 +72,7 @@ __all__ = [
     "Fail",
     "FollowRound",
     "ForgetKept",
+    "ForgetReadersOf",
     "Invalidate",
     "InvalidateKey",
     "MarkStale",
