@@ -163,9 +163,10 @@ def test_a_shape_is_shown_alone_and_the_round_goes_on_for_the_others_under_anoth
         transact(connection, lambda tx: tx.run(SET_JUMP_DUE))
     for _ in range(2):
         transact(connection, lambda tx: show_alone(tx, SOURCE, shown))  # again does nothing
-    [(_, ended, *_)], [(_, new, *_)] = (log_of(connection, number) for number in (shown, hidden))
+    (ended,), (new,) = connection.execute("SELECT number FROM rounds ORDER BY number").fetchall()
     assert (new, ended > 1 << 20) == (ended + 1, jumps)
     assert connection.execute("SELECT number, finished FROM rounds").fetchall() == [(ended, 1), (new, 0)]
+    assert [log_of(connection, number)[0][1] for number in (shown, hidden)] == [ended, new]
     log, other = locate(connection, "a"), locate(connection, "b")
     assert log is not None
     assert other is not None
