@@ -15,6 +15,7 @@ from typing import Any
 import loops
 import pytest
 from hypothesis import settings
+from inspections import note_threads
 from processes import Spares, Workers
 
 from shapestore import maintenance
@@ -70,6 +71,10 @@ def pytest_collection_finish() -> None:
     """Modules and tests stay until the end: without this every collection of garbage goes through all of them."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    note_threads()
 
 
 @pytest.fixture

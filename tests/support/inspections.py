@@ -81,9 +81,18 @@ def shapes(count: int) -> list[Shape]:
     return [Shape(f"table {number}") for number in range(count)]
 
 
+_threads_before: set[threading.Thread] = set()
+
+
+def note_threads() -> None:
+    """Those that are there before a test are not its own: a creator of an earlier one may still run in its thread."""
+    _threads_before.clear()
+    _threads_before.update(threading.enumerate())
+
+
 def left_open(path: str) -> list[str]:
-    """The files of the store at ``path`` that this process has open, and the threads of whatever store."""
-    threads = [thread.name for thread in threading.enumerate() if thread.is_alive()]
+    """The files of the store at ``path`` that this process has open, and the threads of whatever store of this test."""
+    threads = [thread.name for thread in set(threading.enumerate()) - _threads_before if thread.is_alive()]
     return [name for name in open_paths() if name.startswith(path)] + [
         name for name in threads if "connection_worker" in name or name.startswith("shapestore ")
     ]
