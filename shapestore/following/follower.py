@@ -60,6 +60,8 @@ class Follower:
         self._leadership = Leadership()
         self._rounds: Rounds | None = None
         self._path: str | None = None
+        self._has_case_sensitive_like = False
+        """Asked once, with the path: an engine that connects creates a file where there is none any more."""
         self._number: int | None = None
         self._data_version = -1
         self._goes_on = False
@@ -155,7 +157,10 @@ class Follower:
         store = self._store
         store.open()
         if self._path is None:
-            self._path = self._source.source_path()
+            self._path, self._has_case_sensitive_like = (
+                self._source.source_path(),
+                self._source.has_case_sensitive_like(),
+            )
         number = store.number_of(self._path)
         if number != self._number:  # a copy of the file was put back
             self._number = number
@@ -168,7 +173,7 @@ class Follower:
         connection = SourceConnection(
             self._path,
             nan_as_null=self._source.nan_as_null,
-            case_sensitive_like=self._source.has_case_sensitive_like(),
+            case_sensitive_like=self._has_case_sensitive_like,
         )
         self._rounds = Rounds(store, self._number, connection, self._section)
         return self._rounds

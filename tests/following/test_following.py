@@ -229,6 +229,26 @@ async def test_a_source_that_cannot_be_read_for_long_ends_its_shapes(
     assert (await store.get_or_create(ALL)).live
 
 
+async def test_a_source_that_was_moved_away_is_not_created_again(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an engine of the application's own would where it connects."""
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.01)
+    engine = create_engine(f"sqlite:///{source}", poolclass=NullPool)
+    async with ShapeStore(empty_path, create=SQLSource(engine, follow=True)) as store:
+        stored = await store.get_or_create(ALL)
+        await followed(empty_path, source)
+        [follows] = store._live().followers._followers.values()
+        Path(source).rename(f"{source}-away")
+        await eventually(lambda: "unable to open" in follows._trouble)
+        assert not Path(source).exists()
+        Path(f"{source}-away").rename(source)
+        write(source, "INSERT INTO t VALUES (6, 'x', 6)")
+        await followed(empty_path, source)
+        assert await ids(store, ALL) == [1, 2, 3, 4, 5, 6]
+        assert await store.get_by_handle(stored.handle) is not None
+
+
 async def test_a_source_that_another_process_can_read_keeps_its_shapes(
     store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
