@@ -69,12 +69,13 @@ def finish_round(
     return shown
 
 
-def show_alone(tx: Transaction, source: int, shape: int) -> None:
-    """Show what is written of one shape of ``source``, though a round goes on: all of it was read since.
+def show_alone(tx: Transaction, source: int, shape: int, *, seq: int) -> None:
+    """Show what is written of one shape of ``source``, though a round goes on: all of it was read as of ``seq``.
 
-    For this shape the round has ended. For the others it goes on, under another number.
+    For this shape the round has ended. For the others it goes on, under another number. Not if the round has read the
+    source as of a later change: it would tell that the shape has seen that one, and its markers.
     """
-    for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
+    for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND_UP_TO, source=source, seq=seq):
         ended = _behind_a_jump(tx, source, unfinished)
         if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
             new = next_round(tx)

@@ -163,6 +163,12 @@ FULL_SHAPES = f"""
 
 UNFINISHED_ROUND = "SELECT unfinished_round FROM sources WHERE number = :source AND unfinished_round IS NOT NULL"
 
+# (source, seq): the same, unless something in it was read as of a later change of the source
+UNFINISHED_ROUND_UP_TO = f"""
+    {UNFINISHED_ROUND}
+        AND NOT EXISTS (SELECT 1 FROM rounds WHERE rounds.number = unfinished_round AND rounds.seq > :seq)
+"""
+
 SET_UNFINISHED_ROUND = "UPDATE sources SET unfinished_round = :round WHERE number = :source"
 
 # (round, more: number, seq, markers): a round that goes on

@@ -159,10 +159,13 @@ def test_a_shape_is_shown_alone_and_the_round_goes_on_for_the_others_under_anoth
 ) -> None:
     shown, hidden = (add_live_shape(connection, handle, {key(1): row(n=1)}) for handle in "ab")
     want(connection, *((number, key(1), row(n=2)) for number in (shown, hidden)), finished=False)
+    transact(connection, lambda tx: begin_round(tx, SOURCE, seq=5))
+    transact(connection, lambda tx: show_alone(tx, SOURCE, shown, seq=4))  # does nothing: the round has seen more
+    assert connection.execute("SELECT finished FROM rounds").fetchall() == [(0,)]
     if jumps:
         transact(connection, lambda tx: tx.run(SET_JUMP_DUE))
     for _ in range(2):
-        transact(connection, lambda tx: show_alone(tx, SOURCE, shown))  # again does nothing
+        transact(connection, lambda tx: show_alone(tx, SOURCE, shown, seq=5))  # again does nothing
     (ended,), (new,) = connection.execute("SELECT number FROM rounds ORDER BY number").fetchall()
     assert (new, ended > 1 << 20) == (ended + 1, jumps)
     assert connection.execute("SELECT number, finished FROM rounds").fetchall() == [(ended, 1), (new, 0)]

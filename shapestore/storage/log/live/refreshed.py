@@ -64,7 +64,7 @@ def append_refreshed(
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
     appended = append_wanted(tx, rows, source=source, seq=refreshed.seq)
     if not asked_later:  # the rows are of one moment, also where a round goes on that its follower will not finish
-        show_alone(tx, source, number)
+        show_alone(tx, source, number, seq=refreshed.seq)
     tx.run(
         queries.SET_READ_AS_OF,
         number=number,
