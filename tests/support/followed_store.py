@@ -61,7 +61,7 @@ class Hold:
 
     def set(self) -> None:
         self._arrived.clear()
-        self._go.clear()
+        self._go = threading.Event()  # who is let go by the one before may only be about to wait for it
         self._is_set.set()
 
     async def arrived(self, *, only: bool = False) -> None:
@@ -76,8 +76,9 @@ class Hold:
 
     def __call__(self) -> None:
         if self._is_set.is_set():
+            go = self._go
             self._arrived.set()
-            assert self._go.wait(PATIENCE)
+            assert go.wait(PATIENCE)
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with the step before it."""
