@@ -362,9 +362,10 @@ async def test_a_refresh_whose_stored_rows_go_before_they_are_copied_begins_agai
             yield {"id": n, "name": "new"} if n >= 3_000 else {"id": n + 100_000, "name": "new"}
 
     async with ShapeStore(path, create=keyed(source, "id")) as store:
-        await store.get_or_create(TRACK)
+        first = await store.get_or_create(TRACK)
         refreshing = asyncio.create_task(store.refresh(TRACK, keyed(create, "id")))
         await compared.wait()
+        await store.read_log(first, limit=1)  # on the thread where the first chunk is compared, and so after it
         edit(path, "DELETE FROM shape_rows WHERE position BETWEEN 1001 AND 1500")
         deleted.set()
         stored = await refreshing

@@ -131,7 +131,7 @@ async def test_a_failure_is_shared_for_its_window_by_who_comes_after_it_in_eithe
                 await store.get_or_create(TRACK)
             assert failure.value.retry_after == 600
         assert len(asked) == 1
-        assert (other.stats.commands, other.stats.batches) == (0, 0)
+        assert (other.stats.leaders, other.stats.takeovers) == (0, 0)
 
 
 # What a person ends
