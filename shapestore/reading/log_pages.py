@@ -44,14 +44,16 @@ class LogPages:
         self._access.touch(handle)
         key = (handle, place, most_bytes, form)
         reading: asyncio.Future[T | Refused | None] | None = self._reading.get(key)
-        if reading is None:
+        # One that has ended may be from before the commit that its caller knows of.
+        if reading is None or reading.done():
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading = self._reading[key] = asyncio.ensure_future(self._reader.run(work))
-            reading.add_done_callback(lambda read: self._has_read(key, read))
+            reading.add_done_callback(partial(self._has_read, key))
         return await asyncio.shield(reading)
 
     def _has_read(self, key: Hashable, read: asyncio.Future[Any]) -> None:
-        del self._reading[key]
+        if self._reading.get(key) is read:
+            del self._reading[key]
         if not read.cancelled():
             read.exception()  # raised to those who wait for it, if any are left
 

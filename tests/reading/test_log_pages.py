@@ -1,0 +1,28 @@
+"""Pages that are read once for all who ask at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shapestore import Shape, ShapeStore
+from shapestore.storage.log.pages import BEGINNING
+
+
+async def test_a_page_that_has_been_read_is_not_given_to_who_asks_after_that(path: str) -> None:
+    """It may be from before the commit that woke who asks: who looked for that in a page of before would never end."""
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        pages = store._log_pages()
+
+        async def read() -> object:
+            return await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+
+        first = asyncio.ensure_future(read())
+        while not pages._reading:
+            await asyncio.sleep(0)
+        [reading] = pages._reading.values()
+        while not reading.done():
+            await asyncio.sleep(0)
+        second = await read()
+        assert second is not await first
+        assert pages._reading == {}
