@@ -294,7 +294,7 @@ def _continues(stored: Standing, read: Moment) -> bool:
     """Whether the log of a shape goes on with what was read. Otherwise it is replaced.
 
     A live shape stays live; for that it must be known as of when its source was read. One that was left stays as it is:
-    it would be left again, and each time all live shapes of the source be loaded anew.
+    it would be left again, and each time all live shapes of the source would be loaded again.
     """
     if stored.source is None:
         return read.signature is None or bool(stored.was_left)
