@@ -33,13 +33,14 @@ def two(tmp_path: Path) -> Iterator[Served]:
     served.close()
 
 
-def follow(node: Node, served: Served) -> None:
+def follow(node: Node, served: Served, *, may_be_cut: bool = False) -> None:
     """Have all clients follow their shapes, every second one by server-sent events."""
     for number in range(CLIENTS):
         where, values, _ = WHERES[number % len(WHERES)]
         params = {"table": "todo"} | ({"where": where} if where else {})
         params |= {f"params[{place}]": value for place, value in enumerate(values, 1)}
-        node.send("shape", str(number), url=f"{served.url}/v1/shape", params=params, liveSse=number % 2 == 0)
+        asked = {"url": f"{served.url}/v1/shape", "params": params, "liveSse": number % 2 == 0}
+        node.send("shape", str(number), **asked, mayBeCut=may_be_cut)
 
 
 def assert_converge(node: Node, served: Served, clients: Iterable[int] = range(CLIENTS)) -> None:
@@ -73,7 +74,7 @@ def test_clients_converge_though_both_processes_are_killed(node: Node, two: Serv
     choose = random.Random(kills)
     for _ in range(20):
         write(two, choose)
-    follow(node, two)
+    follow(node, two, may_be_cut=True)
     for _ in range(kills):
         for _ in range(30):
             write(two, choose)
