@@ -4,5 +4,6 @@
 - `worker_threads`: threads for calls that block, kept for the next one.
 - `futures`: resolve a future whose waiter may have gone.
 - `at_fork`: what a forked child must let go of.
+- `descriptor`: a file descriptor that is closed once, and in a forked child at once.
 - `file_watch`: being told when a file is written.
 """

@@ -10,17 +10,15 @@ import contextlib
 import errno
 import os
 
-from shapestore.concurrency import at_fork
+from shapestore.concurrency.descriptor import Descriptor
 
 _MODIFIED = 0x2
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 _SOME_EVENTS = 64 * 1024
 
 
-class FileWatch:
+class FileWatch(Descriptor):
     """``fileno()`` is readable once the file at ``path`` was written. Raises OSError where the system cannot tell."""
-
-    _fd = -1
 
     def __init__(self, path: str) -> None:
         import ctypes  # noqa: PLC0415 - slow to import, and most programs watch nothing
@@ -30,12 +28,11 @@ class FileWatch:
             begin, add = libc.inotify_init1, libc.inotify_add_watch
         except AttributeError:
             raise OSError(errno.ENOSYS, "this system has no inotify", path) from None
-        self._fd = begin(_FLAGS)
+        self._own(begin(_FLAGS))
         if self._fd < 0 or add(self._fd, os.fsencode(path), _MODIFIED) < 0:
             error = ctypes.get_errno()
             self.close()
             raise OSError(error, os.strerror(error), path)
-        at_fork.register(self)
 
     def fileno(self) -> int:
         return self._fd
@@ -45,15 +42,3 @@ class FileWatch:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._fd, _SOME_EVENTS):
                 pass
-
-    def close(self) -> None:
-        """Watch no longer. Closing twice does no harm."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def in_forked_child(self) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()

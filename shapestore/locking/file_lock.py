@@ -12,27 +12,21 @@ import fcntl
 import os
 import stat
 
-from shapestore.concurrency import at_fork
+from shapestore.concurrency.descriptor import Descriptor
 
 # No link is followed, and whatever else lies at the path (a pipe, a device) neither blocks nor takes over a terminal.
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class FileLock:
+class FileLock(Descriptor):
     """An exclusive lock on the file at ``path``, which is made (for its user only) if it is missing.
 
     ``flags``, as for os.open, may say otherwise. Anything but a regular file is an OSError.
-
-    A forked child shares the descriptor, and with it the lock, so the child closes its copy at once: otherwise a
-    child that outlives its parent would make the parent look alive. Closing does not unlock for the parent.
     """
-
-    _fd = -1
 
     def __init__(self, path: str, flags: int = os.O_RDWR | os.O_CREAT) -> None:
         self.path = path
-        self._fd = _open_regular(path, flags)
-        at_fork.register(self)
+        self._own(_open_regular(path, flags))
 
     def try_lock(self) -> bool:
         """Take the lock if it is free. Never waits."""
@@ -72,18 +66,6 @@ class FileLock:
             return os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
         except FileNotFoundError:
             return False
-
-    def close(self) -> None:
-        """Release the lock and close the file. Closing twice does no harm."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def in_forked_child(self) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()  # a store that was dropped unclosed, its loop with it, has ended
 
 
 def is_locked(path: str) -> bool:

@@ -16,42 +16,27 @@ import os
 import struct
 from hashlib import blake2b
 
-from shapestore.concurrency import at_fork
+from shapestore.concurrency.descriptor import Descriptor
 
 # What the system is short of at the moment; it says nothing about the lock.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK}
 
 
-class FolderLock:
+class FolderLock(Descriptor):
     """Holds the lock of ``name`` in ``folder`` until it is closed, or the process ends in whatever way.
 
     Any number of holders have it at once. Nothing is held where the system has no such locks, or the folder's
     permissions forbid them. OSError if the system is short of descriptors or memory.
     """
 
-    _fd = -1
-
     def __init__(self, folder: str, name: str) -> None:
         try:
-            self._fd = _open(folder)
+            self._own(_open(folder))
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK, name))
         except (OSError, AttributeError) as error:
             self.close()
             if isinstance(error, OSError) and error.errno in _PASSING:
                 raise
-        at_fork.register(self)
-
-    def close(self) -> None:
-        """Release the lock. Closing twice does no harm."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def in_forked_child(self) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def is_held(folder: str, name: str) -> bool:
