@@ -129,9 +129,9 @@ class OpenStore:
             compact_later=self.maintenance.compact_later,
             sweep_later=self.maintenance.sweep_later,
         )
-        services.follow = self.followers.follow
+        services.follow = self.followers.wake
         self.followers.follow(create)
-        self.sources.wake = partial(self.followers.follow, create)
+        self.sources.wake = partial(self.followers.wake, create)
         self._dropped = False
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")
         self._maintaining = asyncio.create_task(self.maintenance.run(), name="shapestore maintenance")

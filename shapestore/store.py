@@ -180,6 +180,8 @@ class ShapeStore:
         at once), StorageError (the disk refuses), StoreClosedError.
         """
         open_store = self._live()
+        if create is not None:
+            open_store.followers.follow(create)
         key = self._key(shape)
         policy = self._freshness if max_age is None else self._policy(max_age)
         if policy.max_age is not None:
@@ -410,6 +412,8 @@ class ShapeStore:
         self, open_store: OpenStore, shape: Shape, create: Creator | None, max_age: float | None
     ) -> bytes | None:
         """The rows of a small shape that is stored, as the inside of a JSON array; None if it has to be asked for."""
+        if create is not None:
+            open_store.followers.follow(create)
         key = self._key(shape)
         policy = self._freshness if max_age is None else self._policy(max_age)
         if policy.max_age is None:

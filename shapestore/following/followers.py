@@ -42,21 +42,28 @@ class Followers:
         self._compact_later = compact_later
         self._sweep_later = sweep_later
         self._loop = asyncio.get_running_loop()
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[object, Follower] = {}
+        """By what they read."""
         self._closed = False
 
-    def follow(self, creator: Any) -> None:
-        """Follow what a creator follows, if it does. Called again, it looks at once: a live shape was published."""
+    def follow(self, creator: Any) -> Follower | None:
+        """Follow what a creator follows, if it does, from now on. Once more does nothing."""
         if self._closed or not getattr(creator, "follow", False) or not hasattr(creator, "source_path"):
-            return
+            return None
         from shapestore.following.follower import Follower  # noqa: PLC0415 - SQLAlchemy, which it needs, loads slowly
 
-        name = repr(creator)
-        follower = self._followers.get(name)
+        reads = getattr(creator, "reads", creator)
+        follower = self._followers.get(reads)
         if follower is None:
-            follower = self._followers[name] = Follower(creator, self)
+            follower = self._followers[reads] = Follower(creator, self)
             follower.start()
-        follower.wake()
+        return follower
+
+    def wake(self, creator: Any) -> None:
+        """The same, and look at once: a live shape was published, or a caller waits."""
+        follower = self.follow(creator)
+        if follower is not None:
+            follower.wake()
 
     @property
     def behind(self) -> int:

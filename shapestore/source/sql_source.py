@@ -168,6 +168,11 @@ class SQLSource:
                     for key, row in self._pairs(connection, query):
                         yield place, key, row
 
+    @property
+    def reads(self) -> object:
+        """The same for sources that read one database: a URL; or the Engine, whose URL may name no database."""
+        return self._engine.url if self._engine.url.database else self._engine
+
     def source_path(self) -> str:
         """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
         with without_secrets(self._secrets), _plain_errors():
