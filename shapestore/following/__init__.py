@@ -9,6 +9,7 @@ which shapes their rows match now, and appends to the logs of these shapes what 
     rounds           a round: a look at the source, and a command to the writer
     store_side       what a follower reads of the store's file, and has written to it
     alarm            what wakes it: on Linux inotify, when the source is written; elsewhere it looks now and then
+    source_path      where its file is, also once a link to it was switched
     registry         the live shapes of the source, read from the store's file
     source_look      one look at the source, in one transaction; which shapes cannot be followed any further
     source_table     what is to be known of a table there

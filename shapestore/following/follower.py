@@ -11,7 +11,6 @@ import logging
 import sqlite3
 import threading
 import time
-from typing import Protocol
 
 from shapestore.concurrency import at_fork
 from shapestore.errors import InvalidSourceError, ShapeStoreError, StoreClosedError
@@ -19,6 +18,7 @@ from shapestore.following.alarm import Alarm
 from shapestore.following.leadership import Leadership
 from shapestore.following.rounds import Made, Rounds
 from shapestore.following.source_look import SourceConnection
+from shapestore.following.source_path import Source, SourcePath
 from shapestore.following.store_side import LiveShapes, Store, StoreSide
 from shapestore.storage.commands import UnfollowSource
 
@@ -38,17 +38,6 @@ UNREADABLE_SECONDS = 60.0
 _FOLLOWERS_PAUSE = 0.25
 
 
-class Source(Protocol):
-    """What is followed: an SQLSource with ``follow=True``."""
-
-    @property
-    def nan_as_null(self) -> bool: ...
-
-    def source_path(self) -> str: ...
-
-    def has_case_sensitive_like(self) -> bool: ...
-
-
 class Follower:
     """The follower of one source in one open store. ``start`` it once; ``stop`` ends its thread."""
 
@@ -59,9 +48,10 @@ class Follower:
         self._store = StoreSide(store)
         self._leadership = Leadership()
         self._rounds: Rounds | None = None
+        self._place = SourcePath(source)
         self._path: str | None = None
         self._has_case_sensitive_like = False
-        """Asked once, with the path: an engine that connects creates a file where there is none any more."""
+        """Asked once, with the first path."""
         self._number: int | None = None
         self._data_version = -1
         self._goes_on = False
@@ -123,6 +113,11 @@ class Follower:
         return pause
 
     def _follow(self) -> float:
+        path = self._find()
+        if self._path != path:
+            if self._path is not None:  # what its shapes follow is not the source any more
+                self._drop_all()
+            self._path = path
         with self._section.lock:
             rounds = self._ready()
             if rounds is None:
@@ -152,20 +147,27 @@ class Follower:
         self._goes_on = self._make_round(rounds)
         return 0.0 if self._goes_on else self._pause
 
+    def _find(self) -> str:
+        """The path of the source's file. If another file is there than is open, it is closed."""
+        with self._section.lock:
+            if self._rounds is None or not self._rounds.connection.is_at(self._place.named):
+                self._close_source()
+                path = self._place.now()
+                if self._path is None:
+                    self._has_case_sensitive_like = self._source.has_case_sensitive_like()
+                return path
+            return self._rounds.connection.path
+
     def _ready(self) -> Rounds | None:
         """The rounds of the source; None if none of its shapes is live. Opens what is not open."""
         store = self._store
         store.open()
-        if self._path is None:
-            self._path, self._has_case_sensitive_like = (
-                self._source.source_path(),
-                self._source.has_case_sensitive_like(),
-            )
+        assert self._path is not None
         number = store.number_of(self._path)
-        if number != self._number:  # a copy of the file was put back
+        if number != self._number:  # a copy of the file was put back, or a link to the source was switched
             self._number = number
             self._leadership.close()
-        elif self._rounds is not None and self._rounds.connection.is_at_its_path():
+        elif self._rounds is not None:
             return self._rounds
         self._close_source()
         if self._number is None or store.live_shapes(self._number) is LiveShapes.NONE:
@@ -207,7 +209,8 @@ class Follower:
         if rounds is None or rounds != self._unreadable_at:  # it is not the source, or another process can read it
             self._unreadable_at, self._unreadable_since = rounds, now
         elif now - self._unreadable_since > UNREADABLE_SECONDS:
-            self._drop_all()
+            with contextlib.suppress(ShapeStoreError):
+                self._drop_all()
             self._unreadable_at = None
         return TICK_SECONDS
 
@@ -221,9 +224,8 @@ class Follower:
     def _drop_all(self) -> None:
         """The source is gone: its shapes are not live any more, and no round of it goes on."""
         if self._number is not None:
-            with contextlib.suppress(ShapeStoreError):
-                while self._store.written(UnfollowSource(self._number)) == UnfollowSource.SHAPES:
-                    pass
+            while self._store.written(UnfollowSource(self._number)) == UnfollowSource.SHAPES:
+                pass
 
     def _forget(self) -> None:
         """Begin again with nothing half known."""

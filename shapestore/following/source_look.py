@@ -11,12 +11,14 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from shapestore.errors import InvalidSourceError
 from shapestore.following.registry import LiveShape, Loaded, Registry
 from shapestore.following.round_contents import ContentsReader
 from shapestore.following.routing import Fault, Router, RoutingError
 from shapestore.following.source_table import SourceTable, read_table
 from shapestore.source.sqlite_feed.changes import Changes, keys_between, newest, nonce_at
 from shapestore.source.sqlite_feed.file import opened
+from shapestore.source.sqlite_feed.followed_table import wrong_mode
 from shapestore.storage.log.wanted import RoundContents
 
 MAX_CHANGES = 2_000
@@ -63,16 +65,23 @@ class Look:
 
 
 class SourceConnection:
-    """A connection to a source, and what is known of its tables and prepared on it. Any error makes it useless."""
+    """A connection to a source, and what is known of its tables and prepared on it. Any error makes it useless.
+
+    Raises InvalidSourceError if the source is not in WAL mode, as one may be that was put back: it would keep the
+    application from writing.
+    """
 
     def __init__(self, path: str, *, nan_as_null: bool, case_sensitive_like: bool) -> None:
         self.path = path
         self._nan_as_null = nan_as_null
-        self._stack = contextlib.ExitStack()
-        self._connection = self._stack.enter_context(opened(path))
-        self._connection.execute(f"PRAGMA case_sensitive_like = {case_sensitive_like:d}")
-        self._file = os.stat(path)
-        self._router = Router(self._connection)
+        self._file = os.stat(path)  # before it is opened: one that takes its place meanwhile is another one
+        with contextlib.ExitStack() as stack:
+            self._connection = stack.enter_context(opened(path))
+            if why := wrong_mode(self._connection):
+                raise InvalidSourceError(f"{path!r}: {why}")
+            self._connection.execute(f"PRAGMA case_sensitive_like = {case_sensitive_like:d}")
+            self._router = Router(self._connection)
+            self._stack = stack.pop_all()
         self._schema_version = -1
         self._tables: dict[int, SourceTable] = {}
         self._limit = MAX_CHANGES
@@ -80,9 +89,9 @@ class SourceConnection:
     def close(self) -> None:
         self._stack.close()
 
-    def is_at_its_path(self) -> bool:
-        """Whether the path still names the file that is open."""
-        return os.path.samestat(os.stat(self.path), self._file)
+    def is_at(self, path: str) -> bool:
+        """Whether the path names the file that is open."""
+        return os.path.samestat(os.stat(path), self._file)
 
     def data_version(self) -> int:
         """It is another one after each commit of another connection."""

@@ -178,6 +178,10 @@ class SQLSource:
         with without_secrets(self._secrets), _plain_errors():
             return source_path(self._engine)
 
+    def named_path(self) -> str | None:
+        """The path of the SQLite file as the URL names it, which may lead over links; None if it names none."""
+        return self._engine.url.database
+
     def has_case_sensitive_like(self) -> bool:
         """Whether LIKE tells a from A on its connections to a SQLite file: a follower's do as they do. It connects."""
         with without_secrets(self._secrets), _plain_errors():

@@ -240,7 +240,7 @@ async def test_a_source_that_was_moved_away_is_not_created_again(
         await followed(empty_path, source)
         [follows] = store._live().followers._followers.values()
         Path(source).rename(f"{source}-away")
-        await eventually(lambda: "unable to open" in follows._trouble)
+        await eventually(lambda: "No such file" in follows._trouble)
         assert not Path(source).exists()
         Path(f"{source}-away").rename(source)
         write(source, "INSERT INTO t VALUES (6, 'x', 6)")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from followed_store import followed, looked_up, make_source, write
+from followed_store import followed, looked_up, make_source, write, written
 from inspections import eventually
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from shapestore import Shape, ShapeStore, SQLSource
+from shapestore.following import follower, source_look
+from shapestore.source.sqlite_feed import file
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = 'x'")
@@ -68,3 +73,97 @@ async def test_engines_whose_url_names_no_file_are_followed_each(empty_path: str
         write(str(tmp_path / "b.db"), "UPDATE t SET n = 100 WHERE id = 1")
         await shows(empty_path, 100)
         assert (await first_n(store, ALL), await first_n(store, OF_X, creators[1])) == (1, 100)
+
+
+async def test_a_file_that_takes_the_place_of_the_source_while_that_is_opened_is_followed(
+    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = str(tmp_path / "other.db")
+    creator = SQLSource(f"sqlite:///{source}", follow=True)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await store.get_or_create(ALL)
+        await followed(empty_path, source)
+    with written(source) as connection:
+        connection.execute("VACUUM INTO ?", (other,))
+    write(other, "PRAGMA journal_mode = WAL")
+    opened = file.opened
+
+    @contextlib.contextmanager
+    def opened_too_early(path: str) -> Iterator[sqlite3.Connection]:
+        with opened(path) as connection:
+            if os.path.exists(other):
+                os.replace(other, source)
+            yield connection
+
+    monkeypatch.setattr(source_look, "opened", opened_too_early)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await eventually(lambda: not os.path.exists(other))
+        write(source, "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)
+        assert await first_n(store, ALL) == 100
+
+
+async def test_a_source_that_is_in_another_mode_now_is_left_alone_until_it_is_in_wal_mode_again(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a copy made by VACUUM INTO that is put back: a follower that reads it makes the application's writes fail."""
+    creator = SQLSource(f"sqlite:///{source}", follow=True)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await store.get_or_create(ALL)
+        await followed(empty_path, source)
+    write(source, "PRAGMA journal_mode = DELETE")
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    looks, begin_look = [], source_look.begin_look
+
+    def noted(connection: sqlite3.Connection) -> None:
+        looks.append(connection.execute("PRAGMA journal_mode").fetchall())
+        begin_look(connection)
+
+    monkeypatch.setattr(source_look, "begin_look", noted)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await eventually(lambda: "is in the journal mode DELETE" in caplog.text)
+        with written(source) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("UPDATE t SET n = 100 WHERE id = 1")
+        await followed(empty_path, source)
+        assert await first_n(store, ALL) == 100
+    assert {mode for ((mode,),) in looks} == {"wal"}
+
+
+async def test_a_link_that_is_switched_to_another_file_ends_the_shapes_of_the_one_before(
+    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    second, link = str(tmp_path / "second.db"), tmp_path / "current.db"
+    make_source(second)
+    write(second, "UPDATE t SET n = 50 WHERE id = 1")
+    link.symlink_to(source)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{link}", follow=True)) as store:
+        assert await first_n(store, ALL) == 1
+        await followed(empty_path, source)
+        (tmp_path / "next").symlink_to(second)
+        os.replace(tmp_path / "next", link)
+        await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes") == [(0,)])
+        assert await first_n(store, ALL) == 50
+        write(second, "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)
+        write(source, "UPDATE t SET n = 1000 WHERE id = 1")
+        await store.followed()
+        assert await first_n(store, ALL) == 100
+
+
+async def test_a_link_is_looked_at_also_while_no_shape_is_live(
+    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    second, link = str(tmp_path / "second.db"), tmp_path / "current.db"
+    make_source(second)
+    link.symlink_to(source)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{link}", follow=True)) as store:
+        [follows] = store._live().followers._followers.values()
+        await eventually(lambda: follows._path == os.path.realpath(source))
+        link.unlink()
+        link.symlink_to(second)
+        await store.get_or_create(ALL)
+        write(second, "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)

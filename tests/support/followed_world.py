@@ -207,6 +207,7 @@ class SleepyRows:
         self.follow = True
         self.nan_as_null = False
         self.source_path = source.source_path
+        self.named_path = source.named_path
         self.has_case_sensitive_like = source.has_case_sensitive_like
         self.describe = source.describe
 

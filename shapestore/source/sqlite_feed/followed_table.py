@@ -66,14 +66,20 @@ def refuse_unfollowable(connection: sqlite3.Connection, table: str) -> None:
 
 
 def refuse_other_modes(connection: sqlite3.Connection, table: str) -> None:
-    """Raise InvalidSourceError unless the source is in WAL mode: in others, readers make writers fail."""
+    """Raise InvalidSourceError unless the source is in WAL mode."""
+    if why := wrong_mode(connection):
+        raise refusal(table, why)
+
+
+def wrong_mode(connection: sqlite3.Connection) -> str | None:
+    """Why a source cannot be followed that is not in WAL mode: in others, readers make writers fail."""
     [(mode,)] = ask(connection, "PRAGMA main.journal_mode")
-    if mode != "wal":
-        raise refusal(
-            table,
-            f"its database is in the journal mode {mode.upper()}, where readers make the application's writes fail; "
-            "run `PRAGMA journal_mode = WAL` on it once, which stays",
-        )
+    if mode == "wal":
+        return None
+    return (
+        f"its database is in the journal mode {mode.upper()}, where readers make the application's writes fail; "
+        "run `PRAGMA journal_mode = WAL` on it once, which stays"
+    )
 
 
 def describe(connection: sqlite3.Connection, table: str) -> FollowedTable:
