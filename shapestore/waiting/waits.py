@@ -12,7 +12,7 @@ import msgspec
 
 from shapestore.concurrency.file_watch import FileWatch
 from shapestore.concurrency.futures import resolve
-from shapestore.errors import ShapeStoreError, StoreBusyError, StoreClosedError
+from shapestore.errors import ShapeGoneError, ShapeStoreError, StoreBusyError, StoreClosedError
 from shapestore.storage.log import read
 from shapestore.storage.log.positions import Standing
 from shapestore.storage.reader import Reader
@@ -112,7 +112,7 @@ class Waits:
         watched = self._logs.get(log.number)
         if watched is None or watched.handle != handle:  # another shape had the number, in a file that was put back
             if watched is not None:
-                watched.look(self._reader)
+                watched.refuse(ShapeGoneError(watched.handle))
             watched = self._logs[log.number] = WatchedLog(log.number, handle)
             self._numbers = None
             for attendant in self._attendants:

@@ -22,6 +22,7 @@ from shapestore.storage.log.positions import Standing, pack, unpack
 from shapestore.waiting import registrations
 from shapestore.waiting import waits as waits_module
 from shapestore.waiting.waits import Waits
+from shapestore.waiting.watched_log import WatchedLog
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -290,6 +291,29 @@ async def test_a_copy_that_is_put_back_ends_a_wait_for_what_it_does_not_know(emp
             past.backup(present)
         with pytest.raises(ShapeGoneError):
             await task
+
+
+async def test_where_another_shape_has_its_number_in_a_copy_that_was_put_back_a_wait_ends(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the file is busy at that moment: no later look would come to it."""
+    monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
+    monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+    copy = f"{empty_path}-copy"
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        with closing(sqlite3.connect(empty_path)) as present, closing(sqlite3.connect(copy)) as past:
+            present.backup(past)
+        stored = await store.get_or_create(TRACK)
+        early = await waiting(store, stored, stored.position)
+        with closing(sqlite3.connect(empty_path, timeout=30)) as present, closing(sqlite3.connect(copy)) as past:
+            past.backup(present)
+        other = await store.get_or_create(ALBUM)
+        assert read(empty_path, "SELECT number FROM shapes") == list(waits_of(store)._logs)
+        monkeypatch.setattr(WatchedLog, "look", lambda *_: False)
+        late = asyncio.create_task(store.wait(other, other.position))
+        with pytest.raises(ShapeGoneError, match=stored.handle):
+            await early
+        late.cancel()
 
 
 async def test_only_so_many_may_wait(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,14 +145,19 @@ class RowsReading:
         """
         log = self._log
         assert log is not None
-        given = {"number": log.number, "after": self._after, "limit": _usual(log, self._limit)}
+        given = {
+            "number": log.number,
+            "position": self._position,
+            "after": self._after,
+            "limit": _usual(log, self._limit),
+        }
         try:
             with text_limit(connection, MOST_BATCH_BYTES):
                 (found,) = connection.execute(_PRESENT_ROWS[self._separator], given).fetchall()
         except sqlite3.DataError:  # the text is too large
             return None
-        text, count, last, is_last, written = found
-        if written != self._position or _lie_far_between(count, last - self._after, is_last):
+        text, count, last, is_last, handle = found
+        if handle != self._handle or _lie_far_between(count, last - self._after, is_last):
             return None
         return Batch(text or b"", count, last, is_last != 0)
 

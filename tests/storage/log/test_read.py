@@ -236,3 +236,14 @@ def test_nothing_comes_after_an_error_though_it_was_asked_for_ahead(connection: 
     with pytest.raises(ShapeGoneError, match=HANDLE):
         reading.following(connection)
     assert reading.following(connection) == (b"", 0, batch.last, True)
+
+
+def test_a_reader_is_not_given_the_rows_of_another_shape_in_a_copy_that_was_put_back(
+    connection: sqlite3.Connection,
+) -> None:
+    log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 11)})
+    reading = read.RowsReading(HANDLE, None, 0, 4, ",")
+    reading.first(connection)
+    connection.execute("UPDATE shapes SET handle = 'another' WHERE number = ?", (log.number,))
+    with pytest.raises(ShapeGoneError, match=HANDLE):
+        reading.following(connection)
