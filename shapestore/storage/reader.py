@@ -21,6 +21,7 @@ from shapestore.storage.connection import abandon, open_point_reader, open_reade
 from shapestore.storage.from_row import Confirmation, to_confirmation, to_failure, to_stored
 from shapestore.storage.log import queries as log_queries
 from shapestore.storage.log import read
+from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.positions import Standing
 from shapestore.storage.page_reader import NONSENSE, PageReader
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
@@ -209,6 +210,11 @@ class Reader(PageReader):
     def source_of(self, comparable: str) -> dict[int, str]:
         """The one that the shape of this key follows; none if it is not live. Raises StoreBusyError."""
         return {number: str(path) for number, path in self._point_read(queries.SOURCE_OF, comparable)}
+
+    def followed_up_to(self, source: int) -> tuple[int, int | None] | None:
+        """Up to which change a source is followed, and its nonce; None if the file is busy."""
+        rows = self._unless_busy(live_queries.SOURCE_STATE, {"source": source})
+        return rows[0][1:] if rows else None
 
     def has_reached(self, source: int, seq: int) -> bool:
         """Whether the shapes of a source hold what was in it as of the change ``seq``. False if the file is busy."""

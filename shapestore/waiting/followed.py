@@ -15,13 +15,14 @@ from typing import NamedTuple
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StoreClosedError, fresh
-from shapestore.source.sqlite_feed.changes import newest
-from shapestore.source.sqlite_feed.file import opened
+from shapestore.source.sqlite_feed.changes import newest, nonce_at
+from shapestore.source.sqlite_feed.file import opened, transaction
 from shapestore.storage.reader import Reader
 
 LOOK_SECONDS = 0.005
-# Of a source that cannot be read, or whose changes are not captured: it is reached once its shapes are dropped.
-NEVER = (1 << 63) - 1
+# While a source cannot be read, or has another past.
+LOOK_AGAIN_SECONDS = 0.05
+_NEVER = (1 << 63) - 1
 
 Waiter = asyncio.Future[bool]
 
@@ -36,29 +37,38 @@ class Goal(NamedTuple):
 class NewestChanges:
     """Reads the newest changes of sources. Callers share a reading that begins after they have called."""
 
-    def __init__(self, threads: WorkerThreads) -> None:
+    def __init__(self, reader: Reader, threads: WorkerThreads) -> None:
+        self._reader = reader
         self._threads = threads
-        self._running: dict[str, asyncio.Future[int]] = {}
-        self._next: dict[str, asyncio.Future[int]] = {}
+        self._running: dict[int, asyncio.Future[int | None]] = {}
+        self._next: dict[int, asyncio.Future[int | None]] = {}
 
-    async def read(self, path: str) -> int:
-        """The newest change of a source, as of a moment after this call."""
-        if path not in self._running:
-            return await asyncio.shield(self._run(path))
-        if path not in self._next:
-            self._next[path] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._next[path])
+    async def read(self, source: int, path: str) -> int | None:
+        """The newest change of a source, as of a moment after this call.
 
-    def _run(self, path: str) -> asyncio.Future[int]:
-        reading = self._running[path] = self._threads.run(lambda: _newest(path), name="shapestore followed")
-        reading.add_done_callback(partial(self._ended, path))
+        None if it cannot be read, or is not the one whose changes were followed, as where a backup was put back.
+        """
+        if source not in self._running:
+            return await asyncio.shield(self._run(source, path))
+        if source not in self._next:
+            self._next[source] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._next[source])
+
+    def _run(self, source: int, path: str) -> asyncio.Future[int | None]:
+        followed = self._reader.followed_up_to(source)
+        reading = self._threads.run(lambda: _newest(path, followed), name="shapestore followed")
+        self._running[source] = reading
+        reading.add_done_callback(partial(self._ended, source, path))
         return reading
 
-    def _ended(self, path: str, _: asyncio.Future[int]) -> None:
-        del self._running[path]
-        waited_for = self._next.pop(path, None)
+    def _ended(self, source: int, path: str, _: asyncio.Future[int | None]) -> None:
+        del self._running[source]
+        waited_for = self._next.pop(source, None)
         if waited_for is not None:
-            self._run(path).add_done_callback(partial(_hand_on, waited_for))
+            try:
+                self._run(source, path).add_done_callback(partial(_hand_on, waited_for))
+            except ShapeStoreError as error:  # the store's file cannot be read
+                refuse(waited_for, error)
 
 
 class FollowedSources:
@@ -67,7 +77,7 @@ class FollowedSources:
     def __init__(self, reader: Reader, threads: WorkerThreads) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._newest = NewestChanges(threads)
+        self._newest = NewestChanges(reader, threads)
         self._goals: dict[Goal, set[Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -96,9 +106,13 @@ class FollowedSources:
 
     async def _reached(self, number: int, path: str, timeout: float) -> bool:
         until = self._loop.time() + timeout
-        goal = Goal(number, await self._newest.read(path))
-        if self._closed:
-            raise StoreClosedError("the store was closed during this call")
+        while (seq := await self._newest.read(number, path)) is None and not self._reader.has_reached(number, _NEVER):
+            if self._loop.time() >= until:
+                return False
+            await asyncio.sleep(min(LOOK_AGAIN_SECONDS, timeout))
+            self._refuse_if_closed()
+        self._refuse_if_closed()
+        goal = Goal(number, seq or 0)
         if self._reader.has_reached(*goal):
             return True
         waiter: Waiter = self._loop.create_future()
@@ -112,6 +126,10 @@ class FollowedSources:
         finally:
             timer.cancel()
             self._remove(goal, waiter)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreClosedError("the store was closed during this call")
 
     def _remove(self, goal: Goal, waiter: Waiter) -> None:
         waiters = self._goals.get(goal, set())
@@ -147,7 +165,7 @@ class FollowedSources:
             refuse(waiter, fresh(error))
 
 
-def _hand_on(waited_for: asyncio.Future[int], reading: asyncio.Future[int]) -> None:
+def _hand_on(waited_for: asyncio.Future[int | None], reading: asyncio.Future[int | None]) -> None:
     error = reading.exception()
     if error is None:
         resolve(waited_for, reading.result())
@@ -155,11 +173,14 @@ def _hand_on(waited_for: asyncio.Future[int], reading: asyncio.Future[int]) -> N
         refuse(waited_for, error)
 
 
-def _newest(path: str) -> int:
-    """The newest change of a source."""
+def _newest(path: str, followed: tuple[int, int | None] | None) -> int | None:
+    """The newest change of a source in which the change up to which it is ``followed``, by seq and nonce, still is."""
     try:
-        with opened(path) as connection:
+        with opened(path) as connection, transaction(connection, "DEFERRED"):
             position = newest(connection)
+            if position is None or followed is None:
+                return None
+            seq, nonce = followed
+            return position.seq if nonce is None or nonce_at(connection, seq) == nonce else None
     except sqlite3.Error:
-        return NEVER
-    return NEVER if position is None else position.seq
+        return None

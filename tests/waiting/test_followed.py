@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aging import edit, grow_old
@@ -17,6 +18,7 @@ from live_file import CapturedSource
 from shapestore import Shape, ShapeStore, StoreClosedError, WaitTimeoutError
 from shapestore.freshness import requests
 from shapestore.locking import boot_clock
+from shapestore.source.sqlite_feed.changes import newest
 from shapestore.waiting import followed
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -36,12 +38,14 @@ def source(empty_path: str, tmp_path: Path) -> CapturedSource:
 def make_round(path: str, source: CapturedSource) -> None:
     """Follow the source up to now."""
     with closing(sqlite3.connect(source.path)) as connection:
-        [(seq,)] = connection.execute("SELECT max(seq) FROM shapestore_changes")
+        position = newest(connection)
+    assert position is not None
     now = boot_clock.now()
     edit(
         path,
-        "UPDATE sources SET followed_seq = ?, followed_boot = ?, followed_at_boot_ms = ?, followed_at_ms = ?",
-        seq,
+        "UPDATE sources SET followed_seq = ?, followed_nonce = ?, "
+        "followed_boot = ?, followed_at_boot_ms = ?, followed_at_ms = ?",
+        *position,
         *now,
     )
 
@@ -68,12 +72,12 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
     empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings, held, go = 0, threading.Event(), threading.Event()
-    newest = followed._newest
+    read = followed._newest
 
-    def counted(path: str) -> int:
+    def counted(*given: Any) -> int | None:
         nonlocal readings
         readings += 1
-        found = newest(path)
+        found = read(*given)
         held.set()
         assert go.wait(60)
         return found
@@ -103,7 +107,7 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
     [
         ("UPDATE sources SET unfinished_round = 6", "UPDATE sources SET unfinished_round = NULL"),
         ("UPDATE shapes SET source_seq = 1", "UPDATE shapes SET source_seq = NULL"),
-        ("UPDATE sources SET followed_seq = 1", "DELETE FROM shapes"),
+        ("UPDATE sources SET followed_seq = 1, followed_nonce = NULL", "DELETE FROM shapes"),
     ],
     ids=["an unfinished round", "a shape that no round has reached", "until nothing is live"],
 )
@@ -135,6 +139,37 @@ async def test_where_nobody_follows_the_time_is_up(empty_path: str, source: Capt
         with pytest.raises(WaitTimeoutError):
             await store.followed(timeout=0.01)
         assert goals(store) == 0
+
+
+async def test_a_source_that_can_be_read_again_is_reached(empty_path: str, source: CapturedSource) -> None:
+    async with ShapeStore(empty_path) as store:
+        os.rename(source.path, f"{source.path}-away")
+        task = asyncio.create_task(store.followed(timeout=60))
+        reading = store._live().sources._newest
+        await eventually(lambda: reading._running)
+        await eventually(lambda: not reading._running)
+        assert not task.done()
+        os.rename(f"{source.path}-away", source.path)
+        await task
+
+
+async def test_a_copy_that_was_put_back_is_reached_once_its_past_is_followed(
+    empty_path: str, source: CapturedSource, tmp_path: Path
+) -> None:
+    """It has fewer changes than were followed, and shapes hold what it has not."""
+    with closing(sqlite3.connect(source.path)) as now, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        now.backup(copy)
+    source.write(INSERT)
+    make_round(empty_path, source)
+    async with ShapeStore(empty_path) as store:
+        await store.followed(timeout=60)
+        with closing(sqlite3.connect(source.path)) as now, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            copy.backup(now)
+        with pytest.raises(WaitTimeoutError):
+            await store.followed(timeout=0.01)
+        task = asyncio.create_task(store.followed(timeout=60))
+        make_round(empty_path, source)
+        await task
 
 
 async def test_the_end_of_the_store_ends_the_wait(empty_path: str, source: CapturedSource) -> None:
