@@ -70,11 +70,16 @@ def values(given: object, field: str) -> Values:
 
 
 def json_of(text: str | bytes, field: str) -> Any:
-    """The value of a JSON text. Numbers are texts, so that no digit is lost."""
+    """The value of a JSON text. Numbers are texts, so that no digit is lost.
+
+    An escape such as ``\\ud800``, which alone is no character, is refused: no answer could repeat it.
+    """
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         invalid(field, "must be valid JSON")
+    return value
 
 
 def _object(text: str, field: str) -> dict[str, Any]:
