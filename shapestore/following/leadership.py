@@ -13,6 +13,7 @@ import time
 from shapestore.following.store_side import LiveShapes, StoreSide
 from shapestore.locking.file_lock import FileLock
 from shapestore.locking.owner import owners_folder
+from shapestore.source.sqlite_feed.changes import SourcePosition
 
 BEHIND_SECONDS = 1.0
 """A source that is ahead of its rounds for so long has no follower that works."""
@@ -39,15 +40,18 @@ class Leadership:
                 lock.close()
         return self._lock is not None
 
-    def is_overdue(self, store: StoreSide, source: int, newest_change: int) -> bool:
-        """Whether the source has been ahead of the rounds for longer than a living follower needs."""
-        followed = store.follows(source).seq
-        if newest_change <= followed and store.live_shapes(source) is not LiveShapes.WITH_NEWCOMERS:
+    def is_overdue(self, store: StoreSide, source: int, newest: SourcePosition | None) -> bool:
+        """Whether the source has been ahead of the rounds for longer than a living follower needs.
+
+        One that was put back, as an older copy of it, has another ``newest`` change too.
+        """
+        _, seq, nonce = store.follows(source)
+        if newest == (seq, nonce) and store.live_shapes(source) is not LiveShapes.WITH_NEWCOMERS:
             self._ahead_since = None
             return False
         now = time.monotonic()
-        if self._ahead_since is None or self._ahead_of != followed:
-            self._ahead_since, self._ahead_of = now, followed
+        if self._ahead_since is None or self._ahead_of != seq:
+            self._ahead_since, self._ahead_of = now, seq
         return now - self._ahead_since >= BEHIND_SECONDS
 
     def reached(self, seq: int, *, finished: bool) -> None:

@@ -16,7 +16,7 @@ from shapestore.following.registry import LiveShape, Loaded, Registry
 from shapestore.following.round_contents import ContentsReader
 from shapestore.following.routing import Fault, Router, RoutingError
 from shapestore.following.source_table import SourceTable, read_table
-from shapestore.source.sqlite_feed.changes import Changes, keys_between, newest, nonce_at
+from shapestore.source.sqlite_feed.changes import Changes, SourcePosition, keys_between, newest, nonce_at
 from shapestore.source.sqlite_feed.file import opened
 from shapestore.source.sqlite_feed.followed_table import wrong_mode
 from shapestore.storage.log.wanted import RoundContents
@@ -98,10 +98,9 @@ class SourceConnection:
         ((version,),) = self._connection.execute("PRAGMA data_version").fetchall()
         return int(version)
 
-    def newest_change(self) -> int:
-        """The newest change of the source; 0 if nothing is captured."""
-        found = newest(self._connection)
-        return 0 if found is None else found.seq
+    def newest_change(self) -> SourcePosition | None:
+        """The newest change of the source; None if nothing is captured."""
+        return newest(self._connection)
 
     def look(self, registry: Registry, loaded: Loaded, store: sqlite3.Connection) -> Look | Unfollowable:
         """What the shapes of the registry need to know of the source, as it is now.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from followed_store import HeldSource, Hold, followed, looked_up, make_source, write
+from followed_store import HeldSource, Hold, followed, looked_up, make_source, write, written
 from inspections import eventually
 
 from shapestore import Shape, ShapeStore, SQLSource
-from shapestore.following import follower, source_look, store_side
+from shapestore.following import follower, leadership, source_look, store_side
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
@@ -166,6 +168,25 @@ async def test_a_follower_that_was_overtaken_writes_nothing(world: World) -> Non
         log = await world.store.read_log(stored, after=stored.position)
         assert [change.row["n"] for change in log if change.row is not None] == [200]
         world.before_look.let_go()
+
+
+async def test_a_follower_that_is_stopped_while_a_copy_is_put_back_is_overtaken(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy has fewer changes than were followed."""
+    monkeypatch.setattr(leadership, "BEHIND_SECONDS", 0.1)
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        source.backup(copy)
+    async with ShapeStore(world.path, create=SQLSource(f"sqlite:///{world.source}", follow=True)):
+        world.before_look.set()
+        world.write("UPDATE t SET n = 100 WHERE id = 1")
+        await world.before_look.arrived(only=True)
+        await world.followed()
+        with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            copy.backup(source)
+        await eventually(lambda: looked_up(world.path, "SELECT count(*) FROM shapes") == [(0,)])
+        assert await world.row(1) == {"id": 1, "a": "x", "n": 1}
+        await world.followed()
 
 
 # --- a first creation and a round
