@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 from collections.abc import Callable
 from functools import partial
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import Evicted, Swept
+from shapestore.logger import logger
 from shapestore.options import Options
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import (
@@ -32,8 +32,6 @@ from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piec
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
-
-logger = logging.getLogger("shapestore")
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0

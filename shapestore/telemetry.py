@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVarTuple
 
 from shapestore import events
 from shapestore.events import Event
-
-logger = logging.getLogger("shapestore")
+from shapestore.logger import logger
 
 OnEvent = Callable[[Event], object]
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "shapestore"
 
 FLOORS = (
-    {"errors", "events", "concurrency"},
+    {"errors", "events", "logger", "concurrency"},
     {"shape", "locking"},
     {"telemetry", "source"},
     {"storage"},

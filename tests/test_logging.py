@@ -40,6 +40,36 @@ async def test_a_happy_herd_logs_nothing(path: str, caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
+class Full(logging.Handler):
+    """As one that writes to a disk that is full, and does not catch its own errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        raise OSError("no space left for the log")
+
+
+async def test_a_handler_of_the_applications_that_raises_keeps_nobody_from_an_answer(
+    empty_path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those who waited were never answered, and the store could not be closed."""
+    handler = Full()
+    logging.getLogger("shapestore").addHandler(handler)
+    try:
+        async with ShapeStore(empty_path, create=fail) as store:
+            with pytest.raises(CreateFailedError, match="no such album"):
+                await store.get_or_create(Shape("Track"))
+            assert (await store.get_or_create(Shape("Album"), no_rows)).row_count == 0
+    finally:
+        logging.getLogger("shapestore").removeHandler(handler)
+    [record] = handler.records
+    assert record.module == "failure", "the place that logs is told, and not the way from there"
+    assert "no space left for the log" in capsys.readouterr().err
+
+
 async def test_a_creators_failure_is_logged_once_an_attempt_with_its_traceback(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

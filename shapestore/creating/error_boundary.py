@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
-
-logger = logging.getLogger("shapestore")
+from shapestore.logger import logger
 
 
 class HasSteps(Protocol):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from traceback import format_exception
 
 from shapestore.errors import InvalidShapeError, RetryLater, UnknownColumnError, UnknownTableError
 from shapestore.locking.create_lock import Failure
-
-logger = logging.getLogger("shapestore")
+from shapestore.logger import logger
 
 _FAULTS_OF_THE_SHAPE = (InvalidShapeError, UnknownColumnError, UnknownTableError)
 """Their messages say what was asked for and what there is; a traceback would show nothing of the caller's."""

@@ -7,7 +7,6 @@ in ``leadership``, and how one is made in ``rounds``.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 import threading
 import time
@@ -20,9 +19,8 @@ from shapestore.following.rounds import Made, Rounds
 from shapestore.following.source_look import SourceConnection
 from shapestore.following.source_path import Source, SourcePath
 from shapestore.following.store_side import LiveShapes, Store, StoreSide
+from shapestore.logger import logger
 from shapestore.storage.commands import UnfollowSource
-
-logger = logging.getLogger("shapestore")
 
 TICK_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0

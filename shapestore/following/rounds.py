@@ -7,7 +7,6 @@ after any error, the object is closed, and another one begins with nothing half 
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 import time
 from enum import Enum, auto
@@ -17,10 +16,9 @@ from shapestore.events import RoundMade
 from shapestore.following.registry import Registry
 from shapestore.following.source_look import Look, OtherPastError, SourceConnection, Unfollowable
 from shapestore.following.store_side import StoreSide
+from shapestore.logger import logger
 from shapestore.storage.commands import FollowRound, Unfollow
 from shapestore.storage.commands.rounds import Follows
-
-logger = logging.getLogger("shapestore")
 
 REFUSED_MS = 10_000
 """For so long the key of a shape whose where fails on a row fails too."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -30,12 +29,11 @@ from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
+from shapestore.logger import logger
 from shapestore.options import at_least_one, at_least_zero, origin, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
-
-logger = logging.getLogger("shapestore")
 
 ShapeOfRequest = Callable[[Request], Shape | Awaitable[Shape]]
 

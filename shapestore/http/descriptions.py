@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +10,13 @@ from typing import TypeVar
 
 from shapestore.errors import UnknownTableError
 from shapestore.http.invalid import invalid
+from shapestore.logger import logger
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
 
 T = TypeVar("T")
 
-logger = logging.getLogger("shapestore")
 
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from shapestore.errors import (
     CreateFailedError,
     ShapeGoneError,
@@ -13,8 +11,7 @@ from shapestore.errors import (
     WaitTimeoutError,
 )
 from shapestore.http.response import Refusal, refused
-
-logger = logging.getLogger("shapestore")
+from shapestore.logger import logger
 
 
 def refusal_of(error: ShapeStoreError) -> Refusal:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sqlite3
 from collections import deque
@@ -22,6 +21,7 @@ from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
+from shapestore.logger import logger
 from shapestore.storage import commands, queries
 from shapestore.storage.commands import Command
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
@@ -29,8 +29,6 @@ from shapestore.storage.path import sync, wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
 from shapestore.telemetry import Telemetry
-
-logger = logging.getLogger("shapestore")
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from typing import Any
 
@@ -18,10 +17,9 @@ from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError
 from shapestore.http.request import ShapeRequest, Subset
 from shapestore.http.response import invalid_request, refused
 from shapestore.http.serving.log_reader import LogReader, Read, messages_for
+from shapestore.logger import logger
 from shapestore.storage.log.keys import encode_key
 from shapestore.storage.row_codec import encode_row
-
-logger = logging.getLogger("shapestore")
 
 # So many are read from the source at a time, and so many more may wait for that.
 AT_ONCE = 8
