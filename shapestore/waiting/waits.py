@@ -56,6 +56,8 @@ class Waits:
         """Those of all logs, as JSON; None if it has to be made again."""
         self._waiters = 0
         self._watch: FileWatch | None = None
+        self._listens = False
+        """Whether the loop is told of what is written."""
         self._pause = 0.0
         """Until the next look."""
         self._rests_until = 0.0
@@ -152,27 +154,41 @@ class Waits:
         try:
             if self._watch is None:  # kept, since closing it takes the kernel some milliseconds
                 self._watch = FileWatch(self._reader.log_path)
-            self._loop.add_reader(self._watch, self._written)
+            self._listen()
         except (OSError, NotImplementedError):  # the system, or the loop, cannot tell
             self._watch = None
         self._look_later(LOOK_SECONDS)
 
     def _end_looking(self) -> None:
-        if self._watch is not None and self._watch.fileno() >= 0:  # it is closed in the child of a fork
-            self._loop.remove_reader(self._watch)
+        self._listen_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _listen(self) -> None:
+        """Be told of what is written from now on. What was written before is for the next look."""
+        if self._watch is not None and not self._listens:
+            self._watch.drain()
+            self._loop.add_reader(self._watch, self._written)
+            self._listens = True
+
+    def _listen_no_more(self) -> None:
+        if self._listens:
+            assert self._watch is not None
+            self._listens = False
+            if self._watch.fileno() >= 0:  # it is closed in the child of a fork
+                self._loop.remove_reader(self._watch)
+
     def _written(self) -> None:
-        """The file is being written: by this store too, whose commits are no news here."""
-        assert self._watch is not None
-        self._watch.drain()
-        if self._timer is not None and self._pause > _SOON:
-            soonest = max(SOONEST, self._rests_until - self._loop.time())
-            if soonest < self._timer.when() - self._loop.time():
-                self._timer.cancel()
-                self._look_later(soonest)
+        """The file is being written: by this store too, whose commits are no news here.
+
+        A commit is many writes. To be told of each would keep the loop busy, and with it the commit waiting.
+        """
+        self._listen_no_more()
+        soonest = max(SOONEST, self._rests_until - self._loop.time())
+        if self._timer is not None and soonest < self._timer.when() - self._loop.time():
+            self._timer.cancel()
+            self._look_later(soonest)
 
     def _look_later(self, seconds: float) -> None:
         self._pause = seconds
@@ -181,6 +197,8 @@ class Waits:
     def _look_for_commits(self) -> None:
         """Look at all logs if another connection has committed since the last time."""
         began = time.perf_counter()
+        if 2 * self._pause > _SOON:  # before it looks: what is written from now on is not in what it sees
+            self._listen()
         try:
             version = self._reader.data_version()
             if version is not None and version != self._version:

@@ -379,6 +379,21 @@ async def test_the_file_is_looked_at_only_while_somebody_waits(empty_path: str) 
         assert (waits._timer, waits._logs) == (None, {})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
+async def test_of_the_many_writes_of_a_commit_the_first_is_told(empty_path: str) -> None:
+    """The looks that follow it see what the others bring; after them it is told of the next commit."""
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        waits, loop = waits_of(store), asyncio.get_running_loop()
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        for _ in range(3):
+            await eventually(lambda: waits._listens)
+            waits._written()
+            assert waits._watch is not None
+            assert not loop.remove_reader(waits._watch)
+        task.cancel()
+
+
 async def test_a_shape_is_registered_once_while_it_is_waited_for(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
