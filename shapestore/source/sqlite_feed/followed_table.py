@@ -32,6 +32,8 @@ class KeyColumn(NamedTuple):
     name: str
     is_textual: bool
     """Whether it may hold a text that looks like a number."""
+    is_rowid: bool = False
+    """Whether it holds nothing but integers, since it is the rowid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,14 @@ def describe(connection: sqlite3.Connection, table: str) -> FollowedTable:
     _refuse_key(table, [column.name for column in columns if column.key_place])
     key = sorted((column for column in columns if column.key_place), key=lambda column: column.key_place)
     replacing = list(_replacing(table, indexes, columns))
-    rowid = None
-    if has_rowid and any(index.is_of_key for index in indexes):  # else the rowid is the key
-        rowid = _rowid_name(columns)
+    key_is_rowid = has_rowid and not any(index.is_of_key for index in indexes)
+    rowid = _rowid_name(columns) if has_rowid and not key_is_rowid else None
     if rowid is not None:
         replacing.append(Unique([(rowid, "BINARY")]))
     [(definition,)] = ask(connection, "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?", table)
     return FollowedTable(
         name=table,
-        key=[KeyColumn(column.name, column.affinity in (Affinity.TEXT, Affinity.NONE)) for column in key],
+        key=[KeyColumn(column.name, column.affinity in (Affinity.TEXT, Affinity.NONE), key_is_rowid) for column in key],
         rowid=rowid,
         replacing=replacing,
         defaults={column.name: column.default for column in columns if column.is_not_null and column.default},

@@ -193,6 +193,12 @@ def test_a_row_that_is_written_again_is_logged_once(source: Source) -> None:
     [
         ("CREATE TABLE t (id INTEGER PRIMARY KEY);\nINSERT INTO t VALUES (1)", "UPDATE t SET id = 2", {(1,), (2,)}),
         ("CREATE TABLE t (id INTEGER PRIMARY KEY);\nINSERT INTO t VALUES (1)", "UPDATE t SET rowid = 2", {(1,), (2,)}),
+        ("CREATE TABLE t (id INTEGER PRIMARY KEY);\nINSERT INTO t VALUES (1)", "UPDATE t SET id = '2.0'", {(1,), (2,)}),
+        (
+            "CREATE TABLE t (id INT PRIMARY KEY);\nINSERT INTO t VALUES (9223372036854775807)",
+            "UPDATE t SET id = 9223372036854775807.0",
+            {(9223372036854775807,), (9223372036854775807.0,)},
+        ),
         (
             "CREATE TABLE t (code TEXT COLLATE NOCASE PRIMARY KEY);\nINSERT INTO t VALUES ('A')",
             "UPDATE t SET code = 'a'",
