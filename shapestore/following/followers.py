@@ -109,7 +109,14 @@ class Followers:
             raise StoreClosedError("the store's event loop has ended") from None
 
     def _send(self, command: Command[T], answer: Future[T]) -> None:
+        # A follower that goes on takes Python's lock from the loop, which tells the waiters of its round: so they are
+        # first.
+        later = self._loop.call_soon
         try:
-            self._writer.send(command, answer.set_result, answer.set_exception)
+            self._writer.send(
+                command,
+                lambda result: later(answer.set_result, result),
+                lambda error: later(answer.set_exception, error),
+            )
         except ShapeStoreError as error:
             answer.set_exception(error)

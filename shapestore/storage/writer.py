@@ -166,10 +166,10 @@ class Writer:
                 self.check_file()
                 answers, changed = await transact(self._connection, self._owner, partial(self._apply, batch))
                 self._telemetry.committed()
-                for answer in answers:
-                    batch.popleft().answered(answer)
                 if changed:
                     self.on_change(changed)
+                for answer in answers:
+                    batch.popleft().answered(answer)
                 await self._checkpoint_if_grown()
             finally:
                 self._gate.release()

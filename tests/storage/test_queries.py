@@ -63,7 +63,10 @@ SCANS = {
     "FORGET_GAPS_BEFORE": ("log_state", "it has one row"),
     "SET_JUMP_DUE": ("log_state", "it has one row"),
     "TRIM_GAPS": ("gaps", "from its end, and no further than those that are kept"),
-    "TRIM_ROUNDS": ("rounds", "at each thousandth, from its end, and no further than those that are kept"),
+    "TRIM_ROUNDS": (
+        "rounds",
+        "at each thousandth, from its end, and no further than those that are kept",
+    ),
     "NEWEST_OLD_ROUND": ("rounds", "from its end, and no further than those of the last minute"),
 }
 
@@ -80,7 +83,6 @@ SORTS = {
     "COPY_ROWS": "one chunk, whose order must be certain",
     "COPY_ROWS_AS_OF": "one chunk, whose order must be certain",
     "COMPARE_WANTED": "the changes of one round, in the order of the rows of each shape",
-    "ADVANCE_WANTED": "the changes of one round, by their shapes",
     "ROWS_CHANGED_SINCE": "what was appended to one log while its shape was refreshed",
     "ADD_TO_ROUND": "the few markers of one round",
     "PUT_ROWS": "the changes of one round, so that their pages are written one after the other",
@@ -90,7 +92,7 @@ SORTS = {
 # What SQLite calls a scan, though it is of no table: of the values asked for, also in a temporary table, or of a
 # subquery that is searched itself.
 OF_NO_TABLE = re.compile(
-    r"VIRTUAL TABLE|SCAN CONSTANT ROW|SCAN (temp\.\w+|others|more|asked|newest|first|\(subquery-\d+\))$"
+    r"VIRTUAL TABLE|SCAN CONSTANT ROW|SCAN (temp\.\w+|others|asked|newest|first|\(subquery-\d+\))$"
 )
 
 

@@ -56,17 +56,14 @@ class Changes:
 
 def newest(connection: sqlite3.Connection) -> SourcePosition | None:
     """The newest row; None where nothing is captured. Read it in the transaction that reads the source's rows."""
-    if not has_changes(connection):
-        return None
-    row = _plain(connection).execute(f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1").fetchone()
+    row = _row(connection, f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1")
     return row and SourcePosition(*row)
 
 
 def nonce_at(connection: sqlite3.Connection, seq: int) -> int | None:
     """The nonce of the row ``seq``; None if it is not there, or nothing is captured."""
-    if not has_changes(connection):
-        return None
-    return _number(connection, f"SELECT nonce FROM {CHANGES} WHERE seq = ?", seq)
+    row = _row(connection, f"SELECT nonce FROM {CHANGES} WHERE seq = ?", seq)
+    return row and row[0]
 
 
 def has_changes(connection: sqlite3.Connection) -> bool:
@@ -140,6 +137,16 @@ def _rows(connection: sqlite3.Connection, after: int, until: int, limit: int) ->
         return _plain(connection).execute(statement, (after, until, limit)).fetchall()
     finally:
         connection.text_factory = before
+
+
+def _row(connection: sqlite3.Connection, statement: str, *values: int) -> Any | None:
+    """The one row that a statement about the change table gives, or None: also where there is no such table."""
+    try:
+        return _plain(connection).execute(statement, values).fetchone()
+    except sqlite3.OperationalError:
+        if has_changes(connection):
+            raise
+        return None
 
 
 def _number(connection: sqlite3.Connection, statement: str, value: int | str) -> int | None:

@@ -80,9 +80,11 @@ class FollowRound(Command[NumberedHandles | None]):
         if self.newcomers:
             tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
         shown = {} if self.contents.asked == NOTHING else self._append(tx, finished=finished)
+        if shown:  # then no round goes on
+            return shown
         if self.markers and not finished:  # what was written with them may be different in a later part only
             begin_round(tx, source, seq=self.read_at, markers=self.markers, finished=False)
-        return shown | finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
+        return finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
 
     def _append(self, tx: Transaction, *, finished: bool) -> NumberedHandles:
         """What becomes visible at once. A shape whose log is full is dropped: the next one begins with an empty log."""

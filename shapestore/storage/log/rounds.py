@@ -61,7 +61,8 @@ def finish_round(
     if not tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         return {}
     round_ = begin_round(tx, source, seq=seq, markers=markers).number
-    shown = numbered_handles(tx.run(wanted_queries.HIDDEN_SHAPES, source=source))
+    ((hidden,),) = tx.run(wanted_queries.HIDDEN_SHAPES, source=source)
+    shown = numbered_handles(hidden)
     tx.changed.update(shown)
     tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
     tx.run(wanted_queries.FINISH_ROUND, round=round_)
@@ -86,9 +87,8 @@ def show_alone(tx: Transaction, source: int, shape: int, *, seq: int) -> None:
             tx.changed.add(shape)
 
 
-def numbered_handles(rows: list[tuple[str]]) -> NumberedHandles:
-    """Decode the one row of a statement that gives handles by numbers."""
-    ((text,),) = rows
+def numbered_handles(text: str) -> NumberedHandles:
+    """Decode the JSON object in which a statement gives handles by numbers."""
     return msgspec.json.decode(text, type=NumberedHandles)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from shapestore.storage.log import wanted_queries as queries
 from shapestore.storage.log.keys import quoted
 from shapestore.storage.log.rounds import NumberedHandles, Round, begin_round, numbered_handles
@@ -107,9 +109,10 @@ def _append(
     tx.run(queries.APPEND_CHANGES, round=round_.number)
     for statement in (queries.APPEND_ROWS, queries.APPEND_REMOVALS, queries.REMOVE_MEMBERS, queries.APPEND_MEMBERS):
         tx.run(statement)
-    shapes = numbered_handles(tx.run(queries.APPENDED_SHAPES))
+    ((handles, full),) = tx.run(queries.APPENDED_SHAPES)
+    shapes = numbered_handles(handles)
     tx.changed.update(shapes)
-    return Appended(round_, shapes, {number for (number,) in tx.run(queries.FULL_SHAPES)})
+    return Appended(round_, shapes, msgspec.json.decode(full, type=set[int]))
 
 
 def _as_json(wanted: WantedRow) -> str:

@@ -102,18 +102,15 @@ COMPARE_WANTED = """
 # (round, visible: 0 in a round that goes on): what readers see of a shape changes at the end of the round
 ADVANCE_WANTED = """
     UPDATE shapes
-    SET written = shapes.written + more.count,
-        position = CASE WHEN :visible THEN shapes.written + more.count ELSE shapes.position END,
-        round = CASE WHEN :visible THEN :round ELSE shapes.round END,
-        row_count = shapes.row_count + CASE WHEN :visible THEN more.rows ELSE 0 END,
-        bytes = shapes.bytes + more.bytes,
-        log_bytes = shapes.log_bytes + more.log_bytes
-    FROM (
-        SELECT id >> 28 AS number, count(*) AS count, sum((old IS NULL) - (value IS NULL)) AS rows,
-               sum(ifnull(length(CAST(value AS BLOB)), 0) - ifnull(length(CAST(old AS BLOB)), 0)) AS bytes,
-               sum(ifnull(length(CAST(old AS BLOB)), 0)) AS log_bytes
-        FROM temp.appended GROUP BY id >> 28) AS more
-    WHERE shapes.number = more.number
+    SET (written, position, round, row_count, bytes, log_bytes) = (
+        SELECT max(id) & 268435455,
+               iif(:visible, max(id) & 268435455, shapes.position),
+               iif(:visible, :round, shapes.round),
+               shapes.row_count + iif(:visible, sum((old IS NULL) - (value IS NULL)), 0),
+               shapes.bytes + sum(ifnull(length(CAST(value AS BLOB)), 0) - ifnull(length(CAST(old AS BLOB)), 0)),
+               shapes.log_bytes + sum(ifnull(length(CAST(old AS BLOB)), 0))
+        FROM temp.appended WHERE id > shapes.number << 28 AND id < (shapes.number + 1) << 28)
+    WHERE number IN (SELECT id >> 28 FROM temp.appended)
 """
 
 APPEND_CHANGES = """
@@ -146,17 +143,15 @@ REMOVE_MEMBERS = """
           SELECT source_table, key, id >> 28 FROM temp.appended WHERE operation = 'delete')
 """
 
-# -> the shapes whose logs have grown: one JSON object of their numbers and handles
-APPENDED_SHAPES = """
-    SELECT json_group_object(number, handle) FROM shapes WHERE number IN (SELECT id >> 28 FROM temp.appended)
-"""
-
 # Positions left in a log below which its shape makes room for a new one.
 FEW_POSITIONS = 100_000
 
-# -> those of the shapes whose logs have hardly any positions left, some of them more than once
-FULL_SHAPES = f"""
-    SELECT id >> 28 FROM temp.appended WHERE id & 268435455 > 268435455 - {FEW_POSITIONS}
+# -> the shapes whose logs have grown: one JSON object of their numbers and handles, and one array of the numbers of
+# those whose logs have hardly any positions left
+APPENDED_SHAPES = f"""
+    SELECT json_group_object(number, handle),
+           json_group_array(number) FILTER (WHERE written > 268435455 - {FEW_POSITIONS})
+    FROM shapes WHERE number IN (SELECT id >> 28 FROM temp.appended)
 """
 
 # --- rounds of a source ---------------------------------------------------------------------------------------------
@@ -212,7 +207,7 @@ SHOW_WRITTEN = """
 # (source, round, number): the same of one shape
 SHOW_WRITTEN_OF_ONE = f"{SHOW_WRITTEN} AND number = :number"
 
-# (source) -> the shapes that have something to be shown, as APPENDED_SHAPES
+# (source) -> the shapes that have something to be shown: one JSON object of their numbers and handles
 HIDDEN_SHAPES = "SELECT json_group_object(number, handle) FROM shapes WHERE source = :source AND written > position"
 
 FINISH_ROUND = """
