@@ -150,7 +150,7 @@ class CreatorRun:
             return
         if _continues(stored, read):
             if read.seq is not None and read.nonce is not None and stored.source is not None:
-                self.refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature)
+                self.refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature, read.markers or ())
             comparison = Comparison(stored, keyed=key_columns is not None)
             self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
@@ -284,7 +284,7 @@ def _read_as_of(pairs: KeyedRows) -> Moment:
 
 def _followed(read: Moment) -> Followed | None:
     """What a shape follows from then on, if its source is to be followed."""
-    source, seq, nonce, signature, table = read
+    source, seq, nonce, signature, table, _ = read
     if source is None or seq is None or nonce is None or signature is None or table is None:
         return None
     return Followed(source, table, seq, nonce, signature)

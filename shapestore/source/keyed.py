@@ -47,6 +47,8 @@ class Moment(NamedTuple):
     """Of a table that is to be followed: it stands for the table and its triggers, by which all changes are seen."""
     table: str | None = None
     """The name of that table in the source."""
+    markers: Sequence[int] | None = None
+    """Changes up to ``seq`` that applications wait for by their numbers: the last of them."""
 
 
 class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
@@ -61,7 +63,7 @@ class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
         self.description: Description
         """What is known of the columns of the rows."""
         self.key_columns, moment, self.description = next(rows)
-        self.source, self.seq, self.nonce, self.signature, self.table = moment
+        self.source, self.seq, self.nonce, self.signature, self.table, self.markers = moment
         """As of when the rows are read: see :class:`Moment`."""
 
     def __next__(self) -> tuple[Key | None, dict[str, Any]]:

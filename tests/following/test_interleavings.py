@@ -189,6 +189,32 @@ async def test_a_follower_that_is_stopped_while_a_copy_is_put_back_is_overtaken(
         await world.followed()
 
 
+async def test_a_round_that_goes_on_tells_no_change_that_only_a_refresh_has_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that wait for a write of their own would take it for seen in all shapes of the source."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    other = await world.store.get_or_create(OF_X)
+    await world.followed()
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = n + 10")
+    for _ in range(2):
+        await world.finish_the_round()
+    world.before_write.set()
+    world.before_look.let_go()
+    await world.before_write.arrived()
+    world.write("UPDATE t SET n = 100 WHERE id = 5")
+    ((unseen,),) = looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
+    await world.store.refresh(ALL)
+    assert await world.row(5) == {"id": 5, "a": "x", "n": 100}
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+    assert await world.row(5, OF_X) == {"id": 5, "a": "x", "n": 15}
+    told = "SELECT max(seq) FROM rounds WHERE number IN (SELECT round FROM shape_changes WHERE shape = ({}))"
+    number = "SELECT number FROM shapes WHERE handle = ?"
+    assert looked_up(world.path, told.format(number), other.handle) == [(unseen - 1,)]
+
+
 # --- a first creation and a round
 
 

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from followed_store import Hold
 from served_shapes import Api, app_of, changes_of, client_of, make_source, served
 from sync_client import SyncClient
 
-from shapestore import ShapeStore, SQLSource
+from shapestore import Shape, ShapeStore, SQLSource
 from shapestore.following import source_look
 from shapestore.http import txid
 
@@ -62,6 +63,22 @@ async def test_a_write_of_many_rows_is_known_by_its_txid_where_only_its_last_one
     [change] = changes_of(await poll)
     assert change["value"] == {"TrackId": "2", "Price": "17"}
     assert written in change["headers"]["txids"]
+
+
+async def test_a_write_that_a_refresh_brings_is_known_by_its_txid(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sooner than the round that would bring it."""
+    before = await api.up_to_date()
+    hold = Hold()
+    monkeypatch.setattr(source_look, "begin_look", hold.before(source_look.begin_look))
+    hold.set()
+    try:
+        written = write(api, "UPDATE Track SET Price = 7 WHERE TrackId = 2")
+        api.write("UPDATE Track SET Price = 8 WHERE TrackId = 1")
+        await api.store.refresh(Shape("Track"))
+        changes = changes_of(await api.after(before))
+        assert [written in change["headers"]["txids"] for change in changes] == [True, True]
+    finally:
+        hold.let_go()
 
 
 async def test_the_end_of_a_snapshot_tells_which_writes_it_has_seen(api: Api) -> None:

@@ -17,6 +17,7 @@ RING_SIZE = 1_000_000
 """Rows that are kept."""
 RING_STEP = 1_000
 """Rows that are deleted at once."""
+_RECENT = 1_000
 
 MAKE_CHANGES = (
     f"CREATE TABLE {CHANGES} (seq INTEGER PRIMARY KEY, nonce INTEGER DEFAULT (random()), tab INTEGER, k0, k1, k2, k3)"
@@ -58,6 +59,12 @@ def newest(connection: sqlite3.Connection) -> SourcePosition | None:
     """The newest row; None where nothing is captured. Read it in the transaction that reads the source's rows."""
     row = _row(connection, f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1")
     return row and SourcePosition(*row)
+
+
+def recent_markers(connection: sqlite3.Connection) -> list[int]:
+    """The markers among the newest rows. Those before them were followed long ago, as a rule."""
+    statement = f"SELECT seq FROM {CHANGES} WHERE seq > (SELECT max(seq) FROM {CHANGES}) - ? AND tab = {MARKER}"
+    return [seq for (seq,) in _plain(connection).execute(statement, (_RECENT,)).fetchall()]
 
 
 def nonce_at(connection: sqlite3.Connection, seq: int) -> int | None:

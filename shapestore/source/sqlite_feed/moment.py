@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from shapestore.errors import InvalidSourceError
 from shapestore.source.catalogue.catalogue import Place
 from shapestore.source.keyed import Moment
-from shapestore.source.sqlite_feed.changes import newest
+from shapestore.source.sqlite_feed.changes import newest, recent_markers
 from shapestore.source.sqlite_feed.file import NO_FILE, path_of
 from shapestore.source.sqlite_feed.followed_table import refuse_other_modes
 from shapestore.source.sqlite_feed.installation import signature
@@ -21,7 +21,10 @@ def moment_of(connection: Connection) -> Moment:
     driver = connection.connection.driver_connection
     if not isinstance(driver, sqlite3.Connection):
         return Moment()
-    return Moment(path_of(driver), *(newest(driver) or (None, None)))
+    position = newest(driver)
+    if position is None:
+        return Moment(path_of(driver))
+    return Moment(path_of(driver), *position, markers=recent_markers(driver))
 
 
 def followed_moment_of(connection: Connection, place: Place) -> Moment:

@@ -41,7 +41,7 @@ def begin_round(
     ``seq`` is the change of the source as of which it was read. ``markers`` are the changes up to there that
     applications wait for by their numbers. ``finished``: False if more belongs to the round than is appended now.
     """
-    as_json = msgspec.json.encode(list(markers)).decode() if markers else None
+    as_json = _as_json(markers)
     for (unfinished,) in () if source is None else tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         number = _behind_a_jump(tx, source, unfinished)
         tx.run(wanted_queries.ADD_TO_ROUND, round=number, seq=seq, markers=as_json)
@@ -70,17 +70,19 @@ def finish_round(
     return shown
 
 
-def show_alone(tx: Transaction, source: int, shape: int, *, seq: int) -> None:
+def show_alone(tx: Transaction, source: int, shape: int, *, seq: int, markers: Sequence[int] = ()) -> None:
     """Show what is written of one shape of ``source``, though a round goes on: all of it was read as of ``seq``.
 
-    For this shape the round has ended. For the others it goes on, under another number. Not if the round has read the
-    source as of a later change: it would tell that the shape has seen that one, and its markers.
+    For this shape the round has ended, and has passed the ``markers``. For the others it goes on, under another number.
+    Not if the round has read the source as of a later change: it would tell that the shape has seen that one, and its
+    markers.
     """
     for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND_UP_TO, source=source, seq=seq):
         ended = _behind_a_jump(tx, source, unfinished)
         if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
             new = next_round(tx)
             tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
+            tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_as_json(markers))
             tx.run(wanted_queries.FINISH_ROUND, round=ended)
             tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
             tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
@@ -90,6 +92,10 @@ def show_alone(tx: Transaction, source: int, shape: int, *, seq: int) -> None:
 def numbered_handles(text: str) -> NumberedHandles:
     """Decode the JSON object in which a statement gives handles by numbers."""
     return msgspec.json.decode(text, type=NumberedHandles)
+
+
+def _as_json(markers: Sequence[int]) -> str | None:
+    return msgspec.json.encode(list(markers)).decode() if markers else None
 
 
 def _behind_a_jump(tx: Transaction, source: int | None, unfinished: int) -> int:

@@ -13,6 +13,7 @@ A shape that no round has reached since it was read is as the refresh has compar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from shapestore.storage.log.difference import Difference
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.rounds import NumberedHandles, show_alone
 from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.log.wanted_queries import UNFINISHED_ROUND
 from shapestore.storage.transaction import Transaction
 
 
@@ -34,6 +36,8 @@ class Refreshed(NamedTuple):
     nonce: int
     signature: str | None
     """Stands for the table and its triggers; None if the reader does not follow it."""
+    markers: Sequence[int] = ()
+    """The last changes up to ``seq`` that applications wait for by their numbers."""
 
 
 def append_refreshed(
@@ -62,9 +66,13 @@ def append_refreshed(
         for key in asked_later:
             wanted.pop(key, None)
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
-    appended = append_wanted(tx, rows, source=source, seq=refreshed.seq)
+    seq, markers = refreshed.seq, refreshed.markers
+    if tx.run(UNFINISHED_ROUND, source=source):  # the other shapes in it may not have seen all that this one has
+        appended = append_wanted(tx, rows, source=source)
+    else:
+        appended = append_wanted(tx, rows, source=source, seq=seq, markers=markers)
     if not asked_later:  # the rows are of one moment, also where a round goes on that its follower will not finish
-        show_alone(tx, source, number, seq=refreshed.seq)
+        show_alone(tx, source, number, seq=seq, markers=markers)
     tx.run(
         queries.SET_READ_AS_OF,
         number=number,
