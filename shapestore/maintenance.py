@@ -19,9 +19,9 @@ from shapestore.storage.commands import (
     Abandon,
     Compact,
     DeletePiece,
+    EndOwner,
     Evict,
     ForgetKept,
-    ForgetReadersOf,
     Note,
     Register,
     Sweep,
@@ -70,6 +70,8 @@ class Maintenance:
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
         self._writing, self._proving = _Trouble(), _Trouble()
+        self._dead_owners: set[str] = set()
+        """Those that were dead at the last look."""
         self._kept_seen = 0
         """Handles that were kept up to this one were looked at for being more than two a key."""
         self._long_logs: dict[int, float] = {}
@@ -124,7 +126,7 @@ class Maintenance:
         cutting = await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             await self.note()
-            await self._forget_dead_readers()
+            await self._end_dead_owners()
             await self._checkpoint_if_long()
         await self._free_orphans()
         return await self._delete_discarded() or evicting or cutting
@@ -180,11 +182,15 @@ class Maintenance:
             await self._writer.submit(Register(begun, ended))
             self._access.registered(begun, ended)
 
-    async def _forget_dead_readers(self) -> None:
-        """Those of other stores that have died: nobody else may open the file for long, who would clear them away."""
-        for owner in await self._reader.owners_of_readers():
-            if not self._coalescer.services.is_alive(owner):
-                await self._writer.submit(ForgetReadersOf(owner))
+    async def _end_dead_owners(self) -> None:
+        """Remove what killed processes have left: no other store may be opened for long, which would clear it away.
+
+        Not before the next look: a store whose owner file was removed has made itself provable again by then.
+        """
+        dead = {owner for owner in await self._reader.owners() if not self._coalescer.services.is_alive(owner)}
+        for owner in dead & self._dead_owners:
+            await self._writer.submit(EndOwner(owner))
+        self._dead_owners = dead
 
     async def _evict(self) -> bool:
         """Drop some of what was least recently read, beyond the limits. Whether there may be more."""

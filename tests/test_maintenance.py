@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from inspections import eventually, lost_rows
-from processes import handles_with_rows, read
+from processes import Workers, handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
 from shapestore.storage import writer
@@ -62,6 +62,23 @@ async def test_readers_of_a_store_that_died_keep_nothing_though_no_store_is_open
                 file.execute("INSERT INTO readers VALUES (?, 1, 1, 1, 0)", (owner,))
             file.commit()
         await eventually(lambda: read(empty_path, "SELECT owner FROM readers") == [living])
+
+
+async def test_what_a_killed_process_had_begun_goes_though_no_store_is_opened_and_nobody_asks_for_it(
+    path: str, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of its attempt would stay for as long as the others run."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.0)
+    async with ShapeStore(path) as alive:
+        [worker] = workers.open(path)
+        worker.lead("Track", rows=3_000)
+        assert len(await alive.locks()) == 1
+        worker.kill()
+        await eventually(lambda: read(path, "SELECT owner FROM create_locks") == [])
+        await eventually(lambda: read(path, "SELECT outcome FROM creations") == ["died"])
+        await eventually(lambda: lost_rows(path) == 0)
+        assert read(path, "SELECT owner FROM owners") == [alive._live().coalescer.services.owner]
 
 
 async def test_a_long_deletion_waits_for_no_tick(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,4 @@ FORGET_READERS = """
     DELETE FROM readers WHERE owner = :owner AND reading IN (SELECT value FROM json_each(:readings)) RETURNING shape
 """
 
-OWNERS_OF_READERS = "SELECT DISTINCT owner FROM readers"
-
 FORGET_READERS_OF_OWNER = "DELETE FROM readers WHERE owner = :owner"

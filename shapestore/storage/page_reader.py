@@ -130,9 +130,9 @@ class PageReader:
         """The handles under which this owner's lock rows are in progress."""
         return [handle for (handle,) in await self._page(queries.IN_PROGRESS_OF_OWNER, {"owner": owner})]
 
-    async def owners_of_readers(self) -> list[str]:
-        """The owners that have registered readers."""
-        return [owner for (owner,) in await self._page(drop_queries.OWNERS_OF_READERS)]
+    async def owners(self) -> list[str]:
+        """The owners of which something is in the file."""
+        return [owner for (owner,) in await self._page(queries.OWNERS)]
 
     async def expired(self, keep_ms: int, limit: int = 1_000) -> list[int]:
         """The numbers of handles that were kept for so long, and that no registered reader reads."""

@@ -52,10 +52,9 @@ SCANS = {
     "WITH_MEMBERS": ("source_tables", "there are as many as there are tables that are followed"),
     "ANY_REFRESHED": ("create_locks", "there are as many as there are creations and failures now"),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
-    "OWNERS_OF_READERS": ("readers", "there are as many as there are readers now"),
     "OWNERS": (
         "owners, create_locks, readers",
-        "once at each opening; there are as many as there are stores, creations and readers",
+        "now and then; there are as many as there are stores, creations and readers",
     ),
     "HAS_LITESTREAM": ("sqlite_schema", "once at a checkpoint; there are as many rows as tables, indexes and triggers"),
     "LOG_STATE": ("log_state", "it has one row"),
@@ -354,7 +353,6 @@ CALLS: dict[str, dict[str, Any]] = {
 GROW = {
     "LOCKS": "it is asked for all of them",
     "OWNERS": "it is asked for all of them",
-    "OWNERS_OF_READERS": "it is asked for all of them",
     "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "TRIM_GAPS": "as far as the last gap that is kept, at each jump: once after a copy was put back",
 }

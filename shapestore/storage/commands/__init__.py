@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shapestore.storage.commands.attempts import Abandon, Claim, Fail, Release, Sweep, end_owner
+from shapestore.storage.commands.attempts import Abandon, Claim, EndOwner, Fail, Release, Sweep, end_owner
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
 from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
@@ -18,7 +18,6 @@ from shapestore.storage.commands.shapes import (
     Delete,
     Evict,
     ForgetKept,
-    ForgetReadersOf,
     Invalidate,
     InvalidateKey,
     Note,
@@ -31,13 +30,13 @@ KINDS: tuple[type[Command[Any]], ...] = (
     Abandon,
     Sweep,
     Release,
+    EndOwner,
     Invalidate,
     InvalidateKey,
     Delete,
     Unfollow,
     UnfollowSource,
     Register,
-    ForgetReadersOf,
     Note,  # what was read comes before what is published now, which is read last
     MarkTouched,
     MarkStale,
@@ -68,11 +67,11 @@ __all__ = [
     "CopyRows",
     "Delete",
     "DeletePiece",
+    "EndOwner",
     "Evict",
     "Fail",
     "FollowRound",
     "ForgetKept",
-    "ForgetReadersOf",
     "Invalidate",
     "InvalidateKey",
     "MarkStale",

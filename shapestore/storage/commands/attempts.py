@@ -111,6 +111,19 @@ class Release(Command[str | None]):
         return answers
 
 
+class EndOwner(Command[None]):
+    """Remove every trace of an owner that is dead."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    @classmethod
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+        for command in group:
+            end_owner(tx, command.owner, "died")
+        return [None] * len(group)
+
+
 def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
     """Remove every trace of an owner that is gone: its row, its failures, its readers, its attempts and their rows."""
     ended = tx.run(queries.LOCKS_OF_OWNER, owner=owner)

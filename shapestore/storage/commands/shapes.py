@@ -171,19 +171,6 @@ class Register(Command[None]):
         return [None] * len(group)
 
 
-class ForgetReadersOf(Command[None]):
-    """Forget the readers of a store that has died: what they read is kept for nobody."""
-
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=command.owner)
-        return [None] * len(group)
-
-
 class Note(Command[None]):
     """Note what has happened since the last time: which shapes were read, and which creations served how many more."""
 
