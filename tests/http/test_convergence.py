@@ -120,7 +120,9 @@ async def test_clients_converge_under_random_changes_refreshes_invalidations_and
     monkeypatch.setattr(chunks, "PART_BYTES", 500)
     monkeypatch.setattr(compact, "PART_BYTES", 500)
     monkeypatch.setattr(
-        compact_queries, "HAS_LONG_LOG", "SELECT 1 FROM shapes WHERE number = :number AND position > floor"
+        compact_queries,
+        "LONG_LOG",
+        "SELECT max(snapshot, floor), position FROM shapes WHERE number = :number AND position > floor",
     )
     async with world(tmp_path, seed, follow=follow) as everything:
         for _ in range(150):

@@ -62,11 +62,7 @@ SCANS = {
     "FORGET_GAPS_BEFORE": ("log_state", "it has one row"),
     "SET_JUMP_DUE": ("log_state", "it has one row"),
     "TRIM_GAPS": ("gaps", "from its end, and no further than those that are kept"),
-    "TRIM_ROUNDS": (
-        "rounds",
-        "at each thousandth, from its end, and no further than those that are kept",
-    ),
-    "NEWEST_OLD_ROUND": ("rounds", "from its end, and no further than those of the last minute"),
+    "TRIM_ROUNDS": ("rounds", "at each thousandth, from its end, and no further than those that are kept"),
 }
 
 # Releases of SQLite that read some of these in their order.
@@ -330,9 +326,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_CHANGES": {"number": ANY, "first": 14, "round": 10**6, "changes": CHANGES},
     "PUT_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
     "REMOVE_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
-    "HAS_LONG_LOG": {"number": ANY},
+    "LONG_LOG": {"number": ANY},
     "LONG_LOGS": {"numbers": "[1, 2]"},
-    "NEWEST_OLD_ROUND": {"oldest": 10**6},
+    "IS_YOUNG": {"number": ANY, "position": 12, "oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
     "PART_ENDS": {"number": ANY},
     "FURTHER_PART_ENDS": {"number": ANY, "after": 2, "last": 12, "size": 10, "beside": 1},

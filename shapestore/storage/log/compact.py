@@ -7,6 +7,7 @@ that no transaction of the writer is long.
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -86,18 +87,24 @@ def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:
     What was superseded less than ``keep_ms`` ago stays, and what a registered reader needs. The floor is always the end
     of a round.
     """
-    if not tx.run(compact_queries.HAS_LONG_LOG, number=number):
-        return False
-    oldest = tx.moment.boot_ms - keep_ms
-    for (round_,) in tx.run(compact_queries.NEWEST_OLD_ROUND, oldest=oldest):
-        ((position,),) = tx.run(log.LAST_POSITION_OF_ROUND, number=number, round=round_)
+    for base, end in tx.run(compact_queries.LONG_LOG, number=number):
         ((reader,),) = tx.run(compact_queries.OLDEST_READER, number=number)
-        floor = min(position or 0, position or 0 if reader is None else reader)
+        old = _last_old(tx, number, base, end, tx.moment.boot_ms - keep_ms)
+        floor = old if reader is None else min(old, reader)
         for (floor_round,) in tx.run(log.ROUND_AT, number=number, position=floor):
             if tx.change(compact_queries.RAISE_FLOOR, number=number, position=floor, round=floor_round):
                 _add_part_ends(tx, number, floor)
                 return True
     return False
+
+
+def _last_old(tx: Transaction, number: int, base: int, end: int, oldest: int) -> int:
+    """The last position of a log whose round had ended by then. The rounds of one log end in their order."""
+
+    def is_young(position: int) -> bool:
+        return bool(tx.run(compact_queries.IS_YOUNG, number=number, position=position, oldest=oldest))
+
+    return base + bisect_left(range(base + 1, end + 1), True, key=is_young)
 
 
 def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from shapestore.storage.log.queries import KEPT_ROUNDS
-
 # --- compaction ---------------------------------------------------------------------------------------------------
 
 _IS_LONG = "(position - max(snapshot, floor) > 2 * row_count + 100 OR log_bytes > 2 * bytes + 1000000)"
 
-# (number) -> whether its log is long beside its rows
-HAS_LONG_LOG = f"SELECT 1 FROM shapes WHERE number = :number AND {_IS_LONG}"
+# (number) -> where its log begins and ends, if it is long beside its rows
+LONG_LOG = f"SELECT max(snapshot, floor), position FROM shapes WHERE number = :number AND {_IS_LONG}"
 
 # (numbers: [number]) -> those whose logs are long, or have changes below their floors
 LONG_LOGS = f"""
@@ -19,13 +17,11 @@ LONG_LOGS = f"""
           SELECT 1 FROM shape_changes WHERE id > number << 28 AND id <= (number << 28) + shapes.floor))
 """
 
-# (boot, oldest: boot time in ms) -> the newest round that ended by then. The one that is forgotten next counts as old:
-# else no log would be cut where there are more rounds within that time than are noted.
-NEWEST_OLD_ROUND = f"""
-    SELECT number FROM rounds
-    WHERE ended_boot <> :boot OR ended_at_boot_ms <= :oldest
-        OR number = (SELECT max(number) FROM rounds) - {KEPT_ROUNDS - 1}
-    ORDER BY number DESC LIMIT 1
+# (number, position, boot, oldest: boot time in ms) -> something, if the round logged there ended later than that. One
+# that is not noted any more is old.
+IS_YOUNG = """
+    SELECT 1 FROM shape_changes CROSS JOIN rounds ON rounds.number = shape_changes.round
+    WHERE shape_changes.id = (:number << 28) + :position AND ended_boot = :boot AND ended_at_boot_ms > :oldest
 """
 
 # (number, position, round of it): no reader needs an older position any more

@@ -14,7 +14,6 @@ from shapestore.locking import boot_clock
 from shapestore.storage.commands import Compact, DeletePiece, TrimLog
 from shapestore.storage.log import compact
 from shapestore.storage.log.positions import locate
-from shapestore.storage.log.queries import KEPT_ROUNDS
 
 LONG = 120
 """More rounds of one change than a log of one row may have."""
@@ -175,18 +174,24 @@ def test_what_was_superseded_lately_is_kept(connection: sqlite3.Connection) -> N
     assert floor_of(connection) == (0, 0)
 
 
-def test_more_rounds_than_are_noted_do_not_keep_a_log_from_being_cut(connection: sqlite3.Connection) -> None:
-    """Though they have all ended lately."""
+def test_a_round_that_has_ended_late_is_not_cut_with_those_that_began_after_it(connection: sqlite3.Connection) -> None:
+    """It went on in several parts, and its readers have seen nothing of it until lately."""
     log = a_long_log(connection)
-    first, oldest = log.moments[1], log.moments[60]
-    newest = first.round + KEPT_ROUNDS - 2
-    insert(connection, "rounds", number=newest, finished=1, ended_boot="", ended_at_boot_ms=0, ended_at_ms=0)
-    connection.execute(
-        "UPDATE rounds SET ended_boot = ?, ended_at_boot_ms = 10 * 1000000000, ended_at_ms = 0",
-        (boot_clock.now().boot,),
-    )
-    assert not compacted(connection, log.number), "there is room for one more"
-    connection.execute("UPDATE rounds SET number = ? WHERE number = ?", (oldest.round + KEPT_ROUNDS - 1, newest))
+    late = log.moments[-1].round
+    connection.execute("UPDATE rounds SET ended_at_boot_ms = 10 * 1000000000 WHERE number = ?", (late,))
+    boot = boot_clock.now().boot
+    insert(connection, "rounds", number=late + 1, finished=1, ended_boot=boot, ended_at_boot_ms=1, ended_at_ms=0)
+    assert compacted(connection, log.number)
+    assert floor_of(connection) == (log.moments[-2].position, log.moments[-2].round)
+
+
+def test_a_round_that_is_not_noted_any_more_is_old(connection: sqlite3.Connection) -> None:
+    """Else no log would be cut where more rounds than are noted end within that time."""
+    log = a_long_log(connection)
+    connection.execute("UPDATE rounds SET ended_at_boot_ms = 10 * 1000000000")
+    assert not compacted(connection, log.number)
+    oldest = log.moments[60]
+    connection.execute("DELETE FROM rounds WHERE number <= ?", (oldest.round,))
     assert compacted(connection, log.number)
     assert floor_of(connection) == (oldest.position, oldest.round)
 
