@@ -45,7 +45,9 @@ class Lifecycle:
     @property
     def live(self) -> OpenStore:
         """What is open, and may be used on the running event loop. Raises StoreClosedError on another one."""
-        open_store = self.opened
+        open_store = self._current
+        if open_store is None or self._closing is not None:
+            return self.opened  # which says why it is not
         if open_store.loop is not asyncio.get_running_loop():
             raise StoreClosedError(
                 "the store was opened on another event loop, and is used on that one alone: open a store on each "

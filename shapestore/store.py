@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from shapestore.creating.creator_run import Creator
-from shapestore.errors import InvalidShapeError, WaitTimeoutError
+from shapestore.errors import InvalidShapeError, StoreBusyError, WaitTimeoutError
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.requests import Request, checked_creator, follows
 from shapestore.lifecycle import Lifecycle
@@ -179,7 +179,7 @@ class ShapeStore:
         Raises CreateFailedError (the creator's error, or its time-out), WaitTimeoutError, StoreBusyError (too many keys
         at once), StorageError (the disk refuses), StoreClosedError.
         """
-        open_store = self._live()
+        open_store = self._lifecycle.live
         if create is not None:
             open_store.followers.follow(create)
         key = self._key(shape)
@@ -189,10 +189,13 @@ class ShapeStore:
         # As Requests.get does: written out, since a hit is what callers mostly get.
         flight = open_store.coalescer.get(key)
         if flight is None or flight.refreshing:
-            found = await open_store.reader.find_marked(key, shape)
+            try:
+                found = open_store.reader.find_at_once(key, shape)
+            except StoreBusyError:
+                found = await open_store.reader.find_marked(key, shape)
             if found is not None:
                 stored, mark = found
-                if mark and (mark & STALE or follows(self._create if create is None else create)):
+                if mark & STALE or (mark & NEVER_FOLLOWED and follows(self._create if create is None else create)):
                     return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
@@ -246,7 +249,7 @@ class ShapeStore:
 
         >>> rows = await store.fetch(Shape("Track", where="AlbumId = :album", params={"album": 1}))
         """
-        open_store = self._live()
+        open_store = self._lifecycle.live
         decode = open_store.reader.decode
         inside = self._small(open_store, shape, create, max_age)
         if inside is not None:
@@ -266,7 +269,7 @@ class ShapeStore:
         timeout: float | None = None,
     ) -> bytes:
         """As ``fetch``, but as the bytes of one JSON array, as they are stored: nothing is decoded."""
-        inside = self._small(self._live(), shape, create, max_age)
+        inside = self._small(self._lifecycle.live, shape, create, max_age)
         if inside is not None:
             return b"[%b]" % inside
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
@@ -421,7 +424,7 @@ class ShapeStore:
             if found is None:
                 return None
             inside, handle, mark = found
-            if mark and (mark & STALE or follows(self._create if create is None else create)):
+            if mark & STALE or (mark & NEVER_FOLLOWED and follows(self._create if create is None else create)):
                 return None
         else:
             aged = None if policy.max_age == 0 else open_store.reader.fetch_small_with_age(key)

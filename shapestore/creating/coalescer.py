@@ -23,15 +23,13 @@ class Coalescer:
         self.services = services
         self._max_in_flight = max_in_flight
         self._flights: dict[str, Flight] = {}
+        self.get: Callable[[str], Flight | None] = self._flights.get
+        """The flight of a key, if it is in flight."""
         self._closed = False
         self._all_ended: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._flights)
-
-    def get(self, comparable: str) -> Flight | None:
-        """The flight of a key, if it is in flight."""
-        return self._flights.get(comparable)
 
     def join(
         self, key: str, shape: Shape, creator: Creator, *, refreshing: bool = False, older: str | None = None

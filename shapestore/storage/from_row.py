@@ -10,6 +10,7 @@ from shapestore.locking.create_lock import CreateLock, Failure, State
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape, at
 from shapestore.storage.log.positions import pack
+from shapestore.storage.queries import LIVE
 
 
 class Confirmation(NamedTuple):
@@ -23,10 +24,10 @@ class Confirmation(NamedTuple):
 
 
 def to_stored(shape: Shape, columns: Any) -> StoredShape:
-    """The stored shape that a row says, from the columns ``queries.STORED``."""
-    handle, row_count, position, round_, live, created_at_ms, refreshed_at_ms = columns
+    """The stored shape that a row says, from the columns ``queries.STORED``, of which the last may be a mark."""
+    handle, row_count, position, round_, created_at_ms, refreshed_at_ms, live = columns
     public = pack(round_, position) if round_ else position
-    return StoredShape(handle, shape, row_count, at(created_at_ms), at(refreshed_at_ms), public, live != 0)
+    return StoredShape(handle, shape, row_count, at(created_at_ms), at(refreshed_at_ms), public, live & LIVE != 0)
 
 
 def to_confirmation(by: str, boot: str, at_boot_ms: int, at_ms: int, stale: int) -> Confirmation:

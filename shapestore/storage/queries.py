@@ -10,7 +10,17 @@ from __future__ import annotations
 
 # --- reads: point reads, on the event loop's thread -------------------------------------------------------------
 
-STORED = "handle, row_count, position, round, live, created_at_ms, refreshed_at_ms"
+LIVE = 1
+"""Changes of its source are followed."""
+STALE = 2
+"""It counts as stale at any age."""
+NEVER_FOLLOWED = 4
+"""It was made by a creator that does not follow its source."""
+MARK = "live | (stale << 1) | ((live = 0 AND source_signature IS NULL) << 2)"
+"""What is to be known of a shape, beside its age, before it is served: the sum of these three."""
+
+_STORED = "handle, row_count, position, round, created_at_ms, refreshed_at_ms"
+STORED = f"{_STORED}, live"
 """What a StoredShape is made of."""
 
 
@@ -28,14 +38,8 @@ CONFIRMED = f"""
 """
 """What says how fresh a shape is. A live one was seen by each round of its source, once one has reached it."""
 
-MARK = "stale | ((live = 0 AND source_signature IS NULL) << 1)"
-"""1 if a shape counts as stale at any age, 2 if it was made by a creator that does not follow its source."""
-
-STALE = 1
-NEVER_FOLLOWED = 2
-
-# (comparable) -> the stored shape, and its mark
-FIND = f"SELECT {STORED}, {MARK} FROM shapes WHERE comparable = ?"
+# (comparable) -> the stored shape, with its mark in place of ``live``: each column fewer is felt
+FIND = f"SELECT {_STORED}, {MARK} FROM shapes WHERE comparable = ?"
 
 # (comparable) -> the stored shape, and how fresh it is
 FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"

@@ -67,20 +67,24 @@ class Reader(PageReader):
         return None if found is None else found[0]
 
     async def find_marked(self, comparable: str, shape: Shape) -> tuple[StoredShape, int] | None:
-        """The stored shape, if it is there, and its mark (see ``queries.MARK``).
+        """The stored shape, if it is there, and its mark (see ``queries.MARK``)."""
+        for row in await self._point_or_page(queries.FIND, comparable):
+            with self._making_sense():
+                return to_stored(shape, row), row[6]
+        return None
+
+    def find_at_once(self, comparable: str, shape: Shape) -> tuple[StoredShape, int] | None:
+        """As ``find_marked``; raises StoreBusyError if the file is busy.
 
         The hottest of all: it is written out, for a call more would be felt.
         """
         try:
-            rows = self._point.execute(queries.FIND, (comparable,)).fetchall()
+            for row in self._point.execute(queries.FIND, (comparable,)).fetchall():
+                return to_stored(shape, row), row[6]
         except sqlite3.Error as error:
-            self._raise_unless_busy(error)
-            rows = await self._page(queries.FIND, comparable)
-        for row in rows:
-            try:
-                return to_stored(shape, row[:7]), row[7]
-            except NONSENSE as error:
-                raise damaged(error, self._path) from error
+            raise translated(error, self._path) from error
+        except NONSENSE as error:
+            raise damaged(error, self._path) from error
         return None
 
     async def find_with_age(self, comparable: str, shape: Shape) -> tuple[StoredShape, Confirmation] | None:

@@ -20,7 +20,7 @@ ROWS_OF_SMALL = """
     CASE WHEN bytes + row_count <= ? AND written = position THEN CAST((
         SELECT coalesce(group_concat(value), '') FROM shape_rows
         WHERE shape_rows.id > shapes.number << 28 AND shape_rows.id < (shapes.number + 1) << 28) AS BLOB) END,
-    bytes + max(row_count - 1, 0)
+    bytes + row_count - (row_count > 0)
 """
 
 # (handle) -> where its log stands; of a shape, or of a kept handle
