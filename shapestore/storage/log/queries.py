@@ -40,10 +40,12 @@ ENDS = """
     SELECT number, handle, round, position, stale FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
 """
 
-# (handle) -> where its log stands, what it is of, and the newest round that its readers may see: of a shape only
+# (handle) -> where its log stands, what it is of, and the newest round that its readers may see: of a shape only. The
+# number before that of a round that goes on may never have been one: rounds jump.
 LOCATE_SERVED = f"""
     SELECT {_STANDING}, 0, columns_described, comparable, chunk_ends,
-           coalesce((SELECT unfinished_round - 1 FROM sources WHERE sources.number = shapes.source),
+           coalesce((SELECT (SELECT coalesce(max(rounds.number), 1) FROM rounds WHERE rounds.number < unfinished_round)
+                     FROM sources WHERE sources.number = shapes.source AND unfinished_round IS NOT NULL),
                     (SELECT max(round) FROM log_state)),
            coalesce((SELECT seq FROM rounds WHERE rounds.number = shapes.floor_round), snapshot_seq),
            iif(live, coalesce(source_seq, (

@@ -297,7 +297,9 @@ def test_a_shape_has_seen_the_newest_round_of_the_file_but_not_one_that_its_sour
     connection.execute("UPDATE log_state SET round = 9")
     assert page(connection, End.NOW).log.last_seen == 9
     connection.execute("INSERT INTO sources (number, name, unfinished_round) VALUES (1, 'a', 7), (2, 'b', NULL)")
-    for source, seen in [(1, 6), (2, 9)]:
+    for number in (5, 7, 9):
+        insert(connection, "rounds", number=number, ended_boot="b", ended_at_boot_ms=0, ended_at_ms=0)
+    for source, seen in [(1, 5), (2, 9)]:
         connection.execute("UPDATE shapes SET source = ?", (source,))
         assert page(connection, End.NOW).log.last_seen == seen
 

@@ -15,7 +15,8 @@ from live_logs import SOURCE, add_live_shape, add_source, assert_members_match, 
 from logs import copy_of, entries, key, materialized, row, rows_as_of, transact
 from processes import assert_sound
 
-from shapestore.storage.log.positions import locate
+from shapestore.storage.log.pages import served_log
+from shapestore.storage.log.positions import accepted, locate, pack
 from shapestore.storage.log.rounds import begin_round, finish_round, show_alone
 from shapestore.storage.log.wanted import Appended, WantedRow, append_wanted
 from shapestore.storage.log.wanted_queries import FEW_POSITIONS
@@ -223,3 +224,25 @@ def test_any_rounds_make_the_shapes_what_was_wanted(
         assert_members_match(connection)
         ((file,),) = connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchall()
         assert_sound(file)
+
+
+@pytest.mark.parametrize("jumps", [False, True])
+@pytest.mark.parametrize("before", [0, 3])
+def test_what_a_reader_was_told_that_it_has_seen_is_accepted_while_a_round_goes_on(
+    connection: sqlite3.Connection, before: int, jumps: bool
+) -> None:
+    """Also if the round has jumped: the number before its own was never a round."""
+    number = add_live_shape(connection, "a", {key(1): row(n=0)})
+    for n in range(1, before + 1):
+        want(connection, (number, key(1), row(n=n)))
+    if jumps:
+        transact(connection, lambda tx: tx.run(SET_JUMP_DUE))
+    want(connection, (number, key(1), row(n=9)), finished=False)
+    log, standing = served_log(connection, "a"), locate(connection, "a")
+    assert log is not None
+    assert standing is not None
+    assert accepted(connection, standing, pack(log.last_seen, 0)) == standing.position
+    finish(connection)
+    standing = locate(connection, "a")
+    assert standing is not None
+    assert accepted(connection, standing, pack(log.last_seen, 0)) == standing.position - 1
