@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from file_rows import insert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logs import HANDLE, ModelledLog, Rows, copy_of, key, row, transact
