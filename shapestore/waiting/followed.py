@@ -22,6 +22,8 @@ from shapestore.storage.reader import Reader
 LOOK_SECONDS = 0.005
 # While a source cannot be read, or has another past.
 LOOK_AGAIN_SECONDS = 0.05
+# Whatever their timeout, callers wait so long for a source to be read, which as a rule takes a moment.
+READING_SECONDS = 1.0
 _NEVER = (1 << 63) - 1
 
 Waiter = asyncio.Future[bool]
@@ -53,6 +55,12 @@ class NewestChanges:
         if source not in self._next:
             self._next[source] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._next[source])
+
+    def close(self, error: ShapeStoreError) -> None:
+        """All callers get a copy of the error."""
+        for waited_for in (*self._running.values(), *self._next.values()):
+            refuse(waited_for, fresh(error))
+        self._next.clear()
 
     def _run(self, source: int, path: str) -> asyncio.Future[int | None]:
         followed = self._reader.followed_up_to(source)
@@ -100,13 +108,14 @@ class FollowedSources:
         """All waiters get StoreClosedError."""
         self._closed = True
         error = StoreClosedError("the store was closed while the changes of a source were waited for")
+        self._newest.close(error)
         for goal in list(self._goals):
             self._refuse(goal, error)
         self._rest()
 
     async def _reached(self, number: int, path: str, timeout: float) -> bool:
         until = self._loop.time() + timeout
-        while (seq := await self._newest.read(number, path)) is None and not self._reader.has_reached(number, _NEVER):
+        while (seq := await self._read(number, path, until)) is None and not self._reader.has_reached(number, _NEVER):
             if self._loop.time() >= until:
                 return False
             await asyncio.sleep(min(LOOK_AGAIN_SECONDS, timeout))
@@ -126,6 +135,13 @@ class FollowedSources:
         finally:
             timer.cancel()
             self._remove(goal, waiter)
+
+    async def _read(self, number: int, path: str, until: float) -> int | None:
+        try:
+            async with asyncio.timeout_at(max(until, self._loop.time() + READING_SECONDS)):
+                return await self._newest.read(number, path)
+        except TimeoutError:
+            return None
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -172,6 +172,28 @@ async def test_a_copy_that_was_put_back_is_reached_once_its_past_is_followed(
         await task
 
 
+@pytest.mark.parametrize("end", ["the time is up", "the store is closed"])
+async def test_a_source_whose_reading_hangs_is_waited_for_no_longer_than_that(
+    empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """As of a file on a network that is away, or one that is locked by another program."""
+    monkeypatch.setattr(followed, "READING_SECONDS", 0.01)
+    go = threading.Event()
+    monkeypatch.setattr(followed, "_newest", lambda *_: go.wait(60) and None)
+    try:
+        async with ShapeStore(empty_path) as store:
+            closed = end == "the store is closed"
+            tasks = [asyncio.create_task(store.followed(timeout=60 if closed else 0.01)) for _ in range(3)]
+            await eventually(lambda: store._live().sources._newest._next)
+            if closed:
+                await store.close()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [StoreClosedError if closed else WaitTimeoutError] * 3
+            assert not go.is_set()
+    finally:
+        go.set()
+
+
 async def test_the_end_of_the_store_ends_the_wait(empty_path: str, source: CapturedSource) -> None:
     source.write(INSERT)
     async with ShapeStore(empty_path) as store:
