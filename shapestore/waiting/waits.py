@@ -195,7 +195,7 @@ class Waits:
         self._timer = self._loop.call_later(seconds, self._look_for_commits)
 
     def _look_for_commits(self) -> None:
-        """Look at all logs if another connection has committed since the last time."""
+        """Look at all logs if another connection has committed since the last time. And again, whatever happens."""
         began = time.perf_counter()
         if 2 * self._pause > _SOON:  # before it looks: what is written from now on is not in what it sees
             self._listen()
@@ -206,10 +206,15 @@ class Waits:
                 self._look_at_all()
         except ShapeStoreError as error:  # the disk refuses to be read, say
             self._refuse_all(error)
-        rest = _REST * (time.perf_counter() - began)
-        self._rests_until = self._loop.time() + rest
-        longest = LOOK_SECONDS if self._watch is None else LOOK_SECONDS_IF_TOLD
-        self._look_later(max(min(longest, 2 * self._pause), rest))
+        except BaseException:  # it was cut short
+            self._version = None
+            self._seen.clear()
+            raise
+        finally:
+            rest = _REST * (time.perf_counter() - began)
+            self._rests_until = self._loop.time() + rest
+            longest = LOOK_SECONDS if self._watch is None else LOOK_SECONDS_IF_TOLD
+            self._look_later(max(min(longest, 2 * self._pause), rest))
 
     def _look_at_all(self) -> None:
         """Look at those of which something has become since the last time."""

@@ -19,6 +19,7 @@ from sources import Rows
 from shapestore import Shape, ShapeGoneError, ShapeStore, StoreBusyError, StoreClosedError, StoredShape
 from shapestore.storage.commands import Command, Register
 from shapestore.storage.log.positions import Standing, pack, unpack
+from shapestore.storage.reader import Reader
 from shapestore.waiting import registrations
 from shapestore.waiting import waits as waits_module
 from shapestore.waiting.waits import Waits
@@ -229,6 +230,31 @@ async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_ot
         go_on.set()
         assert await late == position
         other.cancel()
+
+
+@pytest.mark.parametrize("cut", [(Reader, "data_version"), (WatchedLog, "look")], ids=["begins", "tells"])
+async def test_a_look_that_is_cut_short_is_not_the_last(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, cut: tuple[type, str]
+) -> None:
+    """As by a person who interrupts a notebook, whose loop goes on."""
+    monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        waits = waits_of(store)
+        await eventually(lambda: waits._version is not None)
+        waits._end_looking()  # the look that is cut short is made here
+        position = (await grown(another, source)).position
+
+        def cut_short(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(*cut, cut_short)
+            with pytest.raises(KeyboardInterrupt):
+                waits._look_for_commits()
+        assert await task == position
 
 
 # --- other ends
