@@ -384,8 +384,9 @@ class ShapeStore:
     async def _wait(self, handle: str, after: int, timeout: float | None) -> int:
         _check_position(after)
         open_store = self._live()
+        position = await open_store.waits.wait(handle, after, timeout)
         open_store.access.touch(handle)
-        return await open_store.waits.wait(handle, after, timeout)
+        return position
 
     async def _batches(self, stored: StoredShape | str, **how: Any) -> AsyncGenerator[Batch, None]:
         position = stored.position if isinstance(stored, StoredShape) else None

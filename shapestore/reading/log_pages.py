@@ -41,7 +41,6 @@ class LogPages:
         ``form`` names what ``encode`` does: of two callers with one form either's is called. It is given no rows that
         are ``known`` to it. Both are used on the reader's thread.
         """
-        self._access.touch(handle)
         key = (handle, place, most_bytes, form)
         reading: asyncio.Future[T | Refused | None] | None = self._reading.get(key)
         # One that has ended may be from before the commit that its caller knows of.
@@ -49,7 +48,10 @@ class LogPages:
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading = self._reading[key] = asyncio.ensure_future(self._reader.run(work))
             reading.add_done_callback(partial(self._has_read, key))
-        return await asyncio.shield(reading)
+        page: T | Refused | None = await asyncio.shield(reading)
+        if page is not None:
+            self._access.touch(handle)
+        return page
 
     def _has_read(self, key: Hashable, read: asyncio.Future[Any]) -> None:
         if self._reading.get(key) is read:

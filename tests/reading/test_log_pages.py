@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
-from shapestore import Shape, ShapeStore
+import pytest
+
+from shapestore import Shape, ShapeGoneError, ShapeStore
 from shapestore.storage.log.pages import BEGINNING
+
+
+async def test_handles_that_no_shape_has_are_not_remembered(path: str) -> None:
+    """Clients may ask for any text: each would be kept, and brought into the file, for nothing."""
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        access = store._live().access
+        access.recent.clear()
+        for handle in ("x" * 1_000_000, stored.handle):
+            await store._log_pages().read(handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+        assert list(access.recent) == [stored.handle]
+        access.recent.clear()
+        with pytest.raises(ShapeGoneError):
+            await store.wait("x" * 1_000_000, 0)
+        await store.wait(stored, 0)
+        assert list(access.recent) == [stored.handle]
 
 
 async def test_a_page_that_has_been_read_is_not_given_to_who_asks_after_that(path: str) -> None:
