@@ -33,6 +33,8 @@ _FETCH_WITH_AGE = (
     f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK}, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
 )
 
+_NOTHING = KeyState(stored=None, lock=None, awaited_failure=None)
+
 
 class Reader(PageReader):
     """The two read-only connections of an open store: that for pages, and one for point reads."""
@@ -140,6 +142,8 @@ class Reader(PageReader):
         None if the file was busy: poll again.
         """
         try:
+            if not self._point.execute(queries.IS_KNOWN, (comparable, comparable, awaited)).fetchall():
+                return _NOTHING, None
             (row,) = self._point.execute(queries.POLL, {"comparable": comparable, "awaited": awaited}).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
@@ -152,12 +156,12 @@ class Reader(PageReader):
         return self._seen(shape, row)
 
     def _seen(self, shape: Shape, row: tuple[Any, ...]) -> tuple[KeyState, StoredShape | None]:
-        shape_row, confirmed_by, lock_row, failure = row[:7], row[7], row[12:19], row[19:]
+        shape_row, confirmed_by, lock_row, failure = row[:7], row[7], row[8:14], row[14:]
         try:
             stored = None if confirmed_by is None else to_stored(shape, shape_row)
             lock = None
             if lock_row[0] is not None:
-                lock = LockState(lock_row[0], State(lock_row[1]), lock_row[2], to_failure(*lock_row[4:]))
+                lock = LockState(lock_row[0], State(lock_row[1]), lock_row[2], to_failure(*lock_row[3:]))
         except NONSENSE as error:
             raise damaged(error, self._path) from error
         return KeyState(confirmed_by, lock, to_failure(*failure)), stored

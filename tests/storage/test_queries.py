@@ -225,6 +225,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "HAS_REACHED": {"source": 1, "seq": 5},
     "FIND_BY_HANDLE_WITH_AGE": {"?": (handle(ANY),)},
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
+    "IS_KNOWN": {"?": (key(ANY), key(ANY), handle(ANY))},
     "POLL": {"comparable": key(ANY), "awaited": handle(ANY)},
     "IN_PROGRESS_OF_OWNER": {},
     "TOTALS": {},

@@ -160,6 +160,7 @@ def test_no_hot_statement_takes_more_steps_for_many_shapes(tmp_path: Path, count
     calls: dict[str, Any] = {
         "FIND": (key(7).comparable,),
         "FIND_BY_HANDLE": (f"{7:032x}",),
+        "IS_KNOWN": (key(-1).comparable, key(-1).comparable, "none"),
         "POLL": {"comparable": key(7).comparable, "awaited": "none"},
         "COUNT": (),
         "SHAPES": {"namespace": "", "after": 7, "limit": 100},
