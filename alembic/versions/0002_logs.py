@@ -123,8 +123,6 @@ TABLES_AND_INDEXES = [
         UNIQUE (handle)
     ) STRICT
     """,
-    "CREATE INDEX create_locks_by_table ON create_locks (namespace, table_name)",
-    "CREATE INDEX create_locks_by_owner ON create_locks (owner)",
     f"""
     CREATE TABLE kept (
         sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -395,7 +393,7 @@ NEW_TABLES = [
     "members",
     "touched_keys",
 ]
-NEW_INDEXES = ["shapes_by_table", "shapes_by_read_order", "create_locks_by_table", "create_locks_by_owner"]
+NEW_INDEXES = ["shapes_by_table", "shapes_by_read_order"]
 
 
 def downgrade() -> None:

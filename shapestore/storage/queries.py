@@ -261,12 +261,9 @@ KEPT_CREATIONS = 1000
 # So many more are there before the oldest go, all at once: they lie on other pages than the newest, which each
 # creation would have to write too.
 TRIMMED_AT_ONCE = 100
-_NEWEST_CREATION = "(SELECT max(number) FROM creations)"
 
-TRIM_CREATIONS = f"""
-    DELETE FROM creations WHERE number <= {_NEWEST_CREATION} - {KEPT_CREATIONS}
-    AND (SELECT min(number) FROM creations) <= {_NEWEST_CREATION} - {KEPT_CREATIONS + TRIMMED_AT_ONCE}
-"""
+# (newest: number)
+TRIM_CREATIONS = f"DELETE FROM creations WHERE number <= :newest - {KEPT_CREATIONS}"
 
 # --- writes: owners ---------------------------------------------------------------------------------------------
 

@@ -38,6 +38,10 @@ class Transaction:
         """Execute a statement with named parameters, of which owner and times are given; return all of its rows."""
         return self._connection.execute(statement, self._shared | parameters).fetchall()
 
+    def add(self, statement: str, **parameters: Any) -> int | None:
+        """Execute a statement that inserts rows; return the rowid of the last one."""
+        return self._connection.execute(statement, self._shared | parameters).lastrowid
+
     def change(self, statement: str, **parameters: Any) -> int:
         """Execute a statement that returns no rows; return how many rows of the table it changed."""
         return self._connection.execute(statement, self._shared | parameters).rowcount

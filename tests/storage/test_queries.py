@@ -40,6 +40,8 @@ OF_ROUNDS = {
 }
 PLANNED = STATEMENTS | OF_ROUNDS
 
+ATTEMPTS_OF_NOW = "there are as many as there are creations and failures now"
+
 # Statements that may scan, what they may scan, and why that is right.
 SCANS = {
     "LIVE_SOURCES": ("sources", "there are a few"),
@@ -50,7 +52,11 @@ SCANS = {
     "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
     "OLDEST_KEPT": ("kept", "in the order of its key, and no further than a limit and those that are read"),
     "WITH_MEMBERS": ("source_tables", "there are as many as there are tables that are followed"),
-    "ANY_REFRESHED": ("create_locks", "there are as many as there are creations and failures now"),
+    "ANY_REFRESHED": ("create_locks", ATTEMPTS_OF_NOW),
+    "IN_PROGRESS_OF_OWNER": ("create_locks", ATTEMPTS_OF_NOW),
+    "LOCKS_OF_OWNER": ("create_locks", ATTEMPTS_OF_NOW),
+    "RELEASE_TABLE": ("create_locks", ATTEMPTS_OF_NOW),
+    "MARK_ATTEMPTS_TOUCHED": ("create_locks", ATTEMPTS_OF_NOW),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
         "owners, create_locks, readers",
@@ -227,7 +233,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
     "IS_KNOWN": {"?": (key(ANY), key(ANY), handle(ANY))},
     "POLL": {"comparable": key(ANY), "awaited": handle(ANY)},
-    "IN_PROGRESS_OF_OWNER": {},
     "TOTALS": {},
     "COUNT": {},
     "NEXT_DISCARDED": {},
@@ -248,8 +253,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "RELEASE_KEY": {"comparable": key(-ANY)},
     "RELEASE_KEY_IN_PROGRESS": {"comparable": key(-ANY)},
     "NUMBER_OF_KEY": {"comparable": key(ANY)},
-    "RELEASE_TABLE": {"namespace": "", "table": "in progress"},
-    "LOCKS_OF_OWNER": {},
     "SHAPES_BY_HANDLE": {"handles": json.dumps([handle(ANY)])},
     "REPLACED": {"handles": json.dumps([handle(-ANY)])},
     "NUMBERS_OF_TABLE": {"namespace": "", "table": "albums", "limit": 2},
@@ -269,12 +272,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "ADD_CREATED": {"created": json.dumps({handle(1): [1, 0]})},
     "ADD_REFRESHED": {"handle": "new", "number": ANY, "duration_ms": 1, "changes": 3, "followers": 0},
     "NOTE_FOLLOWERS": {"followers": json.dumps({handle(ANY): 1})},
-    "TRIM_CREATIONS": {},
+    "TRIM_CREATIONS": {"newest": ANY + queries.KEPT_CREATIONS},
     "ADD_OWNER": {"owner": "new", "pid": 1, "hostname": "host", "program": "app.py"},
     "FORGET_OWNER": {},
     "SET_JUMP_DUE": {},
     # --- what was touched
-    "MARK_ATTEMPTS_TOUCHED": {"namespace": "", "table": "in progress"},
     "MARK_SHAPES_STALE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
     "MARK_ATTEMPT_TOUCHED": {"handle": handle(-ANY)},
     "TOUCHED_SINCE_CLAIM": {"handle": handle(-ANY)},
@@ -350,6 +352,10 @@ CALLS: dict[str, dict[str, Any]] = {
 GROW = {
     "LOCKS": "it is asked for all of them",
     "OWNERS": "it is asked for all of them",
+    "IN_PROGRESS_OF_OWNER": ATTEMPTS_OF_NOW,
+    "LOCKS_OF_OWNER": ATTEMPTS_OF_NOW,
+    "RELEASE_TABLE": ATTEMPTS_OF_NOW,
+    "MARK_ATTEMPTS_TOUCHED": ATTEMPTS_OF_NOW,
     "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "TRIM_GAPS": "as far as the last gap that is kept, at each jump: once after a copy was put back",
 }
@@ -386,9 +392,7 @@ def filled(path: Path, count: int) -> Iterator[sqlite3.Connection]:
             if 1 < n < queries.KEPT_CREATIONS:
                 add_outcome(connection, handle(n), shape_of(n))
             number = lock_number(n)
-            add_lock(
-                connection, handle(-n), shape_of(-n), owner=f"owner {n}", number=number, table_name=f"table {n % 9}"
-            )
+            add_lock(connection, handle(-n), shape_of(-n), owner=f"owner {n}", number=number)
             add_rows(connection, number, 3, keyed=True)
             add_kept(connection, f"kept {n}", shape_of(n), number=3 * LARGE + n, gone_boot="b", gone_at_boot_ms=n * 10)
             add_owner(connection, f"owner {n}")
@@ -396,10 +400,6 @@ def filled(path: Path, count: int) -> Iterator[sqlite3.Connection]:
             insert(connection, "rounds", number=n, ended_boot="b", ended_at_boot_ms=0, ended_at_ms=0)
             insert(connection, "gaps", first=10 * n, last=10 * n + 6)
             discard(connection, 5 * LARGE + n)
-        connection.execute(
-            "UPDATE create_locks SET table_name = 'in progress' WHERE number IN (?, ?)",
-            (lock_number(1), lock_number(2)),
-        )
         connection.execute("DELETE FROM create_locks WHERE handle = ?", (handle(-1),))
         connection.execute("UPDATE log_state SET round = ?", (count,))
         connection.execute("COMMIT")

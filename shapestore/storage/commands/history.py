@@ -29,8 +29,7 @@ def discard(tx: Transaction, numbers: Iterable[int]) -> None:
 
 def record_created(tx: Transaction, created: dict[str, tuple[int, int]]) -> None:
     """Each handle with the duration of its creation, in milliseconds, and the number of followers."""
-    tx.run(queries.ADD_CREATED, created=as_json(created))
-    tx.run(queries.TRIM_CREATIONS)
+    add_outcomes(tx, queries.ADD_CREATED, len(created), created=as_json(created))
 
 
 Outcome = tuple[str, str, str, Failure | None, int | None, int]
@@ -44,8 +43,14 @@ def record(tx: Transaction, outcomes: list[Outcome]) -> None:
     for handle, comparable, outcome, failure, duration_ms, followers in outcomes[-queries.KEPT_CREATIONS :]:
         error = (failure.error_type, failure.message, failure.retry_after_ms) if failure else (None, None, None)
         rows.append((handle, comparable, outcome, *error, duration_ms, followers))
-    tx.run(queries.ADD_ENDED, ended=as_json(rows))
-    tx.run(queries.TRIM_CREATIONS)
+    add_outcomes(tx, queries.ADD_ENDED, len(rows), ended=as_json(rows))
+
+
+def add_outcomes(tx: Transaction, statement: str, count: int, **parameters: Any) -> None:
+    """Have a statement add so many outcomes; the oldest of all go whenever a hundred new ones have come."""
+    newest = tx.add(statement, **parameters)
+    if newest is not None and newest % queries.TRIMMED_AT_ONCE < count:
+        tx.run(queries.TRIM_CREATIONS, newest=newest)
 
 
 def as_json(value: Any) -> str:

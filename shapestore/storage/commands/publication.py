@@ -9,7 +9,7 @@ import msgspec
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands import touched_queries
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import as_json, end_attempts, record_created
+from shapestore.storage.commands.history import add_outcomes, as_json, end_attempts, record_created
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.append import append
@@ -166,15 +166,16 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
             return None
         (stored,) = tx.run(queries.CONFIRM, handle=self.handle, number=number)
         tx.run(queries.UNLOCK, handles=as_json([self.handle]))
-        tx.run(
+        add_outcomes(
+            tx,
             queries.ADD_REFRESHED,
+            1,
             handle=self.handle,
             number=number,
             duration_ms=self.duration_ms,
             changes=len(self.difference.changes),
             followers=self.followers,
         )
-        tx.run(queries.TRIM_CREATIONS)
         return stored
 
     def _append(self, tx: Transaction, number: int) -> bool:

@@ -23,8 +23,8 @@ class MarkTouched(Command[None]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            tx.run(queries.MARK_ATTEMPTS_TOUCHED, namespace=command.namespace, table=command.table)
+        for namespace, table in {(command.namespace, command.table) for command in group}:
+            tx.run(queries.MARK_ATTEMPTS_TOUCHED, namespace=namespace, table=table)
         return [None] * len(group)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text
+from sqlalchemy import CheckConstraint, Column, Integer, Table, Text
 
 from shapestore.storage.schema.columns import definition, metadata, number
 
@@ -30,8 +30,7 @@ create_locks = Table(
         " AND error_message IS NOT NULL AND retry_after_ms IS NOT NULL)",
         name="create_locks_failure_is_whole",
     ),
-    Index("create_locks_by_table", "namespace", "table_name"),
-    Index("create_locks_by_owner", "owner"),
+    # No index by table or owner: each attempt would write its pages twice, and there are few rows to go through.
     sqlite_strict=True,
     sqlite_autoincrement=True,  # numbers are never used again
 )
