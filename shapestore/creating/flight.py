@@ -240,6 +240,7 @@ class Flight:
             self._attempt = None
             self._cancel_next_poll()
             self._leave_slots()
+            self.waiters.close()
             self._ended(self.key)
 
     def _time_out(self, timeout: float) -> WaitTimeoutError:

@@ -65,10 +65,16 @@ class Waiters:
 
     def remove(self, waiter: Waiter) -> None:
         """The caller has gone."""
-        self._waiting.pop(waiter, None)
-        if not self._waiting:
+        if self._waiting.pop(waiter, None) is not None and not self._waiting:
             self._set_timer(math.inf)
             self._all_gone()
+
+    def close(self) -> None:
+        """Nobody waits, nor will: forget the flight, which would otherwise stay in memory until garbage is collected.
+
+        The flight knows these waiters, and its attempt the rows.
+        """
+        del self._time_out, self._all_gone
 
     def answer(self, answer: Answer) -> None:
         """Give the answer to every caller."""

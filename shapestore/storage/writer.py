@@ -11,9 +11,9 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -47,6 +47,20 @@ SYNC_BYTES = 1024 * 1024
 LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
 
 
+class Queued(NamedTuple):
+    """A command, and what is called with its answer, once, after the commit; or with the error, if nothing was done.
+
+    The command does not know them: they mostly know it, and both would stay in memory until garbage is collected.
+    """
+
+    command: Command[Any]
+    answered: Callable[[Any], object]
+    refused: Callable[[ShapeStoreError], object]
+
+
+Batch = deque[Queued]
+
+
 class Writer:
     """Owns the read-write connection. ``submit`` a command and await its answer, or ``send`` it; ``run`` does it."""
 
@@ -69,8 +83,8 @@ class Writer:
         self._threads = threads
         self._max_queued = max_queued
         self._telemetry = telemetry
-        self._quick: deque[Command[Any]] = deque()
-        self._bulky: deque[Command[Any]] = deque()
+        self._quick: Batch = deque()
+        self._bulky: Batch = deque()
         self._closing = False
         self._stopped = False
         self._wakeup = asyncio.Event()
@@ -116,8 +130,7 @@ class Writer:
             raise StoreClosedError("the store is closed; nothing more is written")
         if refusable and self.queued >= self._max_queued:
             raise StoreBusyError(f"{self.queued} commands wait for the writer, the limit; try again later", 0.1)
-        command.answered, command.refused = answered, refused
-        (self._bulky if command.size > QUICK_BYTES else self._quick).append(command)
+        (self._bulky if command.size > QUICK_BYTES else self._quick).append(Queued(command, answered, refused))
         self._telemetry.queued()
         self._wakeup.set()
 
@@ -144,27 +157,28 @@ class Writer:
         self._closing = True
         self._wakeup.set()
 
-    def _next_batch(self) -> deque[Command[Any]]:
+    def _next_batch(self) -> Batch:
         """What is quick first, then as much of the bulky as keeps the transaction short, but one at least."""
-        batch: deque[Command[Any]] = deque()
+        batch: Batch = deque()
         size = 0
         while self._quick and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
             batch.append(self._quick.popleft())
-            size += batch[-1].size
+            size += batch[-1].command.size
         room = max(size + 1, MAX_BATCH_BYTES)
         while self._bulky and size < room:
             batch.append(self._bulky.popleft())
-            size += batch[-1].size
+            size += batch[-1].command.size
         return batch
 
-    async def _write(self, batch: deque[Command[Any]]) -> None:
+    async def _write(self, batch: Batch) -> None:
         """Commit a batch and answer it. Whatever goes wrong, every command is answered exactly once: answered commands
         leave the batch."""
         try:
             await self._gate.acquire()
             try:
                 self.check_file()
-                answers, changed = await transact(self._connection, self._owner, partial(self._apply, batch))
+                work = partial(self._apply, [queued.command for queued in batch])
+                answers, changed = await transact(self._connection, self._owner, work)
                 self._telemetry.committed()
                 if changed:
                     self.on_change(changed)
@@ -191,7 +205,7 @@ class Writer:
         finally:
             _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
 
-    def _apply(self, batch: Iterable[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
+    def _apply(self, batch: list[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
         """Carry out a batch, kind by kind; the answers in the order of the commands, and which shapes changed."""
         tx.newest_round = self.newest_round
         groups: dict[type[Command[Any]], list[Command[Any]]] = {}
@@ -266,6 +280,6 @@ class Writer:
         return False
 
 
-def _refuse_all(batch: deque[Command[Any]], error: ShapeStoreError) -> None:
+def _refuse_all(batch: Batch, error: ShapeStoreError) -> None:
     while batch:
         batch.popleft().refused(fresh(error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from inspections import eventually, gate_held
 
 from shapestore import RetryLater, Shape, ShapeStore, ShapeStoreError, StoreClosedError
 from shapestore.creating.attempt import Attempt
+from shapestore.creating.creator_run import CreatorRun
+from shapestore.creating.flight import Flight
 from shapestore.creating.phase import TRANSITIONS, Phase
+from shapestore.storage.commands import Command
+from shapestore.storage.log.chunks import Chunk
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -157,3 +162,29 @@ def test_another_transition_is_an_error() -> None:
             attempt._phase = before
             with pytest.raises(AssertionError):
                 attempt._enter(after)
+
+
+# --- afterwards
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_nothing_of_a_creation_waits_for_the_garbage_collector(store: ShapeStore) -> None:
+    def plain(shape: Shape) -> list[Row]:
+        return [{"n": 1}]
+
+    await store.get_or_create(TRACK, one_row)
+    await store.get_or_create(Shape("Album"), plain)
+
+    def kept() -> list[object]:
+        return [each for each in gc.get_objects() if isinstance(each, (Flight, Attempt, CreatorRun, Chunk, Command))]
+
+    await eventually(lambda: not kept())

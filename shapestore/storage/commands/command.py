@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
-from shapestore.errors import ShapeStoreError
 from shapestore.storage.transaction import Transaction
 
 T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One write request, and the callbacks for its outcome. It runs even if its caller was cancelled."""
+    """One write request. It runs even if its caller was cancelled."""
 
     size: int = 0
     """Bytes of rows that it brings; they are what makes a transaction long."""
-    answered: Callable[[T], object]
-    """Set by the writer when it is sent: called with the answer, once, after the commit."""
-    refused: Callable[[ShapeStoreError], object]
-    """Called instead if nothing was done, or if the outcome is unknown."""
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[T]:
