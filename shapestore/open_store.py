@@ -108,7 +108,7 @@ class OpenStore:
         self.requests = Requests(services, self.coalescer, background, self.sources)
         self.touched = TouchedRows(services, create, options.namespace)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
-        self._registrations = Registrations(self.writer, self.access)
+        self._registrations = Registrations(self.writer)
         polling = Polling(services, background, create, freshness)
         self.waits = Waits(reader, [self._registrations, polling])
         self.writer.on_change = self.waits.changed

@@ -52,22 +52,18 @@ class AccessTracker:
     @contextlib.contextmanager
     def reading(self, number: int, position: int) -> Iterator[Reading]:
         """While rows are being read, batch by batch."""
-        reading = Reading(self.new_key(), number, position)
+        reading = Reading(next(self._keys), number, position)
         self._readings[reading.key] = reading
         try:
             yield reading
         finally:
             self._end(reading)
 
-    def new_key(self) -> int:
-        """A key by which this store registers one reader."""
-        return next(self._keys)
-
     def goes_on(self, reading: Reading) -> None:
         """A reader asks for more rows. One that was forgotten meanwhile is remembered, and registered, again."""
         reading.asked_at = time.monotonic()
         if reading.key not in self._readings:
-            reading.key = self.new_key()  # the other one is to be forgotten in the file, too
+            reading.key = next(self._keys)  # the other one is to be forgotten in the file, too
             self._readings[reading.key] = reading
             self.register_later(reading)
 

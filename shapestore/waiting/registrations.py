@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 
 from shapestore.errors import ShapeStoreError
-from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import Register
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.writer import Writer
@@ -22,18 +21,17 @@ END_AFTER_SECONDS = 5.0
 class Registrations:
     """The shapes that are waited for, by their numbers.
 
-    They are registered as readers at the last position there can be, so that they keep nothing of a log.
+    They are registered as readers at the last position there can be, so that they keep nothing of a log. The key of a
+    registration is the number below 0: other readers have the keys above it.
     """
 
-    def __init__(self, writer: Writer, access: AccessTracker) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
-        self._access = access
         self._waited_for: set[int] = set()
-        self._registered: dict[int, int] = {}
-        """The key of its registration, for each number."""
-        self._unforgotten: list[int] = []
-        """Keys of registrations that are to be forgotten, which could not be written."""
+        self._registered: set[int] = set()
+        self._unsure: set[int] = set()
+        """What could not be written of these: of an error it is not known what it has left."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -68,21 +66,19 @@ class Registrations:
 
     def _write(self) -> None:
         self._timer = None
-        begun = {number: self._access.new_key() for number in self._waited_for - self._registered.keys()}
-        ended = [self._registered.pop(number) for number in self._registered.keys() - self._waited_for]
-        ended += self._unforgotten
-        self._unforgotten = []
+        begun = self._waited_for - self._registered
+        ended = (self._registered | self._unsure) - self._waited_for
+        self._registered, self._unsure = self._waited_for.copy(), set()
         if not begun and not ended:
             return
-        self._registered |= begun
-        register = Register({str(key): (number, MAX_POSITION) for number, key in begun.items()}, ended)
+        register = Register({str(-number): (number, MAX_POSITION) for number in begun}, [-number for number in ended])
         with contextlib.suppress(ShapeStoreError):  # the store closes
             written = self._writer.submit(register)
             written.add_done_callback(lambda written: self._written(begun, ended, written))
 
-    def _written(self, begun: dict[int, int], ended: list[int], written: asyncio.Future[None]) -> None:
+    def _written(self, begun: set[int], ended: set[int], written: asyncio.Future[None]) -> None:
         """What could not be written is tried again a while later."""
         if written.cancelled() or written.exception() is not None:
-            self._registered = {number: key for number, key in self._registered.items() if begun.get(number) != key}
-            self._unforgotten += [*ended, *begun.values()]  # of an error it is not known what it has left
+            self._registered -= begun
+            self._unsure |= begun | ended
             self._write_within(END_AFTER_SECONDS)

@@ -464,12 +464,15 @@ async def test_a_registration_that_could_not_be_written_or_forgotten_is_tried_ag
         monkeypatch.setattr(writer, "submit", submit_or_refuse)
         refusing = True
         task = await waiting(store, stored, stored.position)
-        await eventually(lambda: len(refused) > 1)
+        await eventually(lambda: len(refused) > 3)
+        assert len(refused[-1].begun) == 1
+        assert len(refused[-1].ended) == 0, "it does not grow from try to try"
         refusing = False
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [1])
         refusing = True
         refused.clear()
         task.cancel()
-        await eventually(lambda: len(refused) > 1)
+        await eventually(lambda: len(refused) > 3)
+        assert (len(refused[-1].begun), len(refused[-1].ended)) == (0, 1)
         refusing = False
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [0])
