@@ -31,8 +31,15 @@ class Transaction:
         """The newest round that this store has seen: a file that knows only older ones is a copy that was put back."""
         self.changed: set[int] = set()
         """Numbers of shapes whose logs have grown, or that went. Those who wait for them are told after the commit."""
+        self.moment: boot_clock.Moment
+        """When it began: not before it could write, since another program may have held the file until then."""
+        self._shared: dict[str, Any] = {"owner": owner}
+
+    def begin(self) -> None:
+        """IMMEDIATE, because a deferred one that turns to writing fails at once if another has written since."""
+        self._connection.execute("BEGIN IMMEDIATE")
         self.moment = boot_clock.now()
-        self._shared = {"owner": owner, **self.moment._asdict()}
+        self._shared |= self.moment._asdict()
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Execute a statement with named parameters, of which owner and times are given; return all of its rows."""
@@ -58,12 +65,9 @@ async def transact(connection: aiosqlite.Connection, owner: str, work: Callable[
 
 
 def commit(connection: sqlite3.Connection, work: Callable[[Transaction], T], transaction: Transaction) -> T:
-    """Do ``work`` in one transaction and commit it, on this thread.
-
-    IMMEDIATE, because a deferred transaction that turns to writing fails at once if another has written since.
-    """
+    """Do ``work`` in one transaction and commit it, on this thread."""
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        transaction.begin()
         answer = work(transaction)
         connection.execute("COMMIT")
         return answer

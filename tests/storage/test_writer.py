@@ -19,6 +19,7 @@ from shapestore import Shape, StorageError, StoreBusyError, StoreClosedError
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError
 from shapestore.events import Checkpointed, Event
+from shapestore.locking import boot_clock
 from shapestore.locking.create_lock import Failure
 from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
@@ -302,6 +303,22 @@ async def test_all_commands_of_a_batch_that_met_a_busy_file_are_told_each_by_an_
         assert isinstance(error.__cause__, sqlite3.OperationalError)
     assert desk.telemetry.batches == 0
     assert await desk.writer.submit(claim("a"))
+
+
+async def test_what_is_written_bears_the_time_at_which_it_could_be(desk: Desk) -> None:
+    """Another program may hold the file until then: what is kept for its readers would be old from the beginning."""
+    begins = threading.Event()
+    await desk.connection.set_trace_callback(lambda statement: begins.set() if "BEGIN" in statement else None)
+    with contextlib.closing(sqlite3.connect(desk.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        claimed = desk.writer.submit(claim("a"))
+        await eventually(begins.is_set)
+        await asyncio.sleep(0.01)
+        now = boot_clock.now()
+        foreign.execute("ROLLBACK")
+    assert await claimed
+    [started_at] = read(desk.path, "SELECT started_at_boot_ms FROM create_locks")
+    assert started_at >= now.boot_ms
 
 
 async def test_a_gate_that_is_not_to_be_had_is_told_to_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
