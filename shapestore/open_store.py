@@ -111,7 +111,7 @@ class OpenStore:
         self._registrations = Registrations(self.writer)
         polling = Polling(services, background, create, freshness)
         self.waits = Waits(reader, [self._registrations, polling])
-        self.writer.on_change = self.waits.changed
+        self.writer.on_commit = self.waits.committed
         self.log_pages = LogPages(reader, self.access)
         self.maintenance = Maintenance(
             reader,

@@ -94,8 +94,9 @@ class Writer:
         # As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
         # file: the next one jumps.
         self.newest_round = 0
-        self.on_change: Callable[[set[int]], object] = lambda _: None
-        """Called after a commit that let logs of shapes grow, or dropped shapes, with their numbers."""
+        self.on_commit: Callable[[set[int]], object] = lambda _: None
+        """Called after each commit, while the gate is held: with the numbers of the shapes whose logs have grown, or
+        that were dropped."""
 
     @property
     def queued(self) -> int:
@@ -180,8 +181,7 @@ class Writer:
                 work = partial(self._apply, [queued.command for queued in batch])
                 answers, changed = await transact(self._connection, self._owner, work)
                 self._telemetry.committed()
-                if changed:
-                    self.on_change(changed)
+                self.on_commit(changed)
                 for answer in answers:
                     batch.popleft().answered(answer)
                 await self._checkpoint_if_grown()

@@ -45,7 +45,7 @@ class Attendant(Protocol):
 
 
 class Waits:
-    """Wakes the waiters of an open store: by ``changed``, and by what other processes commit."""
+    """Wakes the waiters of an open store: by ``committed``, and by what other processes commit."""
 
     def __init__(self, reader: Reader, attendants: Sequence[Attendant]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -136,10 +136,19 @@ class Waits:
 
     # --- waking
 
-    def changed(self, numbers: set[int]) -> None:
-        """A commit of this store has changed the logs of these shapes."""
+    def committed(self, numbers: set[int]) -> None:
+        """This store has committed, and changed the logs of these shapes. It still holds the gate.
+
+        So no other store is in the middle of a commit: one look sees all that was written until now. That is said where
+        none of these logs is waited for, as once a second by a follower of an idle source. Else it would only delay
+        those who wait.
+        """
         if not self._logs.keys().isdisjoint(numbers):
             self._loop.call_soon(self._look_at, numbers)
+        elif self._timer is not None and self._watch is not None:
+            self._written()
+            self._listen()
+            self._pause = LOOK_SECONDS_IF_TOLD
 
     def _look_at(self, numbers: set[int]) -> None:
         """Tell the waiters for these, and what attends to them. Once more, if the file is busy."""

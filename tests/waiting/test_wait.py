@@ -164,7 +164,7 @@ async def test_what_wakes_without_a_change_answers_nobody(empty_path: str) -> No
         waits = waits_of(store)
         [number] = read(empty_path, "SELECT number FROM shapes")
         for _ in range(3):
-            waits.changed({number})
+            waits.committed({number})
             waits._version = None
             await store.refresh(TRACK)  # confirms what is stored
             await store.refresh(ALBUM)
@@ -196,7 +196,7 @@ async def test_a_busy_file_is_waited_for(empty_path: str) -> None:
         early = await waiting(store, stored, stored.position)
         with recovering(empty_path) as recovery:
             late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
-            waits_of(store).changed({1})
+            waits_of(store).committed({1})
             await asyncio.sleep(0.01)
             recovery.end()
         await eventually(lambda: len(waits_of(store)) == 2)
@@ -418,6 +418,29 @@ async def test_of_the_many_writes_of_a_commit_the_first_is_told(empty_path: str)
             assert waits._watch is not None
             assert not loop.remove_reader(waits._watch)
         task.cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
+async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That look sees what other stores have committed by then; of what they commit later, the system tells."""
+    monkeypatch.setattr(waits_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        waits, loop = waits_of(store), asyncio.get_running_loop()
+        stored = await store.get_or_create(TRACK)
+        for is_told in (True, False):
+            task = await waiting(store, stored, stored.position)
+            waits.committed(set())
+            await eventually(lambda: waits._timer is not None and waits._timer.when() > loop.time() + 1_000)
+            if not is_told:
+                assert waits._watch is not None
+                loop.remove_reader(waits._watch)
+            stored = await grown(another, source)
+            if not is_told:
+                waits.committed(set())
+            assert await task == stored.position
 
 
 async def test_a_shape_is_registered_once_while_it_is_waited_for(
