@@ -176,6 +176,11 @@ class Reader(PageReader):
             yield
 
     @property
+    def path(self) -> str:
+        """The path of the file."""
+        return self._path
+
+    @property
     def log_path(self) -> str:
         """The path of the write-ahead log."""
         return f"{self._path}-wal"

@@ -4,6 +4,7 @@
     watched_log     the waiters for one log, in groups behind the same position
     registrations   tells the file which shapes are waited for
     followed        waiting until live shapes hold what is in their sources now
+    newest_changes  what that is, as far as the shapes can still follow it
 
 Two things wake. A commit of this store names the shapes whose logs it has changed: only these are looked at, a turn of
 the event loop later. A commit of another process shows in ``PRAGMA data_version``. It is read while a caller waits, and

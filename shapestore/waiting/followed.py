@@ -7,17 +7,14 @@ is read every few milliseconds, once for all waiters, until rounds have reached 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StoreClosedError, fresh
-from shapestore.source.sqlite_feed.changes import newest, nonce_at
-from shapestore.source.sqlite_feed.file import opened, transaction
 from shapestore.storage.reader import Reader
+from shapestore.waiting.newest_changes import NewestChanges
 
 LOOK_SECONDS = 0.005
 # While a source cannot be read, or has another past.
@@ -34,49 +31,6 @@ class Goal(NamedTuple):
 
     source: int
     seq: int
-
-
-class NewestChanges:
-    """Reads the newest changes of sources. Callers share a reading that begins after they have called."""
-
-    def __init__(self, reader: Reader, threads: WorkerThreads) -> None:
-        self._reader = reader
-        self._threads = threads
-        self._running: dict[int, asyncio.Future[int | None]] = {}
-        self._next: dict[int, asyncio.Future[int | None]] = {}
-
-    async def read(self, source: int, path: str) -> int | None:
-        """The newest change of a source, as of a moment after this call.
-
-        None if it cannot be read, or is not the one whose changes were followed, as where a backup was put back.
-        """
-        if source not in self._running:
-            return await asyncio.shield(self._run(source, path))
-        if source not in self._next:
-            self._next[source] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._next[source])
-
-    def close(self, error: ShapeStoreError) -> None:
-        """All callers get a copy of the error."""
-        for waited_for in (*self._running.values(), *self._next.values()):
-            refuse(waited_for, fresh(error))
-        self._next.clear()
-
-    def _run(self, source: int, path: str) -> asyncio.Future[int | None]:
-        followed = self._reader.followed_up_to(source)
-        reading = self._threads.run(lambda: _newest(path, followed), name="shapestore followed")
-        self._running[source] = reading
-        reading.add_done_callback(partial(self._ended, source, path))
-        return reading
-
-    def _ended(self, source: int, path: str, _: asyncio.Future[int | None]) -> None:
-        del self._running[source]
-        waited_for = self._next.pop(source, None)
-        if waited_for is not None:
-            try:
-                self._run(source, path).add_done_callback(partial(_hand_on, waited_for))
-            except ShapeStoreError as error:  # the store's file cannot be read
-                refuse(waited_for, error)
 
 
 class FollowedSources:
@@ -179,24 +133,3 @@ class FollowedSources:
     def _refuse(self, goal: Goal, error: ShapeStoreError) -> None:
         for waiter in self._goals.pop(goal):
             refuse(waiter, fresh(error))
-
-
-def _hand_on(waited_for: asyncio.Future[int | None], reading: asyncio.Future[int | None]) -> None:
-    error = reading.exception()
-    if error is None:
-        resolve(waited_for, reading.result())
-    else:
-        refuse(waited_for, error)
-
-
-def _newest(path: str, followed: tuple[int, int | None] | None) -> int | None:
-    """The newest change of a source in which the change up to which it is ``followed``, by seq and nonce, still is."""
-    try:
-        with opened(path) as connection, transaction(connection, "DEFERRED"):
-            position = newest(connection)
-            if position is None or followed is None:
-                return None
-            seq, nonce = followed
-            return position.seq if nonce is None or nonce_at(connection, seq) == nonce else None
-    except sqlite3.Error:
-        return None

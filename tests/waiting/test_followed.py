@@ -20,6 +20,7 @@ from shapestore.freshness import requests
 from shapestore.locking import boot_clock
 from shapestore.source.sqlite_feed.changes import newest
 from shapestore.waiting import followed
+from shapestore.waiting.newest_changes import NewestChanges
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -72,7 +73,7 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
     empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings, held, go = 0, threading.Event(), threading.Event()
-    read = followed._newest
+    read = NewestChanges._newest
 
     def counted(*given: Any) -> int | None:
         nonlocal readings
@@ -82,7 +83,7 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
         assert go.wait(60)
         return found
 
-    monkeypatch.setattr(followed, "_newest", counted)
+    monkeypatch.setattr(NewestChanges, "_newest", counted)
     async with ShapeStore(empty_path) as store:
         early = asyncio.create_task(store.followed(timeout=60))
         await eventually(held.is_set)
@@ -179,7 +180,7 @@ async def test_a_source_whose_reading_hangs_is_waited_for_no_longer_than_that(
     """As of a file on a network that is away, or one that is locked by another program."""
     monkeypatch.setattr(followed, "READING_SECONDS", 0.01)
     go = threading.Event()
-    monkeypatch.setattr(followed, "_newest", lambda *_: go.wait(60) and None)
+    monkeypatch.setattr(NewestChanges, "_newest", lambda *_: go.wait(60) and None)
     try:
         async with ShapeStore(empty_path) as store:
             closed = end == "the store is closed"
@@ -192,6 +193,24 @@ async def test_a_source_whose_reading_hangs_is_waited_for_no_longer_than_that(
             assert not go.is_set()
     finally:
         go.set()
+
+
+async def test_a_table_that_was_made_anew_is_reached_once_its_shapes_are_gone(
+    empty_path: str, source: CapturedSource
+) -> None:
+    """As by a migration: its triggers are lost, and what is written is no change that could be followed."""
+    async with ShapeStore(empty_path) as store:
+        await store.followed(timeout=60)
+        source.write("CREATE TABLE copy AS SELECT * FROM track")
+        await store.followed(timeout=60)
+        source.write("DROP TABLE track")
+        source.write("ALTER TABLE copy RENAME TO track")
+        source.write(INSERT)
+        with pytest.raises(WaitTimeoutError):
+            await store.followed(timeout=0.01)
+        task = asyncio.create_task(store.followed(timeout=60))
+        edit(empty_path, "DELETE FROM shapes")
+        await task
 
 
 async def test_the_end_of_the_store_ends_the_wait(empty_path: str, source: CapturedSource) -> None:

@@ -95,6 +95,12 @@ SOURCE_STATE = "SELECT rounds, followed_seq, followed_nonce FROM sources WHERE n
 
 TABLES_OF_SOURCE = "SELECT number, name FROM source_tables WHERE source = :source"
 
+# (source) -> for each live shape the name of its table, and the signature under which it was read
+SIGNATURES = """
+    SELECT source_tables.name, source_signature
+    FROM shapes JOIN source_tables ON source_tables.number = shapes.source_table WHERE shapes.source = :source
+"""
+
 _LIVE = """
     SELECT number, comparable, where_as_written, source_table, source_signature, source_seq, source_nonce
     FROM shapes WHERE source = :source
