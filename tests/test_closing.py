@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,9 @@ from processes import PATIENCE, assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
 from shapestore.creating.creator_run import Creator
+from shapestore.storage import page_reader
+from shapestore.storage.connection import on_thread
+from shapestore.storage.log import read as log_read
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -402,6 +406,54 @@ async def test_a_reader_of_rows_is_told_that_the_store_was_closed(path: str) -> 
         await drain(reading)
     with pytest.raises(StoreClosedError):
         await drain(listing)
+
+
+def is_closed(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
+async def test_who_reads_in_parts_while_the_store_closes_is_told_that_it_was_closed(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next part is asked for when the connection has just been closed, and its thread has not ended."""
+    reading, go = threading.Event(), threading.Event()
+    read_part = log_read.log_entries
+
+    def held(*given: Any) -> Any:
+        reading.set()
+        assert go.wait(PATIENCE)
+        return read_part(*given)
+
+    def at_once(connection: Any, work: Any, answer: asyncio.Future[Any]) -> asyncio.Future[Any]:
+        done = threading.Event()
+
+        def noted(sqlite: sqlite3.Connection) -> Any:
+            try:
+                return work(sqlite)
+            finally:
+                done.set()
+
+        on_thread(connection, noted, answer)
+        assert done.wait(PATIENCE)
+        return answer
+
+    async with ShapeStore(path, create=lambda _: [{"n": n} for n in range(3_000)]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        monkeypatch.setattr(log_read, "log_entries", held)
+        caller = asyncio.create_task(store.read_log(stored, limit=3_000))
+        await eventually(reading.is_set)
+        point = store._live().reader._point
+        closing = asyncio.create_task(store.close())
+        await eventually(lambda: is_closed(point))
+        monkeypatch.setattr(page_reader, "on_thread", at_once)
+        go.set()
+        with pytest.raises(StoreClosedError, match="the store was closed during this call"):
+            await caller
+        await closing
 
 
 async def test_a_creator_may_close_its_own_store(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from shapestore.errors import CorruptStoreError, ShapeStoreError, StorageError, StoreBusyError
+from shapestore.errors import CorruptStoreError, ShapeStoreError, StorageError, StoreBusyError, StoreClosedError
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -19,6 +19,9 @@ _REFUSED = {
     sqlite3.SQLITE_NOLFS: "the file system allows no larger file",
     sqlite3.SQLITE_PROTOCOL: "the file's locks could not be acquired",
 }
+
+# The words of Python's sqlite3, whose error has no code.
+_CLOSED = "Cannot operate on a closed database."
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:
@@ -47,7 +50,9 @@ def translated(error: sqlite3.Error, path: str) -> ShapeStoreError:
     """Return the typed error that says what happened to the file at ``path`` and what to do; ``error`` is its cause."""
     code = _primary_code(error)
     answer: ShapeStoreError
-    if code in _BUSY:
+    if str(error) == _CLOSED:
+        answer = StoreClosedError("the store was closed during this call")
+    elif code in _BUSY:
         answer = StoreBusyError(f"{path!r} is locked by another connection ({error}); nothing was changed, try again")
     elif code in _CORRUPT or _is_nonsense(error):
         answer = damaged(error, path)
