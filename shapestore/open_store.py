@@ -30,6 +30,7 @@ from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead
 from shapestore.maintenance import Maintenance
 from shapestore.options import Options
 from shapestore.reading.log_pages import LogPages
+from shapestore.reading.recent_texts import RecentTexts
 from shapestore.reading.row_batches import RowBatches
 from shapestore.storage import fork_guard, migrations, queries
 from shapestore.storage import path as paths
@@ -107,6 +108,7 @@ class OpenStore:
         self.sources = FollowedSources(reader, threads)
         self.requests = Requests(services, self.coalescer, background, self.sources)
         self.touched = TouchedRows(services, create, options.namespace)
+        self.recent_texts = RecentTexts(reader)
         self.row_batches = RowBatches(reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self._registrations = Registrations(self.writer)
         polling = Polling(services, background, create, freshness)

@@ -34,7 +34,7 @@ from shapestore.options import (
     text,
 )
 from shapestore.reading.cached import creations_of
-from shapestore.reading.json_text import as_array, as_lines, in_one_piece
+from shapestore.reading.json_text import as_array, as_lines
 from shapestore.reading.log_pages import LogPages
 from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
@@ -256,8 +256,8 @@ class ShapeStore:
             return decode(inside)
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
         rows: list[dict[str, Any]] = []
-        async for batch in self._batches(stored):
-            rows += decode(batch.text)
+        async for piece in self._pieces(stored):
+            rows += decode(piece)
         return rows
 
     async def fetch_json(
@@ -273,7 +273,7 @@ class ShapeStore:
         if inside is not None:
             return b"[%b]" % inside
         stored = await self.get_or_create(shape, create, max_age=max_age, timeout=timeout)
-        return await in_one_piece(self._batches(stored))
+        return b"[%b]" % b",".join([piece async for piece in self._pieces(stored)])
 
     def cached(
         self, table: str, *, max_age: float | None = None, timeout: float | None = None
@@ -395,6 +395,10 @@ class ShapeStore:
                 yield batch
                 self._live()  # between two batches this process may have become the child of a fork
 
+    def _pieces(self, stored: StoredShape) -> AsyncGenerator[bytes, None]:
+        """All rows of a shape as text, in pieces."""
+        return self._live().recent_texts.pieces(self._key(stored.shape), stored, self._batches(stored))
+
     # --- for shapestore.http
 
     def _log_pages(self) -> LogPages:
@@ -420,22 +424,19 @@ class ShapeStore:
             open_store.followers.follow(create)
         key = self._key(shape)
         policy = self._freshness if max_age is None else self._policy(max_age)
-        if policy.max_age is None:
-            found = open_store.reader.fetch_small(key)
-            if found is None:
+        if policy.max_age == 0:
+            return None
+        found = open_store.recent_texts.small(key, aged=policy.max_age is not None)
+        if found is None:
+            return None
+        inside, handle, mark, confirmation = found
+        if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
+            return None
+        if confirmation is None:
+            if mark & STALE:
                 return None
-            inside, handle, mark = found
-            if mark & STALE or (mark & NEVER_FOLLOWED and follows(self._create if create is None else create)):
-                return None
-        else:
-            aged = None if policy.max_age == 0 else open_store.reader.fetch_small_with_age(key)
-            if aged is None:
-                return None
-            inside, handle, mark, confirmation = aged
-            if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
-                return None
-            if not open_store.requests.serves(self._request(key, shape, create, None), policy, confirmation):
-                return None
+        elif not open_store.requests.serves(self._request(key, shape, create, None), policy, confirmation):
+            return None
         open_store.telemetry.hits += 1
         open_store.access.touch(handle)
         return inside

@@ -18,6 +18,7 @@ from benchmark.snapshot import rows
 from shapestore import Creator, Shape, ShapeStore, keyed
 
 FETCH = "shapestore, fetch"
+FETCH_READ = "shapestore, fetch of rows that are not in memory"
 FETCH_CHANGED = "shapestore, fetch where half of the rows have changed"
 FETCH_JSON = "shapestore, fetch_json"
 FETCH_AND_DUMPS = "shapestore, fetch and json.dumps"
@@ -26,11 +27,13 @@ DISKCACHE = "diskcache.get"
 
 async def measure(sizes: Sizes, folder: Path) -> list[Row]:
     cache = Cache(str(folder / "diskcache"))
-    async with ShapeStore(new_file(folder)) as store:
-        return [await _read(sizes, store, cache, count) for count in sizes.read_rows]
+    path = new_file(folder)
+    async with ShapeStore(path) as store, ShapeStore(path) as forgetful:
+        forgetful._lifecycle.live.recent_texts._keep = lambda *_: None  # type: ignore[method-assign]
+        return [await _read(sizes, store, forgetful, cache, count) for count in sizes.read_rows]
 
 
-async def _read(sizes: Sizes, store: ShapeStore, cache: Cache, count: int) -> Row:
+async def _read(sizes: Sizes, store: ShapeStore, forgetful: ShapeStore, cache: Cache, count: int) -> Row:
     """The rows as they were created, and those of a shape of which a refresh has changed every other one."""
     as_made, changed = (Shape(table, where="id < :count", params={"count": count}) for table in ("Track", "Changed"))
     made = list(rows(count))
@@ -51,6 +54,7 @@ async def _read(sizes: Sizes, store: ShapeStore, cache: Cache, count: int) -> Ro
         "µs",
         {
             FETCH: _each(times, lambda: store.fetch(as_made)),
+            FETCH_READ: _each(times, lambda: forgetful.fetch(as_made)),
             FETCH_CHANGED: _each(times, lambda: store.fetch(changed)),
             FETCH_JSON: _each(times, lambda: store.fetch_json(as_made)),
             FETCH_AND_DUMPS: _each(times, fetch_and_dumps),

@@ -1,8 +1,11 @@
 """How rows get out of the store: all of one moment, in batches, as Python values or as the JSON that is stored.
 
-A small shape is read at once with its key, in one statement on the event loop's thread (Reader.fetch). Whatever is
-larger is read batch by batch on the reader's thread, as of a position that is fixed at the first batch: refreshes,
+A small shape is read with its key, in one statement on the event loop's thread (Reader.fetch_small). Whatever is larger
+is read batch by batch on the reader's thread, as of a position that is fixed at the first batch: refreshes,
 deletions and evictions meanwhile change nothing about it. Between batches no transaction is open. What a reader still
 needs is kept for it: a handle that goes stays readable for ``keep_replaced`` seconds, and a reader that takes longer is
 registered, in the file, so that other processes know of it too.
+
+What was fetched last is kept as text (recent_texts.py). A fetch of it reads one row of the file, that of the shape,
+which says whether the text is still its own.
 """

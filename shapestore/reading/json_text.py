@@ -19,12 +19,6 @@ async def as_array(batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes
     yield b"[]" if opening == b"[" else b"]"
 
 
-async def in_one_piece(batches: AsyncGenerator[Batch, None]) -> bytes:
-    """One JSON array of all rows."""
-    pieces = [piece async for batch in batches if batch.row_count for piece in (b",", batch.text)]
-    return b"".join([b"[", *pieces[1:], b"]"])
-
-
 async def as_lines(batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
     """Newline-delimited JSON, a piece for each batch of rows that newlines separate."""
     async with aclosing(batches):

@@ -22,16 +22,21 @@ from shapestore.storage.from_row import Confirmation, to_confirmation, to_failur
 from shapestore.storage.log import queries as log_queries
 from shapestore.storage.log import read
 from shapestore.storage.log.live import queries as live_queries
-from shapestore.storage.log.positions import Standing
+from shapestore.storage.log.positions import Standing, pack
 from shapestore.storage.page_reader import NONSENSE, PageReader
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
 
 # So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
 FETCH_BYTES = 128 * 1024
-_FETCH = f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK} FROM shapes WHERE comparable = ?"
-_FETCH_WITH_AGE = (
-    f"SELECT {log_queries.ROWS_OF_SMALL}, handle, {queries.MARK}, {queries.CONFIRMED} FROM shapes WHERE comparable = ?"
-)
+
+Served = tuple[str, int, int, Confirmation | None]
+"""The handle of a stored shape, its public position, its mark (see ``queries.MARK``), and where that is asked for, what
+its age is counted from."""
+
+_SERVED = f"handle, position, round, {queries.MARK}"
+# Without and with what the age is counted from: (comparable), and (most bytes, comparable)
+SERVED = tuple(f"SELECT {_SERVED}{aged} FROM shapes WHERE comparable = ?" for aged in ("", f", {queries.CONFIRMED}"))
+FETCH = tuple(statement.replace("SELECT", f"SELECT {log_queries.ROWS_OF_SMALL},", 1) for statement in SERVED)
 
 _NOTHING = KeyState(stored=None, lock=None, awaited_failure=None)
 
@@ -96,31 +101,32 @@ class Reader(PageReader):
                 return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
 
-    def fetch_small(self, comparable: str) -> tuple[bytes, str, int] | None:
-        """The rows of a small shape, as the inside of a JSON array, its handle and its mark (see ``queries.MARK``).
+    def served(self, comparable: str, *, aged: bool) -> Served | None:
+        """What says whether a stored shape is an answer, and as of which position its rows are.
+
+        At once, on this thread. None if it is missing, or the file is busy.
+        """
+        for handle, position, round_, mark, *confirmed in self._unless_busy(SERVED[aged], (comparable,)) or ():
+            public = pack(round_, position) if round_ else position
+            return handle, public, mark, self._confirmation(confirmed) if confirmed else None
+        return None
+
+    def fetch_small(self, comparable: str, *, aged: bool) -> tuple[Served, bytes] | None:
+        """What ``served`` says, and the rows of a small shape, as the inside of a JSON array.
 
         At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy, or if its
         rows have not the bytes that they should have: those who read it in batches are told what is wrong.
         """
-        try:
-            rows = self._point.execute(_FETCH, (FETCH_BYTES, comparable)).fetchall()
-        except sqlite3.Error as error:
-            self._raise_unless_busy(error)
-            return None
-        for inside, size, handle, mark in rows:
+        found = self._unless_busy(FETCH[aged], (FETCH_BYTES, comparable)) or ()
+        for inside, size, handle, position, round_, mark, *confirmed in found:
             if inside is not None and len(inside) == size:
-                return inside, handle, mark
+                public = pack(round_, position) if round_ else position
+                return (handle, public, mark, self._confirmation(confirmed) if confirmed else None), inside
         return None
 
-    def fetch_small_with_age(self, comparable: str) -> tuple[bytes, str, int, Confirmation] | None:
-        """As ``fetch_small``, and what its age is counted from."""
-        for inside, size, handle, mark, *confirmed in (
-            self._unless_busy(_FETCH_WITH_AGE, (FETCH_BYTES, comparable)) or []
-        ):
-            if inside is not None and len(inside) == size:
-                with self._making_sense():
-                    return inside, handle, mark, to_confirmation(*confirmed)
-        return None
+    def _confirmation(self, columns: list[Any]) -> Confirmation:
+        with self._making_sense():
+            return to_confirmation(*columns)
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""

@@ -29,7 +29,11 @@ STATEMENTS = {
     for module in (queries, drop_queries, log, compact_queries, touched)
     for name, value in vars(module).items()
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name not in PARTS
-} | {"FETCH": reader._FETCH, "FETCH_WITH_AGE": reader._FETCH_WITH_AGE}
+} | {
+    name + aged: statements[n]
+    for name, statements in (("SERVED", reader.SERVED), ("FETCH", reader.FETCH))
+    for n, aged in enumerate(("", "_WITH_AGE"))
+}
 
 # Those of rounds: how many steps they take depends on what is changed, and is in temporary tables.
 OF_ROUNDS = {
@@ -224,6 +228,8 @@ COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "l
 CALLS: dict[str, dict[str, Any]] = {
     "FIND": {"?": (key(ANY),)},
     "FIND_WITH_AGE": {"?": (key(ANY),)},
+    "SERVED": {"?": (key(ANY),)},
+    "SERVED_WITH_AGE": {"?": (key(ANY),)},
     "FETCH": {"?": (10**6, key(ANY))},
     "FETCH_WITH_AGE": {"?": (10**6, key(ANY))},
     "LIVE_SOURCES": {},
