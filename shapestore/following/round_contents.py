@@ -23,6 +23,7 @@ from shapestore.storage.log.keys import encode_keys
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.wanted import RoundContents
 from shapestore.storage.row_codec import encode_row
+from shapestore.storage.sqlite_errors import is_environmental
 
 MAX_MATCHES = 20_000
 """Rows times the shapes that match them, and that hold them, in one round; but one change is always taken whole."""
@@ -102,7 +103,13 @@ class ContentsReader:
             places = sorted({match.place for match in wanting})
             rows = _Rows(self._source, table, columns, nan_as_null=self._nan_as_null)
             for some in _in_batches(places):
-                rows.read(keys, some)
+                try:
+                    rows.read(keys, some)
+                except sqlite3.Error as error:
+                    if is_environmental(error):
+                        raise
+                    fault = Fault(type(error).__name__, f"the rows of the table cannot be read: {error}")
+                    raise RoutingError(dict.fromkeys((match.shape for match in wanting), fault)) from error
                 if rows.bytes > most_bytes:
                     return False
             if rows.faults:

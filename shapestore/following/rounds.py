@@ -108,7 +108,14 @@ class Rounds:
         """Drop shapes, before anything is written that was read without them."""
         failures = {number: (fault.error_type, fault.message, REFUSED_MS) for number, fault in found.faults.items()}
         dropped = [*found.lost, *failures]
-        logger.info("%d live shapes are dropped: %s", len(dropped), found.why)
+        if dropped:
+            logger.info("%d live shapes are dropped: %s", len(dropped), found.why)
+        if found.too_many:
+            logger.warning(
+                "%d shapes are stored, but not followed: their wheres have more forms than are followed at once, or "
+                "need what only the application's own connections have, as a collation; give them a max_age",
+                len(found.too_many),
+            )
         refused = self._side.written(Unfollow([], failures=failures, left=found.too_many))
         for start in range(0, len(dropped), _DROPPED_AT_ONCE):
             self._side.written(Unfollow(dropped[start : start + _DROPPED_AT_ONCE]))

@@ -76,7 +76,8 @@ class Router:
     def add(self, shapes: Sequence[LiveShape], tables: Mapping[int, SourceTable]) -> list[int]:
         """Route to these shapes too. Returns the numbers of those that are left out.
 
-        There are too many templates for them, or their where has more values than a table has columns.
+        There are too many templates for them, or their where has more values than a table has columns, or it needs what
+        only the application's own connections have, as a collation.
         """
         refused = []
         most_columns = self._connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
@@ -88,6 +89,9 @@ class Router:
                 refused.append(number)
                 continue
             known = known or self._made(template, tables[table])
+            if known is None:
+                refused.append(number)
+                continue
             row = (number, *values, *(values[place] for _, place in template.filters))
             self._connection.execute(f"INSERT INTO temp.{known.name} VALUES ({', '.join('?' * len(row))})", row)
             self._shapes[number] = known
@@ -158,8 +162,8 @@ class Router:
             return []
         return list(map(Match, map(int, str(places).split(",")), map(int, str(shapes).split(","))))
 
-    def _made(self, template: Template, table: SourceTable) -> _Table:
-        """A table for the values of a template, with the statements that route by it."""
+    def _made(self, template: Template, table: SourceTable) -> _Table | None:
+        """A table for the values of a template, with the statements that route by it; None if these make no sense."""
         name = f"shapestore_values_{next(self._names)}"
         copies = [table.columns.get(column) for column, _ in template.filters]
         columns = [
@@ -175,12 +179,20 @@ class Router:
         filters = [f"{ROW}.{quoted(template.filters[place][0])} = {VALUES}.f{place}" for place in known]
         both = f"{joined(table)} CROSS JOIN temp.{name} AS {VALUES}"
         where = " AND ".join((*filters, f"({template.where})"))
-        made = self._tables[template] = _Table(
+        made = _Table(
             name,
             _matching(f"{both} WHERE {where} LIMIT :limit"),
             _matching(f"{both} WHERE {VALUES}.shape = :shape AND ({template.where})"),
             template,
         )
+        try:
+            self._connection.execute(f"EXPLAIN {made.statement_for_one}", {"shape": 0}).fetchall()
+        except sqlite3.Error as error:
+            if is_environmental(error):
+                raise
+            self._connection.execute(f"DROP TABLE temp.{name}")
+            return None
+        self._tables[template] = made
         return made
 
 

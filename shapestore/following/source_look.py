@@ -38,7 +38,7 @@ class Unfollowable:
     faults: dict[int, Fault] = field(default_factory=dict)
     """By their numbers, why their rows cannot be told."""
     too_many: list[int] = field(default_factory=list)
-    """Those whose wheres are of more forms than are followed at once."""
+    """Those whose wheres are of more forms than are followed at once, or cannot be asked by a follower."""
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.faults or self.too_many)

@@ -11,6 +11,7 @@ from shapestore.source.sqlite_feed.changes import table_number
 from shapestore.source.sqlite_feed.file import ask, quoted
 from shapestore.source.sqlite_feed.followed_table import describe
 from shapestore.source.sqlite_feed.installation import signature
+from shapestore.storage.sqlite_errors import is_environmental
 
 _COLLATION = re.compile(r"(BINARY|NOCASE|RTRIM)-8")
 
@@ -49,9 +50,15 @@ def read_table(connection: sqlite3.Connection, name: str) -> SourceTable | None:
 def _copy_type(connection: sqlite3.Connection, table: str, column: str, declared: str) -> str | None:
     """Comparing a column with a copy of this type takes at least those values for equal that the column does.
 
-    SQLite tells a column's collation only where it explains a comparison.
+    SQLite tells a column's collation only where it explains a comparison, which it cannot if only the application has
+    the collation.
     """
-    steps = connection.execute(f"EXPLAIN SELECT {quoted(column)} = ? FROM main.{quoted(table)}", (None,)).fetchall()
+    try:
+        steps = connection.execute(f"EXPLAIN SELECT {quoted(column)} = ? FROM main.{quoted(table)}", (None,)).fetchall()
+    except sqlite3.Error as error:
+        if is_environmental(error):
+            raise
+        return None
     collations = {str(step[5]) for step in steps if step[1] == "Eq"} or {"BINARY-8"}
     found = _COLLATION.fullmatch(collations.pop()) if len(collations) == 1 else None
     return None if found is None else f"{_copy_affinity(declared.upper())} COLLATE {found[1]}"
