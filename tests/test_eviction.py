@@ -191,6 +191,31 @@ async def test_nobody_waits_for_an_eviction(empty_path: str) -> None:
         assert await evicted_down_to(store, 3) == "BCD"
 
 
+async def test_a_shape_that_is_being_stored_is_newer_than_what_was_read_before(empty_path: str) -> None:
+    """Else it went first: an eviction that had begun before wrote the reads down behind it."""
+    store_it = asyncio.Event()
+
+    async def when_told(_: Shape) -> list[dict[str, int]]:
+        await store_it.wait()
+        return [{"number": 0}]
+
+    async with a_store(empty_path) as store:
+        await create(store, A)
+        await eventually(lambda: store.stats.queue_depth == 0)
+        creating = asyncio.create_task(store.get_or_create(B, create=when_told))
+        await eventually(lambda: store.stats.leaders == 2)
+        await create(store, A)
+        async with gate_held(empty_path):
+            commands = store.stats.commands
+            store_it.set()
+            await eventually(lambda: store.stats.commands > commands)
+            noting = asyncio.create_task(store._lifecycle.opened.maintenance.note())
+            await eventually(lambda: store.stats.commands > commands + 1)
+        await creating
+        await noting
+        assert read_orders(empty_path) == "AB"
+
+
 # --- what is being read
 
 

@@ -180,6 +180,8 @@ class Attempt:
         self._fail(TimeoutError(f"the creator did not finish within {self._services.create_timeout:g} s"))
 
     def _publish(self, rest: Chunk) -> None:
+        # Read after all that was read until now, also where these reads are written down behind the outcome.
+        self._services.access.touch(self.handle)
         publish = Publish(
             rest,
             self._run.encoded,
