@@ -33,7 +33,8 @@ Why it is exact:
 - The row of the last change that was followed must still be there, with its nonce, and the table with its triggers as
   it was when a shape was read. Else the shape is dropped, and made again by who asks for it.
 - A follower has connections of its own, without the collations and functions that the application gives to its own.
-  A shape whose where needs one is not followed, one whose rows need one ends, and the others of the source go on.
+  A shape whose where needs one is not followed, also where the application has put it in the place of SQLite's own
+  function; one whose rows need one ends; and the others of the source go on.
 
 Everything is bounded: changes and matches of a round, templates, the ring of keys. A round that stops early goes on in
 the next one, and is not visible until it is finished.

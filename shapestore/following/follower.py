@@ -20,6 +20,7 @@ from shapestore.following.source_look import SourceConnection
 from shapestore.following.source_path import Source, SourcePath
 from shapestore.following.store_side import LiveShapes, Store, StoreSide
 from shapestore.logger import logger
+from shapestore.source.sqlite_feed.file import Meanings
 from shapestore.storage.commands import UnfollowSource
 
 TICK_SECONDS = 1.0
@@ -48,7 +49,7 @@ class Follower:
         self._rounds: Rounds | None = None
         self._place = SourcePath(source)
         self._path: str | None = None
-        self._has_case_sensitive_like = False
+        self._meanings: Meanings | None = None
         """Asked once, with the first path."""
         self._number: int | None = None
         self._data_version = -1
@@ -151,8 +152,7 @@ class Follower:
             if self._rounds is None or not self._rounds.connection.is_at(self._place.named):
                 self._close_source()
                 path = self._place.now()
-                if self._path is None:
-                    self._has_case_sensitive_like = self._source.has_case_sensitive_like()
+                self._meanings = self._meanings or self._source.meanings()
                 return path
             return self._rounds.connection.path
 
@@ -161,6 +161,7 @@ class Follower:
         store = self._store
         store.open()
         assert self._path is not None
+        assert self._meanings is not None
         number = store.number_of(self._path)
         if number != self._number:  # a copy of the file was put back, or a link to the source was switched
             self._number = number
@@ -173,7 +174,7 @@ class Follower:
         connection = SourceConnection(
             self._path,
             nan_as_null=self._source.nan_as_null,
-            case_sensitive_like=self._has_case_sensitive_like,
+            meanings=self._meanings,
         )
         self._rounds = Rounds(store, self._number, connection, self._section)
         return self._rounds

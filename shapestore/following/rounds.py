@@ -113,7 +113,7 @@ class Rounds:
         if found.too_many:
             logger.warning(
                 "%d shapes are stored, but not followed: their wheres have more forms than are followed at once, or "
-                "need what only the application's own connections have, as a collation; give them a max_age",
+                "need a function or collation that only the application's own connections have; give them a max_age",
                 len(found.too_many),
             )
         refused = self._side.written(Unfollow([], failures=failures, left=found.too_many))

@@ -10,13 +10,13 @@ collation and an index. It only finds the shapes that come into question: the ex
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import count
 from typing import NamedTuple
 
 from shapestore.following.registry import LiveShape
 from shapestore.following.source_table import SourceTable
-from shapestore.following.template import ROW, VALUES, Template, template_of
+from shapestore.following.template import ROW, VALUES, Template, functions_of, template_of
 from shapestore.source.sqlite_feed.changes import Key
 from shapestore.source.sqlite_feed.file import quoted
 from shapestore.storage.sqlite_errors import is_environmental
@@ -65,8 +65,10 @@ class _Table(NamedTuple):
 class Router:
     """Routes changed rows, on a connection to their source, in the transaction in which they are read."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, unknown: Set[str] = frozenset()) -> None:
+        """``unknown``: functions that mean something else to the application's connections."""
         self._connection = connection
+        self._unknown = unknown
         self._names = count()
         self._tables: dict[Template, _Table] = {}
         self._shapes: dict[int, _Table] = {}
@@ -77,7 +79,7 @@ class Router:
         """Route to these shapes too. Returns the numbers of those that are left out.
 
         There are too many templates for them, or their where has more values than a table has columns, or it needs what
-        only the application's own connections have, as a collation.
+        only the application's own connections have: a collation, or a function.
         """
         refused = []
         most_columns = self._connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
@@ -85,10 +87,9 @@ class Router:
             template, values = template_of(shape, table)
             known = self._tables.get(template)
             is_too_wide = 1 + template.width + len(template.filters) > most_columns
-            if is_too_wide or (known is None and len(self._tables) >= MAX_TEMPLATES):
-                refused.append(number)
-                continue
-            known = known or self._made(template, tables[table])
+            is_unknown = bool(self._unknown) and not self._unknown.isdisjoint(functions_of(shape))
+            if known is None and not is_too_wide and not is_unknown and len(self._tables) < MAX_TEMPLATES:
+                known = self._made(template, tables[table])
             if known is None:
                 refused.append(number)
                 continue

@@ -17,7 +17,7 @@ from shapestore.following.round_contents import ContentsReader
 from shapestore.following.routing import Fault, Router, RoutingError
 from shapestore.following.source_table import SourceTable, read_table
 from shapestore.source.sqlite_feed.changes import Changes, SourcePosition, keys_between, newest, nonce_at
-from shapestore.source.sqlite_feed.file import opened
+from shapestore.source.sqlite_feed.file import Meanings, opened
 from shapestore.source.sqlite_feed.followed_table import wrong_mode
 from shapestore.storage.log.wanted import RoundContents
 
@@ -71,7 +71,7 @@ class SourceConnection:
     application from writing.
     """
 
-    def __init__(self, path: str, *, nan_as_null: bool, case_sensitive_like: bool) -> None:
+    def __init__(self, path: str, *, nan_as_null: bool, meanings: Meanings) -> None:
         self.path = path
         self._nan_as_null = nan_as_null
         self._file = os.stat(path)  # before it is opened: one that takes its place meanwhile is another one
@@ -79,8 +79,8 @@ class SourceConnection:
             self._connection = stack.enter_context(opened(path))
             if why := wrong_mode(self._connection):
                 raise InvalidSourceError(f"{path!r}: {why}")
-            self._connection.execute(f"PRAGMA case_sensitive_like = {case_sensitive_like:d}")
-            self._router = Router(self._connection)
+            self._connection.execute(f"PRAGMA case_sensitive_like = {meanings.case_sensitive_like:d}")
+            self._router = Router(self._connection, meanings.own)
             self._stack = stack.pop_all()
         self._schema_version = -1
         self._tables: dict[int, SourceTable] = {}

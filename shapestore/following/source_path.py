@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from shapestore.source.sqlite_feed.file import Meanings
+
 
 class Source(Protocol):
     """What is followed: an SQLSource with ``follow=True``."""
@@ -16,7 +18,7 @@ class Source(Protocol):
 
     def named_path(self) -> str | None: ...
 
-    def has_case_sensitive_like(self) -> bool: ...
+    def meanings(self) -> Meanings: ...
 
 
 class SourcePath:

@@ -15,14 +15,17 @@ from typing import NamedTuple
 
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.expression import (
+    Call,
     Case,
     Column,
     Comparison,
     Expression,
     Junction,
+    Like,
     Number,
     Parameter,
     String,
+    walk,
 )
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import parse_where
@@ -57,6 +60,15 @@ def template_of(shape: Shape, table: int) -> tuple[Template, tuple[Scalar, ...]]
     where = renderer.render(tree)
     filters = tuple(_filters(tree, renderer))[:_MOST_FILTERS]
     return Template(table, where, len(renderer.values), filters), tuple(renderer.values)
+
+
+def functions_of(shape: Shape) -> set[str]:
+    """The functions that the where of a shape calls; LIKE is one."""
+    if shape.where_as_written is None:
+        return set()
+    parts = list(walk(parse_where(shape.where_as_written).tree))
+    called = {part.function for part in parts if isinstance(part, Call)}
+    return called | {"like" for part in parts if isinstance(part, Like)}
 
 
 class _Renderer(Renderer):

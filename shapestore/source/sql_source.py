@@ -22,7 +22,7 @@ from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
-from shapestore.source.sqlite_feed.file import NO_FILE, has_case_sensitive_like, source_path
+from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, source_path
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.sqlite_feed.refusals import null_key
@@ -182,10 +182,10 @@ class SQLSource:
         """The path of the SQLite file as the URL names it, which may lead over links; None if it names none."""
         return self._engine.url.database
 
-    def has_case_sensitive_like(self) -> bool:
-        """Whether LIKE tells a from A on its connections to a SQLite file: a follower's do as they do. It connects."""
+    def meanings(self) -> Meanings:
+        """What LIKE and functions mean on its connections to a SQLite file, for a follower's. It connects."""
         with without_secrets(self._secrets), _plain_errors():
-            return has_case_sensitive_like(self._engine)
+            return meanings(self._engine)
 
     def _keyed(self, shape: Shape) -> Iterator[Any]:
         """As KeyedRows takes it: the key's columns first, and then pairs."""

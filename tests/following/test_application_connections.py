@@ -25,6 +25,8 @@ def connect(path: str) -> sqlite3.Connection:
     connection.create_collation(
         "folded", lambda one, other: (one.lower() > other.lower()) - (one.lower() < other.lower())
     )
+    connection.create_function("LOWER", 1, str.lower, deterministic=True)
+    connection.create_function("like", 2, lambda pattern, text: text.lower() == pattern.lower().rstrip("%"))
     connection.create_function("doubled", 1, lambda value: 2 * value, deterministic=True)
     return connection
 
@@ -65,17 +67,25 @@ async def test_a_column_with_a_collation_of_the_application_is_followed(empty_pa
         assert [await n_of(store, shape) for shape in (PLAIN, COLLATED)] == [2, 2]
 
 
-async def test_a_where_by_a_collation_of_the_application_is_not_followed(
-    empty_path: str, source: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape("collated", where="a = 'X'"),
+        Shape("plain", where="lower(a) = 'x' OR n > 5"),
+        Shape("plain", where="a LIKE 'X%'"),
+    ],
+    ids=["collation", "function", "LIKE"],
+)
+async def test_a_where_that_means_something_else_to_the_application_is_not_followed(
+    empty_path: str, source: str, caplog: pytest.LogCaptureFixture, shape: Shape
 ) -> None:
     async with ShapeStore(empty_path, create=SQLSource(engine_of(source), follow=True)) as store:
         await store.get_or_create(PLAIN)
-        by_collation = Shape("collated", where="a = 'X'")
-        stored = await store.get_or_create(by_collation)
+        stored = await store.get_or_create(shape)
         await eventually(lambda: "1 shapes are stored, but not followed" in caplog.text)
         write_all(source)
         await followed(empty_path, source)
-        assert (await n_of(store, PLAIN), await n_of(store, by_collation)) == (2, 1)
+        assert (await n_of(store, PLAIN), await n_of(store, shape)) == (2, 1)
         left = await store.get_by_handle(stored)
         assert left is not None
         assert not left.live

@@ -208,7 +208,7 @@ class SleepyRows:
         self.nan_as_null = False
         self.source_path = source.source_path
         self.named_path = source.named_path
-        self.has_case_sensitive_like = source.has_case_sensitive_like
+        self.meanings = source.meanings
         self.describe = source.describe
 
     def __call__(self, shape: Shape) -> Any:

@@ -1,6 +1,7 @@
 """Change capture in a SQLite source: triggers that log the keys of the rows that any program writes.
 
-    file            the source's file: its resolved path, connections and transactions of our own
+    file            the source's file: its resolved path, connections and transactions of our own; what LIKE and
+                    functions mean on those of the application
     columns         columns and unique indexes, as the catalogue tells them
     index_condition the WHERE of a partial index, out of its text
     followed_table  a table as capture sees it: its key, and the unique indexes by which REPLACE removes rows

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shapestore.errors import InvalidSourceError
+from shapestore.shape.where.parser import FUNCTIONS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,10 +32,25 @@ def source_path(engine: Engine) -> str:
     return path
 
 
-def has_case_sensitive_like(engine: Engine) -> bool:
-    """Whether LIKE tells a from A on the connections of ``engine``, as ``PRAGMA case_sensitive_like`` has it."""
+class Meanings(NamedTuple):
+    """What wheres mean on the connections of an engine, where that is not what they mean on any."""
+
+    case_sensitive_like: bool
+    """Whether LIKE tells a from A, as ``PRAGMA case_sensitive_like`` has it."""
+    own: frozenset[str]
+    """Functions of a where, and "like", in whose place the application has put others."""
+
+
+def meanings(engine: Engine) -> Meanings:
+    """What wheres mean on the connections of ``engine``."""
+    like, own = "SELECT 'a' LIKE 'A', 'ä' LIKE 'Ä'", "SELECT name FROM pragma_function_list WHERE NOT builtin"
     with engine.connect() as connection:
-        return not connection.exec_driver_sql("SELECT 'a' LIKE 'A'").scalar()
+        ignores_case, folds = connection.exec_driver_sql(like).one()
+        names = {name.lower() for (name,) in connection.exec_driver_sql(own)}
+    with closing(sqlite3.connect(":memory:")) as usual:
+        ((_, usually_folds),) = usual.execute(like).fetchall()
+    replaced = names & FUNCTIONS.keys() | ({"like"} if folds != usually_folds else set())
+    return Meanings(not ignores_case, frozenset(replaced))
 
 
 def path_of(connection: object) -> str | None:

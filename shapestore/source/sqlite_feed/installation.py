@@ -96,7 +96,9 @@ def _parts(connection: sqlite3.Connection) -> tuple[dict[str, _Part], dict[str, 
     """Our triggers and tables by their names. Those of other programs are left out, whatever their names."""
     rows = ask(
         connection,
-        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name LIKE 'shapestore%' ORDER BY name",
+        # Not by LIKE, which may mean anything on the application's connections.
+        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema"
+        " WHERE name >= 'shapestore' AND name < 'shapestorf' ORDER BY name",
     )
     triggers = {
         name: _Part(table, text)
