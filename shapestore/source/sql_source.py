@@ -48,7 +48,8 @@ class SQLSource:
         follow: Let shapes follow their table in a SQLite source: whatever any program writes to it appears in them. It
             takes a table with a primary key, and a database in WAL mode that may be written: triggers are put into it
             when the first shape of a table is made, which ``shapestore unfollow URL`` removes. What they are, and what
-            they cost, is in :mod:`shapestore.source.sqlite_feed`.
+            they cost, is in :mod:`shapestore.source.sqlite_feed`. Connections with ``detect_types`` are refused: a
+            follower reads values as they are stored.
         batch_size: The number of rows that are fetched at once, and so held in memory.
         nan: What NaN and the infinities become, which JSON cannot hold: "error" refuses the row, "null" stores null.
 
@@ -193,14 +194,17 @@ class SQLSource:
             query = shape_query(connection, shape, with_key=True)
             key_columns = tuple(query.columns[place] for place in query.key) or None
             yield key_columns, moment, _described(connection, shape)
-            for key, row in self._pairs(connection, query):
-                if moment.signature is not None and key is not None and None in key:
+            followed = moment.signature is not None
+            for key, row in self._pairs(connection, query, followed=followed):
+                if followed and key is not None and None in key:
                     raise null_key(shape.table)
                 yield key, row
 
-    def _pairs(self, connection: Connection, query: Query) -> Iterator[tuple[Key | None, dict[str, Any]]]:
+    def _pairs(
+        self, connection: Connection, query: Query, *, followed: bool = False
+    ) -> Iterator[tuple[Key | None, dict[str, Any]]]:
         own = query.columns[: query.width]
-        for row in self._rows(connection, query):
+        for row in self._rows(connection, query, followed=followed):
             key: Key = tuple(key_part(row[place]) for place in query.key)
             yield key or None, dict(zip(own, row, strict=False))
 
@@ -223,12 +227,13 @@ class SQLSource:
             "were gone again; ask for the shape once the migration of the table has ended"
         )
 
-    def _rows(self, connection: Connection, query: Query) -> Iterator[Sequence[Any]]:
+    def _rows(self, connection: Connection, query: Query, *, followed: bool = False) -> Iterator[Sequence[Any]]:
         """The rows of a query, their values converted."""
         values = Values(
             query.columns,
             nan_as_null=self.nan_as_null,
             time_is_timedelta=connection.dialect.name in ("mysql", "mariadb"),
+            followed=followed,
         )
         # no_parameters: were it set on the Engine, a doubled % would stay doubled.
         statement = query.statement.execution_options(stream_results=True, no_parameters=False)

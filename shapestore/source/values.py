@@ -41,12 +41,14 @@ from typing import Any
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from shapestore.errors import InvalidRowError
+from shapestore.errors import InvalidRowError, InvalidSourceError
 
 Convert = Callable[[Any], Any]
 
 # Most rows are made of these alone, which one comparison of sets shows.
 _PLAIN = frozenset((type(None), bool, int, str, bytes))
+_STORED = frozenset((type(None), int, float, str, bytes))
+"""What SQLite stores."""
 
 _ADDRESSES = (
     ipaddress.IPv4Address,
@@ -63,22 +65,34 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class Values:
-    """Converts the values of one result. ``names`` are the columns' names, for messages."""
+    """Converts the values of one result. ``names`` are the columns' names, for messages.
 
-    def __init__(self, names: Sequence[str], *, nan_as_null: bool, time_is_timedelta: bool) -> None:
+    ``followed``: they are SQLite's, and are to be those that are stored, as a follower reads them later.
+    """
+
+    def __init__(
+        self, names: Sequence[str], *, nan_as_null: bool, time_is_timedelta: bool, followed: bool = False
+    ) -> None:
         self._names = names
         self._nan_as_null = nan_as_null
         self._time_is_timedelta = time_is_timedelta
+        self._plain = _PLAIN & _STORED if followed else _PLAIN
+        self._followed = followed
         self._row_count = 0
 
     def convert(self, row: Sequence[Any]) -> Sequence[Any]:
         """The values of one row, in the same order. Raises InvalidRowError."""
         self._row_count += 1
-        if _PLAIN.issuperset(map(type, row)):
+        if self._plain.issuperset(map(type, row)):
             return row
-        return [value if type(value) in _PLAIN else self._converted(value, i) for i, value in enumerate(row)]
+        return [value if type(value) in self._plain else self._converted(value, i) for i, value in enumerate(row)]
 
     def _converted(self, value: Any, column: int) -> Any:
+        if self._followed and type(value) not in _STORED:
+            raise InvalidSourceError(
+                f'the table cannot be followed: the Engine gives values of the column "{self._names[column]}" as '
+                f"{type(value).__name__}, and a follower as they are stored; make its connections without detect_types"
+            )
         match value:
             case float() | Decimal():
                 return value if math.isfinite(value) else self._not_finite(value, column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -110,6 +111,28 @@ def test_a_source_that_is_not_a_file_of_sqlite_cannot_be_followed(tracks: Source
     with pytest.raises(InvalidSourceError, match="only a SQLite file"):
         in_memory.source_path()
     assert moment(SQLSource(engine), "track") == Moment()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [("TIMESTAMP", "'2024-01-02 03:04:05'", "datetime"), ("DATE", "'2024-01-02'", "date"), ("YES_OR_NO", "1", "bool")],
+)
+def test_an_engine_that_converts_values_cannot_be_followed(source: Source, kind: str, value: str, shown: str) -> None:
+    """A follower reads them as they are stored: its rounds would give rows that the query does not."""
+    sqlite3.register_converter("YES_OR_NO", lambda text: text != b"0")
+    source.run(f"CREATE TABLE event (id INTEGER PRIMARY KEY, at {kind})")
+    source.run(f"INSERT INTO event VALUES (1, NULL), (2, {value})")
+    engine = create_engine(url(source), connect_args={"detect_types": sqlite3.PARSE_DECLTYPES})
+    with (
+        closing(SQLSource(engine, follow=True).keyed_rows(Shape("event"))) as rows,
+        pytest.raises(InvalidSourceError, match=rf'cannot be followed: .* "at" .* {shown}\b.*detect_types'),
+    ):
+        list(rows)
+    with closing(SQLSource(engine).keyed_rows(Shape("event"))) as rows:
+        assert len(list(rows)) == 2
+    with closing(SQLSource(url(source), follow=True).keyed_rows(Shape("event"))) as rows:
+        assert [row["at"] for _, row in rows] == [None, 1 if value == "1" else value.strip("'")]
     engine.dispose()
 
 
