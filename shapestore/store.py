@@ -108,6 +108,7 @@ class ShapeStore:
             check_listener(on_event)
         self._path = bind(path)
         self._create = create
+        self._follows = follows(create)
         self._wait_timeout = seconds("wait_timeout", wait_timeout)
         self._options = Options(
             create_timeout=seconds("create_timeout", create_timeout),
@@ -195,7 +196,7 @@ class ShapeStore:
                 found = await open_store.reader.find_marked(key, shape)
             if found is not None:
                 stored, mark = found
-                if mark & STALE or (mark & NEVER_FOLLOWED and follows(self._create if create is None else create)):
+                if mark & STALE or (mark & NEVER_FOLLOWED and (self._follows if create is None else follows(create))):
                     return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
@@ -430,7 +431,7 @@ class ShapeStore:
         if found is None:
             return None
         inside, handle, mark, confirmation = found
-        if mark & NEVER_FOLLOWED and follows(self._create if create is None else create):
+        if mark & NEVER_FOLLOWED and (self._follows if create is None else follows(create)):
             return None
         if confirmation is None:
             if mark & STALE:
