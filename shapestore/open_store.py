@@ -61,6 +61,7 @@ class OpenStore:
         freshness: FreshnessPolicy,
         gate: Gate,
         owner: Owner,
+        file: os.stat_result,
         connection: aiosqlite.Connection,
         reader: Reader,
         threads: WorkerThreads,
@@ -80,6 +81,7 @@ class OpenStore:
             connection,
             gate,
             owner.id,
+            file=file,
             threads=threads,
             # A flight has one command in the queue at most; the rest is for invalidations, deletions and the like.
             max_queued=options.max_in_flight + 1_000,
@@ -168,6 +170,7 @@ class OpenStore:
                         threads.run(lambda: _bring_to_head(path, options.migrate), name="shapestore migration")
                     )
                 paths.check_writable(path)
+                file = os.stat(path)
                 connection = await open_writer(path, options.durability, partial(migrations.check, path=path))
                 undo.push_async_callback(connection.close)
                 reader = await Reader.open(path)
@@ -187,6 +190,7 @@ class OpenStore:
                 freshness=freshness,
                 gate=gate,
                 owner=owner,
+                file=file,
                 connection=connection,
                 reader=reader,
                 threads=threads,

@@ -71,12 +71,14 @@ class Writer:
         gate: Gate,
         owner: str,
         *,
+        file: os.stat_result,
         threads: WorkerThreads,
         max_queued: int,
         telemetry: Telemetry,
     ) -> None:
         self._path = path
-        self._file = os.stat(path)
+        self._file = file
+        """What was at the path before it was opened: what takes its place meanwhile is another file."""
         self._connection = connection
         self._gate = gate
         self._owner = owner

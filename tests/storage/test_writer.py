@@ -52,6 +52,7 @@ class Desk:
             connection,
             self.gate,
             OWNER,
+            file=os.stat(path),
             threads=self.threads,
             max_queued=max_queued,
             telemetry=self.telemetry,

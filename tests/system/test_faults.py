@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from disks import Disk, refusing_disk, small_disk
 from file_rows import add_lock
@@ -31,6 +32,7 @@ from shapestore import (
     StoreClosedError,
     StoredShape,
     maintenance,
+    open_store,
 )
 from shapestore.creating import attempt
 from shapestore.locking import gate
@@ -481,6 +483,24 @@ def take_away(path: str, how: str, empty_store: Path) -> None:
         "replaced": "shutil.copy(empty, path + '.new'); os.rename(path + '.new', path)",
     }[how]
     in_a_child(f"path, empty = sys.argv[1:]; {script}", path, str(empty_store))
+
+
+async def test_a_file_that_is_replaced_while_it_is_opened_is_noticed_by_every_write(
+    empty_path: str, empty_store: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the store would write to a file that has no name any more, and all of that be lost."""
+    source.go.set()
+    open_writer = connection.open_writer
+
+    async def opened_too_early(path: str, *how: Any) -> aiosqlite.Connection:
+        opened = await open_writer(path, *how)
+        take_away(empty_path, "replaced", empty_store)
+        return opened
+
+    monkeypatch.setattr(open_store, "open_writer", opened_too_early)
+    async with ShapeStore(empty_path, create=source.create) as store:
+        with pytest.raises(StorageError, match="was moved, removed or replaced while it was open"):
+            await store.get_or_create(TRACK)
 
 
 async def test_a_file_that_was_taken_away_is_noticed_by_every_write(

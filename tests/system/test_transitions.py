@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -170,7 +171,14 @@ class RealFile:
         telemetry = Telemetry(None)
         threads = WorkerThreads()
         writer = Writer(
-            self.path, self._connection, self._gate, owner, threads=threads, max_queued=10, telemetry=telemetry
+            self.path,
+            self._connection,
+            self._gate,
+            owner,
+            file=os.stat(self.path),
+            threads=threads,
+            max_queued=10,
+            telemetry=telemetry,
         )
         answers = [writer.submit(_real_command(file, wish)) for wish in wishes]
         writer.close()
