@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -160,12 +161,10 @@ class Waits:
                 attendant.changed(number)
 
     def _begin_looking(self) -> None:
-        try:
-            if self._watch is None:  # kept, since closing it takes the kernel some milliseconds
+        if self._watch is None:  # kept, since closing it takes the kernel some milliseconds
+            with contextlib.suppress(OSError):  # the system cannot tell
                 self._watch = FileWatch(self._reader.log_path)
-            self._listen()
-        except (OSError, NotImplementedError):  # the system, or the loop, cannot tell
-            self._watch = None
+        self._listen()
         self._look_later(LOOK_SECONDS)
 
     def _end_looking(self) -> None:
@@ -177,9 +176,13 @@ class Waits:
     def _listen(self) -> None:
         """Be told of what is written from now on. What was written before is for the next look."""
         if self._watch is not None and not self._listens:
-            self._watch.drain()
-            self._loop.add_reader(self._watch, self._written)
-            self._listens = True
+            try:
+                self._watch.drain()
+                self._loop.add_reader(self._watch, self._written)
+                self._listens = True
+            except (OSError, NotImplementedError):  # the system cannot tell any more, or the loop
+                self._watch.close()
+                self._watch = None
 
     def _listen_no_more(self) -> None:
         if self._listens:

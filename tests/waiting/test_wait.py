@@ -421,6 +421,27 @@ async def test_of_the_many_writes_of_a_commit_the_first_is_told(empty_path: str)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
+async def test_where_the_system_cannot_tell_any_more_commits_are_looked_for(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are limits to how much may be listened to, and it is listened to anew after each commit."""
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        refused: list[object] = []
+
+        def refuse(*given: object) -> None:
+            refused.append(given)
+            raise OSError(errno.ENOSPC, "too many watches")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        waits_of(store)._written()
+        await eventually(lambda: refused)
+        assert (await grown(another, source)).position == await task
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
 async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
