@@ -20,7 +20,7 @@ from shapestore.storage.reader import FETCH_BYTES, Reader
 MOST_BYTES = 16 * 1024 * 1024
 """As much as the point reader's cache has of the file."""
 MOST_BYTES_OF_ONE = MOST_BYTES // 4
-# What else is kept of a shape: its key, and the objects.
+# What else is kept of a shape, beside its key.
 _BYTES_BESIDE = 1024
 
 
@@ -90,7 +90,7 @@ class RecentTexts:
         if size <= FETCH_BYTES:
             pieces = [b",".join(pieces)]
         self._drop(key)
-        size += _BYTES_BESIDE
+        size += len(key) + _BYTES_BESIDE
         self._texts[key] = _Text(handle, position, pieces, size)
         self._bytes += size
         while self._bytes > MOST_BYTES:

@@ -139,6 +139,9 @@ async def test_memory_is_limited(path: str, monkeypatch: pytest.MonkeyPatch) -> 
             assert texts._bytes == sum(text.size for text in texts._texts.values()) <= 10_000
             assert all(len(piece) < 4_000 for text in texts._texts.values() for piece in text.pieces)
             assert (Shape(str(size)).comparable in texts._texts) == (size < 4_000)
+        for digit in "0123456789":
+            await store.fetch(Shape("1", where="text = :text", params={"text": digit * 3_000}))
+            assert sum(map(len, texts._texts)) <= 10_000, "keys may be long too"
 
 
 async def test_a_copy_that_was_put_back_holds_what_it_says(path: str) -> None:
