@@ -6,7 +6,7 @@ import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count, repeat
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -20,8 +20,9 @@ from shapestore.source.sqlite_feed.changes import Changes, Key
 from shapestore.source.sqlite_feed.file import quoted
 from shapestore.source.values import Values
 from shapestore.storage.log.keys import encode_keys
+from shapestore.storage.log.keys import quoted as quoted_text
 from shapestore.storage.log.live import queries
-from shapestore.storage.log.wanted import RoundContents
+from shapestore.storage.log.wanted import RoundContents, packed_match
 from shapestore.storage.row_codec import encode_row
 from shapestore.storage.sqlite_errors import is_environmental
 
@@ -60,23 +61,22 @@ class ContentsReader:
         """
         limit = len(self._registry.shapes) * len(changes.keys) if whole else MAX_MATCHES
         most_bytes = math.inf if whole else MAX_BYTES
-        asked: list[tuple[int, str]] = []
+        asked: dict[int, Sequence[str]] = {}
         contents = _Contents()
         for number, table in self._tables.items():
             keys = changes.keys.get(table.feed_number, ())
             if not keys:
                 continue
-            texts = encode_keys(keys)
-            asked += zip(repeat(number), texts)
+            texts = asked[number] = encode_keys(keys)
             matches = router.route(number, keys, max(0, limit - contents.count))
             if contents.count + len(matches) > limit:
                 return None
             if not self._add_rows(contents, table, keys, texts, matches, most_bytes):
                 return None
         all_asked = _as_json(asked)
-        if not whole and self._has_too_many(all_asked, len(asked), contents.count):
+        if not whole and self._has_too_many(all_asked, sum(map(len, asked.values())), contents.count):
             return None
-        return RoundContents(all_asked, f"[{','.join(contents.rows)}]", _as_json(contents.matches))
+        return RoundContents(all_asked, f"{{{','.join(contents.rows)}}}", _as_json(contents.matches))
 
     def _has_too_many(self, asked: str, keys: int, matches: int) -> bool:
         """Whether matches, and holders of the keys that were asked for, are more than go into one round."""
@@ -127,8 +127,8 @@ class _Contents:
 
     def __init__(self) -> None:
         self.rows: list[str] = []
-        self.matches: list[tuple[int, str, int]] = []
-        """For each: the number of the shape, the key, and the place of the row."""
+        """Each with its key before it."""
+        self.matches: list[int] = []
         self.bytes = 0
 
     @property
@@ -138,10 +138,10 @@ class _Contents:
     def add(self, wanting: Sequence[Match], keys: Sequence[str], rows: Mapping[int, str]) -> None:
         """Add what shapes match. Where no row is, another key was found, which the column takes for equal."""
         nth = dict(zip(rows, count(len(self.rows))))
-        self.rows += rows.values()
+        self.rows += [f"{quoted_text(keys[place])}:{row}" for place, row in rows.items()]
         for place, shape in wanting:
             if place in nth:
-                self.matches.append((shape, keys[place], nth[place]))
+                self.matches.append(packed_match(shape, nth[place]))
                 self.bytes += len(rows[place])
 
 
@@ -221,5 +221,5 @@ def _is_same(asked: Key, own: tuple[Any, ...]) -> bool:
     return asked == own and [*map(type, asked)] == [*map(type, own)]
 
 
-def _as_json(items: Sequence[object]) -> str:
+def _as_json(items: object) -> str:
     return msgspec.json.encode(items).decode()

@@ -14,7 +14,7 @@ from shapestore.storage.log.rounds import NumberedHandles, begin_round, finish_r
 from shapestore.storage.log.wanted import RoundContents, append_round
 from shapestore.storage.transaction import Transaction
 
-NOTHING = "[]"
+NOTHING = "{}"
 
 
 class Follows(NamedTuple):

@@ -13,6 +13,7 @@ import msgspec
 
 from shapestore.storage.log import wanted_queries as queries
 from shapestore.storage.log.keys import quoted
+from shapestore.storage.log.positions import BITS
 from shapestore.storage.log.rounds import NumberedHandles, Round, begin_round, numbered_handles
 from shapestore.storage.transaction import Transaction
 
@@ -41,11 +42,16 @@ class RoundContents(NamedTuple):
     """What a source says about some keys, for all live shapes of it at once. All of it is JSON text."""
 
     asked: str
-    """The keys: pairs of the number of a source table and a key."""
+    """An object of the keys, by the number of their source table."""
     rows: str
-    """Rows as JSON."""
+    """An object of rows by their keys. A key is there more than once if shapes have other columns of its row."""
     matches: str
-    """For each shape that a row matches: the number of the shape, the key, and the place of the row among ``rows``."""
+    """An array of numbers, one for each shape that a row matches, as ``packed_match`` makes them."""
+
+
+def packed_match(shape: int, row: int) -> int:
+    """What stands for the shape with the number ``shape`` that matches a row, by its place among the rows."""
+    return shape << BITS | row
 
 
 def append_wanted(

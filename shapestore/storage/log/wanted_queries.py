@@ -18,7 +18,7 @@ MAKE_APPENDED = """
         id INTEGER PRIMARY KEY, operation TEXT, row_id INTEGER, key TEXT, value TEXT, old TEXT, source_table INTEGER)
 """
 
-MAKE_WANTED_ROWS = "CREATE TEMP TABLE IF NOT EXISTS wanted_rows (nth INTEGER PRIMARY KEY, value TEXT)"
+MAKE_WANTED_ROWS = "CREATE TEMP TABLE IF NOT EXISTS wanted_rows (nth INTEGER PRIMARY KEY, key TEXT, value TEXT)"
 
 CLEAR_WANTED = "DELETE FROM temp.wanted"
 
@@ -32,28 +32,29 @@ WANT = """
     SELECT wanted.value ->> 0, wanted.value ->> 1, wanted.key, wanted.value ->> 2 FROM json_each(:wanted) AS wanted
 """
 
-# (source, asked: [[source table, key]]): no shape that the round has reached is to hold them, but for its matches
+# (source, asked: {source table: [key]}): no shape that the round has reached is to hold them, but for its matches
 WANT_REMOVALS = """
     INSERT INTO temp.wanted (shape, key, nth, position)
     SELECT members.shape, members.key, 0, members.position
-    FROM json_each(:asked) AS asked
-    CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
+    FROM json_each(:asked) AS of_table
+    CROSS JOIN json_each(of_table.value) AS asked
+    CROSS JOIN members ON members.source_table = CAST(of_table.key AS INTEGER) AND members.key = asked.value
     CROSS JOIN shapes ON shapes.number = members.shape
     WHERE shapes.source = :source AND shapes.source_seq IS NULL
 """
 
-# (rows: [row])
+# (rows: {key: row}): a key may be there more than once. The rowid of json_each counts from 0.
 WANT_ROWS = """
-    INSERT INTO temp.wanted_rows (nth, value) SELECT wanted.key, wanted.value FROM json_each(:rows) AS wanted
+    INSERT INTO temp.wanted_rows (nth, key, value) SELECT row.rowid, row.key, row.value FROM json_each(:rows) AS row
 """
 
-# (source, matches: [[number of a shape, key, which of the rows]])
+# (source, matches: [number of a shape << 28 | which of the rows])
 WANT_MATCHES = """
     INSERT INTO temp.wanted (shape, key, nth, value)
-    SELECT shapes.number, matched.value ->> 1, matched.key, wanted_rows.value
+    SELECT shapes.number, wanted_rows.key, matched.key, wanted_rows.value
     FROM json_each(:matches) AS matched
-    CROSS JOIN shapes ON shapes.number = matched.value ->> 0
-    JOIN temp.wanted_rows ON wanted_rows.nth = matched.value ->> 2
+    CROSS JOIN shapes ON shapes.number = matched.value >> 28
+    JOIN temp.wanted_rows ON wanted_rows.nth = matched.value & 268435455
     WHERE shapes.source = :source AND shapes.source_seq IS NULL
     ON CONFLICT (shape, key) DO UPDATE SET nth = excluded.nth, value = excluded.value
 """

@@ -119,10 +119,11 @@ COUNT_LIVE = "SELECT count(*) FROM shapes WHERE source = :source"
 
 NUMBERS_OF_SOURCE = "SELECT number FROM shapes WHERE source = :source LIMIT :limit"
 
-# (asked: [[source table, key]]) -> how many shapes hold them
+# (asked: {source table: [key]}) -> how many shapes hold them
 COUNT_HOLDERS = """
-    SELECT count(*) FROM json_each(:asked) AS asked
-    CROSS JOIN members ON members.source_table = asked.value ->> 0 AND members.key = asked.value ->> 1
+    SELECT count(*) FROM json_each(:asked) AS of_table
+    CROSS JOIN json_each(of_table.value) AS asked
+    CROSS JOIN members ON members.source_table = CAST(of_table.key AS INTEGER) AND members.key = asked.value
 """
 
 # (source, rounds and before: as they were judged, seq, nonce, finished: only then it is known what shapes are like)
@@ -154,11 +155,13 @@ ANY_REFRESHED = """
     WHERE create_locks.state = 'in_progress' AND shapes.source = :source LIMIT 1
 """
 
-# (source, seq, asked: [[source table, key]])
+# (source, seq, asked: {source table: [key]})
 NOTE_ASKED = """
     INSERT INTO touched_keys (source, table_name, key, seq)
-    SELECT :source, source_tables.name, asked.value ->> 1, :seq
-    FROM json_each(:asked) AS asked CROSS JOIN source_tables ON source_tables.number = asked.value ->> 0
+    SELECT :source, source_tables.name, asked.value, :seq
+    FROM json_each(:asked) AS of_table
+    CROSS JOIN source_tables ON source_tables.number = CAST(of_table.key AS INTEGER)
+    CROSS JOIN json_each(of_table.value) AS asked
 """
 
 KEPT_KEYS = 100_000
