@@ -313,8 +313,8 @@ def triggers_of(table: str, count: str, size: str) -> list[str]:
             f"""
             CREATE TRIGGER {table}_{name} AFTER {when} ON {table}
             BEGIN
-                UPDATE totals SET value = value + CASE name WHEN '{count}' THEN {number} ELSE {bytes_} END
-                WHERE name IN ('{count}', '{size}');
+                UPDATE totals SET value = value + {number} WHERE name = '{count}';
+                UPDATE totals SET value = value + {bytes_} WHERE name = '{size}';
             END
             """
             for name, when, number, bytes_ in counted
