@@ -14,7 +14,7 @@ from inspections import eventually, gate_held, rows_of, shapes
 from processes import handles_with_rows, kept
 
 from shapestore import Shape, ShapeStore, StoredShape, events, maintenance
-from shapestore.storage.commands import Evict
+from shapestore.storage.commands import Evict, Note
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -274,6 +274,20 @@ async def test_reads_are_written_down_now_and_then(empty_path: str, monkeypatch:
         commands = store.stats.commands
         await more_than(notes, 5)
         assert store.stats.commands == commands, "where nothing was read there is nothing to write"
+
+
+async def test_what_was_just_made_is_not_written_down_as_read(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[list[str]] = []
+    note = Note.__init__
+
+    def counted(self: Note, read: list[str], followers: dict[str, int]) -> None:
+        written.append(read)
+        note(self, read, followers)
+
+    monkeypatch.setattr(Note, "__init__", counted)
+    async with a_store(empty_path) as store:
+        await create(store, A, B)
+    assert (read_orders(empty_path), written) == ("AB", [])
 
 
 def counted_notes(monkeypatch: pytest.MonkeyPatch) -> list[None]:

@@ -181,7 +181,7 @@ class Attempt:
 
     def _publish(self, rest: Chunk) -> None:
         # Read after all that was read until now, also where these reads are written down behind the outcome.
-        self._services.access.touch(self.handle)
+        self._services.access.published(self.handle)
         publish = Publish(
             rest,
             self._run.encoded,
@@ -246,7 +246,7 @@ class Attempt:
     def _published(self, publish: Publish, created_at_ms: int | None) -> None:
         assert created_at_ms is not None
         services = self._services
-        services.access.touch(self.handle)
+        services.access.published(self.handle)
         services.after_publish()
         if publish.followed is not None:
             services.follow(self._leader.creator)

@@ -45,6 +45,14 @@ class AccessTracker:
         self.recent.pop(handle, None)
         self.recent[handle] = None
 
+    def published(self, handle: str) -> None:
+        """A shape was published, which the file has as read last: nothing is to be written, unless others were before.
+
+        What is to be written of those would come after it.
+        """
+        if self.recent:
+            self.touch(handle)
+
     def followed(self, handle: str, callers: int) -> None:
         """So many callers of ours were served by another store's attempt."""
         self._followers[handle] += callers
