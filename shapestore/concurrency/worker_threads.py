@@ -62,15 +62,17 @@ class Call(NamedTuple):
     done: asyncio.Future[Any]
 
 
-Inbox = SimpleQueue[Call | None]
-
-
 class WorkerThreads:
-    """The threads of one open store: as many as have been busy at once, and no more."""
+    """The threads of one open store: as many as have been busy at once, and no more.
+
+    They take their calls from one queue: of many quick ones the first thread may make most before another has woken up.
+    There are never more calls in the queue than threads that make none, so that no call waits for another.
+    """
 
     def __init__(self) -> None:
-        self._idle: list[Inbox] = []
-        """The inboxes of idle threads, that of the latest at the end. Each use of the list is atomic."""
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._idle: list[None] = []
+        """An item for each thread that makes no call and has none in the queue. Each use of the list is atomic."""
         self._handover: Handover | None = None
         """To the loop that has called last."""
         self._closed = False
@@ -85,43 +87,41 @@ class WorkerThreads:
         done: asyncio.Future[T] = loop.create_future()
         if self._handover is None or self._handover.loop is not loop:
             self._handover = Handover(loop)
-        call = Call(function, copy_context(), name, self._handover, done)
-        try:
-            self._idle.pop().put(call)
-        except IndexError:
-            inbox: Inbox = SimpleQueue()
-            inbox.put(call)
-            threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True).start()
+        if not self._take_idle():
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._calls.put(Call(function, copy_context(), name, self._handover, done))
         return done
 
     def close(self) -> None:
         """End each thread, a busy one as soon as its call has returned. Again does no harm."""
         self._closed = True
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop().put(None)
+        while self._take_idle():
+            self._calls.put(None)
 
-    def _work(self, inbox: Inbox) -> None:
-        while self._took_a_call(inbox):
+    def _take_idle(self) -> bool:
+        """Whether there was an idle thread. What is queued next is for it, or for another that is quicker."""
+        try:
+            self._idle.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _work(self) -> None:
+        while self._goes_on():
             threading.current_thread().name = "shapestore idle"
 
-    def _took_a_call(self, inbox: Inbox) -> bool:
+    def _goes_on(self) -> bool:
         """Wait for the next call and make it. False if the thread is to end."""
         try:
-            call = inbox.get(timeout=0 if self._closed else IDLE_SECONDS)
+            call = self._calls.get(timeout=0 if self._closed else IDLE_SECONDS)
         except Empty:
-            try:
-                self._idle.remove(inbox)
-            except ValueError:  # `run` or `close` has just taken it
-                call = inbox.get()
-            else:
-                return False
+            return not self._take_idle()  # if none is idle, something is about to be queued
         if call is None:
             return False
         threading.current_thread().name = call.name
         how, by = _outcome(partial(call.context.run, call.function), call.name)
         # Idle before the outcome is known. Otherwise the next call might find no idle thread, and start one too many.
-        self._idle.append(inbox)
+        self._idle.append(None)
         call.handover.add(how, call.done, by)
         return True
 
