@@ -431,3 +431,20 @@ def test_the_examples_of_the_readme_are_understood_and_its_functions_are_those_t
         translate("no_such_function()", {}, COLUMNS)
     there = str(caught.value).rpartition("there are ")[2].split(", ")
     assert re.findall(r"`(\w+)`", named) == [name for name in there if name != "character_length"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "greatest(id, " * 30 + "1" + ")" * 30 + " = 1",
+        "greatest(" * 30 + "1" + ", id)" * 30 + " = 1",
+        "id" + " IS NULL" * 3_000,
+        "active" + " IS TRUE" * 3_000,
+        "id IS NOT DISTINCT FROM " * 1_000 + "1",
+    ],
+    ids=["doubled behind", "doubled before", "IS NULL", "IS TRUE", "DISTINCT"],
+)
+def test_what_would_become_much_larger_than_it_was_sent_is_refused(text: str) -> None:
+    """One of 200 characters would have kept the server busy for ever."""
+    with pytest.raises(RefusedError, match="too large: write it in fewer steps"):
+        translated(text)
