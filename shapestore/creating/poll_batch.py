@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from shapestore.storage.reader import Reader
@@ -14,7 +15,7 @@ class PollBatch:
     def __init__(self, reader: Reader) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._due: list[Callable[[], None]] = []
+        self._due: deque[Callable[[], None]] = deque()
 
     def add(self, poll: Callable[[], None]) -> None:
         """Call ``poll`` in the next turn of the loop."""
@@ -23,7 +24,12 @@ class PollBatch:
         self._due.append(poll)
 
     def _poll_all(self) -> None:
-        due, self._due = self._due, []
-        with self._reader.one_moment(len(due)):
+        due, self._due = self._due, deque()
+        try:
+            with self._reader.one_moment(len(due)):
+                while due:
+                    due.popleft()()
+        except (KeyboardInterrupt, SystemExit):  # the loop may go on all the same
             for poll in due:
-                poll()
+                self.add(poll)
+            raise

@@ -53,8 +53,8 @@ class LogEntry(NamedTuple):
 @contextmanager
 def one_moment(connection: sqlite3.Connection) -> Iterator[None]:
     """All that is read inside is of one moment."""
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         yield
     finally:
         if connection.in_transaction:  # an error of the disk has ended it by itself

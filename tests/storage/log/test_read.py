@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from file_rows import add_shape
@@ -192,6 +194,24 @@ def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite
     ):
         with pytest.raises(ShapeGoneError, match=HANDLE):
             call()
+        assert not connection.in_transaction
+
+
+class Interrupted(sqlite3.Connection):
+    """A person interrupts the program when a transaction has just begun."""
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        cursor = super().execute(statement, *parameters)
+        if statement == "BEGIN":
+            raise KeyboardInterrupt
+        return cursor
+
+
+def test_an_interrupted_reading_leaves_no_transaction(empty_path: str) -> None:
+    """All that is read later would be of its moment."""
+    with closing(sqlite3.connect(empty_path, factory=Interrupted, isolation_level=None)) as connection:
+        with pytest.raises(KeyboardInterrupt), read.one_moment(connection):
+            pass
         assert not connection.in_transaction
 
 
