@@ -88,9 +88,18 @@ class WorkerThreads:
         if self._handover is None or self._handover.loop is not loop:
             self._handover = Handover(loop)
         if not self._take_idle():
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._start_thread(name)
         self._calls.put(Call(function, copy_context(), name, self._handover, done))
         return done
+
+    def _start_thread(self, name: str) -> None:
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            if thread.is_alive():  # the program was interrupted, and no call comes
+                self._idle.append(None)
+            raise
 
     def close(self) -> None:
         """End each thread, a busy one as soon as its call has returned. Again does no harm."""

@@ -143,6 +143,23 @@ async def test_one_that_is_not_called_since_no_thread_can_be_started_is_called_b
     assert called == ["second"]
 
 
+async def test_a_thread_whose_start_was_interrupted_ends_as_others_do(
+    threads: WorkerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has started, though its call never came: once all was closed, it would look for it without a pause."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            threads.run(lambda: None, name="test")
+    assert await threads.run(lambda: len(alive()), name="test") == 1
+
+
 async def test_there_are_never_more_threads_than_functions_have_run_at_once(threads: WorkerThreads) -> None:
     slots = asyncio.Semaphore(3)
     used = set()
