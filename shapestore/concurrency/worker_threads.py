@@ -126,6 +126,7 @@ class WorkerThreads:
         except Empty:
             return not self._take_idle()  # if none is idle, something is about to be queued
         if call is None:
+            self.close()  # it may have been for another, which waits while this one has just become idle
             return False
         threading.current_thread().name = call.name
         how, by = _outcome(partial(call.context.run, call.function), call.name)

@@ -233,6 +233,19 @@ async def test_closing_ends_idle_threads_at_once_and_others_when_they_are_done(
     await eventually(lambda: not alive())
 
 
+async def test_a_thread_that_takes_the_end_of_another_passes_it_on(
+    threads: WorkerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_threads, "IDLE_SECONDS", 3_600)
+    gate = Gate()
+    busy = [threads.run(gate, "test") for _ in range(2)]
+    gate.go.set()
+    await asyncio.gather(*busy)
+    assert threads._take_idle()
+    threads._calls.put(None)  # for one that waits, at the moment in which the other became idle
+    await eventually(lambda: not alive())
+
+
 async def test_what_is_run_after_the_closing_is_done_all_the_same(threads: WorkerThreads) -> None:
     threads.close()
     assert await threads.run(lambda: 1, "test") == 1
