@@ -64,7 +64,12 @@ class Follower:
         self.ended = threading.Event()
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="shapestore follower", daemon=True).start()
+        """Raises RuntimeError if the system has no thread for it."""
+        try:
+            threading.Thread(target=self._run, name="shapestore follower", daemon=True).start()
+        except RuntimeError:
+            self._alarm.close()
+            raise
 
     def wake(self) -> None:
         """A live shape was published, or a caller waits: look at once."""

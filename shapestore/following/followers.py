@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import RoundMade
+from shapestore.logger import logger
 from shapestore.storage.commands import Command
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
@@ -47,7 +48,10 @@ class Followers:
         self._closed = False
 
     def follow(self, creator: Any) -> Follower | None:
-        """Follow what a creator follows, if it does, from now on. Once more does nothing."""
+        """Follow what a creator follows, if it does, from now on. Once more does nothing.
+
+        A follower that gets no thread is tried again by the next call: those who ask for shapes are answered meanwhile.
+        """
         if self._closed or not getattr(creator, "follow", False) or not hasattr(creator, "source_path"):
             return None
         from shapestore.following.follower import Follower  # noqa: PLC0415 - SQLAlchemy, which it needs, loads slowly
@@ -55,8 +59,13 @@ class Followers:
         reads = getattr(creator, "reads", creator)
         follower = self._followers.get(reads)
         if follower is None:
-            follower = self._followers[reads] = Follower(creator, self)
-            follower.start()
+            follower = Follower(creator, self)
+            try:
+                follower.start()
+            except RuntimeError as error:
+                logger.warning("%r is not followed yet: %s", creator, error)
+                return None
+            self._followers[reads] = follower
         return follower
 
     def wake(self, creator: Any) -> None:

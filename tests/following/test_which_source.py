@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,27 @@ async def test_sources_of_one_url_are_followed_by_one_follower(empty_path: str, 
         for _ in range(3):
             await store.get_or_create(ALL, SQLSource(f"sqlite:///{source}", follow=True))
         assert len(store._live().followers._followers) == 1
+
+
+async def test_a_follower_that_gets_no_thread_is_tried_again(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "shapestore follower":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        assert await first_n(store, ALL) == 1
+        assert "is not followed yet: can't start new thread" in caplog.text
+        monkeypatch.undo()
+        write(source, "UPDATE t SET n = 100 WHERE id = 1")
+        await store.refresh(OF_X)
+        await followed(empty_path, source)
+        assert await first_n(store, ALL) == 100
 
 
 async def test_engines_whose_url_names_no_file_are_followed_each(empty_path: str, tmp_path: Path) -> None:
