@@ -134,8 +134,8 @@ def test_a_refresh_that_dies_leaves_the_old_shape_as_it_is(workers: Workers, pat
 
 
 def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
-    """Seven statements: BEGIN, the lock row, the rows, the shape, two for the record, and COMMIT."""
-    [other, *doomed] = workers.open(path, 8)
+    """Six statements: BEGIN, the shape, the lock row, the rows, the record, and COMMIT."""
+    [other, *doomed] = workers.open(path, 7)
     for nth, leader in enumerate(doomed, 1):
         key = f"key {nth}"
         answer = leader.lead(key, until=f"{path}-{nth}")
@@ -154,8 +154,8 @@ def test_a_publication_killed_at_any_statement_happened_wholly_or_not_at_all(wor
 
 
 def test_a_takeover_killed_at_any_statement_happened_wholly_or_not_at_all(workers: Workers, path: str) -> None:
-    """Seven statements: BEGIN, the lock row, its rows, two for the record, the new lock row, and COMMIT."""
-    [leader, survivor, *doomed] = workers.open(path, 9)
+    """Six statements: BEGIN, the lock row, its rows, the record, the new lock row, and COMMIT."""
+    [leader, survivor, *doomed] = workers.open(path, 8)
     leader.lead("key", rows=MANY)
     dead = attempt_of(path, "key")
     until(lambda: rows_of(path, dead) == CHUNK_ROWS, "half of the rows are in the file")
