@@ -205,7 +205,7 @@ class Reader(PageReader):
         return None if rows is None else {number: tuple(end) for number, *end in rows}
 
     def ends_behind(self, handle: str, public: int) -> tuple[Standing, bool] | None:
-        """Where a log stands, and whether that is behind a public position; see log.read. None if the file is busy."""
+        """Where a log stands, and whether anything follows a public position; see log.read. None if it is busy."""
         try:
             return read.ends_behind(self._point, handle, public)
         except sqlite3.Error as error:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 from inspections import eventually
+from processes import read
 from sources import Row, Rows
 
 from shapestore import Change, Shape, ShapeGoneError, ShapeStore, StoreClosedError
@@ -94,6 +95,32 @@ async def test_the_end_of_the_store_ends_the_changes(empty_path: str) -> None:
         await store.close()
         with pytest.raises(StoreClosedError):
             await coming
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+async def test_who_has_read_the_rows_of_a_compacted_shape_waits_for_more(empty_path: str, rows: int) -> None:
+    """The last row may stand far before the end of the log, where nothing follows it all the same."""
+    source = Rows(*range(rows), 100)
+    async with ShapeStore(empty_path, create=source, keep_replaced=0.0) as store:
+        stored = await store.get_or_create(TRACK)
+        [number] = read(empty_path, "SELECT number FROM shapes")
+        for n in range(120):
+            source.put(100, n=n)
+            await store.refresh(TRACK)
+        source.remove(100)
+        await store.refresh(TRACK)
+        assert await store._live().writer.submit(Compact(number, 0))
+        assert read(empty_path, "SELECT position - floor FROM shapes") == [0]
+        async with aclosing(store.changes(stored, after=0)) as changes:
+            told = await take(changes, rows)
+            more = asyncio.create_task(anext(changes))
+            await eventually(lambda: len(store._live().waits))
+            after = told[-1].position if told else 0
+            assert await store.wait(stored, after, timeout=0) == after
+            source.put(7, n=0)
+            await store.refresh(TRACK)
+            assert (await more).row == {"id": 7, "n": 0}
+        assert [change.row for change in told] == [{"id": n, "n": 0} for n in range(rows)]
 
 
 async def test_beside_compaction_a_client_holds_what_the_source_says(empty_path: str) -> None:

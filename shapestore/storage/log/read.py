@@ -90,7 +90,7 @@ def _asked_for(connection: sqlite3.Connection, handle: str, public: int | None) 
 
 
 def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tuple[Standing, bool]:
-    """Where the log of a stored shape stands, and whether that is behind a public position.
+    """Where the log of a stored shape stands, and whether anything follows a public position.
 
     Raises ShapeGoneError if the shape was dropped, kept for its readers or not, or if the public position is not one of
     its log any more.
@@ -98,9 +98,12 @@ def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tup
     with one_moment(connection):
         log = locate(connection, handle)
         position = None if log is None or log.kept else accepted(connection, log, public)
-    if log is None or position is None:
-        raise ShapeGoneError(handle)
-    return log, log.position > position
+        if log is None or position is None:
+            raise ShapeGoneError(handle)
+        if position < log.base == log.position:  # the last row of the snapshot may stand far before its end
+            given = {"number": log.number, "after": position}
+            return log, bool(connection.execute(queries.ANY_ROW_BEHIND, given).fetchall())
+        return log, log.position > position
 
 
 class RowsReading:
