@@ -2,6 +2,9 @@
 
 It only saves time and polling: a file that is not told of is still looked at, now and then. What is written to the log
 of a SQLite database is visible a moment later, when its commit ends: so look at once, and again shortly afterwards.
+
+The system tells once, and then no more until it is asked again. For who writes pays for being watched, with each page:
+an application's small transactions took a twentieth longer.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import os
 
 from shapestore.concurrency.descriptor import Descriptor
 
-_MODIFIED = 0x2
+_MODIFIED_ONCE = 0x2 | 0x80000000
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 _SOME_EVENTS = 64 * 1024
 
@@ -28,8 +31,9 @@ class FileWatch(Descriptor):
             begin, add = libc.inotify_init1, libc.inotify_add_watch
         except AttributeError:
             raise OSError(errno.ENOSYS, "this system has no inotify", path) from None
+        self._add, self._path = add, os.fsencode(path)
         self._own(begin(_FLAGS))
-        if self._fd < 0 or add(self._fd, os.fsencode(path), _MODIFIED) < 0:
+        if self._fd < 0 or not self._ask():
             error = ctypes.get_errno()
             self.close()
             raise OSError(error, os.strerror(error), path)
@@ -38,7 +42,13 @@ class FileWatch(Descriptor):
         return self._fd
 
     def drain(self) -> None:
-        """Make it unreadable, until the file is written again."""
+        """Make it unreadable, until the file is written again. Look at the file afterwards."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._fd, _SOME_EVENTS):
-                pass
+                # The system also says that it will tell no more. If it does so only now, that may end what is asked for
+                # here: then it has made this readable once more, and is asked again.
+                self._ask()
+
+    def _ask(self) -> bool:
+        """Have the system tell when the file is written. False if it cannot."""
+        return bool(self._add(self._fd, self._path, _MODIFIED_ONCE) >= 0)
