@@ -61,6 +61,8 @@ class Waits:
         """Whether the loop is told of what is written."""
         self._pause = 0.0
         """Until the next look."""
+        self._due = 0.0
+        """When it comes."""
         self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._version: int | None = None
@@ -198,12 +200,13 @@ class Waits:
         """
         self._listen_no_more()
         soonest = max(SOONEST, self._rests_until - self._loop.time())
-        if self._timer is not None and soonest < self._timer.when() - self._loop.time():
+        if self._timer is not None and soonest < self._due - self._loop.time():
             self._timer.cancel()
             self._look_later(soonest)
 
     def _look_later(self, seconds: float) -> None:
         self._pause = seconds
+        self._due = self._loop.time() + seconds  # uvloop's timers of less than a millisecond do not tell
         self._timer = self._loop.call_later(seconds, self._look_for_commits)
 
     def _look_for_commits(self) -> None:

@@ -309,6 +309,7 @@ async def test_all_commands_of_a_batch_that_met_a_busy_file_are_told_each_by_an_
 async def test_what_is_written_bears_the_time_at_which_it_could_be(desk: Desk) -> None:
     """Another program may hold the file until then: what is kept for its readers would be old from the beginning."""
     begins = threading.Event()
+    await desk.connection.execute_fetchall("PRAGMA busy_timeout = 60000")
     await desk.connection.set_trace_callback(lambda statement: begins.set() if "BEGIN" in statement else None)
     with contextlib.closing(sqlite3.connect(desk.path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")

@@ -17,6 +17,7 @@ from recovering_file import recovering
 from sources import Rows
 
 from shapestore import Shape, ShapeGoneError, ShapeStore, StoreBusyError, StoreClosedError, StoredShape
+from shapestore.concurrency.file_watch import FileWatch
 from shapestore.storage.commands import Command, Register
 from shapestore.storage.log.positions import Standing, pack, unpack
 from shapestore.storage.reader import Reader
@@ -435,7 +436,7 @@ async def test_where_the_system_cannot_tell_any_more_commits_are_looked_for(
             refused.append(given)
             raise OSError(errno.ENOSPC, "too many watches")
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        monkeypatch.setattr(FileWatch, "drain", refuse)
         waits_of(store)._written()
         await eventually(lambda: refused)
         assert (await grown(another, source)).position == await task
@@ -454,7 +455,7 @@ async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
         for is_told in (True, False):
             task = await waiting(store, stored, stored.position)
             waits.committed(set())
-            await eventually(lambda: waits._timer is not None and waits._timer.when() > loop.time() + 1_000)
+            await eventually(lambda: waits._timer is not None and waits._due > loop.time() + 1_000)
             if not is_told:
                 assert waits._watch is not None
                 loop.remove_reader(waits._watch)
