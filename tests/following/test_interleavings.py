@@ -215,6 +215,33 @@ async def test_a_round_that_goes_on_tells_no_change_that_only_a_refresh_has_seen
     assert looked_up(world.path, told.format(number), other.handle) == [(unseen - 1,)]
 
 
+async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of the copy's own changes is told under no number of the past that was given up."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    world.write("UPDATE t SET n = 7 WHERE id = 5")
+    await world.followed()
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        source.backup(copy)
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = n + 10")
+    await world.finish_the_round()
+    assert looked_up(world.path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)]
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        copy.backup(source)
+    world.before_look.let_go()
+    await eventually(lambda: looked_up(world.path, "SELECT count(*) FROM shapes") == [(0,)])
+    await world.store.get_or_create(ALL)
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    await world.followed()
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
+    told = """
+        SELECT max(seq) FROM rounds
+        WHERE number IN (SELECT round FROM shape_changes WHERE shape = (SELECT number FROM shapes))
+    """
+    assert looked_up(world.path, told) == looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
+
+
 # --- a first creation and a round
 
 

@@ -133,6 +133,7 @@ class Unfollow(Command[list[str]]):
         refused = tx.run(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
         drop(tx, [(number,) for number in self.dropped])
         self._leave(tx)
+        tx.run(queries.END_EMPTY_ROUNDS)
         return [handle for (handle,) in refused]
 
     def _leave(self, tx: Transaction) -> None:

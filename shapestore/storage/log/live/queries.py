@@ -142,6 +142,12 @@ FORGET_POSITION = """
     WHERE number = :source
 """
 
+# A round that has no shapes any more has ended: the next one may be of another past of the source.
+END_EMPTY_ROUNDS = """
+    UPDATE sources SET unfinished_round = NULL
+    WHERE unfinished_round IS NOT NULL AND NOT EXISTS (SELECT 1 FROM shapes WHERE shapes.source = sources.number)
+"""
+
 # (newcomers: [[number, seq]]): what has changed since then is asked for now
 CATCH_UP = """
     UPDATE shapes SET source_seq = NULL, source_nonce = NULL
