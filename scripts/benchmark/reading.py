@@ -63,6 +63,7 @@ async def _read(sizes: Sizes, store: ShapeStore, forgetful: ShapeStore, cache: C
         repeats=sizes.repeats,
         targets=[
             Target(contender=FETCH, peer=DISKCACHE, bound=1.1),
+            Target(contender=FETCH_READ, peer=DISKCACHE, bound=1.1),
             Target(contender=FETCH_CHANGED, peer=DISKCACHE, bound=1.1),
             Target(contender=FETCH_JSON, peer=DISKCACHE, bound=1.0 if count < 100 else 0.6),
             *([Target(contender=FETCH_JSON, peer=FETCH_AND_DUMPS, bound=0.25)] if count >= 100 else []),
