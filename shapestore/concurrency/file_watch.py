@@ -31,24 +31,30 @@ class FileWatch(Descriptor):
             begin, add = libc.inotify_init1, libc.inotify_add_watch
         except AttributeError:
             raise OSError(errno.ENOSYS, "this system has no inotify", path) from None
-        self._add, self._path = add, os.fsencode(path)
+        self._add, self._errno, self._path = add, ctypes.get_errno, path
         self._own(begin(_FLAGS))
-        if self._fd < 0 or not self._ask():
-            error = ctypes.get_errno()
+        try:
+            self._ask()
+        except OSError:
             self.close()
-            raise OSError(error, os.strerror(error), path)
+            raise
 
     def fileno(self) -> int:
         return self._fd
 
     def drain(self) -> None:
-        """Make it unreadable, until the file is written again. Look at the file afterwards."""
+        """Make it unreadable, until the file is written again. Look at the file afterwards.
+
+        Raises OSError if the system cannot tell of that any more: others may watch as many files as it lets them.
+        """
         with contextlib.suppress(BlockingIOError):
             while os.read(self._fd, _SOME_EVENTS):
                 # The system also says that it will tell no more. If it does so only now, that may end what is asked for
                 # here: then it has made this readable once more, and is asked again.
                 self._ask()
 
-    def _ask(self) -> bool:
-        """Have the system tell when the file is written. False if it cannot."""
-        return bool(self._add(self._fd, self._path, _MODIFIED_ONCE) >= 0)
+    def _ask(self) -> None:
+        """Have the system tell when the file is written."""
+        if self._fd < 0 or self._add(self._fd, os.fsencode(self._path), _MODIFIED_ONCE) < 0:
+            error = self._errno()
+            raise OSError(error, os.strerror(error), self._path)

@@ -64,7 +64,10 @@ class Alarm:
                 os.read(self._ringing, 4096)
         if self._watch is None or self._watch.fileno() not in ready:
             return False
-        self._watch.drain()
+        try:
+            self._watch.drain()
+        except OSError:  # the system cannot tell any more
+            self.unwatch()
         return True
 
     def close(self) -> None:

@@ -97,3 +97,11 @@ def test_closing_twice_does_no_harm(watch: FileWatch) -> None:
     watch.close()
     watch.close()
     assert watch.fileno() == -1
+
+
+def test_what_cannot_be_told_again_is_said(watch: FileWatch, file: Path) -> None:
+    """There are limits to how much may be watched, and a file may be gone."""
+    file.write_bytes(b"1")
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        watch.drain()

@@ -74,3 +74,16 @@ def test_closed_it_holds_nothing_and_may_be_rung(file: Path) -> None:
     alarm.close()
     alarm.ring()
     assert len(os.listdir("/dev/fd")) == before
+
+
+@linux_only
+def test_where_the_system_cannot_tell_any_more_it_does_not_wait_for_that(alarm: Alarm, file: Path) -> None:
+    alarm.watch(str(file))
+    file.write_bytes(b"1")
+    file.unlink()
+    assert alarm.wait(LONG)
+    assert not alarm.is_watching
+    file.touch()
+    alarm.watch(str(file))
+    file.write_bytes(b"2")
+    assert alarm.wait(LONG)
