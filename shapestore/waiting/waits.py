@@ -203,6 +203,8 @@ class Waits:
         if self._timer is not None and soonest < self._due - self._loop.time():
             self._timer.cancel()
             self._look_later(soonest)
+        else:  # the next look may come before the end of the commit: others are to follow it soon
+            self._pause = SOONEST
 
     def _look_later(self, seconds: float) -> None:
         self._pause = seconds

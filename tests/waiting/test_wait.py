@@ -465,6 +465,24 @@ async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
             assert await task == stored.position
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
+async def test_looks_follow_each_other_after_what_was_told_just_before_one(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That look may come before the end of the commit, which writes no more."""
+    monkeypatch.setattr(waits_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        waits, loop = waits_of(store), asyncio.get_running_loop()
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        waits.committed(set())
+        waits._written()
+        look = waits._timer
+        await eventually(lambda: waits._timer is not look)
+        assert waits._due < loop.time() + 1_000
+        task.cancel()
+
+
 async def test_a_shape_is_registered_once_while_it_is_waited_for(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
