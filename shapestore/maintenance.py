@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable
 from functools import partial
 
+from shapestore.concurrency.interrupts import raise_from_loop
 from shapestore.creating.coalescer import Coalescer
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import Evicted, Swept
@@ -88,11 +89,13 @@ class Maintenance:
 
     async def run(self) -> None:
         """Take turns until the writer closes, or the task is cancelled."""
+        self._wakeup.set()
         while True:
-            more = False
-            self._prove()
             try:
-                more = await self._take_turn()
+                await self._sleep()
+                self._prove()
+                if await self._take_turn():
+                    self._wakeup.set()
                 self._writing.over()
             except StoreClosedError:
                 return
@@ -102,8 +105,8 @@ class Maintenance:
                 self._writing.met("maintenance cannot write to the file, and tries again at every tick: %s", error)
             except Exception:
                 logger.exception("unexpected error in maintenance, which continues at the next tick")
-            if not more:
-                await self._sleep()
+            except (KeyboardInterrupt, SystemExit) as interrupt:  # the loop may go on all the same
+                raise_from_loop(interrupt)
 
     def _prove(self) -> None:
         try:
@@ -152,7 +155,7 @@ class Maintenance:
         handles = [handle for _, handle in due]
         try:
             await self._writer.submit(Sweep(handles))
-        except ShapeStoreError:
+        except BaseException:
             for entry in due:
                 heapq.heappush(self._due, (now + TICK_SECONDS, entry[1]))
             raise

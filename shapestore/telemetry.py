@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVarTuple
 
 from shapestore import events
+from shapestore.concurrency.interrupts import raise_from_loop
 from shapestore.events import Event
 from shapestore.logger import logger
 
@@ -101,7 +102,7 @@ class Telemetry:
         for listener in self._listeners:
             try:
                 listener(event)
-            except (KeyboardInterrupt, SystemExit):
-                raise
+            except (KeyboardInterrupt, SystemExit) as interrupt:  # of the program, not of what is being done
+                raise_from_loop(interrupt)
             except BaseException:  # a CancelledError too: of a future that the listener waited for, not of the writer
                 logger.exception("on_event raised for %r; the store continues", event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspections import eventually, lost_rows
+from inspections import PATIENCE, eventually, lost_rows
 from processes import Workers, handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
+from shapestore.maintenance import Maintenance
 from shapestore.storage import writer
 from shapestore.storage.log import compact
 
@@ -178,3 +180,63 @@ async def test_an_owner_file_that_cannot_be_made_again_is_logged_once_and_keeps_
         Path(f"{empty_path}-owners").unlink()
         await eventually(lambda: os.path.isdir(f"{empty_path}-owners") and os.listdir(f"{empty_path}-owners"))
     assert len(caplog.records) == 1
+
+
+# Where maintenance may be cut short: outside of its turn, in it, and while it waits for the next one.
+STEPS = ("_prove", "_evict", "_sleep")
+
+
+def raise_once(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException) -> None:
+    """Have a step of maintenance raise an error the next time, and do its work afterwards."""
+    works = getattr(Maintenance, step)
+
+    def raises(self: Maintenance) -> Any:
+        monkeypatch.setattr(Maintenance, step, works)
+        raise error
+
+    monkeypatch.setattr(Maintenance, step, raises)
+
+
+async def evicts(store: ShapeStore) -> None:
+    for number in range(3):
+        await store.get_or_create(Shape(f"table {number}"))
+    await eventually(lambda: store.stats.evicted == 2)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_unexpected_error_does_not_end_maintenance(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    async with ShapeStore(empty_path, create=create, max_shapes=1) as store:
+        raise_once(monkeypatch, step, MemoryError())
+        await eventually(lambda: "unexpected error in maintenance" in caplog.text)
+        await evicts(store)
+
+
+class Notebook:
+    """A program whose event loop goes on after an interrupt."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.run = runner.run
+
+    def is_interrupted(self) -> None:
+        """Run the loop until it raises an interrupt."""
+        with pytest.raises(KeyboardInterrupt):
+            self.run(asyncio.wait_for(asyncio.Event().wait(), PATIENCE))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interrupt_does_not_end_maintenance_and_reaches_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """As by a person who interrupts a notebook, whose loop goes on: nothing would be evicted or swept any more."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    store = ShapeStore(tmp_path / "shapes.db", create=create, max_shapes=1)
+    with asyncio.Runner() as runner:
+        notebook = Notebook(runner)
+        notebook.run(store.open())
+        raise_once(monkeypatch, step, KeyboardInterrupt())
+        notebook.is_interrupted()
+        notebook.run(evicts(store))
+        notebook.run(store.close())

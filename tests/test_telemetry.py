@@ -5,11 +5,12 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import FrozenInstanceError, asdict, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from file_rows import add_lock
-from inspections import eventually
+from inspections import PATIENCE, eventually
 from processes import edited
 
 from shapestore import CreateFailedError, Shape, ShapeStore, Stats, StoreClosedError, WaitTimeoutError, events
@@ -287,6 +288,24 @@ async def test_a_listener_that_raises_is_logged_and_breaks_nothing(
     told = [record for record in caplog.records if not record.getMessage().startswith("creating ")]
     assert {(record.name, record.levelname) for record in told} == {("shapestore", "ERROR")}
     assert "on_event raised for Created(" in caplog.text
+
+
+def test_an_interrupt_of_a_listener_reaches_the_program_and_those_who_wait_get_what_is_stored(tmp_path: Path) -> None:
+    """As by a person who interrupts a notebook, whose loop goes on."""
+    interrupts = [KeyboardInterrupt()]
+
+    def raises_once(event: Event) -> None:
+        if isinstance(event, Created) and interrupts:
+            raise interrupts.pop()
+
+    with asyncio.Runner() as runner:
+        store = ShapeStore(tmp_path / "shapes.db", create=two_rows, on_event=raises_once)
+        runner.run(store.open())
+        asked = asyncio.ensure_future(store.get_or_create(ALBUMS), loop=runner.get_loop())
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(asyncio.wait_for(asyncio.Event().wait(), PATIENCE))
+        assert runner.run(asyncio.wait_for(asked, PATIENCE)).row_count == 2
+        runner.run(store.close())
 
 
 async def test_a_listener_is_called_on_the_loop(empty_path: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiosqlite
 
 from shapestore.concurrency.futures import refuse, resolve
+from shapestore.concurrency.interrupts import raise_from_loop
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
@@ -183,9 +184,9 @@ class Writer:
                 work = partial(self._apply, [queued.command for queued in batch])
                 answers, changed = await transact(self._connection, self._owner, work)
                 self._telemetry.committed()
-                self.on_commit(changed)
+                _tell(self.on_commit, changed)
                 for answer in answers:
-                    batch.popleft().answered(answer)
+                    _tell(batch.popleft().answered, answer)
                 await self._checkpoint_if_grown()
             finally:
                 self._gate.release()
@@ -280,6 +281,16 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
         return False
+
+
+def _tell(told: Callable[[T], object], fact: T) -> None:
+    """Tell one of those who wait for a commit. What is committed stays so, and the others are told, if it raises."""
+    try:
+        told(fact)
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        raise_from_loop(interrupt)
+    except Exception:
+        logger.exception("unexpected error of a caller that was told of a commit; the store continues")
 
 
 def _refuse_all(batch: Batch, error: ShapeStoreError) -> None:

@@ -5,8 +5,9 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
+from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
@@ -15,7 +16,7 @@ from file_rows import add_shape
 from inspections import PATIENCE, assert_no_transaction_is_open, eventually, gate_held
 from processes import handles_with_rows, read
 
-from shapestore import Shape, StorageError, StoreBusyError, StoreClosedError
+from shapestore import Shape, ShapeStore, StorageError, StoreBusyError, StoreClosedError
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError
 from shapestore.events import Checkpointed, Event
@@ -516,6 +517,57 @@ async def test_a_writer_stopped_by_force_leaves_nobody_waiting_and_no_transactio
             await desk.connection.execute_fetchall("SELECT 1")  # whatever it was doing is done
             assert not desk.connection.in_transaction
         assert not is_locked(f"{empty_path}-gate")
+
+
+# --- what is told of a commit raises
+
+
+def raises_once(error: BaseException) -> Callable[[object], None]:
+    errors = [error]
+
+    def told(_: object) -> None:
+        if errors:
+            raise errors.pop()
+
+    return told
+
+
+@pytest.mark.parametrize("who", ["on_commit", "a caller"])
+async def test_what_is_committed_is_neither_done_again_nor_refused_if_one_who_is_told_of_it_raises(
+    desk: Desk, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    """As where memory is short: the others would be told that their keys are claimed, which they have claimed."""
+    told = raises_once(MemoryError())
+    async with gate_held(desk.path):
+        if who == "on_commit":
+            desk.writer.on_commit = told
+        else:
+            desk.writer.send(claim("x"), told, told)
+        waiting = [desk.writer.submit(claim(name)) for name in "abc"]
+    assert await asyncio.gather(*waiting) == [True, True, True]
+    assert desk.telemetry.batches == 1
+    assert "unexpected error of a caller that was told of a commit; the store continues" in caplog.text
+
+
+def test_an_interrupt_of_one_who_is_told_of_a_commit_reaches_the_program_and_the_others_are_told(
+    tmp_path: Path,
+) -> None:
+    """As by a person who interrupts a notebook, whose loop goes on."""
+    answers: list[object] = []
+    store = ShapeStore(tmp_path / "shapes.db")
+
+    async def send(writer: Writer) -> None:
+        writer.send(claim("x"), raises_once(KeyboardInterrupt()), answers.append)
+        writer.send(claim("a"), answers.append, answers.append)
+        await asyncio.wait_for(asyncio.Event().wait(), PATIENCE)
+
+    with asyncio.Runner() as runner:
+        runner.run(store.open())
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(send(store._lifecycle.opened.writer))
+        assert answers == [True]
+        assert runner.run(store.get_or_create(Shape("later"), lambda _: [{"n": 1}])).row_count == 1
+        runner.run(store.close())
 
 
 @pytest.mark.usefixtures("faulty_is_a_kind")
