@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from traceback import format_exception
 
@@ -75,7 +76,7 @@ class FailureAges:
     def __init__(self, limit: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._first_seen: dict[str, float] = {}
+        self._first_seen: OrderedDict[str, float] = OrderedDict()
 
     def age_ms(self, handle: str) -> float:
         """Milliseconds since this was first called for the failed attempt ``handle``."""
@@ -83,5 +84,5 @@ class FailureAges:
         first = self._first_seen.setdefault(handle, now)
         if len(self._first_seen) > self._limit:
             # Forgetting one too early only makes its TTL begin again.
-            del self._first_seen[next(iter(self._first_seen))]
+            self._first_seen.popitem(last=False)
         return (now - first) * 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 
@@ -10,7 +11,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: dict[Callable[[], None], None] = {}
+        self._waiting: OrderedDict[Callable[[], None], None] = OrderedDict()
 
     def __len__(self) -> int:
         """How many requests wait for a slot."""
@@ -31,8 +32,7 @@ class Slots:
     def release(self) -> None:
         """Release a slot that was taken: it goes to the request that has waited longest, if there is one."""
         if self._waiting:
-            granted = next(iter(self._waiting))
-            del self._waiting[granted]
+            granted, _ = self._waiting.popitem(last=False)
             granted()
         else:
             self._free += 1

@@ -8,6 +8,7 @@ is seen at once, as it is without these texts.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
@@ -37,7 +38,8 @@ class RecentTexts:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._texts: dict[str, _Text] = {}
+        self._texts: OrderedDict[str, _Text] = OrderedDict()
+        """Of a plain dict, the first item is found by going through the places of all that were before it."""
         self._bytes = 0
 
     def small(self, key: str, *, aged: bool) -> tuple[bytes, str, int, Confirmation | None] | None:
