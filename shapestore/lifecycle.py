@@ -105,9 +105,11 @@ class Lifecycle:
         def has_closed(closing: asyncio.Task[None]) -> None:
             if not closing.cancelled():
                 closing.exception()  # raised to those who wait for it, if any do
-            open_store.drop()
-            if self._current is open_store:
-                self._current = self._closing = None
+            try:
+                open_store.drop()
+            finally:  # those who wait for it would wait for ever
+                if self._current is open_store:
+                    self._current = self._closing = None
 
         closing = asyncio.create_task(open_store.close(), name="shapestore close")
         closing.add_done_callback(has_closed)

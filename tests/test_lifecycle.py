@@ -22,6 +22,7 @@ from steps import Steps
 
 from shapestore import Shape, ShapeStore, StoreClosedError
 from shapestore.concurrency.uncancelled import uncancelled
+from shapestore.open_store import OpenStore
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 TRACK = Shape("Track")
@@ -282,3 +283,25 @@ def test_a_store_half_closed_on_a_loop_that_was_left_can_be_opened_and_closed_on
     assert run(LEFT_HALF_CLOSED, empty_path).stdout == "closed\n"
     assert os.listdir(f"{empty_path}-owners") == []
     assert read(empty_path, "SELECT count(*) FROM owners") == [0]
+
+
+async def test_a_closing_ends_though_letting_go_of_what_was_open_fails(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes would wait for ever, and keep the event loop busy."""
+    errors: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    drop = OpenStore.drop
+
+    def drops_and_raises(self: OpenStore) -> None:
+        drop(self)
+        raise MemoryError
+
+    store = ShapeStore(path, create=create)
+    await store.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenStore, "drop", drops_and_raises)
+        await asyncio.wait_for(store.close(), 60)
+    assert [type(error) for error in errors] == [MemoryError]
+    async with store:
+        assert (await store.get_or_create(TRACK)).row_count == 1
