@@ -19,7 +19,7 @@ class LogPages:
     """Reads pages for all callers of one open store.
 
     Callers who ask for the same page in the same form while it is being read share it: a change that a thousand clients
-    wait for is read and encoded once.
+    wait for is read and encoded once. Not across a commit, for the later caller may know of it.
     """
 
     def __init__(self, reader: Reader, access: AccessTracker) -> None:
@@ -41,9 +41,8 @@ class LogPages:
         ``form`` names what ``encode`` does: of two callers with one form either's is called. It is given no rows that
         are ``known`` to it. Both are used on the reader's thread.
         """
-        key = (handle, place, most_bytes, form)
+        key = (handle, place, most_bytes, form, self._reader.data_version() or object())
         reading: asyncio.Future[T | Refused | None] | None = self._reading.get(key)
-        # One that has ended may be from before the commit that its caller knows of.
         if reading is None or reading.done():
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading = self._reading[key] = asyncio.ensure_future(self._reader.run(work))
