@@ -80,6 +80,12 @@ class Follower:
         self._store.stopped = True
         self._alarm.ring()
 
+    @property
+    def behind(self) -> int:
+        """How many changes its last round has left to the next one; 0 if it is not its turn to make that."""
+        rounds = self._rounds
+        return 0 if rounds is None else rounds.behind
+
     # --- the thread
 
     def _run(self) -> None:
@@ -141,6 +147,7 @@ class Follower:
                     return TICK_SECONDS
                 is_due = live is LiveShapes.WITH_NEWCOMERS
             if not leads:
+                rounds.behind = 0
                 return _FOLLOWERS_PAUSE
         if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
             self._pause = min(LONGEST_PAUSE_IF_TOLD if self._alarm.is_watching else LONGEST_PAUSE, self._pause * 1.5)

@@ -39,7 +39,6 @@ class Followers:
         self.path = path
         self._writer = writer
         self._telemetry = telemetry
-        self._behind: dict[str, int] = {}
         self._compact_later = compact_later
         self._sweep_later = sweep_later
         self._loop = asyncio.get_running_loop()
@@ -77,7 +76,7 @@ class Followers:
     @property
     def behind(self) -> int:
         """How many changes of the sources were seen by the last rounds, and left to the next ones."""
-        return sum(self._behind.values())
+        return sum(follower.behind for follower in self._followers.values())
 
     def stop(self) -> None:
         """Have all end, without waiting for it."""
@@ -107,7 +106,6 @@ class Followers:
         self._on_loop(partial(self._tell, round_))
 
     def _tell(self, round_: RoundMade) -> None:
-        self._behind[round_.source] = round_.behind
         self._telemetry.changes_followed += round_.changes
         self._telemetry.tell(RoundMade, *astuple(round_))
 

@@ -51,6 +51,8 @@ class Rounds:
         self.connection = connection
         self.reached = 0
         """Up to which change of the source the last round went."""
+        self.behind = 0
+        """How many changes the last round has seen and left to the next one."""
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -94,14 +96,13 @@ class Rounds:
         if shown is None:  # another follower has made a round
             return Made.NOTHING
         self._registry.reached(Follows(known.rounds + 1, look.seq, look.nonce), look.newcomers)
-        self.reached = look.seq
+        self.reached, self.behind = look.seq, look.read_at - look.seq
         if shown:
             self._store.changed(list(shown))
         changes = 0 if known.nonce is None else look.seq - known.seq
         if changes:
             duration_ms = round((time.monotonic() - began) * 1000)
-            behind = look.read_at - look.seq
-            self._store.made_round(RoundMade(self.connection.path, changes, len(shown), behind, duration_ms))
+            self._store.made_round(RoundMade(self.connection.path, changes, len(shown), self.behind, duration_ms))
         return Made.FINISHED if look.seq == look.read_at else Made.PART
 
     def _unfollow(self, found: Unfollowable) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from shapestore import Shape, ShapeStore, SQLSource
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.sources import sources
 from shapestore.events import Event, RoundMade
+from shapestore.following import source_look
+from shapestore.following.rounds import Made, Rounds
 from shapestore.otel import instrument
 
 
@@ -62,6 +65,35 @@ async def test_rounds_that_bring_changes_are_told_counted_and_measured(empty_pat
         assert dict(point.attributes or {})["shapestore.source"] == source
         assert point.count == len(rounds)  # type: ignore[union-attr]
     meters.shutdown()
+
+
+async def test_a_source_without_shapes_has_no_changes_that_are_not_followed_yet(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last shape may go while a round has left changes to the next one, which is never made."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    has_made_a_part, goes_on = threading.Event(), threading.Event()
+    make = Rounds.make
+
+    def held(rounds: Rounds) -> Made:
+        made = make(rounds)
+        if made is Made.PART:
+            has_made_a_part.set()
+            assert goes_on.wait(60)
+        return made
+
+    monkeypatch.setattr(Rounds, "make", held)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        stored = await store.get_or_create(Shape("track"))
+        await store.followed(timeout=60)
+        try:
+            write(source, "BEGIN", *(f"INSERT INTO track VALUES ({n}, 'new')" for n in range(2, 7)), "COMMIT")
+            await eventually(has_made_a_part.is_set)
+            assert store.stats.behind == 3
+            await store.delete(stored)
+        finally:
+            goes_on.set()
+        await eventually(lambda: store.stats.behind == 0)
 
 
 async def test_the_process_that_follows_is_named(empty_path: str, source: str) -> None:
