@@ -96,6 +96,11 @@ class Followers:
     def send(self, command: Command[T], answer: Future[T]) -> None:
         self._on_loop(partial(self._send, command, answer))
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no command is answered any more, since the loop is closed."""
+        return self._loop.is_closed()
+
     def changed(self, shapes: list[int]) -> None:
         self._on_loop(lambda: [self._compact_later(number) for number in shapes])
 
@@ -116,14 +121,20 @@ class Followers:
             raise StoreClosedError("the store's event loop has ended") from None
 
     def _send(self, command: Command[T], answer: Future[T]) -> None:
-        # A follower that goes on takes Python's lock from the loop, which tells the waiters of its round: so they are
-        # first.
-        later = self._loop.call_soon
         try:
             self._writer.send(
-                command,
-                lambda result: later(answer.set_result, result),
-                lambda error: later(answer.set_exception, error),
+                command, partial(self._soon, answer.set_result), partial(self._soon, answer.set_exception)
             )
         except ShapeStoreError as error:
             answer.set_exception(error)
+
+    def _soon(self, answer: Callable[[T], None], by: T) -> None:
+        """Answer a follower in the next turn of the loop.
+
+        A follower that goes on takes Python's lock from the loop, which tells the waiters of its round: so they are
+        first.
+        """
+        try:
+            self._loop.call_soon(answer, by)
+        except RuntimeError:  # the loop is closed, and the writer is cleared away
+            answer(by)

@@ -24,6 +24,10 @@ class Store(Protocol):
 
     path: str
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no command is answered any more."""
+
     def send(self, command: Command[T], answer: Future[T]) -> None:
         """Have a command written. Raises StoreClosedError."""
 
@@ -97,5 +101,5 @@ class StoreSide:
             try:
                 return answer.result(timeout=_LOOK_UP_SECONDS)
             except TimeoutError:
-                if self.stopped:
+                if self.stopped or self.store.has_ended:
                     raise StoreClosedError("the store was closed while a round was being written") from None
