@@ -128,6 +128,7 @@ class Maintenance:
         await self._forget_kept()
         cutting = await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
+            self._noted_at = self._loop.time()
             await self.note()
             await self._end_dead_owners()
             await self._checkpoint_if_long()
@@ -163,7 +164,6 @@ class Maintenance:
 
     async def note(self) -> None:
         """Record what was read since the last time."""
-        self._noted_at = self._loop.time()
         read, followers = self._access.drain()
         if read or followers:
             await self._writer.submit(Note(read, followers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import sqlite3
@@ -64,6 +65,22 @@ async def test_readers_of_a_store_that_died_keep_nothing_though_no_store_is_open
                 file.execute("INSERT INTO readers VALUES (?, 1, 1, 1, 0)", (owner,))
             file.commit()
         await eventually(lambda: read(empty_path, "SELECT owner FROM readers") == [living])
+
+
+async def test_those_of_a_store_that_died_are_looked_for_though_shapes_are_evicted_all_the_time(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each eviction it is noted what was read, which is not all that is done now and then."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.5)
+    async with ShapeStore(empty_path, create=create, max_shapes=1) as store, asyncio.timeout(PATIENCE):
+        with closing(sqlite3.connect(empty_path)) as file:
+            file.execute("INSERT INTO readers VALUES ('dead', 1, 1, 1, 0)")
+            file.commit()
+        for number in itertools.count():
+            await store.get_or_create(Shape(f"table {number}"))
+            if read(empty_path, "SELECT owner FROM readers") == []:
+                break
 
 
 async def test_what_a_killed_process_had_begun_goes_though_no_store_is_opened_and_nobody_asks_for_it(
