@@ -118,6 +118,7 @@ def test_a_source_that_is_not_a_file_of_sqlite_cannot_be_followed(tracks: Source
     ("kind", "value", "shown"),
     [("TIMESTAMP", "'2024-01-02 03:04:05'", "datetime"), ("DATE", "'2024-01-02'", "date"), ("YES_OR_NO", "1", "bool")],
 )
+@pytest.mark.filterwarnings("ignore:The default (date|timestamp) converter is deprecated:DeprecationWarning")
 def test_an_engine_that_converts_values_cannot_be_followed(source: Source, kind: str, value: str, shown: str) -> None:
     """A follower reads them as they are stored: its rounds would give rows that the query does not."""
     sqlite3.register_converter("YES_OR_NO", lambda text: text != b"0")
