@@ -29,6 +29,7 @@ from shapestore.storage.commands import (
     TrimLog,
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
+from shapestore.storage.drop_queries import SPARED_MS
 from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piece, next_trim
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
@@ -218,7 +219,7 @@ class Maintenance:
         totals = self._reader.totals()
         if not totals["kept"]:
             return
-        numbers = await self._reader.expired(self._options.keep_ms)
+        numbers = await self._reader.expired(await self._keep_ms())
         self._kept_seen, beyond_two = await self._reader.run(partial(kept_beyond_two, seen=self._kept_seen))
         numbers = list({*numbers, *beyond_two})
         too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
@@ -228,6 +229,11 @@ class Maintenance:
             numbers += [number for (number,) in oldest if number not in set(numbers)]
         if numbers:
             await self._writer.submit(ForgetKept(numbers))
+
+    async def _keep_ms(self) -> int:
+        """For how long what was replaced is kept. The readers of other stores have to be registered by then."""
+        keep_ms = self._options.keep_ms
+        return SPARED_MS if keep_ms < SPARED_MS and len(await self._reader.owners()) > 1 else keep_ms
 
     def compact_later(self, number: int) -> None:
         """The log of the shape ``number`` has grown."""
@@ -253,7 +259,7 @@ class Maintenance:
         if last is not None:
             await self._writer.submit(TrimLog(number, last))
             return True
-        if await self._writer.submit(Compact(number, self._options.keep_ms)):
+        if await self._writer.submit(Compact(number, await self._keep_ms())):
             return True
         self._long_logs[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read
         return False

@@ -18,6 +18,7 @@ from processes import Workers, handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
 from shapestore.maintenance import Maintenance
+from shapestore.reading import row_batches
 from shapestore.storage import writer
 from shapestore.storage.log import compact
 
@@ -197,6 +198,23 @@ async def test_an_owner_file_that_cannot_be_made_again_is_logged_once_and_keeps_
         Path(f"{empty_path}-owners").unlink()
         await eventually(lambda: os.path.isdir(f"{empty_path}-owners") and os.listdir(f"{empty_path}-owners"))
     assert len(caplog.records) == 1
+
+
+async def test_a_store_that_keeps_nothing_leaves_what_another_one_reads_until_the_reader_is_registered(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "SPARED_MS", 600_000)
+    monkeypatch.setattr(row_batches, "REGISTERED_AFTER_SECONDS", 0.2)
+    async with ShapeStore(empty_path, create=create) as store, ShapeStore(empty_path, keep_replaced=0) as another:
+        stored = await store.get_or_create(LARGE)
+        rows = store.rows(stored)
+        assert await anext(rows)
+        await another.delete(stored)
+        await eventually(
+            lambda: read(empty_path, "SELECT 1 FROM readers") or not read(empty_path, "SELECT 1 FROM kept")
+        )
+        assert len([row async for row in rows]) == 4_999
 
 
 # Where maintenance may be cut short: outside of its turn, in it, and while it waits for the next one.
