@@ -219,9 +219,8 @@ RELEASE_KEY_IN_PROGRESS = f"""
     DELETE FROM create_locks WHERE comparable = :comparable AND state = 'in_progress' {_ENDED}
 """
 
-RELEASE_TABLE = f"""
-    DELETE FROM create_locks WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress' {_ENDED}
-"""
+# -> the attempts of now, each with what it reads
+ATTEMPTS = "SELECT namespace, table_name, handle FROM create_locks WHERE state = 'in_progress'"
 
 LOCKS_OF_OWNER = "SELECT handle, comparable, state, number FROM create_locks WHERE owner = :owner"
 

@@ -59,7 +59,7 @@ SCANS = {
     "ANY_REFRESHED": ("create_locks", ATTEMPTS_OF_NOW),
     "IN_PROGRESS_OF_OWNER": ("create_locks", ATTEMPTS_OF_NOW),
     "LOCKS_OF_OWNER": ("create_locks", ATTEMPTS_OF_NOW),
-    "RELEASE_TABLE": ("create_locks", ATTEMPTS_OF_NOW),
+    "ATTEMPTS": ("create_locks", ATTEMPTS_OF_NOW),
     "MARK_ATTEMPTS_TOUCHED": ("create_locks", ATTEMPTS_OF_NOW),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
@@ -362,7 +362,7 @@ GROW = {
     "OWNERS": "it is asked for all of them",
     "IN_PROGRESS_OF_OWNER": ATTEMPTS_OF_NOW,
     "LOCKS_OF_OWNER": ATTEMPTS_OF_NOW,
-    "RELEASE_TABLE": ATTEMPTS_OF_NOW,
+    "ATTEMPTS": ATTEMPTS_OF_NOW,
     "MARK_ATTEMPTS_TOUCHED": ATTEMPTS_OF_NOW,
     "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "TRIM_GAPS": "as far as the last gap that is kept, at each jump: once after a copy was put back",

@@ -26,7 +26,7 @@ from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands
 from shapestore.storage import writer as writer_module
-from shapestore.storage.commands import AddRows, Claim, Command, Delete, Fail, Publish, Release
+from shapestore.storage.commands import AddRows, Claim, Command, Delete, Fail, Invalidate, Publish, Release
 from shapestore.storage.connection import open_writer
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.transaction import Transaction
@@ -170,6 +170,19 @@ async def test_two_claims_of_one_key_in_one_batch_have_one_winner(desk: Desk) ->
         claims = [desk.writer.submit(claim_of("a", f"h{number}")) for number in range(10)]
     assert sorted(await asyncio.gather(*claims)) == [False] * 9 + [True]
     assert desk.telemetry.batches == 1
+
+
+async def test_invalidations_of_one_batch_end_the_attempts_of_their_own_tables(desk: Desk) -> None:
+    tables = ["a", "b", "c"]
+    assert all(await asyncio.gather(*(desk.writer.submit(claim(table)) for table in tables)))
+    answers = await asyncio.gather(
+        *(
+            desk.writer.submit(Invalidate(of, table))
+            for of, table in (("", "b"), ("", "a"), ("", "b"), ("another", "c"), ("", "none"))
+        )
+    )
+    assert answers == [(0, ["b"]), (0, ["a"]), (0, []), (0, []), (0, [])]
+    assert read(desk.path, "SELECT handle FROM create_locks") == ["c"]
 
 
 async def test_a_caller_that_has_gone_does_not_take_its_command_with_it(desk: Desk) -> None:

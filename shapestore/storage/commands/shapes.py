@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
@@ -55,14 +56,16 @@ class Invalidate(Command[tuple[int, list[str]]]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
-        answers = []
-        for command in group:
-            named = {"namespace": command.namespace, "table": command.table}
-            ended = tx.run(queries.RELEASE_TABLE, **named)
-            end_attempts(tx, ended, "invalidated")
-            dropped = drop(tx, tx.run(drop_queries.NUMBERS_OF_TABLE, limit=cls.SHAPES, **named))
-            answers.append((len(dropped), [row[0] for row in ended]))
-        return answers
+        attempts = defaultdict(list)
+        for namespace, table, handle in tx.run(queries.ATTEMPTS):  # once, since it goes through the failures too
+            attempts[namespace, table].append(handle)
+        return [command._invalidate(tx, attempts.pop((command.namespace, command.table), [])) for command in group]
+
+    def _invalidate(self, tx: Transaction, attempts: list[str]) -> tuple[int, list[str]]:
+        ended = tx.run(queries.RELEASE, handles=as_json(attempts)) if attempts else []
+        end_attempts(tx, ended, "invalidated")
+        numbers = tx.run(drop_queries.NUMBERS_OF_TABLE, namespace=self.namespace, table=self.table, limit=self.SHAPES)
+        return len(drop(tx, numbers)), [row[0] for row in ended]
 
 
 class InvalidateKey(Command[tuple[int, list[str]]]):
