@@ -142,6 +142,13 @@ STILL_LEADING = """
     WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress'
 """
 
+# (firsts: {handle: position from which rows come}) -> those whose fencing token holds, without the row before these
+LACK_ROWS = """
+    SELECT lock.handle FROM json_each(:firsts) AS first
+    JOIN create_locks AS lock ON lock.handle = first.key AND lock.state = 'in_progress'
+    WHERE NOT EXISTS (SELECT 1 FROM shape_rows WHERE id = (lock.number << 28) + first.value - 1)
+"""
+
 # (published: {handle: [row count, bytes, key columns, chunk ends, columns described; of a live shape, source, source
 # table, seq, nonce, signature]}) -> those whose fencing token still holds, with their numbers: the lock row becomes the
 # shape's.

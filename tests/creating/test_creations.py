@@ -7,15 +7,18 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from file_rows import add_outcome
 from inspections import eventually, shapes
+from processes import read
 
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, StoreClosedError, events, maintenance
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.records import CreationRecord
+from shapestore.storage.log.chunks import CHUNK_ROWS
 from shapestore.storage.queries import KEPT_CREATIONS, TRIMMED_AT_ONCE
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -241,3 +244,34 @@ async def test_trimming_takes_the_oldest_first_and_many_at_once(empty_path: str)
         await store.get_or_create(another)
     kept = [creation.handle for creation in creations(empty_path)]
     assert kept[2:] == [f"old {number}" for number in range(many - 3, TRIMMED_AT_ONCE - 1, -1)]
+
+
+@pytest.mark.parametrize("chunks", [2, 3])
+async def test_a_copy_that_is_put_back_inside_of_an_attempt_and_has_less_of_its_rows_makes_it_begin_again(
+    empty_path: str, tmp_path: Path, chunks: int
+) -> None:
+    """It was published without them, and was said to be corrupt from then on."""
+    count = chunks * CHUNK_ROWS + 1
+    tries = 0
+
+    async def create(_: Shape) -> AsyncIterator[dict[str, Any]]:
+        nonlocal tries
+        tries += 1
+        for n in range(1, count + 1):
+            yield {"n": n}
+            if tries == 1 and n == CHUNK_ROWS + 1:
+                await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_rows") == [CHUNK_ROWS])
+                copy(empty_path, str(tmp_path / "copy.db"))
+            if tries == 1 and n == 2 * CHUNK_ROWS + 1:
+                await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_rows") == [2 * CHUNK_ROWS])
+                copy(str(tmp_path / "copy.db"), empty_path)
+
+    async with ShapeStore(empty_path, create=create) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        assert [row["n"] async for row in store.rows(stored)] == [*range(1, count + 1)]
+        assert tries == 2
+
+
+def copy(origin: str, to: str) -> None:
+    with closing(sqlite3.connect(origin)) as one, closing(sqlite3.connect(to)) as other:
+        one.backup(other)

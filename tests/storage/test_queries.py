@@ -249,6 +249,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "HAS_LITESTREAM": {},
     "CLAIM": {"claims": json.dumps({"new": [key(-1), "", "albums", "id = 1", None]})},
     "STILL_LEADING": {"handles": json.dumps([handle(-ANY)])},
+    "LACK_ROWS": {"firsts": json.dumps({handle(-ANY): 2})},
     "PUBLISH": {"published": json.dumps({handle(-ANY): [1, 2, None, "[]"]})},
     "REFRESHED_BY": {"handle": handle(-ANY)},
     "CONFIRM": {"handle": handle(-ANY), "number": ANY},

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
@@ -103,16 +104,23 @@ def claim_of(table: str, handle: str) -> Claim:
     return Claim(Shape(table), handle, comparable=key(table), namespace="", over=None, older=None)
 
 
-_positions = count(1)
+_positions: defaultdict[str, count[int]] = defaultdict(lambda: count(1))
+"""By handle; each test has its own file, where the rows of an attempt begin."""
+
+
+@pytest.fixture(autouse=True)
+def positions_begin_again() -> None:
+    _positions.clear()
 
 
 def chunk(handle: str, size: int) -> Chunk:
-    rows = Chunk(handle, next(_positions))
+    rows = Chunk(handle, next(_positions[handle]))
     rows.add('{"text":"' + "x" * size + '"}', size, None)
     return rows
 
 
 def publish(name: str, size: int = 1) -> Publish:
+    _positions.pop(name, None)
     rest, encoder = chunk(name, size), Encoder(name)
     encoder.row_count, encoder.bytes = 1, rest.size
     return Publish(rest, encoder, replaces=False, duration_ms=0, followers=0)

@@ -36,6 +36,7 @@ class AddRows(Command[bool]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
+        _end_those_that_lack_rows(tx, [(command.chunk.handle, command.chunk.first) for command in group])
         numbers = _leading(tx, [command.chunk.handle for command in group])
         _add_rows(tx, [(numbers[c.chunk.handle], c.chunk, c.followed) for c in group if c.chunk.handle in numbers])
         return [command.chunk.handle in numbers for command in group]
@@ -57,6 +58,7 @@ class CopyRows(Command[int]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
+        _end_those_that_lack_rows(tx, [(command.handle, command.rows["first"]) for command in group])
         numbers = _leading(tx, [command.handle for command in group])
         return [command._copy(tx, numbers.get(command.handle)) for command in group]
 
@@ -97,6 +99,7 @@ class Publish(Command[int | None]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
+        _end_those_that_lack_rows(tx, [(command.rest.handle, command.rest.first) for command in group])
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
             drop(tx, tx.run(drop_queries.REPLACED, handles=as_json(replacing)))
@@ -205,6 +208,17 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
 def _leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
     """The numbers of those attempts whose fencing token still holds."""
     return dict(tx.run(queries.STILL_LEADING, handles=as_json(handles)))
+
+
+def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) -> None:
+    """End attempts whose rows before these are gone, by a copy of the file that was made earlier and is put back.
+
+    ``adding``: the attempts' handles, and from which position on rows are added.
+    """
+    further = {handle: first for handle, first in dict(reversed(adding)).items() if first > 1}
+    lacking = tx.run(queries.LACK_ROWS, firsts=as_json(further)) if further else []
+    if lacking:
+        end_attempts(tx, tx.run(queries.RELEASE, handles=as_json([handle for (handle,) in lacking])), "abandoned")
 
 
 def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]]) -> None:
