@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROLOGUE = """
 import asyncio, multiprocessing, os, signal, subprocess, sys, time, warnings
 from shapestore import ForkedStoreError, Shape, ShapeStore, StoreClosedError
+from shapestore.locking.file_lock import is_locked
 
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 path, other_program = sys.argv[1:]
@@ -126,16 +127,21 @@ def test_the_parent_keeps_its_locks_when_a_child_ends_as_programs_do(path: str) 
         looked = subprocess.run([sys.executable, "-c", other_program, path], capture_output=True, check=True)
         print(looked.stdout.decode())
 
+    async def made(table):
+        await store.get_or_create(Shape(table))
+        while is_locked(path + "-gate"):  # a loop that stands still would keep it from those who look
+            await asyncio.sleep(0.01)
+
     loop = asyncio.new_event_loop()
     store = ShapeStore(path, create=create)
     loop.run_until_complete(store.open())
-    loop.run_until_complete(store.get_or_create(Shape("before")))
+    loop.run_until_complete(made("before"))
     pid = os.fork()
     if pid == 0:
         sys.exit(0)
     ended_well(pid)
     look()
-    loop.run_until_complete(store.get_or_create(Shape("after")))
+    loop.run_until_complete(made("after"))
     look()
     assert os.path.exists(path + "-wal")
     loop.run_until_complete(store.close())
