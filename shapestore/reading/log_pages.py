@@ -7,12 +7,26 @@ from collections.abc import Callable, Container, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
+from shapestore.concurrency.futures import refuse, resolve
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Place, Refused, SnapshotRange
 from shapestore.storage.reader import Reader
 
 T = TypeVar("T")
+
+
+class _Reading:
+    """A page that is being read, and the callers who wait for it."""
+
+    __slots__ = ("task", "version", "waiters")
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.version: object = None
+        """The data version of the file as of which it began; None until it has."""
+        self.waiters: list[asyncio.Future[Any]] = []
 
 
 class LogPages:
@@ -25,7 +39,7 @@ class LogPages:
     def __init__(self, reader: Reader, access: AccessTracker) -> None:
         self._reader = reader
         self._access = access
-        self._reading: dict[Hashable, asyncio.Future[Any]] = {}
+        self._reading: dict[Hashable, _Reading] = {}
 
     async def read(  # noqa: PLR0917 - of which log, from where, how much, in which form
         self,
@@ -41,22 +55,41 @@ class LogPages:
         ``form`` names what ``encode`` does: of two callers with one form either's is called. It is given no rows that
         are ``known`` to it. Both are used on the reader's thread.
         """
-        key = (handle, place, most_bytes, form, self._reader.data_version() or object())
-        reading: asyncio.Future[T | Refused | None] | None = self._reading.get(key)
-        if reading is None or reading.done():
+        key = (handle, place, most_bytes, form)
+        reading = self._reading.get(key)
+        if reading is None or (reading.version is not None and reading.version != self._version()):
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
-            reading = self._reading[key] = asyncio.ensure_future(self._reader.run(work))
-            reading.add_done_callback(partial(self._has_read, key))
-        page: T | Refused | None = await asyncio.shield(reading)
+            reading = self._reading[key] = _Reading()
+            reading.task = asyncio.ensure_future(self._read(key, reading, work))
+        waiter: asyncio.Future[T | Refused | None] = asyncio.get_running_loop().create_future()
+        reading.waiters.append(waiter)
+        page = await waiter
         if page is not None:
             self._access.touch(handle)
         return page
 
-    def _has_read(self, key: Hashable, read: asyncio.Future[Any]) -> None:
-        if self._reading.get(key) is read:
-            del self._reading[key]
-        if not read.cancelled():
-            read.exception()  # raised to those who wait for it, if any are left
+    async def _read(self, key: Hashable, reading: _Reading, work: Callable[[Any], Any]) -> None:
+        """Begins a turn of the loop later: those who have asked until then need not look for commits."""
+        try:
+            reading.version = self._version()
+            page = await self._reader.run(work)
+        except Exception as error:
+            for waiter in reading.waiters:
+                refuse(waiter, error)
+        except BaseException:  # the loop ends
+            for waiter in reading.waiters:
+                waiter.cancel()
+            raise
+        else:
+            for waiter in reading.waiters:
+                resolve(waiter, page)
+        finally:
+            if self._reading.get(key) is reading:
+                del self._reading[key]
+
+    def _version(self) -> object:
+        """Another one after each commit, and each time if the file is busy."""
+        return self._reader.data_version() or object()
 
 
 def _encoded(

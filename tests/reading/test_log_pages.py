@@ -29,7 +29,7 @@ async def test_handles_that_no_shape_has_are_not_remembered(path: str) -> None:
 
 
 async def test_a_page_that_has_been_read_is_not_given_to_who_asks_after_that(path: str) -> None:
-    """It is kept for one turn of the loop only, and may have ended in an error."""
+    """It is not kept, and may have ended in an error."""
     async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
         stored = await store.get_or_create(Shape("Track"))
         pages = store._log_pages()
@@ -40,8 +40,7 @@ async def test_a_page_that_has_been_read_is_not_given_to_who_asks_after_that(pat
         first = asyncio.ensure_future(read())
         while not pages._reading:
             await asyncio.sleep(0)
-        [reading] = pages._reading.values()
-        while not reading.done():
+        while pages._reading:
             await asyncio.sleep(0)
         second = await read()
         assert second is not await first
@@ -72,3 +71,32 @@ async def test_a_page_that_is_being_read_is_not_shared_with_who_asks_after_a_com
         finally:
             goes_on.set()
         assert (await first, await second) == (stored.position, refreshed.position)
+
+
+async def test_a_caller_who_is_cancelled_leaves_the_page_to_the_others(path: str) -> None:
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        pages = store._log_pages()
+        read = [
+            asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ()))
+            for _ in range(3)
+        ]
+        while not pages._reading:
+            await asyncio.sleep(0)
+        read[0].cancel()
+        first, second, third = await asyncio.gather(*read, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
+        assert second is third is not None
+
+
+async def test_an_error_is_told_to_all_who_ask_for_the_page(path: str) -> None:
+    def fails(_: Page) -> None:
+        raise ArithmeticError("no such message")
+
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        pages = store._log_pages()
+        read = (pages.read(stored.handle, BEGINNING, 1_000, "any", fails, ()) for _ in range(2))
+        told = await asyncio.gather(*read, return_exceptions=True)
+        assert [type(error) for error in told] == [ArithmeticError, ArithmeticError]
+        assert pages._reading == {}
