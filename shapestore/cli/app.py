@@ -23,6 +23,7 @@ from shapestore.cli.serve import serve
 from shapestore.cli.upkeep import backup, doctor, migrate, vacuum
 from shapestore.cli.watch import watch
 from shapestore.errors import ShapeStoreError
+from shapestore.shape.listing import shown
 
 # What fails is printed by `run`. Without a handler Python would write the log to stderr as well, with its tracebacks.
 logging.getLogger("shapestore").addHandler(logging.NullHandler())
@@ -45,9 +46,8 @@ class _Commands(click.Group):
             ctx.exit(_BROKEN_PIPE)
         except (ShapeStoreError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from error
-        except OSError as error:
-            _discard_stdout()
-            raise click.ClickException(_without_its_number(error)) from error
+        except UnicodeEncodeError as error:  # only an argument has halves of surrogate pairs, for bytes not in UTF-8
+            raise click.UsageError(f"an argument is not UTF-8 text: {shown(error.object)}") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,6 +86,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
+    except OSError as error:
+        _discard_stdout()
+        say(f"Error: {_without_its_number(error)}")
+        return 1
     return status if isinstance(status, int) else 0
 
 

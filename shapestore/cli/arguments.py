@@ -137,7 +137,9 @@ def moment(text: str) -> datetime:
         if ago := _AGO.fullmatch(text):
             return datetime.fromtimestamp(time.time() - float(ago[1]) * _SECONDS[ago[2][0]], UTC)
         found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        found.astimezone(UTC)  # which has no year 0 or 10,000
+        return found
     except (ValueError, OverflowError, OSError) as error:
         raise click.BadParameter(f"{text!r} is not a time, such as 90s, 15min, 2h, 3d or 2024-05-01T12:00") from error
 
@@ -160,7 +162,7 @@ def limit_option(default: int | None = None) -> Callable[[Any], Any]:
     return click.option(
         "-n",
         "--limit",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=1, max=2**63 - 1),  # a number of SQLite's
         default=default,
         show_default=default is not None,
         metavar="N",

@@ -79,6 +79,12 @@ def test_a_full_disk_at_the_other_end_is_told_and_is_no_traceback(large: str) ->
     assert ran.stderr == "Error: No space left on device\n"
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_full_disk_is_told_where_no_command_runs(option: str) -> None:
+    ran = shell(f"$SHAPESTORE {option} > /dev/full")
+    assert (ran.returncode, ran.stderr) == (1, "Error: No space left on device\n")
+
+
 def test_a_closed_stdout_is_no_trouble(large: str) -> None:
     ran = shell(f"$SHAPESTORE ls {large} >&-")
     assert (ran.returncode, ran.stderr) == (0, "")
