@@ -77,8 +77,9 @@ def migrate(connection: sqlite3.Connection) -> None:
                 include_name=is_of_the_store,
                 process_revision_directives=number_the_revision,
             )
-            for statement in drop_views():
-                begun.exec_driver_sql(statement)
+            if context.get_context().get_current_revision() != "0001":  # which has made its views itself
+                for statement in drop_views():
+                    begun.exec_driver_sql(statement)
             context.run_migrations()
             if context.get_context().get_current_revision() == migrations.HEAD:
                 for statement in (*drop_views(), *views.VIEWS.values()):

@@ -45,6 +45,19 @@ def test_a_downgrade_leaves_nothing_behind(path: str) -> None:
         assert definitions(connection) == {}
 
 
+def test_looking_at_an_older_file_leaves_its_views_and_it_can_be_downgraded_further(path: str) -> None:
+    migrations.upgrade(path)
+    assert alembic(path, "downgrade", "0001").returncode == 0
+    with opened(path) as connection:
+        before = definitions(connection)
+    assert alembic(path, "current").stdout == "0001\n"
+    with opened(path) as connection:
+        assert definitions(connection) == before
+    assert alembic(path, "downgrade", "base").returncode == 0
+    with opened(path) as connection:
+        assert definitions(connection) == {}
+
+
 def test_the_command_line_prints_the_statements_without_a_file() -> None:
     ran = python("-m", "alembic", "upgrade", "head", "--sql")
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
