@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from shapestore.admin.records import (
     owner_record,
     shape_record,
 )
-from shapestore.errors import InvalidShapeError, ShapeStoreError, StorageError
+from shapestore.errors import ShapeStoreError, StorageError
 from shapestore.locking.owner import is_alive
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Scalar, Shape
@@ -37,11 +37,14 @@ from shapestore.storage import migrations, queries
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, check_sqlite_version, open_immutable, open_point_reader
 from shapestore.storage.from_row import to_create_lock, to_stored
 from shapestore.storage.log import read
+from shapestore.storage.page_reader import NONSENSE
 from shapestore.storage.path import check_files_of_sqlite, resolve
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
+U = TypeVar("U")
 
+_decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 _MOST_CANDIDATES = 10_000
 _CANNOT_BE_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
@@ -95,11 +98,11 @@ class Inspector:
             "params": msgspec.json.encode(wanted.params).decode(),
             "limit": -1 if limit is None else limit,
         }
-        return [shape_record(row) for row in self.read(statements.shapes(sort, reverse), parameters)]
+        return self._made(shape_record, self.read(statements.shapes(sort, reverse), parameters))
 
     def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
         """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
-        return [shape_record(row) for row in self.read(statements.SHAPES_BY_PART, {"part": part, "most": most})]
+        return self._made(shape_record, self.read(statements.SHAPES_BY_PART, {"part": part, "most": most}))
 
     def tables(self, namespace: str | None = None) -> list[str]:
         """The tables that have stored shapes: in a namespace, or in any."""
@@ -118,7 +121,11 @@ class Inspector:
         after, is_last = 0, False
         while not is_last:
             text, _, after, is_last = read.rows(self._connection, shape.handle, position, after, batch_size, "\n")
-            yield text.decode().split("\n") if text else []
+            yield self._made(bytes.decode, text.split(b"\n")) if text else []
+
+    def decoded(self, texts: list[str]) -> list[dict[str, Any]]:
+        """The rows that JSON texts hold."""
+        return self._made(_decode_row, texts)
 
     def explain(self, shape: Shape, namespace: str = "") -> Explanation:
         """As the method of a ShapeStore with this namespace does."""
@@ -128,12 +135,17 @@ class Inspector:
         return explain(shape, near)
 
     def _stored(self, statement: str, parameters: Mapping[str, Any]) -> list[StoredShape]:
+        def stored(row: tuple[Any, ...]) -> StoredShape:
+            key, where, *columns = row
+            return to_stored(Shape.from_comparable(key, where), columns)
+
+        return self._made(stored, self.read(statement, parameters))
+
+    def _made(self, make: Callable[[T], U], found: Iterable[T]) -> list[U]:
+        """What ``make`` makes of all that was found. Raises CorruptStoreError for what no store has written."""
         try:
-            return [
-                to_stored(Shape.from_comparable(key, where), columns)
-                for key, where, *columns in self.read(statement, parameters)
-            ]
-        except InvalidShapeError as error:
+            return [make(one) for one in found]
+        except NONSENSE as error:
             raise damaged(error, self.path) from error
 
     # --- stores and their creations
@@ -148,8 +160,8 @@ class Inspector:
 
     def creation_of(self, handle: str) -> CreationRecord | None:
         """How the attempt with this handle ended, if that is still recorded."""
-        found = self.read(statements.CREATION_OF, {"handle": handle})
-        return creation_record(found[0]) if found else None
+        found = self._made(creation_record, self.read(statements.CREATION_OF, {"handle": handle}))
+        return found[0] if found else None
 
     def creations(
         self,
@@ -168,7 +180,7 @@ class Inspector:
             "since_ms": None if since is None else int(since.timestamp() * 1000),
             "limit": limit,
         }
-        return [creation_record(row) for row in self.read(statements.CREATIONS, parameters)]
+        return self._made(creation_record, self.read(statements.CREATIONS, parameters))
 
     def totals(self) -> Totals:
         """The counts of everything, as of one moment."""
@@ -176,13 +188,14 @@ class Inspector:
         return Totals(shapes, discarded, *creations)
 
     def _owners(self) -> list[OwnerRecord]:
-        return [owner_record(row, alive=self._is_alive(row[0])) for row in self.read(statements.OWNERS)]
+        found = [(row, self._is_alive(row[0])) for row in self.read(statements.OWNERS)]
+        return self._made(lambda owner: owner_record(owner[0], alive=owner[1]), found)
 
     def _locks(self) -> list[LockRecord]:
         with self.one_moment():
             owners = {owner.owner: owner for owner in self._owners()}
             rows_so_far = dict(self.read(statements.ROWS_SO_FAR))
-            locks = [to_create_lock(row) for row in self.read(queries.LOCKS)]
+            locks = self._made(to_create_lock, self.read(queries.LOCKS))
         return [
             lock_record(lock, owners.get(lock.owner) or self._unlisted(lock.owner), rows_so_far[lock.handle])
             for lock in locks

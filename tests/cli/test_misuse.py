@@ -205,6 +205,28 @@ def test_where_nothing_is_stored_no_table_is_named(empty_path: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        ("UPDATE shape_rows SET value = 'not JSON'", "rows FILE a1"),
+        ("UPDATE shape_rows SET value = '[1]'", "rows FILE a1 --csv"),
+        ("UPDATE shape_rows SET value = CAST(x'7b22ff227d' AS TEXT)", "rows FILE a1 --json"),
+        ("UPDATE shapes SET created_at_ms = 1e17", "ls FILE"),
+        ("UPDATE shapes SET created_at_ms = 1e17", "show FILE a1"),
+        ("UPDATE shapes SET created_at_ms = 1e17", "explain FILE --table Track"),
+        ("UPDATE creations SET finished_at_ms = 1e17", "history FILE"),
+        ("UPDATE create_locks SET started_at_ms = 1e17", "locks FILE"),
+    ],
+)
+def test_what_no_store_has_written_is_said_to_be_damage(example: str, damage: str, command: str) -> None:
+    with closing(sqlite3.connect(example)) as connection, connection:
+        assert connection.execute(damage).rowcount
+    ran = in_a_pipe(*command.replace("FILE", example).replace("a1", ALBUM_HANDLE).split())
+    assert (ran.status, ran.out) == (FAILED, "")
+    assert ran.err.startswith("Error: ")
+    assert "is corrupt (" in ran.err
+
+
 def test_an_empty_handle_is_no_wish_to_drop_everything(example: str) -> None:
     assert in_a_pipe("rm", example, "").status == MISUSED
     assert in_a_pipe("unlock", example, "--handle", "").status == MISUSED

@@ -15,7 +15,6 @@ from shapestore.cli.arguments import json_option
 from shapestore.cli.printing.output import is_terminal, print_csv, print_fields, print_json_text, say
 from shapestore.cli.printing.tables import print_rows_on_the_terminal
 from shapestore.shape.listing import listed
-from shapestore.storage.row_codec import decode_row
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +41,7 @@ def print_rows(inspector: Inspector, shape: ShapeRecord, form: str | None) -> No
         for batch in batches:
             print_json_text("".join(f"{text}\n" for text in batch))
         return
-    decoded = ([decode_row(text) for text in batch] for batch in batches)
+    decoded = map(inspector.decoded, batches)
     first = next(decoded, [])
     names = _names(first) or list(shape.columns or ())
     rows = _uniform(names, first, decoded)
