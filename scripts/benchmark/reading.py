@@ -16,6 +16,7 @@ from benchmark.rows import Row, Target
 from benchmark.sizes import Sizes
 from benchmark.snapshot import rows
 from shapestore import Creator, Shape, ShapeStore, keyed
+from shapestore.reading.recent_texts import RecentTexts
 
 FETCH = "shapestore, fetch"
 FETCH_READ = "shapestore, fetch of rows that are not in memory"
@@ -25,11 +26,19 @@ FETCH_AND_DUMPS = "shapestore, fetch and json.dumps"
 DISKCACHE = "diskcache.get"
 
 
+class _Forgetful(RecentTexts):
+    """What a store keeps in memory of rows that were fetched before others: nothing."""
+
+    def _keep(self, *_: object) -> None:
+        pass
+
+
 async def measure(sizes: Sizes, folder: Path) -> list[Row]:
     cache = Cache(str(folder / "diskcache"))
     path = new_file(folder)
     async with ShapeStore(path) as store, ShapeStore(path) as forgetful:
-        forgetful._lifecycle.live.recent_texts._keep = lambda *_: None  # type: ignore[method-assign]
+        opened = forgetful._lifecycle.live
+        opened.recent_texts = _Forgetful(opened.reader)
         return [await _read(sizes, store, forgetful, cache, count) for count in sizes.read_rows]
 
 

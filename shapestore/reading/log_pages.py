@@ -21,9 +21,8 @@ class _Reading:
 
     __slots__ = ("task", "version", "waiters")
 
-    task: asyncio.Task[None]
-
     def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
         self.version: object = None
         """The data version of the file as of which it began; None until it has."""
         self.waiters: list[asyncio.Future[Any]] = []
@@ -58,11 +57,12 @@ class LogPages:
         key = (handle, place, most_bytes, form)
         reading = self._reading.get(key)
         if reading is None or (reading.version is not None and reading.version != self._version()):
-            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading = self._reading[key] = _Reading()
-            reading.task = asyncio.ensure_future(self._read(key, reading, work))
         waiter: asyncio.Future[T | Refused | None] = asyncio.get_running_loop().create_future()
         reading.waiters.append(waiter)
+        if reading.task is None:  # not before somebody waits: where tasks begin at once, it may end at once
+            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
+            reading.task = asyncio.ensure_future(self._read(key, reading, work))
         page = await waiter
         if page is not None:
             self._access.touch(handle)

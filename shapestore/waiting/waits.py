@@ -142,9 +142,8 @@ class Waits:
     def committed(self, numbers: set[int]) -> None:
         """This store has committed, and changed the logs of these shapes. It still holds the gate.
 
-        So no other store is in the middle of a commit: one look sees all that was written until now. That is said where
-        none of these logs is waited for, as once a second by a follower of an idle source. Else it would only delay
-        those who wait.
+        Those who wait for one of them are told. If nobody does, as once a second beside a follower of an idle source,
+        this spares looks: no other store is in the middle of a commit, so one look sees all that was written until now.
         """
         if not self._logs.keys().isdisjoint(numbers):
             self._loop.call_soon(self._look_at, numbers)

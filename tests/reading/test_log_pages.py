@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
 from inspections import PATIENCE, eventually
 
-from shapestore import Shape, ShapeGoneError, ShapeStore, keyed
+from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, keyed
 from shapestore.storage.log.pages import BEGINNING, Page
 
 
@@ -100,3 +101,22 @@ async def test_an_error_is_told_to_all_who_ask_for_the_page(path: str) -> None:
         told = await asyncio.gather(*read, return_exceptions=True)
         assert [type(error) for error in told] == [ArithmeticError, ArithmeticError]
         assert pages._reading == {}
+
+
+async def test_an_error_before_anything_is_read_is_told_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tasks begin at once, it comes before the caller has anything to wait for."""
+    if sys.version_info >= (3, 12):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+    def refuses() -> None:
+        raise StorageError("the disk refuses")
+
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        pages = store._log_pages()
+        monkeypatch.setattr(pages._reader, "data_version", refuses)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(StorageError):
+                await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+        assert pages._reading == {}
+        monkeypatch.undo()

@@ -14,15 +14,7 @@ from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
 from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
 from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
-from shapestore.storage.commands.shapes import (
-    Delete,
-    Evict,
-    ForgetKept,
-    Invalidate,
-    InvalidateKey,
-    Note,
-    Register,
-)
+from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
 from shapestore.storage.drop_queries import SPARED_SECONDS
 
