@@ -10,7 +10,8 @@ from functools import partial
 
 from shapestore.errors import CorruptStoreError, ShapeStoreError, StoreClosedError
 from shapestore.storage.access_tracker import AccessTracker, Reading
-from shapestore.storage.commands import SPARED_SECONDS, Register
+from shapestore.storage.commands import Register
+from shapestore.storage.drop_queries import SPARED_SECONDS
 from shapestore.storage.log.positions import MAX_POSITION, Standing
 from shapestore.storage.log.read import Batch, RowsReading
 from shapestore.storage.reader import Reader

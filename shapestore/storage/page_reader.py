@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import aiosqlite
@@ -29,6 +29,9 @@ from shapestore.storage.log.positions import Standing
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+"""Those of a statement, by name or in order."""
 
 _PAGE = 1_000
 
@@ -134,29 +137,24 @@ class PageReader:
         """The owners of which something is in the file."""
         return [owner for (owner,) in await self._page(queries.OWNERS)]
 
-    async def expired(self, keep_ms: int, limit: int = 1_000) -> list[int]:
-        """The numbers of handles that were kept for so long, and that no registered reader reads."""
+    async def expired(self, keep_ms: int) -> list[int]:
+        """The numbers of some handles that were kept for so long, and that no registered reader reads."""
         now = boot_clock.now()
-        given = {"boot": now.boot, "oldest": now.boot_ms - keep_ms, "limit": limit}
+        given = {"boot": now.boot, "oldest": now.boot_ms - keep_ms, "limit": _PAGE}
         return [number for (number,) in await self._page(drop_queries.EXPIRED, given)]
 
-    async def oldest_kept(self, limit: int = 1_000) -> list[tuple[int, int]]:
-        """Numbers and sizes of the handles that were kept for longest, and that no registered reader reads."""
-        return [
-            (number, size)
-            for number, size in await self._page(
-                drop_queries.OLDEST_KEPT, {"limit": limit, **boot_clock.now()._asdict()}
-            )
-        ]
+    async def oldest_kept(self) -> list[tuple[int, int]]:
+        """Numbers and sizes of some handles that were kept for longest, and that no registered reader reads."""
+        given = {"limit": _PAGE, **boot_clock.now()._asdict()}
+        return [(number, size) for number, size in await self._page(drop_queries.OLDEST_KEPT, given)]
 
     async def locks(self) -> list[CreateLock]:
         page = await self._page(queries.LOCKS)
         with self._making_sense():
             return [to_create_lock(row) for row in page]
 
-    async def _page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
-        return await self.run(lambda connection: connection.execute(statement, given).fetchall())
+    async def _page(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        return await self.run(lambda connection: connection.execute(statement, parameters).fetchall())
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` on the reader's thread, with its connection."""

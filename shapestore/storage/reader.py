@@ -23,7 +23,7 @@ from shapestore.storage.log import queries as log_queries
 from shapestore.storage.log import read
 from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.positions import Standing, pack
-from shapestore.storage.page_reader import NONSENSE, PageReader
+from shapestore.storage.page_reader import NONSENSE, PageReader, Parameters
 from shapestore.storage.sqlite_errors import damaged, is_busy, translated
 
 # So many bytes of rows are read on the event loop's thread, at once with the shape: about a third of a millisecond.
@@ -75,7 +75,7 @@ class Reader(PageReader):
 
     async def find_marked(self, comparable: str, shape: Shape) -> tuple[StoredShape, int] | None:
         """The stored shape, if it is there, and its mark (see ``queries.MARK``)."""
-        for row in await self._point_or_page(queries.FIND, comparable):
+        for row in await self._point_or_page(queries.FIND, (comparable,)):
             with self._making_sense():
                 return to_stored(shape, row), row[6]
         return None
@@ -96,7 +96,7 @@ class Reader(PageReader):
 
     async def find_with_age(self, comparable: str, shape: Shape) -> tuple[StoredShape, Confirmation] | None:
         """The stored shape, if it is there, and what its age is counted from."""
-        for row in await self._point_or_page(queries.FIND_WITH_AGE, comparable):
+        for row in await self._point_or_page(queries.FIND_WITH_AGE, (comparable,)):
             with self._making_sense():
                 return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
@@ -130,7 +130,7 @@ class Reader(PageReader):
 
     async def find_handle(self, handle: str) -> StoredShape | None:
         """The stored shape with this handle, if there is one."""
-        for row in await self._point_or_page(queries.FIND_BY_HANDLE, handle):
+        for row in await self._point_or_page(queries.FIND_BY_HANDLE, (handle,)):
             with self._making_sense():
                 return to_stored(Shape.from_comparable(row[0], row[1]), row[2:])
         return None
@@ -217,7 +217,7 @@ class Reader(PageReader):
 
         Raises StoreBusyError.
         """
-        for key, where, live, *confirmed in self._point_read(queries.FIND_BY_HANDLE_WITH_AGE, handle):
+        for key, where, live, *confirmed in self._point_read(queries.FIND_BY_HANDLE_WITH_AGE, (handle,)):
             with self._making_sense():
                 return key, Shape.from_comparable(key, where), live != 0, to_confirmation(*confirmed)
         return None
@@ -228,7 +228,7 @@ class Reader(PageReader):
 
     def source_of(self, comparable: str) -> dict[int, str]:
         """The one that the shape of this key follows; none if it is not live. Raises StoreBusyError."""
-        return {number: str(path) for number, path in self._point_read(queries.SOURCE_OF, comparable)}
+        return {number: str(path) for number, path in self._point_read(queries.SOURCE_OF, (comparable,))}
 
     def followed_up_to(self, source: int) -> tuple[int, int | None] | None:
         """Up to which change a source is followed, and its nonce; None if the file is busy."""
@@ -263,25 +263,22 @@ class Reader(PageReader):
         if not is_busy(error):
             raise translated(error, self._path)
 
-    async def _point_or_page(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """A point read; in the rare moments in which the file is busy (recovery), one that can wait."""
-        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
+    def _point_read(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """A point read. Raises StoreBusyError if the file is busy."""
         try:
-            return self._point.execute(statement, given).fetchall()
+            return self._point.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
-            self._raise_unless_busy(error)
-        return await self._page(statement, *parameters)
+            raise translated(error, self._path) from error
 
-    def _unless_busy(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]] | None:
+    def _unless_busy(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]] | None:
+        """A point read; None if the file is busy."""
         try:
             return self._point.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
 
-    def _point_read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
-        try:
-            return self._point.execute(statement, given).fetchall()
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
+    async def _point_or_page(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """A point read; in the rare moments in which the file is busy (recovery), one that can wait."""
+        rows = self._unless_busy(statement, parameters)
+        return await self._page(statement, parameters) if rows is None else rows

@@ -16,7 +16,6 @@ from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, 
 from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
 from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
-from shapestore.storage.drop_queries import SPARED_SECONDS
 
 KINDS: tuple[type[Command[Any]], ...] = (
     Abandon,
@@ -50,7 +49,6 @@ KINDS: tuple[type[Command[Any]], ...] = (
 
 __all__ = [
     "KINDS",
-    "SPARED_SECONDS",
     "Abandon",
     "AddRows",
     "Claim",
