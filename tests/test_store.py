@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from file_rows import add_shape
 from inspections import eventually, gate_held, left_open, settled
+from locked import is_locked
 from processes import edit, handles_with_rows, read
 
 from shapestore import (
@@ -27,7 +28,6 @@ from shapestore import (
     WaitTimeoutError,
 )
 from shapestore.locking.create_lock import State
-from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations
 

@@ -100,9 +100,9 @@ class Inspector:
         }
         return self._made(shape_record, self.read(statements.shapes(sort, reverse), parameters))
 
-    def shapes_by_part(self, part: str, most: int = 2) -> list[ShapeRecord]:
-        """The shapes whose handles begin or end with ``part``; a handle that equals it comes first."""
-        return self._made(shape_record, self.read(statements.SHAPES_BY_PART, {"part": part, "most": most}))
+    def shapes_by_part(self, part: str) -> list[ShapeRecord]:
+        """Two shapes at most, whose handles begin or end with ``part``; a handle that equals it comes first."""
+        return self._made(shape_record, self.read(statements.SHAPES_BY_PART, {"part": part}))
 
     def tables(self, namespace: str | None = None) -> list[str]:
         """The tables that have stored shapes: in a namespace, or in any."""

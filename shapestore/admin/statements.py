@@ -42,7 +42,7 @@ SHAPES_BY_PART = f"""
     WHERE handle IN (
         SELECT handle FROM shapes
         WHERE substr(handle, 1, length(:part)) = :part OR substr(handle, -length(:part)) = :part
-        ORDER BY handle <> :part LIMIT :most)
+        ORDER BY handle <> :part LIMIT 2)
     ORDER BY handle <> :part
 """
 

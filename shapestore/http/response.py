@@ -25,7 +25,6 @@ _EXPOSED = (
 FIRST = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
 LIVE = "public, max-age=5, stale-while-revalidate=5"
 REFETCH = "public, max-age=60, must-revalidate"
-REFETCH_UNKNOWN = "public, max-age=1, must-revalidate"
 PRIVATE = "private, no-cache"
 NO_CACHE = "no-cache"
 NO_STORE = "no-store"

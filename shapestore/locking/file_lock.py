@@ -44,9 +44,9 @@ class FileLock(Descriptor):
         """Release the lock; the file stays open."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def read(self, size: int = 1_000) -> bytes:
-        """The first ``size`` bytes of the file."""
-        return os.pread(self._fd, size, 0)
+    def read(self) -> bytes:
+        """The beginning of the file, which as a rule is all of it."""
+        return _beginning(self._fd)
 
     def write(self, content: bytes) -> None:
         """Write ``content`` at the beginning of the file."""
@@ -68,21 +68,11 @@ class FileLock(Descriptor):
             return False
 
 
-def is_locked(path: str) -> bool:
-    """Whether the file at ``path`` is locked. Makes no file, keeps nothing open, never waits.
+def content_if_locked(path: str) -> bytes | None:
+    """The beginning of the file at ``path`` if it is locked; None if it is not locked, or missing.
 
-    Any doubt (no permission, no descriptor left, not a regular file) counts as locked.
-    """
-    try:
-        return content_if_locked(path) is not None
-    except OSError:
-        return True
-
-
-def content_if_locked(path: str, size: int = 1_000) -> bytes | None:
-    """The first ``size`` bytes of the file at ``path`` if it is locked; None if it is not locked, or missing.
-
-    Raises OSError if that cannot be told. The probe is a shared lock, so that two probes do not see each other.
+    Makes no file, keeps nothing open, never waits. Raises OSError if it cannot be told (no permission, no descriptor
+    left, not a regular file). The probe is a shared lock, so that two probes do not see each other.
     """
     try:
         fd = _open_regular(path, os.O_RDONLY)
@@ -91,11 +81,15 @@ def content_if_locked(path: str, size: int = 1_000) -> bytes | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.pread(fd, size, 0)
+        return _beginning(fd)
     else:
         return None
     finally:
         os.close(fd)
+
+
+def _beginning(fd: int) -> bytes:
+    return os.pread(fd, 1_000, 0)
 
 
 def _open_regular(path: str, flags: int) -> int:

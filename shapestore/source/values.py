@@ -33,7 +33,7 @@ import datetime
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -42,8 +42,6 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from shapestore.errors import InvalidRowError, InvalidSourceError
-
-Convert = Callable[[Any], Any]
 
 # Most rows are made of these alone, which one comparison of sets shows.
 _PLAIN = frozenset((type(None), bool, int, str, bytes))

@@ -1,4 +1,4 @@
-"""Rows as JSON text: checked on their way into a store, and decoded on their way out."""
+"""Rows as JSON text, checked on their way into a store."""
 
 from __future__ import annotations
 
@@ -21,12 +21,6 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 def encode_row(row: Any, position: int) -> str:
     """The JSON text of a row. Raises InvalidRowError, which names the row by ``position`` and the value by its path."""
     return _encoded(row, position).decode()
-
-
-def decode_row(text: str) -> dict[str, Any]:
-    """The row that a JSON text of the store holds."""
-    row: dict[str, Any] = msgspec.json.decode(text)
-    return row
 
 
 def _encoded(row: Any, position: int) -> bytes:

@@ -23,11 +23,11 @@ T = TypeVar("T")
 class Transaction:
     """An open write transaction, as the work inside it sees it."""
 
-    def __init__(self, connection: sqlite3.Connection, owner: str, newest_round: int = 0) -> None:
+    def __init__(self, connection: sqlite3.Connection, owner: str) -> None:
         self._connection = connection
         self.owner = owner
         """The id of the open store that writes."""
-        self.newest_round = newest_round
+        self.newest_round = 0
         """The newest round that this store has seen: a file that knows only older ones is a copy that was put back."""
         self.changed: set[int] = set()
         """Numbers of shapes whose logs have grown, or that went. Those who wait for them are told after the commit."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from children import HOLD, child
 from descriptors import count_descriptors
+from locked import is_locked
 from processes import until
 
-from shapestore.locking.file_lock import FileLock, is_locked
+from shapestore.locking.file_lock import FileLock, content_if_locked
 
 
 @pytest.fixture
@@ -138,11 +139,12 @@ def test_two_who_look_do_not_see_each_other(file: str) -> None:
     assert not any(seen)
 
 
-def test_what_cannot_be_looked_at_counts_as_locked(tmp_path: Path, file: str) -> None:
+def test_what_cannot_be_looked_at_is_an_error(tmp_path: Path, file: str) -> None:
     """A doubt is never a proof of death."""
     os.symlink(tmp_path / "missing", file)
-    assert is_locked(file)
-    assert is_locked(str(tmp_path / ("a" * 300)))
+    for path in (file, str(tmp_path / ("a" * 300))):
+        with pytest.raises(OSError, match=r"Too many levels|File name too long"):
+            content_if_locked(path)
 
 
 def test_the_path_may_come_to_name_another_file(file: str) -> None:
@@ -191,15 +193,16 @@ def test_a_forked_child_that_lives_on_does_not_make_its_dead_parent_look_alive(f
 
 SHORT_LIVED_CHILDREN = """
 import os, sys
-from shapestore.locking.file_lock import FileLock, is_locked
+from shapestore.locking.file_lock import FileLock, content_if_locked
 lock = FileLock(sys.argv[1])
 lock.lock()
 for _ in range(20):
     pid = os.fork()
     if not pid:
-        os._exit(0 if is_locked(sys.argv[1]) and lock.close() is None and is_locked(sys.argv[1]) else 1)
+        seen = content_if_locked(sys.argv[1]), lock.close(), content_if_locked(sys.argv[1])
+        os._exit(0 if seen == (b"", None, b"") else 1)
     assert os.waitpid(pid, 0) == (pid, 0)
-    assert is_locked(sys.argv[1])
+    assert content_if_locked(sys.argv[1]) == b""
 print("still locked", flush=True)
 """
 

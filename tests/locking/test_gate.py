@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from children import HOLD, child, children
+from locked import is_locked
 from processes import until
 
 from shapestore.errors import StoreBusyError
-from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import _RUN_SECONDS, Gate
 
 # Each turn reads a number from a file and writes it back, greater by one, and notes whose turn it was. Without a gate

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from shapestore import Shape, ShapeStore
 from shapestore.errors import InvalidRowError
 from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, Encoder
-from shapestore.storage.row_codec import MAX_ROW_BYTES, decode_row, encode_row
+from shapestore.storage.row_codec import MAX_ROW_BYTES, encode_row
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -29,7 +30,8 @@ rows = st.dictionaries(texts, values, max_size=6)
 
 
 def round_trip(row: Mapping[str, Any]) -> dict[str, Any]:
-    return decode_row(encode_row(row, 1))
+    decoded: dict[str, Any] = json.loads(encode_row(row, 1))
+    return decoded
 
 
 def same(one: Any, another: Any) -> bool:
@@ -276,7 +278,7 @@ def assert_all_there(chunks: list[Chunk], rows: list[dict[str, Any]]) -> None:
         assert chunk.first == position
         assert chunk.size == sum(len(text.encode()) for text in chunk.rows)
         position += len(chunk.rows)
-    assert [decode_row(text) for chunk in chunks for text in chunk.rows] == rows
+    assert [json.loads(text) for chunk in chunks for text in chunk.rows] == rows
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 3 * CHUNK_ROWS])
@@ -321,4 +323,4 @@ def test_a_chunk_as_json_holds_the_very_texts_of_its_rows(some: list[dict[str, A
 
 @pytest.mark.parametrize("wrapping", [bytes, bytearray, memoryview])
 def test_bytes_come_back_as_base64_however_a_driver_gives_them(wrapping: Callable[[bytes], object]) -> None:
-    assert decode_row(encode_row({"a": wrapping(b"ab")}, 1)) == {"a": "YWI="}
+    assert json.loads(encode_row({"a": wrapping(b"ab")}, 1)) == {"a": "YWI="}

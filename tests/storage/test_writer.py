@@ -15,6 +15,7 @@ import aiosqlite
 import pytest
 from file_rows import add_shape
 from inspections import PATIENCE, assert_no_transaction_is_open, eventually, gate_held
+from locked import is_locked
 from processes import handles_with_rows, read
 
 from shapestore import Shape, ShapeStore, StorageError, StoreBusyError, StoreClosedError
@@ -23,7 +24,6 @@ from shapestore.errors import ShapeStoreError
 from shapestore.events import Checkpointed, Event
 from shapestore.locking import boot_clock
 from shapestore.locking.create_lock import Failure
-from shapestore.locking.file_lock import is_locked
 from shapestore.locking.gate import Gate
 from shapestore.storage import commands
 from shapestore.storage import writer as writer_module

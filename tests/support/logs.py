@@ -107,7 +107,8 @@ def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
 
 def transact(connection: sqlite3.Connection, work: object, *, newest_round: int = 0) -> Transaction:
     """Do ``work`` in a transaction of its own, as the writer does it."""
-    transaction = Transaction(connection, "me", newest_round)
+    transaction = Transaction(connection, "me")
+    transaction.newest_round = newest_round
     commit(connection, work, transaction)  # type: ignore[arg-type]
     return transaction
 

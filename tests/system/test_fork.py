@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROLOGUE = """
 import asyncio, multiprocessing, os, signal, subprocess, sys, time, warnings
 from shapestore import ForkedStoreError, Shape, ShapeStore, StoreClosedError
-from shapestore.locking.file_lock import is_locked
+from shapestore.locking.file_lock import content_if_locked
 
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 path, other_program = sys.argv[1:]
@@ -129,7 +129,7 @@ def test_the_parent_keeps_its_locks_when_a_child_ends_as_programs_do(path: str) 
 
     async def made(table):
         await store.get_or_create(Shape(table))
-        while is_locked(path + "-gate"):  # a loop that stands still would keep it from those who look
+        while content_if_locked(path + "-gate") is not None:  # a loop that stands still would keep it from others
             await asyncio.sleep(0.01)
 
     loop = asyncio.new_event_loop()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from file_rows import add_lock
+from locked import is_locked
 from processes import (
     PATIENCE,
     Refused,
@@ -27,7 +28,6 @@ from processes import (
 
 from shapestore import Shape, ShapeStore
 from shapestore.locking.create_lock import Failure
-from shapestore.locking.file_lock import is_locked
 from shapestore.storage import migrations
 
 

@@ -18,7 +18,6 @@ from shapestore.storage.log.pages import LoggedChange, Page, RowLines
 Replica = Literal["default", "full"]
 """Of an update: the columns that changed, or the whole row, and the old values beside it."""
 
-MUST_REFETCH = b'[{"headers":{"control":"must-refetch"}}]'
 DEFAULT_SCHEMA = "public"
 
 # So many bytes of rows are put into messages by one call of the regular expression, and so on. Python's lock is held

@@ -17,8 +17,6 @@ from shapestore.errors import InvalidRowError
 from shapestore.shape.listing import shown
 from shapestore.shape.row_values import PLAIN, UnfitError, plain_value
 
-KeyValue = int | float | str | bytes | bool
-
 # Values of these types are plain, and most keys have no others.
 _USUAL = frozenset((int, str))
 _NOT_SCALARS = (list, tuple, dict, set, frozenset)

@@ -61,7 +61,6 @@ def append_wanted(
     source: int | None = None,
     seq: int | None = None,
     markers: Sequence[int] = (),
-    finished: bool = True,
 ) -> Appended | None:
     """Append what is different from the stored rows to the logs of the shapes, as one round; None if nothing is.
 
@@ -73,7 +72,7 @@ def append_wanted(
     tx.run(queries.WANT, wanted=f"[{','.join(map(_as_json, wanted))}]")
     tx.run(queries.FIND_AS_MEMBERS)
     tx.run(queries.FIND_AMONG_ROWS)
-    return _append(tx, source, seq, markers, finished=finished)
+    return _append(tx, source, seq, markers)
 
 
 def append_round(
@@ -106,7 +105,7 @@ def _begin_wanting(tx: Transaction) -> None:
 
 
 def _append(
-    tx: Transaction, source: int | None, seq: int | None, markers: Sequence[int], *, finished: bool
+    tx: Transaction, source: int | None, seq: int | None, markers: Sequence[int], *, finished: bool = True
 ) -> Appended | None:
     if not tx.change(queries.COMPARE_WANTED):
         return None

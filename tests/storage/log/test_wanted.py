@@ -21,6 +21,7 @@ from shapestore.storage.log.rounds import begin_round, finish_round, show_alone
 from shapestore.storage.log.wanted import Appended, WantedRow, append_wanted
 from shapestore.storage.log.wanted_queries import FEW_POSITIONS
 from shapestore.storage.queries import SET_JUMP_DUE
+from shapestore.storage.transaction import Transaction
 
 
 @pytest.fixture
@@ -37,7 +38,13 @@ def want(
 ) -> Appended | None:
     answers: list[Appended | None] = []
     rows = [WantedRow(*each) for each in wanted]
-    transact(connection, lambda tx: answers.append(append_wanted(tx, rows, source=SOURCE, finished=finished)))
+
+    def append(tx: Transaction) -> None:
+        if not finished:
+            begin_round(tx, SOURCE, finished=False)
+        answers.append(append_wanted(tx, rows, source=SOURCE))
+
+    transact(connection, append)
     return answers[0]
 
 
