@@ -19,7 +19,7 @@ from shapestore.following.template import ROW
 from shapestore.source.sqlite_feed.changes import Changes, Key
 from shapestore.source.sqlite_feed.file import quoted
 from shapestore.source.values import Values
-from shapestore.storage.log.keys import encode_keys
+from shapestore.storage.log.keys import encode_key
 from shapestore.storage.log.keys import quoted as quoted_text
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.wanted import RoundContents, packed_match
@@ -67,7 +67,7 @@ class ContentsReader:
             keys = changes.keys.get(table.feed_number, ())
             if not keys:
                 continue
-            texts = asked[number] = encode_keys(keys)
+            texts = asked[number] = list(map(encode_key, keys))
             matches = router.route(number, keys, max(0, limit - contents.count))
             if contents.count + len(matches) > limit:
                 return None

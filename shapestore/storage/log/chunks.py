@@ -100,11 +100,12 @@ class Encoder:
         text = encode_row(row, position)
         size = byte_length(text)
         self._count(position, size)
-        self._chunk.add(text, size, None if self.key_columns is None else self._key(row, key, position))
-        if not self._chunk.is_full:
+        chunk = self._chunk
+        chunk.add(text, size, None if self.key_columns is None else self._key(row, key, position))
+        if not chunk.is_full:
             return None
-        full, self._chunk = self._chunk, self._chunk.next()
-        return full
+        self._chunk = chunk.next()
+        return chunk
 
     def rest(self) -> Chunk:
         """The rows that filled no chunk."""

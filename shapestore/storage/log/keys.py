@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -17,8 +16,6 @@ from shapestore.errors import InvalidRowError
 from shapestore.shape.listing import shown
 from shapestore.shape.row_values import PLAIN, UnfitError, plain_value
 
-# Values of these types are plain, and most keys have no others.
-_USUAL = frozenset((int, str))
 _NOT_SCALARS = (list, tuple, dict, set, frozenset)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -33,7 +30,7 @@ def plain_key(values: Iterable[Any]) -> tuple[Any, ...]:
     What the values say of themselves, as when they are compared, is trusted only after this.
     """
     values = tuple(values)
-    if _USUAL.issuperset(map(type, values)):
+    if _is_usual(values):
         return values
     return tuple(value if type(value) in PLAIN else _plain(value) for value in values)
 
@@ -50,16 +47,9 @@ def encode_key(values: Iterable[Any]) -> str:
 def encode_plain_key(values: tuple[Any, ...]) -> str:
     """The text of what ``plain_key`` gave. Raises InvalidRowError as ``encode_key`` does."""
     try:
-        return _encode([_spelled(value) for value in values]).decode()
+        return _encode(values if _is_usual(values) else [_spelled(value) for value in values]).decode()
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRowError(f"a key cannot hold {shown(values)}: {error}") from error
-
-
-def encode_keys(keys: Sequence[tuple[Any, ...]]) -> list[str]:
-    """The texts of keys as SQLite has stored them: its integers have 64 bits. Raises as ``encode_key``."""
-    if _USUAL.issuperset(map(type, chain.from_iterable(keys))):  # as most are
-        return [_encode(key).decode() for key in keys]
-    return list(map(encode_key, keys))
 
 
 def decode_key(text: str) -> tuple[Any, ...]:
@@ -69,6 +59,14 @@ def decode_key(text: str) -> tuple[Any, ...]:
     (1, b'1')
     """
     return tuple(_value(value) for value in msgspec.json.decode(text))
+
+
+def _is_usual(values: Iterable[Any]) -> bool:
+    """Whether all are texts, or integers of 64 bits, as most keys are: JSON holds these as they are."""
+    for value in values:
+        if type(value) is not str and not (type(value) is int and -(2**63) <= value < 2**64):
+            return False
+    return True
 
 
 def _plain(value: Any) -> Any:
@@ -81,8 +79,6 @@ def _plain(value: Any) -> Any:
 
 
 def _spelled(value: Any) -> Any:
-    if type(value) is str or (type(value) is int and -(2**63) <= value < 2**64):  # as most are
-        return value
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     if isinstance(value, float) and not math.isfinite(value):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import decode_key, encode_key, encode_keys, plain_key, quoted
+from shapestore.storage.log.keys import decode_key, encode_key, plain_key, quoted
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts | st.binary() | st.booleans()
@@ -32,11 +32,6 @@ def test_a_key_comes_back_with_its_exact_types(key: tuple[Any, ...]) -> None:
 @given(keys, keys)
 def test_two_keys_have_one_text_only_if_they_are_the_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
     assert (encode_key(one) == encode_key(other)) == (exact(one) == exact(other))
-
-
-@given(st.lists(keys) | st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1) | texts)))
-def test_many_keys_at_once_have_the_texts_that_they_have_one_by_one(many: list[tuple[Any, ...]]) -> None:
-    assert encode_keys(many) == list(map(encode_key, many))
 
 
 def test_values_that_look_alike_are_different_keys() -> None:
