@@ -122,9 +122,9 @@ class WorkerThreads:
     def _goes_on(self) -> bool:
         """Wait for the next call and make it. False if the thread is to end."""
         try:
-            call = self._calls.get(timeout=0 if self._closed else IDLE_SECONDS)
+            call = self._next()
         except Empty:
-            return not self._take_idle()  # if none is idle, something is about to be queued
+            return False
         if call is None:
             self.close()  # it may have been for another, which waits while this one has just become idle
             return False
@@ -134,6 +134,20 @@ class WorkerThreads:
         self._idle.append(None)
         call.handover.add(how, call.done, by)
         return True
+
+    def _next(self) -> Call | None:
+        """What is queued next. Raises Empty if this thread is to end since nothing comes."""
+        while True:
+            is_closed = self._closed
+            try:
+                return self._calls.get(timeout=0 if is_closed else IDLE_SECONDS)
+            except Empty:
+                if self._take_idle():
+                    raise
+            # None is idle, so something is about to be queued for this thread; unless the program was interrupted just
+            # before that. While others may be queued it is waited for, and once all is closed not for ever.
+            if is_closed:
+                return self._calls.get(timeout=IDLE_SECONDS)
 
 
 def _outcome(call: Callable[[], Any], name: str) -> tuple[Callable[[asyncio.Future[Any], Any], None], Any]:

@@ -160,6 +160,17 @@ async def test_a_thread_whose_start_was_interrupted_ends_as_others_do(
     assert await threads.run(lambda: len(alive()), name="test") == 1
 
 
+async def test_a_thread_whose_call_was_interrupted_before_it_was_queued_ends_with_the_others(
+    threads: WorkerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted as one that has a call: once all was closed, it looked for it without a pause, and for ever."""
+    monkeypatch.setattr(worker_threads, "IDLE_SECONDS", 0.01)
+    await threads.run(lambda: None, "test")
+    assert threads._take_idle()
+    threads.close()
+    await eventually(lambda: not alive())
+
+
 async def test_there_are_never_more_threads_than_functions_have_run_at_once(threads: WorkerThreads) -> None:
     slots = asyncio.Semaphore(3)
     used = set()
