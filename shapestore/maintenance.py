@@ -166,8 +166,13 @@ class Maintenance:
     async def note(self) -> None:
         """Record what was read since the last time."""
         read, followers = self._access.drain()
-        if read or followers:
+        if not read and not followers:
+            return
+        try:
             await self._writer.submit(Note(read, followers))
+        except ShapeStoreError:  # or what was read last would be evicted first
+            self._access.put_back(read, followers)
+            raise
 
     async def _checkpoint_if_long(self) -> None:
         """Have a long write-ahead log checkpointed, even if nothing is written.
@@ -220,7 +225,7 @@ class Maintenance:
         if not totals["kept"]:
             return
         numbers = await self._reader.expired(await self._keep_ms())
-        self._kept_seen, beyond_two = await self._reader.run(partial(kept_beyond_two, seen=self._kept_seen))
+        seen, beyond_two = await self._reader.run(partial(kept_beyond_two, seen=self._kept_seen))
         numbers = list({*numbers, *beyond_two})
         too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
         too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
@@ -229,6 +234,7 @@ class Maintenance:
             numbers += [number for (number,) in oldest if number not in set(numbers)]
         if numbers:
             await self._writer.submit(ForgetKept(numbers))
+        self._kept_seen = seen  # not before that: what could not be written is found again
 
     async def _keep_ms(self) -> int:
         """For how long what was replaced is kept. The readers of other stores have to be registered by then."""

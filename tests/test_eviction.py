@@ -15,6 +15,7 @@ from processes import handles_with_rows, kept
 
 from shapestore import Shape, ShapeStore, StoredShape, events, maintenance
 from shapestore.storage.commands import Evict, Note
+from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -288,6 +289,28 @@ async def test_what_was_just_made_is_not_written_down_as_read(empty_path: str, m
     async with a_store(empty_path) as store:
         await create(store, A, B)
     assert (read_orders(empty_path), written) == ("AB", [])
+
+
+async def test_reads_that_could_not_be_written_down_are_not_lost(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while another program keeps the file locked: what was read last would be evicted first."""
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.0)
+    apply, refused = Note.apply, [1, 2]
+
+    def refuse_some(group: list[Note], tx: Transaction) -> list[None]:
+        if refused and any(note.read for note in group):
+            refused.pop()
+            raise sqlite3.OperationalError("database is locked")
+        return apply(group, tx)
+
+    async with a_store(empty_path) as store:
+        await create(store, A, B, C)
+        monkeypatch.setattr(Note, "apply", refuse_some)
+        await create(store, B, A)
+        await eventually(lambda: not refused)
+        await create(store, B)
+        await eventually(lambda: read_orders(empty_path) == "CAB")
 
 
 def counted_notes(monkeypatch: pytest.MonkeyPatch) -> list[None]:

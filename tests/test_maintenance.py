@@ -20,7 +20,9 @@ from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
 from shapestore.maintenance import Maintenance
 from shapestore.reading import row_batches
 from shapestore.storage import writer
+from shapestore.storage.commands import ForgetKept
 from shapestore.storage.log import compact
+from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -129,6 +131,31 @@ async def test_of_handles_that_are_replaced_at_once_two_a_key_are_kept(
         assert kept == [stored.handle for stored in replaced[-6:-2]], "the last two of each"
         await eventually(lambda: lost_rows(empty_path) == 0)
         assert [row async for row in store.rows(replaced[-3])] == [{"version": 9}]
+
+
+async def test_handles_beyond_two_a_key_are_forgotten_though_that_could_not_be_written_at_once(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+    apply, refused = ForgetKept.apply, [1]
+
+    def refuse_first(group: list[ForgetKept], tx: Transaction) -> list[None]:
+        if refused:
+            refused.pop()
+            raise sqlite3.OperationalError("database is locked")
+        return apply(group, tx)
+
+    monkeypatch.setattr(ForgetKept, "apply", refuse_first)
+    versions = iter(range(100))
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"version": next(versions)}]
+
+    async with ShapeStore(empty_path, create=changing, keep_replaced=3_600) as store:
+        for _ in range(6):
+            await store.refresh(Shape("a"))
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM kept") == [2])
+        assert not refused
 
 
 async def test_many_logs_are_cut_a_few_in_each_turn(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,14 @@ class AccessTracker:
         self._followers.clear()
         return read, followers
 
+    def put_back(self, read: list[str], followers: dict[str, int]) -> None:
+        """What ``drain`` gave could not be written down: it comes before what was read since."""
+        since, self.recent = self.recent, dict.fromkeys(read)
+        for handle in since:
+            self.touch(handle)
+        if len(self._followers) < MAX_REMEMBERED:
+            self._followers.update(followers)
+
     def _end(self, reading: Reading) -> None:
         self._unregistered.discard(reading)
         if self._readings.pop(reading.key, None) is not None and reading.is_registered:
