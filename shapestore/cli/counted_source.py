@@ -38,14 +38,22 @@ def source_beside(path: str, url: str, *, follow: bool = False) -> SQLSource:
 
     try:
         SQLSource(url)  # for its errors
-        parts = make_url(url)
-        is_sqlite = parts.get_backend_name() == "sqlite"
+        is_sqlite = make_url(url).get_backend_name() == "sqlite"
         source = SQLSource(url, follow=follow and is_sqlite)
     except InvalidSourceError as error:
         raise click.BadParameter(str(error), param_hint="--source") from error
-    if is_sqlite and parts.database is not None and os.path.realpath(parts.database) == os.path.realpath(path):
+    named = source.named_path()
+    if named is not None and _is_same_file(named, path):
         raise click.BadParameter(f"{path!r} is the store itself, not a source for it", param_hint="--source")
     return source
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Whether two paths, by whatever links, lead to one file; or will, once it is there."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 class CountedSource:

@@ -22,7 +22,7 @@ from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
-from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, source_path
+from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, named_path, source_path
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.sqlite_feed.refusals import null_key
@@ -181,7 +181,7 @@ class SQLSource:
 
     def named_path(self) -> str | None:
         """The path of the SQLite file as the URL names it, which may lead over links; None if it names none."""
-        return self._engine.url.database
+        return named_path(self._engine)
 
     def meanings(self) -> Meanings:
         """What LIKE and functions mean on its connections to a SQLite file, for a follower's. It connects."""

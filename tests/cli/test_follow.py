@@ -72,6 +72,14 @@ def test_unfollow_says_that_a_store_has_put_back_what_it_has_removed(
     assert source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'shapestore_changes'").fetchone()
 
 
+def test_a_store_is_not_followed(source: sqlite3.Connection, empty_path: str) -> None:
+    """However it is named: triggers in it would log every write of its own."""
+    for url in (f"sqlite:///{empty_path}", f"sqlite:///file:{empty_path}?uri=true"):
+        ran = in_a_pipe("follow", url, "shapes")
+        assert (ran.status, ran.out) == (1, "")
+        assert "is itself a store of shapes" in ran.err
+
+
 @pytest.mark.parametrize(
     ("command", "status", "complaint"),
     [

@@ -154,11 +154,12 @@ def test_no_rows_of_unknown_columns_are_no_line_at_all(path: str, source: str, f
 def test_the_store_itself_is_no_source(path: str, source: str) -> None:
     assert in_a_pipe("get", path, "--source", source, "--table", "Track").status == 0
     folder, name = os.path.split(path)
-    ran = in_a_pipe(
-        "get", path, "--source", f"sqlite:///{folder}/../{os.path.basename(folder)}/{name}", "--table", "shapes"
-    )
-    assert (ran.status, ran.out) == (2, "")
-    assert "is the store itself, not a source for it" in ran.err
+    os.symlink(path, f"{folder}/a link.db")
+    spellings = (f"{folder}/../{os.path.basename(folder)}/{name}", f"file:{path}?uri=true", f"{folder}/a link.db")
+    for spelling in (*spellings, f"file://localhost{folder}/a%20link.db?mode=ro&uri=1"):
+        ran = in_a_pipe("get", path, "--source", f"sqlite:///{spelling}", "--table", "shapes")
+        assert (ran.status, ran.out) == (2, "")
+        assert "is the store itself, not a source for it" in ran.err
     assert len(in_a_pipe("ls", path, "--json").out.splitlines()) == 1
 
 

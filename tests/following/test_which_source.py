@@ -15,7 +15,7 @@ from inspections import eventually
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from shapestore import Shape, ShapeStore, SQLSource
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
 from shapestore.following import follower, source_look
 from shapestore.source.sqlite_feed import file
 
@@ -51,6 +51,22 @@ async def test_a_creator_that_is_given_with_a_call_follows_what_is_stored_alread
         write(source, "UPDATE t SET n = 100 WHERE id = 1")
         await followed(empty_path, source)
         assert await first_n(store, ALL) == 100
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{name}", "sqlite:///link.db", "sqlite:///file:{path}?uri=true"])
+async def test_a_store_does_not_follow_its_own_file_however_it_is_named(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Triggers would be put into it, which log every write of its own."""
+    folder, name = os.path.split(empty_path)
+    monkeypatch.chdir(folder)
+    os.symlink(empty_path, "link.db")
+    source = SQLSource(url.format(name=name, path=empty_path), follow=True)
+    before = looked_up(empty_path, "SELECT name FROM sqlite_schema")
+    async with ShapeStore(empty_path, create=source) as store:
+        with pytest.raises(CreateFailedError, match=r"InvalidSourceError: .* is itself a store of shapes"):
+            await store.fetch(Shape("shapes"))
+    assert looked_up(empty_path, "SELECT name FROM sqlite_schema") == before
 
 
 async def test_sources_of_one_url_are_followed_by_one_follower(empty_path: str, source: str) -> None:
@@ -152,15 +168,16 @@ async def test_a_source_that_is_in_another_mode_now_is_left_alone_until_it_is_in
     assert {mode for ((mode,),) in looks} == {"wal"}
 
 
+@pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite:///file:{}?mode=rw&uri=true"])
 async def test_a_link_that_is_switched_to_another_file_ends_the_shapes_of_the_one_before(
-    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
     second, link = str(tmp_path / "second.db"), tmp_path / "current.db"
     make_source(second)
     write(second, "UPDATE t SET n = 50 WHERE id = 1")
     link.symlink_to(source)
-    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{link}", follow=True)) as store:
+    async with ShapeStore(empty_path, create=SQLSource(url.format(link), follow=True)) as store:
         assert await first_n(store, ALL) == 1
         await followed(empty_path, source)
         (tmp_path / "next").symlink_to(second)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.where.parser import FUNCTIONS
@@ -30,6 +32,20 @@ def source_path(engine: Engine) -> str:
     if path is None:
         raise InvalidSourceError(f"the source cannot be followed: {NO_FILE}")
     return path
+
+
+def named_path(engine: Engine) -> str | None:
+    """The path of the SQLite file that the URL of ``engine`` names, also by a URI; None if it names none."""
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    name = str(arguments[0]) if arguments else engine.url.database
+    if not options.get("uri") or not name.startswith("file:"):
+        return name
+    path = re.split("[?#]", name.removeprefix("file:"))[0]
+    if path.startswith("//"):  # an authority, which is empty or "localhost"
+        path = "/" + path[2:].partition("/")[2]
+    return os.fsdecode(unquote_to_bytes(path))
 
 
 class Meanings(NamedTuple):

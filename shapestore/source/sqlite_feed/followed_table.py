@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shapestore.source.sqlite_feed.columns import Affinity, Column, Index, columns_of, unique_indexes_of
-from shapestore.source.sqlite_feed.file import ask, quoted
+from shapestore.source.sqlite_feed.file import ask, path_of, quoted
 from shapestore.source.sqlite_feed.refusals import PREFIX, null_key, refusal, unknown_table
 
 MOST_KEY_COLUMNS = 4
@@ -17,6 +17,10 @@ MOST_KEY_COLUMNS = 4
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 _COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
 """Those that every connection has."""
+
+_STORE = ("shapes", "shape_rows", "create_locks", "alembic_version")
+"""Tables that every revision of a store's file has; no other database has all of them."""
+_IS_TABLE_OF_A_STORE = f"type = 'table' AND name IN {_STORE}"
 
 
 class Unique(NamedTuple):
@@ -58,6 +62,7 @@ def refuse_unfollowable(connection: sqlite3.Connection, table: str) -> None:
 
     A primary key whose columns hold NULL is refused as well: it names no row.
     """
+    refuse_store(connection, table)
     followed = describe(connection, table)
     refuse_other_modes(connection, table)
     first, *further = (quoted(column.name) for column in followed.key)
@@ -65,6 +70,16 @@ def refuse_unfollowable(connection: sqlite3.Connection, table: str) -> None:
     parts = [f"SELECT 1 FROM main.{quoted(table)} WHERE {column} IS NULL" for column in (first, *further)]
     if ask(connection, f"SELECT 1 WHERE {' OR '.join(f'EXISTS ({part})' for part in parts)}"):
         raise null_key(table)
+
+
+def refuse_store(connection: sqlite3.Connection, table: str) -> None:
+    """Raise InvalidSourceError if the file is one of this package's own, under whatever name it was given."""
+    if ask(connection, f"SELECT 1 FROM main.sqlite_schema WHERE {_IS_TABLE_OF_A_STORE}") == [(1,)] * len(_STORE):
+        raise refusal(
+            table,
+            f"{path_of(connection)!r} is itself a store of shapes, into which nothing else is put; name the database "
+            "of the application, whose rows the shapes are made of",
+        )
 
 
 def refuse_other_modes(connection: sqlite3.Connection, table: str) -> None:

@@ -12,7 +12,7 @@ from shapestore.source.catalogue.catalogue import Place
 from shapestore.source.keyed import Moment
 from shapestore.source.sqlite_feed.changes import newest, recent_markers
 from shapestore.source.sqlite_feed.file import NO_FILE, path_of
-from shapestore.source.sqlite_feed.followed_table import refuse_other_modes
+from shapestore.source.sqlite_feed.followed_table import refuse_other_modes, refuse_store
 from shapestore.source.sqlite_feed.installation import signature
 
 
@@ -37,5 +37,6 @@ def followed_moment_of(connection: Connection, place: Place) -> Moment:
         where = NO_FILE if moment.source is None else "only the tables of a source's main database can be followed"
         raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {where}')
     driver: Any = connection.connection.driver_connection
+    refuse_store(driver, place.table)
     refuse_other_modes(driver, place.table)
     return moment._replace(signature=signature(driver, place.table), table=place.table)

@@ -7,12 +7,14 @@ import re
 import sqlite3
 from pathlib import Path
 
+import old_file
 import pytest
 from followed_source import Source
 
 from shapestore.errors import InvalidSourceError, UnknownTableError
 from shapestore.source.sqlite_feed.followed_table import refuse_unfollowable
 from shapestore.source.sqlite_feed.installation import install
+from shapestore.storage import migrations
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,14 @@ def test_a_source_in_rollback_mode_is_refused(source: Source, mode: str) -> None
         install(source.path, "t")
     source.run("PRAGMA journal_mode = WAL")
     assert install(source.path, "t") == ["t"]
+
+
+@pytest.mark.parametrize("revision", migrations.REVISIONS)
+def test_a_store_s_own_file_is_refused_whatever_revision_it_has(tmp_path: Path, revision: str) -> None:
+    path = str(tmp_path / "shapes.db")
+    old_file.migrate(path, revision)
+    with pytest.raises(InvalidSourceError, match=r"shapes\.db' is itself a store of shapes, .*; name the database"):
+        install(path, "shapes")
 
 
 def test_an_unknown_table_is_told_with_those_there_are(source: Source) -> None:
