@@ -50,7 +50,6 @@ except ImportError:
         name=__name__,
     ) from None
 
-from shapestore.creating.creator_run import Creator
 from shapestore.errors import (
     CorruptStoreError,
     CreateFailedError,
@@ -77,6 +76,7 @@ from shapestore.shape.change import Change
 from shapestore.shape.explain import Difference, Explanation
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.stored_shape import StoredShape
+from shapestore.source.creator import Creator
 from shapestore.source.keyed import keyed
 from shapestore.store import ShapeStore
 from shapestore.telemetry import OnEvent, Stats

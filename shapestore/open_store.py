@@ -16,7 +16,6 @@ import aiosqlite
 from shapestore.concurrency.uncancelled import uncancelled
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.coalescer import Coalescer
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
 from shapestore.following.followers import Followers
@@ -32,6 +31,7 @@ from shapestore.options import Options
 from shapestore.reading.log_pages import LogPages
 from shapestore.reading.recent_texts import RecentTexts
 from shapestore.reading.row_batches import RowBatches
+from shapestore.source.creator import Creator
 from shapestore.storage import fork_guard, migrations, queries
 from shapestore.storage import path as paths
 from shapestore.storage.access_tracker import AccessTracker

@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shapestore.errors import InvalidCreatorError
 from shapestore.shape.comparable import MAX_NAME_LENGTH, is_name
 from shapestore.storage.connection import Durability
 
@@ -38,12 +37,6 @@ class Options:
     def keep_ms(self) -> int:
         """For how long what was replaced is kept, in milliseconds."""
         return round(min(self.keep_replaced, _TEN_YEARS) * 1000)
-
-
-def check_creator(create: object) -> None:
-    """Raise InvalidCreatorError unless ``create`` is callable."""
-    if not callable(create):
-        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(create).__name__}")
 
 
 def check_listener(on_event: object) -> None:

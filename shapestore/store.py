@@ -15,10 +15,9 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Self
 
-from shapestore.creating.creator_run import Creator
 from shapestore.errors import InvalidShapeError, StoreBusyError, WaitTimeoutError
 from shapestore.freshness.policy import FreshnessPolicy
-from shapestore.freshness.requests import Request, checked_creator, follows
+from shapestore.freshness.requests import Request
 from shapestore.lifecycle import Lifecycle
 from shapestore.locking.create_lock import CreateLock
 from shapestore.open_store import OpenStore
@@ -26,7 +25,6 @@ from shapestore.options import (
     Options,
     age,
     at_least_one,
-    check_creator,
     check_listener,
     namespace_name,
     one_of,
@@ -40,6 +38,7 @@ from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
+from shapestore.source.creator import Creator, check_creator, follows, required_creator
 from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
 from shapestore.storage.log.read import Batch
@@ -201,7 +200,7 @@ class ShapeStore:
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
                 return stored
-        flight = open_store.coalescer.join(key, shape, self._creator(create))
+        flight = open_store.coalescer.join(key, shape, required_creator(self._create if create is None else create))
         # As Flight.wait does, written out: one coroutine more for each caller of a herd would be noticeable.
         waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
         try:
@@ -564,9 +563,6 @@ class ShapeStore:
     def _request(self, key: str, shape: Shape, create: Creator | None, timeout: float | None) -> Request:
         given = self._create if create is None else create
         return Request(key, shape, given, self._wait_timeout if timeout is None else seconds("timeout", timeout))
-
-    def _creator(self, create: Creator | None) -> Creator:
-        return checked_creator(self._create if create is None else create)
 
 
 async def _opened(path: str, *how: Any) -> OpenStore:

@@ -19,7 +19,7 @@ from inspections import assert_no_transaction_is_open, eventually, gate_held, le
 from processes import PATIENCE, assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
-from shapestore.creating.creator_run import Creator
+from shapestore.source.creator import Creator
 from shapestore.storage import page_reader
 from shapestore.storage.connection import on_thread
 from shapestore.storage.log import read as log_read

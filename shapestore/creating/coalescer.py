@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from shapestore.concurrency.futures import refuse, resolve
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.flight import Flight
 from shapestore.creating.services import Services
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.events import Followed
 from shapestore.shape.shape import Shape
+from shapestore.source.creator import Creator
 from shapestore.storage.commands import Invalidate, InvalidateKey, Release
 
 

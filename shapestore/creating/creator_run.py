@@ -10,18 +10,18 @@ import contextlib
 import contextvars
 import inspect
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
-from shapestore.errors import InvalidCreatorError, InvalidRowError, ShapeStoreError, SupersededError
+from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.column_description import Description
-from shapestore.shape.listing import shown
 from shapestore.shape.shape import Shape
-from shapestore.source.keyed import Moment
+from shapestore.source.creator import Creator, description_of, key_columns_of, runs_on_the_loop
+from shapestore.source.keyed import KeyedRows, Moment
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Comparison, Difference
 from shapestore.storage.log.live.followed import Followed
@@ -33,27 +33,13 @@ from shapestore.storage.log.positions import Standing
 # sleep, which takes 50 µs at least, however short the sleep.
 ROWS_PER_TURN = 32
 
-Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
-Creator = Callable[[Shape], Rows | Awaitable[Rows]]
 Given = Chunk | Difference
 CreatorTask = asyncio.Task[Given | BaseException]
-
 
 _UNKNOWN_MOMENT = Moment()
 
 # A refresh that changes of its shape have overtaken so often replaces the shape.
 MOST_OVERTAKEN = 3
-
-
-class KeyedRows(Protocol):
-    """Pairs of a key, or None, and a row; see source/keyed.py. It may have the fields of a Moment too."""
-
-    key_columns: Sequence[str] | None
-    description: Description
-
-    def __iter__(self) -> Iterator[tuple[Sequence[Any] | None, Mapping[str, Any]]]: ...
-
-    def close(self) -> None: ...
 
 
 class Ordered(Protocol):
@@ -120,7 +106,7 @@ class CreatorRun:
         try:
             if self._ordered.older is not None:
                 self._stored = await self._services.reader.standing_of_key(self._ordered.key)
-            if _runs_on_the_loop(self._creator):
+            if runs_on_the_loop(self._creator):
                 self._prepare(*self._told_by_creator())
                 await self._take_on_the_loop(self._creator(self._shape))
             else:
@@ -200,7 +186,7 @@ class CreatorRun:
         keyed_rows: Callable[[Shape], KeyedRows] | None = getattr(self._creator, "keyed_rows", None)
         if keyed_rows is not None:
             with contextlib.closing(keyed_rows(self._shape)) as pairs:
-                self._prepare(pairs.key_columns, pairs.description, _read_as_of(pairs))
+                self._prepare(pairs.key_columns, pairs.description, pairs.moment)
                 self._iterate(pairs, loop, with_keys=True)
             return None
         self._prepare(*self._told_by_creator())
@@ -232,55 +218,12 @@ class CreatorRun:
         sent.result()
 
 
-def _runs_on_the_loop(creator: Creator) -> bool:
-    """Whether a call of it does not block: an async function, or an object whose ``__call__`` is one."""
-    return any(
-        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        for function in (creator, type(creator).__call__)
-    )
-
-
 def outcome_of(task: CreatorTask) -> Given | BaseException:
     """What the creator has given, or what it raised."""
     if task.cancelled():
         return RuntimeError("the creator was cancelled, by itself or by what it called")
     error = task.exception()
     return task.result() if error is None else error  # an exception may be false: it may have a __len__
-
-
-def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:
-    """The columns whose values name a row, if the creator knows them. Raises InvalidCreatorError.
-
-    It is called where the creator runs: it may look them up in the source.
-    """
-    ask = getattr(creator, "key_columns", None)
-    columns: Any = ask(shape) if callable(ask) else ask
-    if columns is None:
-        return None
-    if inspect.iscoroutine(columns):
-        columns.close()  # otherwise Python warns that it was never awaited
-    is_list = callable(ask) and isinstance(columns, Sequence) and not isinstance(columns, (str, bytes))
-    names = tuple(columns) if is_list else ()
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise InvalidCreatorError(
-            "key_columns of a creator is a plain function that gives the names of columns, each once, or None; it gave "
-            f"{shown(columns)}"
-        )
-    return names
-
-
-def description_of(creator: Creator, shape: Shape) -> Description | None:
-    """What the creator knows of the columns, if it does. Raises InvalidCreatorError. It is called where it runs."""
-    ask: Callable[[Shape], Description] | None = getattr(creator, "describe", None)
-    description = None if ask is None else ask(shape)
-    if description is not None and not isinstance(description, Mapping):
-        raise InvalidCreatorError(f"describe of a creator gives a mapping of names, or None, not {description!r:.100}")
-    return description
-
-
-def _read_as_of(pairs: KeyedRows) -> Moment:
-    """As of when the source was read, as far as the creator tells."""
-    return Moment(*(getattr(pairs, field, None) for field in Moment._fields))
 
 
 def _followed(read: Moment) -> Followed | None:

@@ -13,7 +13,6 @@ import random
 from collections.abc import Callable
 
 from shapestore.creating.attempt import Attempt
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
@@ -23,6 +22,7 @@ from shapestore.events import TimedOut
 from shapestore.locking import create_lock
 from shapestore.locking.create_lock import decide
 from shapestore.shape.shape import Shape
+from shapestore.source.creator import Creator
 from shapestore.storage.commands import Abandon
 
 # Between two polls a flight pauses for a tenth of the time it has waited: the wait ends within about a tenth of the

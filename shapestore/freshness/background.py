@@ -10,11 +10,11 @@ from contextvars import Context
 from functools import partial
 
 from shapestore.creating.coalescer import Coalescer
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.timers import Timers
 from shapestore.creating.waiters import Waiter
 from shapestore.errors import ShapeStoreError
 from shapestore.shape.shape import Shape
+from shapestore.source.creator import Creator
 
 _NEVER = 365 * 86_400.0
 

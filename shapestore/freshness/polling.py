@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.errors import ShapeStoreError
 from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import FreshnessPolicy
+from shapestore.source.creator import Creator
 
 # While a refresh is in flight, or has failed, the shape is looked at again after a part of max_age.
 _SHORTEST_SECONDS = 0.05

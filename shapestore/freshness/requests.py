@@ -6,13 +6,13 @@ import time
 from collections.abc import Collection
 
 from shapestore.creating.coalescer import Coalescer
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
-from shapestore.errors import CreateFailedError, InvalidCreatorError, StoreBusyError, WaitTimeoutError
+from shapestore.errors import CreateFailedError, StoreBusyError, WaitTimeoutError
 from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
+from shapestore.source.creator import Creator, follows, required_creator
 from shapestore.storage.from_row import Confirmation
 from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.waiting.followed import FollowedSources
@@ -87,7 +87,7 @@ class Requests:
 
         ``older`` is the attempt that has confirmed what is stored. Attempts of all processes count.
         """
-        creator = checked_creator(request.creator)
+        creator = required_creator(request.creator)
         while True:
             flight = self._coalescer.join(
                 request.key, request.shape, creator, refreshing=older is not None, older=older
@@ -135,19 +135,3 @@ class Requests:
                 raise
             self.hit(found[0])
             return found[0]
-
-
-def follows(creator: Creator | None) -> bool:
-    """Whether a creator makes live shapes."""
-    return getattr(creator, "follow", False) is True
-
-
-def checked_creator(creator: Creator | None) -> Creator:
-    """Raise InvalidCreatorError unless it is a creator."""
-    if creator is None:
-        raise InvalidCreatorError(
-            "the shape is missing or too old, and there is no creator: give create= to ShapeStore or to this call"
-        )
-    if not callable(creator):
-        raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(creator).__name__}")
-    return creator

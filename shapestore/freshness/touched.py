@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from shapestore.concurrency.futures import refuse, resolve
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.services import Services
 from shapestore.shape.shape import Shape
+from shapestore.source.creator import Creator
 from shapestore.storage.commands import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
 from shapestore.storage.commands import touched_queries as queries
 from shapestore.storage.log.keys import encode_key

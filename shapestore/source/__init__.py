@@ -21,6 +21,7 @@ What always holds:
 5. No message, repr, log or row has a secret of the URL in it, wherever in the URL it stands.
 6. Rows are fetched in batches; closing the iterator ends the transaction and gives the connection back.
 
-A creator of another kind has no part in this room but :func:`keyed`, which names the key of its rows. How the store
-learns the keys of rows is in :mod:`keyed`. SQLAlchemy is imported with the first use of SQLSource, not with shapestore.
+Creators of another kind have two modules here: :mod:`creator` says what a creator is, and how the store learns more
+from it than rows; :func:`keyed` names the key of its rows. SQLAlchemy is imported with the first use of SQLSource, not
+with shapestore.
 """

@@ -1,21 +1,4 @@
-"""Rows with their keys: how a store learns which row of a refresh is which row of the shape that it has.
-
-A creator may have these beside its call. A store asks for the first that is there, from the top:
-
-``keyed_rows(shape)``
-    A :class:`KeyedRows`: key columns and rows of one moment. It gives the key also where the shape's ``columns`` leave
-    key columns out. SQLSource has it.
-``key_columns(shape)``
-    The names of the columns whose values tell the rows apart, or None. Each row holds them. Creators made by
-    :func:`keyed` have it; SQLSource has it too, for callers who want the names alone.
-
-And, where rows do not come by ``keyed_rows``:
-
-``describe(shape)``
-    The columns of the rows, in their order, each with a
-    :class:`~shapestore.shape.column_description.ColumnDescription`. It is stored with the shape, for clients that come
-    by HTTP. Where it is missing, the columns are said to hold JSON.
-"""
+"""Rows with their keys: how a store learns which row of a refresh is which row of the shape that it has."""
 
 from __future__ import annotations
 
@@ -59,12 +42,11 @@ class KeyedRows(Iterator[tuple[Key | None, dict[str, Any]]]):
         self._rows = rows
         self.key_columns: Sequence[str] | None
         """The columns of the key, or None."""
-        moment: Moment
+        self.moment: Moment
+        """As of when the rows are read."""
         self.description: Description
         """What is known of the columns of the rows."""
-        self.key_columns, moment, self.description = next(rows)
-        self.source, self.seq, self.nonce, self.signature, self.table, self.markers = moment
-        """As of when the rows are read: see :class:`Moment`."""
+        self.key_columns, self.moment, self.description = next(rows)
 
     def __next__(self) -> tuple[Key | None, dict[str, Any]]:
         pair: tuple[Key | None, dict[str, Any]] = next(self._rows)

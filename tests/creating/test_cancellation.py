@@ -16,8 +16,8 @@ from processes import assert_sound, read
 from steps import Steps
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape, WaitTimeoutError
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.timers import Timers
+from shapestore.source.creator import Creator
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")

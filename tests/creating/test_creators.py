@@ -19,7 +19,7 @@ from inspections import PATIENCE, eventually, gate_held, lost_rows, rows_of, set
 from processes import read
 
 from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore
-from shapestore.creating.creator_run import Creator
+from shapestore.source.creator import Creator
 from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")

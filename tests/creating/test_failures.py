@@ -15,10 +15,10 @@ from inspections import eventually, lost_rows, rows_of, settled
 from processes import edit, edited, outcomes, read
 
 from shapestore import CreateFailedError, RetryLater, Shape, ShapeStore, ShapeStoreError, StorageError, WaitTimeoutError
-from shapestore.creating.creator_run import Creator
 from shapestore.creating.failure import FailureAges
 from shapestore.events import Event, Swept
 from shapestore.locking.create_lock import Failure
+from shapestore.source.creator import Creator
 from shapestore.storage.log.chunks import CHUNK_ROWS
 
 pytestmark = pytest.mark.usefixtures("untroubled")

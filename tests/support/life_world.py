@@ -19,7 +19,7 @@ from inspections import PATIENCE, assert_no_transaction_is_open, eventually, los
 from life_model import FRESHNESS, KEYED, KEYS, SECONDS_OF_AN_AGE, Age, Attempt, Caller, Key, Log, Moment, Reading, Rows
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape, WaitTimeoutError, keyed
-from shapestore.creating.creator_run import Creator
+from shapestore.source.creator import Creator
 from shapestore.storage.commands import Sweep
 
 

@@ -29,9 +29,9 @@ from typing import Any
 import loops
 
 from shapestore import RetryLater, Shape, ShapeStore, keyed, maintenance
-from shapestore.creating.creator_run import Creator
 from shapestore.events import Event, Swept
 from shapestore.locking import gate
+from shapestore.source.creator import Creator
 
 Row = dict[str, Any]
 

@@ -31,7 +31,7 @@ def tracks(source: Source) -> Source:
 
 def moment(source: SQLSource, table: str) -> Moment:
     with closing(source.keyed_rows(Shape(table))) as rows:
-        return Moment(rows.source, rows.seq, rows.nonce, rows.signature)
+        return Moment(*rows.moment[:4])
 
 
 def url(source: Source) -> str:
@@ -59,7 +59,7 @@ def test_seq_is_that_of_the_transaction_which_reads_the_rows(tracks: Source) -> 
     with closing(followed.keyed_rows(Shape("track"))) as rows:
         tracks.run("DELETE FROM track WHERE id = 1")
         assert [key for key, _ in rows] == [(1,), (2,)]
-        assert rows.seq == tracks.seq() - 1
+        assert rows.moment.seq == tracks.seq() - 1
 
 
 def test_without_follow_seq_is_told_too_where_changes_are_captured(tracks: Source) -> None:
