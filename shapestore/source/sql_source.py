@@ -205,7 +205,7 @@ class SQLSource:
     ) -> Iterator[tuple[Key | None, dict[str, Any]]]:
         own = query.columns[: query.width]
         for row in self._rows(connection, query, followed=followed):
-            key: Key = tuple(key_part(row[place]) for place in query.key)
+            key: Key = tuple([key_part(row[place]) for place in query.key])  # half the time of a generator
             yield key or None, dict(zip(own, row, strict=False))
 
     @contextmanager

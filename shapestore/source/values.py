@@ -43,7 +43,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shapestore.errors import InvalidRowError, InvalidSourceError
 
-# Most rows are made of these alone, which one comparison of sets shows.
+# Most rows are made of these alone, and of finite floats.
 _PLAIN = frozenset((type(None), bool, int, str, bytes))
 _STORED = frozenset((type(None), int, float, str, bytes))
 """What SQLite stores."""
@@ -81,9 +81,13 @@ class Values:
     def convert(self, row: Sequence[Any]) -> Sequence[Any]:
         """The values of one row, in the same order. Raises InvalidRowError."""
         self._row_count += 1
-        if self._plain.issuperset(map(type, row)):
-            return row
-        return [value if type(value) in self._plain else self._converted(value, i) for i, value in enumerate(row)]
+        plain = self._plain
+        for value in row:
+            if type(value) not in plain and not (type(value) is float and value - value == 0.0):  # NaN if not finite
+                break
+        else:
+            return row  # as most are
+        return [value if type(value) in plain else self._converted(value, i) for i, value in enumerate(row)]
 
     def _converted(self, value: Any, column: int) -> Any:
         if self._followed and type(value) not in _STORED:
@@ -136,6 +140,8 @@ def key_part(value: Any) -> int | float | str | bytes | None:
 
     -0.0 is 0.0, as it is to the unique index of the key.
     """
+    if type(value) is int or type(value) is str:  # as most are
+        return value
     if type(value) is float:
         return value + 0.0
     if value is None or isinstance(value, (int, float, str, bytes)):
