@@ -31,6 +31,9 @@ Durability = Literal["normal", "full"]
 
 OLDEST_SQLITE = (3, 38, 0)  # unixepoch(), ->> (3.38), STRICT (3.37), RETURNING (3.35)
 
+SCHEMA = "0002"
+"""The revision of the schema that the statements of this code are for."""
+
 # How long a write waits for a foreign writer (the shell, Litestream) that holds SQLite's lock, and a long read for
 # the moment in which a closing process recovers the file. Less than the gate's own limit.
 BUSY_TIMEOUT_MS = 5_000

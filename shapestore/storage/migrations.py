@@ -17,10 +17,10 @@ from pathlib import Path
 
 from shapestore.errors import MigrationRequiredError, StorageError
 from shapestore.shape.listing import listed
-from shapestore.storage.connection import open_immutable
+from shapestore.storage.connection import SCHEMA, open_immutable
 from shapestore.storage.sqlite_errors import damaged, translated
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", SCHEMA)
 """Every revision that this code knows, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -129,7 +129,7 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
                 f"{path!r} cannot be migrated ({error}): a table, view or index in it that is not the store's has a "
                 "name which the store needs now; nothing was changed: rename it, or drop it"
             ) from error
-        raise translated(error, path) from error
+        raise translated(error, path, is_migrated=True) from error
     except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
         raise damaged(error, path) from error
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import old_file
 import pytest
 from file_rows import insert
+from inspections import eventually
 from migrated_file import MIGRATE_AND_DIE, definitions_of_the_metadata, python, revision_of, run_at_once
 from old_file import ALBUMS, CREATING, DROPPED, EMPTY, FAILED, HANDLES, ROWS, TRACKS
 from processes import assert_sound
 
-from shapestore import CorruptStoreError, CreateFailedError, Shape, ShapeStore, StorageError
+from shapestore import (
+    CorruptStoreError,
+    CreateFailedError,
+    MigrationRequiredError,
+    Shape,
+    ShapeStore,
+    StorageError,
+    maintenance,
+)
 from shapestore.shape.stored_shape import at
 from shapestore.storage import migrations
 
@@ -284,3 +295,32 @@ async def test_a_file_of_ten_thousand_shapes_migrates_and_serves(path: str) -> N
         for number in (0, 4_999, 9_999):
             assert await store.fetch(shapes[number]) == [{"id": number}]
     assert_sound(path)
+
+
+@pytest.mark.parametrize(("revision", "found"), [("0001", "has the schema '0001'"), ("base", "has no tables any more")])
+async def test_a_store_whose_file_is_downgraded_beneath_it_says_so(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, revision: str, found: str
+) -> None:
+    """It is not damaged: nothing has to be restored, or moved away."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+
+    async def create(shape: Shape) -> list[dict[str, int]]:
+        return [{"n": 1}]
+
+    async with ShapeStore(empty_path, create=create) as store:
+        stored = await store.get_or_create(Shape("t"))
+        old_file.migrate(empty_path, revision)
+        calls: tuple[Callable[[], Coroutine[Any, Any, object]], ...] = (
+            partial(store.fetch, Shape("t")),
+            partial(store.get_or_create, Shape("u")),
+            partial(store.refresh, Shape("t")),
+            partial(store.read_log, stored),
+            partial(store.delete, stored),
+        )
+        for call in calls:
+            with pytest.raises(MigrationRequiredError, match=f"{found}, and .* run `shapestore migrate .*, and open"):
+                await call()
+        await eventually(lambda: f"tries again at every tick: {empty_path!r} {found}" in caplog.text)
+    migrations.upgrade(empty_path)
+    async with ShapeStore(empty_path, create=create) as store:
+        assert await store.fetch(Shape("t")) == [{"n": 1}]

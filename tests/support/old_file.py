@@ -40,7 +40,8 @@ def migrate(path: str, revision: str) -> None:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(migrations.scripts_folder()))
         current = migrations.current_revision(connection)
-        (command.upgrade if current is None or current < revision else command.downgrade)(config, revision)
+        is_older = revision != "base" and (current is None or current < revision)
+        (command.upgrade if is_older else command.downgrade)(config, revision)
 
 
 def make_filled(path: str) -> None:
