@@ -16,7 +16,7 @@ FLOORS = (
     {"shape", "locking"},
     {"telemetry", "source"},
     {"storage"},
-    {"creating", "reading", "waiting", "following", "admin", "options"},
+    {"creating", "reading", "waiting", "following", "admin", "options", "open_file"},
     {"maintenance", "freshness"},
     {"open_store"},
     {"lifecycle"},

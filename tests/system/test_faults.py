@@ -32,7 +32,7 @@ from shapestore import (
     StoreClosedError,
     StoredShape,
     maintenance,
-    open_store,
+    open_file,
 )
 from shapestore.creating import attempt
 from shapestore.locking import gate
@@ -497,7 +497,7 @@ async def test_a_file_that_is_replaced_while_it_is_opened_is_noticed_by_every_wr
         take_away(empty_path, "replaced", empty_store)
         return opened
 
-    monkeypatch.setattr(open_store, "open_writer", opened_too_early)
+    monkeypatch.setattr(open_file, "open_writer", opened_too_early)
     async with ShapeStore(empty_path, create=source.create) as store:
         with pytest.raises(StorageError, match="was moved, removed or replaced while it was open"):
             await store.get_or_create(TRACK)

@@ -191,7 +191,7 @@ def test_a_child_that_outlives_its_parent_keeps_neither_its_proof_of_life_nor_th
         async with ShapeStore(path, create=hang) as store:
             asking = asyncio.create_task(store.get_or_create(Shape("key")))
             await creating.wait()
-            await store._lifecycle.opened._gate.acquire()
+            await store._lifecycle.opened._file.gate.acquire()
             {fork}
             time.sleep(600)
 
