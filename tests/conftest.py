@@ -111,6 +111,12 @@ def workers(empty_store: Path, spares: Spares) -> Iterator[Workers]:
 
 
 @pytest.fixture
+def busy_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its turn every few milliseconds, so that no test waits for a second to pass."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+
+
+@pytest.fixture
 async def untroubled() -> AsyncIterator[None]:
     """A test that leaves no task behind, no error that nobody has seen, and nothing for the loop to complain about."""
     troubles: list[dict[str, Any]] = []

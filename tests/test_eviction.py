@@ -17,15 +17,9 @@ from shapestore import Shape, ShapeStore, StoredShape, events, maintenance
 from shapestore.storage.commands import Evict, Note
 from shapestore.storage.transaction import Transaction
 
-pytestmark = pytest.mark.usefixtures("untroubled")
+pytestmark = pytest.mark.usefixtures("untroubled", "busy_maintenance")
 
 A, B, C, D, E, F = (Shape(name) for name in "ABCDEF")
-
-
-@pytest.fixture(autouse=True)
-def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks every few milliseconds, so that no test waits for a second to pass."""
-    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
 
 
 async def three_rows(shape: Shape) -> AsyncIterator[dict[str, Any]]:

@@ -394,6 +394,7 @@ async def test_nothing_that_was_read_before_an_invalidation_is_found_after_it(
         await asyncio.gather(*asking)
 
 
+@pytest.mark.usefixtures("busy_maintenance")
 async def test_an_attempt_that_another_store_has_ended_is_given_up_though_its_creator_hangs(
     empty_path: str, source: Source
 ) -> None:
@@ -410,6 +411,7 @@ async def test_an_attempt_that_another_store_has_ended_is_given_up_though_its_cr
         assert (source.readings, one.stats.superseded) == (1, 1)
 
 
+@pytest.mark.usefixtures("busy_maintenance")
 async def test_a_creator_that_hangs_is_begun_anew_when_another_store_invalidates_its_table(
     empty_path: str, source: Source
 ) -> None:

@@ -592,6 +592,7 @@ async def test_a_page_of_a_log_may_have_any_length(store: ShapeStore, source: So
 # --- compaction
 
 
+@pytest.mark.usefixtures("busy_maintenance")
 async def test_a_long_log_is_cut_and_its_snapshot_goes_on_from_the_floor(path: str) -> None:
     source = Source()
     source.rows = [{"id": n, "name": ""} for n in range(10)]
@@ -613,22 +614,27 @@ async def test_a_long_log_is_cut_and_its_snapshot_goes_on_from_the_floor(path: s
         assert read(path, "SELECT coalesce(sum(length(CAST(old AS BLOB))), 0) FROM shape_changes") == [log_bytes]
 
 
-async def test_a_log_is_not_cut_where_it_was_superseded_a_moment_ago(path: str) -> None:
+@pytest.mark.usefixtures("busy_maintenance")
+async def test_a_log_is_not_cut_where_it_was_superseded_a_moment_ago(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "CUT_AGAIN_SECONDS", 0.01)
     source = Source()
     async with ShapeStore(path, create=keyed(source, "id"), keep_replaced=3600) as store:
         source.rows = [{"id": 1, "name": ""}]
         first = await store.get_or_create(TRACK)
-        for number in range(200):
+        for number in range(110):
             source.rows = [{"id": 1, "name": str(number)}]
             await store.refresh(TRACK)
-        await eventually(lambda: store.stats.batches > 403)
+        await eventually(lambda: store.stats.batches > 223)
         assert await rows_of(store, first) == [{"id": 1, "name": ""}]
 
 
+@pytest.mark.usefixtures("busy_maintenance")
 async def test_a_log_whose_cutting_a_crash_cut_short_is_cut_at_its_next_change(path: str) -> None:
     source = Source()
     async with ShapeStore(path, create=keyed(source, "id"), keep_replaced=3600) as store:
-        for number in range(200):
+        for number in range(110):
             source.rows = [{"id": 1, "name": str(number)}]
             await store.refresh(TRACK)
     edit(path, "UPDATE shapes SET floor = position, floor_round = round")  # its changes were not deleted any more

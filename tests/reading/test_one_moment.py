@@ -18,7 +18,7 @@ from shapestore.locking import gate
 from shapestore.reading import row_batches
 from shapestore.storage import access_tracker
 
-pytestmark = pytest.mark.usefixtures("untroubled")
+pytestmark = pytest.mark.usefixtures("untroubled", "busy_maintenance")
 
 TRACK = Shape("Track")
 MANY = 20_000

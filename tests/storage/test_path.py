@@ -473,8 +473,8 @@ def give(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def opened_as_nobody(path: Path, tmp_path: Path) -> str:
-    with child(OPEN_AS_NOBODY, str(path), str(tmp_path / "another.db")) as process:
+def opened_as_nobody(path: Path, another: str) -> str:
+    with child(OPEN_AS_NOBODY, str(path), another) as process:
         said = process.hear()
         assert process.ended() == 0
         return said
@@ -484,22 +484,24 @@ def opened_as_nobody(path: Path, tmp_path: Path) -> str:
     ("what", "mode"),
     [(".", 0o500), (".", 0o000), ("shapes.db", 0o400), ("shapes.db", 0o200), ("shapes.db-gate", 0o400)],
 )
-def test_what_may_not_be_written_is_named_and_left_as_it_is(folder: Path, tmp_path: Path, what: str, mode: int) -> None:
+def test_what_may_not_be_written_is_named_and_left_as_it_is(
+    folder: Path, empty_path: str, what: str, mode: int
+) -> None:
     path = folder / "shapes.db"
-    assert opened_as_nobody(path, tmp_path) == "opened"
+    assert opened_as_nobody(path, empty_path) == "opened"
     before = path.read_bytes()
     give(folder / what, mode)
-    said = opened_as_nobody(path, tmp_path)
+    said = opened_as_nobody(path, empty_path)
     assert said.startswith("StorageError ")
     assert repr(str(path)) in said
     give(folder / what, 0o700)
     assert path.read_bytes() == before
-    assert opened_as_nobody(path, tmp_path) == "opened"
+    assert opened_as_nobody(path, empty_path) == "opened"
 
 
-def test_a_folder_that_may_not_be_written_takes_no_new_store(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_takes_no_new_store(folder: Path, empty_path: str) -> None:
     give(folder, 0o500)
-    said = opened_as_nobody(folder / "new.db", tmp_path)
+    said = opened_as_nobody(folder / "new.db", empty_path)
     assert said.startswith("StorageError ")
     assert "Permission denied" in said
     assert not list(folder.glob("new.db*"))

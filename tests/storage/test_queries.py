@@ -109,10 +109,10 @@ def migrated(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     """Without statistics (ANALYZE), as a store's file is: the plan depends on nothing but the schema."""
-    with migrated(tmp_path / "shapes.db") as connection:
+    with migrated(tmp_path_factory.mktemp("planned") / "shapes.db") as connection:
         assert connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'").fetchall() == []
         for table in (wanted.MAKE_WANTED, wanted.MAKE_WANTED_ROWS, wanted.MAKE_APPENDED):
             connection.execute(table)
