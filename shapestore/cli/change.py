@@ -20,11 +20,10 @@ from shapestore.cli.arguments import (
     namespace_option,
     other_tables,
     path_argument,
-    shape_by_handle,
 )
 from shapestore.cli.printing.output import print_json, say, visible
 from shapestore.cli.printing.words import short
-from shapestore.cli.shape_arguments import filter_options, shape_options
+from shapestore.cli.shape_arguments import chosen, filter_options, shape_options
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
 
@@ -96,13 +95,7 @@ def rm(path: str, handles: tuple[str, ...], wanted: Filter, yes: bool, as_json: 
 
     The next caller who asks for such a shape creates it again.
     """
-    if handles and wanted != Filter():
-        raise click.UsageError("name the shapes by HANDLE, or by --table and --where, not both")
-    if not handles and wanted.table is None:
-        raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
-    with open_inspector(path) as inspector:
-        hint = other_tables(inspector, wanted.table, wanted.namespace)
-        shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
+    shapes, hint = chosen(path, handles, wanted)
     if not handles and shapes and not yes and _is_dialogue():
         question = f"Drop {count(len(shapes), 'shape')} of {wanted.table}?"
         click.confirm(visible(question), abort=True, err=True)

@@ -6,14 +6,14 @@ import asyncio
 
 import click
 
-from shapestore.admin.inspector import Filter, open_inspector
+from shapestore.admin.inspector import Filter
 from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import count
-from shapestore.cli.arguments import handles_argument, json_option, other_tables, path_argument, shape_by_handle
+from shapestore.cli.arguments import handles_argument, json_option, path_argument
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
 from shapestore.cli.printing.output import print_json, say
 from shapestore.cli.printing.words import short
-from shapestore.cli.shape_arguments import filter_options
+from shapestore.cli.shape_arguments import chosen, filter_options
 from shapestore.errors import CreateFailedError
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.log.positions import unpack
@@ -35,14 +35,8 @@ def refresh(  # noqa: PLR0917 - one for each argument and option
     Name them by handle, or by table and predicate. Readers are not interrupted. If the table has a primary key, only
     rows that differ are written, and the handle stays. Otherwise a shape whose rows differ gets a new handle.
     """
-    if handles and wanted != Filter():
-        raise click.UsageError("name the shapes by HANDLE, or by --table and --where, not both")
-    if not handles and wanted.table is None:
-        raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
+    shapes, hint = chosen(path, handles, wanted)
     creator = CountedSource.beside(path, source)
-    with open_inspector(path) as inspector:
-        hint = other_tables(inspector, wanted.table, wanted.namespace)
-        shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
     if not shapes:
         say(f"no shape of the table {wanted.table!r} is stored{hint}")
     failed = asyncio.run(_refresh_all(path, shapes, creator, timeout, as_json))

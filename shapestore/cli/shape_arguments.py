@@ -11,8 +11,9 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from shapestore.admin.inspector import Filter
-from shapestore.cli.arguments import complete_tables, namespace_option, table_option
+from shapestore.admin.inspector import Filter, open_inspector
+from shapestore.admin.records import ShapeRecord
+from shapestore.cli.arguments import complete_tables, namespace_option, other_tables, shape_by_handle, table_option
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import parse_where
@@ -23,7 +24,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NUMBER_OR_WORD = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|null|true|false")
 
 _COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^",][^,]*)?)(,|$)')
-
 
 _where = click.option("--where", metavar="WHERE", help="A predicate, as in: AlbumId = :album.")
 _param = click.option(
@@ -88,6 +88,17 @@ def filter_options(command: F) -> F:
         return command(*arguments, wanted=_filter_of(namespace, table, where, params), **others)
 
     return cast(F, table_option(_where(_param(namespace_option(with_filter)))))
+
+
+def chosen(path: str, handles: tuple[str, ...], wanted: Filter) -> tuple[list[ShapeRecord], str]:
+    """The stored shapes that are named by handle, or else by the filter; and a hint for a mistyped table."""
+    if handles and wanted != Filter():
+        raise click.UsageError("name the shapes by HANDLE, or by --table and --where, not both")
+    if not handles and wanted.table is None:
+        raise click.UsageError("Missing argument 'HANDLE...': name the shapes by handle, or by --table")
+    with open_inspector(path) as inspector:
+        shapes = [shape_by_handle(inspector, handle) for handle in handles] or inspector.shapes(wanted)
+        return shapes, other_tables(inspector, wanted.table, wanted.namespace)
 
 
 def _filter_of(namespace: str | None, table: str | None, where: str | None, params: tuple[str, ...]) -> Filter:
