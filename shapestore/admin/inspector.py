@@ -39,6 +39,7 @@ from shapestore.storage.from_row import to_create_lock, to_stored
 from shapestore.storage.log import read
 from shapestore.storage.page_reader import NONSENSE
 from shapestore.storage.path import check_files_of_sqlite, resolve
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.sqlite_errors import damaged, translated
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Inspector:
             "namespace": wanted.namespace,
             "table": wanted.table,
             "where": wanted.where,
-            "params": msgspec.json.encode(wanted.params).decode(),
+            "params": as_json(wanted.params),
             "limit": -1 if limit is None else limit,
         }
         return self._made(shape_record, self.read(statements.shapes(sort, reverse), parameters))

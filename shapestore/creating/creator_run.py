@@ -13,8 +13,6 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
@@ -27,6 +25,7 @@ from shapestore.storage.log.difference import Comparison, Difference
 from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.live.refreshed import Refreshed
 from shapestore.storage.log.positions import Standing
+from shapestore.storage.row_codec import as_json
 
 # A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
 # creation takes some twenty turns of the loop. So a creator's thread yields this often: about every 0.1 ms. It does not
@@ -126,7 +125,7 @@ class CreatorRun:
     def _prepare(
         self, key_columns: Sequence[str] | None, description: Description | None, read: Moment = _UNKNOWN_MOMENT
     ) -> None:
-        described = None if description is None else msgspec.json.encode(description).decode()
+        described = None if description is None else as_json(description)
         followed = _followed(read)
         self.encoded = Encoder(self._handle, key_columns, described, followed)
         self._rows.followed = followed

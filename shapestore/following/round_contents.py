@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-import msgspec
-
 from shapestore.errors import InvalidRowError
 from shapestore.following.registry import Registry
 from shapestore.following.routing import Fault, Match, Router, RoutingError, joined
@@ -23,7 +21,7 @@ from shapestore.storage.log.keys import encode_key
 from shapestore.storage.log.keys import quoted as quoted_text
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.wanted import RoundContents, packed_match
-from shapestore.storage.row_codec import encode_row
+from shapestore.storage.row_codec import as_json, encode_row
 from shapestore.storage.sqlite_errors import is_environmental
 
 MAX_MATCHES = 20_000
@@ -73,10 +71,10 @@ class ContentsReader:
                 return None
             if not self._add_rows(contents, table, keys, texts, matches, most_bytes):
                 return None
-        all_asked = _as_json(asked)
+        all_asked = as_json(asked)
         if not whole and self._has_too_many(all_asked, sum(map(len, asked.values())), contents.count):
             return None
-        return RoundContents(all_asked, f"{{{','.join(contents.rows)}}}", _as_json(contents.matches))
+        return RoundContents(all_asked, f"{{{','.join(contents.rows)}}}", as_json(contents.matches))
 
     def _has_too_many(self, asked: str, keys: int, matches: int) -> bool:
         """Whether matches, and holders of the keys that were asked for, are more than go into one round."""
@@ -185,7 +183,7 @@ class _Rows:
             self.faults[place] = Fault("InvalidRowError", f"a row that was written cannot be stored: {error}")
 
     def _fetched(self, places: Sequence[int]) -> list[Any]:
-        given = {"places": _as_json(places)}
+        given = {"places": as_json(places)}
         try:
             return self._connection.execute(self._statement, given).fetchall()
         except sqlite3.OperationalError as error:
@@ -219,7 +217,3 @@ def _in_batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
 def _is_same(asked: Key, own: tuple[Any, ...]) -> bool:
     """Whether a row has this very key, and not one that a collation or a type takes for equal."""
     return asked == own and [*map(type, asked)] == [*map(type, own)]
-
-
-def _as_json(items: object) -> str:
-    return msgspec.json.encode(items).decode()

@@ -19,8 +19,6 @@ from shapestore.source.creator import Creator
 # While a refresh is in flight, or has failed, the shape is looked at again after a part of max_age.
 _SHORTEST_SECONDS = 0.05
 _LONGEST_SECONDS = 1.0
-
-
 # Rounds see a live shape about once a second, even if nothing happens: it is refreshed if they do not.
 _ROUNDS_SECONDS = 3.0
 

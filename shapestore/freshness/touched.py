@@ -30,7 +30,7 @@ from shapestore.storage.commands import touched_queries as queries
 from shapestore.storage.log.keys import encode_key
 from shapestore.storage.log.read import one_moment
 from shapestore.storage.log.wanted import WantedRow
-from shapestore.storage.row_codec import encode_row
+from shapestore.storage.row_codec import as_json, encode_row
 
 KEYS_AT_ONCE = 500
 # Rows that are read and published at once, at most.
@@ -183,13 +183,9 @@ def _read(source: ByKey, shapes: Sequence[_Seen], keys: Keys) -> list[WantedRow]
     asked = [Shape.from_comparable(shape.comparable, shape.where_as_written) for shape in shapes]
     with closing(source.rows_by_key(asked, list(keys.values()))) as rows:
         columns = next(rows)
-        if columns is None or any(shape.key_columns != _as_json(columns) for shape in shapes):
+        if columns is None or any(shape.key_columns != as_json(list(columns)) for shape in shapes):
             return None
         wanted: dict[tuple[int, str], str | None] = {(shape.number, key): None for key in keys for shape in shapes}
         for place, key, row in rows:
             wanted[shapes[place].number, encode_key(key)] = encode_row(row, 1)
     return [WantedRow(number, key, row) for (number, key), row in wanted.items()]
-
-
-def _as_json(columns: Sequence[str]) -> str:
-    return msgspec.json.encode(list(columns)).decode()

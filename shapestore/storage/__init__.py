@@ -11,7 +11,7 @@
     queries         every hot statement, by name; drop_queries, those about what goes and what is kept
     log/            the rows of each shape and their changes: append, difference, compaction, positions
     schema/         the tables, as alembic compares them with its revisions, and the views for people
-    row_codec       rows as JSON, in chunks
+    row_codec       rows as JSON
     access_tracker  which shapes are read, for eviction
     fork_guard      the files that a forked child must not open
     sqlite_errors   what an error of SQLite means to the caller of a store

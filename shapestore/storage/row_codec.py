@@ -1,4 +1,4 @@
-"""Rows as JSON text, checked on their way into a store."""
+"""JSON text on its way into a store: rows, which are checked, and what the library has made itself."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def encode_row(row: Any, position: int) -> str:
     if len(text) > MAX_ROW_BYTES:
         raise _too_large(row, position, text)
     return text.decode()
+
+
+def as_json(value: Any) -> str:
+    """The JSON text of a value that the library has made itself."""
+    return msgspec.json.encode(value).decode()
 
 
 def _is_plain(row: Any) -> bool:

@@ -160,9 +160,8 @@ class LoopThread:
         loop = asyncio.get_running_loop()
         if self.closing:  # an interrupted start may have asked for it before there was a loop to post to
             loop.call_soon(self._must_close.set)
-        await (
-            self._must_close.wait()
-        )  # in any case: what was posted before, such as an opening, begins before this ends
+        # In any case: what was posted before, such as an opening, begins before this ends.
+        await self._must_close.wait()
         try:
             if self.at_end is not None:
                 await self.at_end()

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from shapestore.concurrency.file_watch import FileWatch
 from shapestore.concurrency.futures import resolve
 from shapestore.errors import ShapeGoneError, ShapeStoreError, StoreBusyError, StoreClosedError
 from shapestore.storage.log import read
 from shapestore.storage.log.positions import Standing
 from shapestore.storage.reader import Reader
+from shapestore.storage.row_codec import as_json
 from shapestore.waiting.watched_log import Waiter, WatchedLog
 
 MOST_WAITERS = 100_000
@@ -235,7 +234,7 @@ class Waits:
     def _look_at_all(self) -> None:
         """Look at those of which something has become since the last time."""
         if self._numbers is None:
-            self._numbers = msgspec.json.encode(list(self._logs)).decode()
+            self._numbers = as_json(list(self._logs))
         ends = self._reader.ends(self._numbers)
         if ends is None:
             self._version = None

@@ -8,7 +8,8 @@ from shapestore.locking.create_lock import Failure
 from shapestore.shape.shape import Shape
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import as_json, discard, end_attempts, record
+from shapestore.storage.commands.history import discard, end_attempts, record
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from shapestore.locking.create_lock import Failure, State
 from shapestore.storage import queries
 from shapestore.storage.log import compact_queries
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
@@ -51,7 +50,3 @@ def add_outcomes(tx: Transaction, statement: str, count: int, **parameters: Any)
     newest = tx.add(statement, **parameters)
     if newest is not None and newest % queries.TRIMMED_AT_ONCE < count:
         tx.run(queries.TRIM_CREATIONS, newest=newest)
-
-
-def as_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

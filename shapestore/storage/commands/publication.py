@@ -9,7 +9,7 @@ import msgspec
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands import touched_queries
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import add_outcomes, as_json, end_attempts, record_created
+from shapestore.storage.commands.history import add_outcomes, end_attempts, record_created
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.append import append
@@ -20,6 +20,7 @@ from shapestore.storage.log.live.followed import AddedRows, Followed, add_member
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 FEW_ROWS = 50

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from shapestore.locking.handles import Handles
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import as_json
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.rounds import NumberedHandles, begin_round, finish_round
 from shapestore.storage.log.wanted import RoundContents, append_round
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 NOTHING = "{}"

@@ -8,7 +8,8 @@ from typing import ClassVar, Self
 
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import as_json, discard, end_attempts
+from shapestore.storage.commands.history import discard, end_attempts
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
@@ -88,8 +89,8 @@ class InvalidateKey(Command[tuple[int, list[str]]]):
 class Evict(Command[list[str]]):
     """Drop the least recently read shapes beyond ``max_shapes`` and ``max_bytes``. Answered with their handles.
 
-    Those that are waited for, in any process, go last.
-    How many there are is asked only now: another store may have evicted some meanwhile.
+    Those that are waited for, in any process, go last. How many there are is asked only now: another store may have
+    evicted some meanwhile.
     """
 
     AT_ONCE: ClassVar[int] = 500

@@ -7,10 +7,10 @@ from typing import ClassVar, Self
 
 from shapestore.storage.commands import touched_queries as queries
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import as_json
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 

@@ -20,6 +20,7 @@ from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import MESSAGE_BYTES, PART_BYTES
 from shapestore.storage.log.live import queries as live
 from shapestore.storage.log.positions import BITS
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 PIECE_ROWS = 5_000
@@ -42,7 +43,7 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
     numbers = [number for (number,) in connection.execute(queries.DISCARDED, {"limit": PIECE_NUMBERS}).fetchall()]
     if not numbers:
         return None
-    given = {"numbers": _as_json(numbers)}
+    given = {"numbers": as_json(numbers)}
     changes = _cut(connection.execute(compact_queries.CHANGES_LEFT, given))
     if changes.last:
         return Piece(compact_queries.DELETE_CHANGES, numbers, changes.last, [])
@@ -54,10 +55,10 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
 def delete(tx: Transaction, piece: Piece) -> None:
     """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added."""
     if piece.statement == compact_queries.DELETE_ROWS:
-        for (number,) in tx.run(live.WITH_MEMBERS, numbers=_as_json(piece.numbers)):
+        for (number,) in tx.run(live.WITH_MEMBERS, numbers=as_json(piece.numbers)):
             tx.run(live.FORGET_MEMBERS, number=number, last=piece.last)
-    tx.run(piece.statement, numbers=_as_json(piece.numbers), last=piece.last)
-    tx.run(compact_queries.FORGET_DISCARDED, numbers=_as_json(piece.done))
+    tx.run(piece.statement, numbers=as_json(piece.numbers), last=piece.last)
+    tx.run(compact_queries.FORGET_DISCARDED, numbers=as_json(piece.done))
 
 
 def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, list[int]]:
@@ -70,14 +71,14 @@ def kept_beyond_two(connection: sqlite3.Connection, seen: int) -> tuple[int, lis
     kept = connection.execute(drop_queries.KEPT_SINCE, given).fetchall()
     if not kept:
         return seen, []
-    numbers = _as_json([number for _, number in kept])
+    numbers = as_json([number for _, number in kept])
     beyond = connection.execute(drop_queries.MORE_THAN_TWO_OF_A_KEY, {"numbers": numbers, **now._asdict()}).fetchall()
     return kept[-1][0], [number for (number,) in beyond]
 
 
 def long_logs(connection: sqlite3.Connection, numbers: Iterable[int]) -> list[int]:
     """Those of the logs that are long beside their rows, or have changes that a floor has left behind."""
-    found = connection.execute(compact_queries.LONG_LOGS, {"numbers": _as_json(list(numbers))}).fetchall()
+    found = connection.execute(compact_queries.LONG_LOGS, {"numbers": as_json(list(numbers))}).fetchall()
     return [number for (number,) in found]
 
 
@@ -120,7 +121,7 @@ def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     further = tx.run(compact_queries.FURTHER_PART_ENDS, **given)[:-1]
     if further:
         ends += [end for (end,) in further]
-        tx.run(compact_queries.SET_PART_ENDS, number=number, ends=_as_json(ends))
+        tx.run(compact_queries.SET_PART_ENDS, number=number, ends=as_json(ends))
 
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:
@@ -150,7 +151,3 @@ def _cut(sized: Iterable[tuple[int, int | None]]) -> _Cut:
             return _Cut(last, is_all=False)
         last = id_
     return _Cut(last, is_all=True)
-
-
-def _as_json(numbers: list[int]) -> str:
-    return msgspec.json.encode(numbers).decode()

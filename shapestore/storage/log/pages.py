@@ -18,6 +18,7 @@ import msgspec
 from shapestore.storage.log import chunks, queries
 from shapestore.storage.log.positions import MAX_POSITION, Standing, accepted, pack
 from shapestore.storage.log.read import one_moment
+from shapestore.storage.row_codec import as_json
 
 
 class Part(NamedTuple):
@@ -264,7 +265,7 @@ def _cut_between_rounds(changes: list[LoggedChange]) -> tuple[list[LoggedChange]
 
 
 def _seqs(connection: sqlite3.Connection, changes: list[LoggedChange]) -> dict[int, list[int]]:
-    rounds = msgspec.json.encode(sorted({change.round for change in changes})).decode()
+    rounds = as_json(sorted({change.round for change in changes}))
     return {
         number: list(dict.fromkeys((seq, *msgspec.json.decode(markers or "[]"))))
         for number, seq, markers in connection.execute(queries.ROUNDS, {"rounds": rounds}).fetchall()

@@ -18,9 +18,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from shapestore.storage.log import queries
+from shapestore.storage.row_codec import as_json
 
 BITS = 28
 MAX_POSITION = (1 << BITS) - 1
@@ -53,7 +52,7 @@ class Standing(NamedTuple):
 
     def has_key_columns(self, names: Sequence[str] | None) -> bool:
         """Whether the keys of its rows are the values of these columns."""
-        return self.key_columns == (None if names is None else msgspec.json.encode(list(names)).decode())
+        return self.key_columns == (None if names is None else as_json(list(names)))
 
     @property
     def base(self) -> int:

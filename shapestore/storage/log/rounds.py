@@ -14,6 +14,7 @@ import msgspec
 
 from shapestore.storage.log import queries, wanted_queries
 from shapestore.storage.log.append import jump_is_due, next_round
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 NumberedHandles = dict[int, str]
@@ -41,13 +42,13 @@ def begin_round(
     ``seq`` is the change of the source as of which it was read. ``markers`` are the changes up to there that
     applications wait for by their numbers. ``finished``: False if more belongs to the round than is appended now.
     """
-    as_json = _as_json(markers)
+    noted = _noted(markers)
     for (unfinished,) in () if source is None else tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         number = _behind_a_jump(tx, source, unfinished)
-        tx.run(wanted_queries.ADD_TO_ROUND, round=number, seq=seq, markers=as_json)
+        tx.run(wanted_queries.ADD_TO_ROUND, round=number, seq=seq, markers=noted)
         return Round(number, is_visible=False)
     number = next_round(tx)
-    tx.run(queries.ADD_ROUND, round=number, source=source, seq=seq, markers=as_json, finished=int(finished))
+    tx.run(queries.ADD_ROUND, round=number, source=source, seq=seq, markers=noted, finished=int(finished))
     tx.run(queries.TRIM_ROUNDS, round=number)
     if not finished:
         tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=number)
@@ -82,7 +83,7 @@ def show_alone(tx: Transaction, source: int, shape: int, *, seq: int, markers: S
         if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
             new = next_round(tx)
             tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
-            tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_as_json(markers))
+            tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_noted(markers))
             tx.run(wanted_queries.FINISH_ROUND, round=ended)
             tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
             tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
@@ -94,8 +95,8 @@ def numbered_handles(text: str) -> NumberedHandles:
     return msgspec.json.decode(text, type=NumberedHandles)
 
 
-def _as_json(markers: Sequence[int]) -> str | None:
-    return msgspec.json.encode(list(markers)).decode() if markers else None
+def _noted(markers: Sequence[int]) -> str | None:
+    return as_json(list(markers)) if markers else None
 
 
 def _behind_a_jump(tx: Transaction, source: int | None, unfinished: int) -> int:

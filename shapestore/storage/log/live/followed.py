@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import msgspec
-
 from shapestore.storage.log.live import queries
+from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
@@ -53,4 +52,4 @@ def add_members(tx: Transaction, added: Iterable[tuple[Followed | None, AddedRow
             table = tables.get(name) or tables.setdefault(name, source_numbers(tx, followed)[1])
             rows.append((table, number, first, row_count))
     if rows:
-        tx.run(queries.ADD_MEMBERS, added=msgspec.json.encode(rows).decode())
+        tx.run(queries.ADD_MEMBERS, added=as_json(rows))
