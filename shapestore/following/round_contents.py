@@ -15,7 +15,7 @@ from shapestore.following.routing import Fault, Match, Router, RoutingError, joi
 from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW
 from shapestore.source.sqlite_feed.changes import Changes, Key
-from shapestore.source.sqlite_feed.file import quoted
+from shapestore.source.sqlite_feed.file import NotUtf8, any_text, quoted
 from shapestore.source.values import Values
 from shapestore.storage.log.keys import encode_key
 from shapestore.storage.log.keys import quoted as quoted_text
@@ -172,7 +172,7 @@ class _Rows:
                 self._take(place, row[first:])
 
     def _take(self, place: int, values: Sequence[Any]) -> None:
-        if _NotUtf8 in map(type, values):
+        if NotUtf8 in map(type, values):
             self.faults[place] = Fault("OperationalError", "a row that was written holds text that is not UTF-8")
             return
         try:
@@ -189,22 +189,8 @@ class _Rows:
         except sqlite3.OperationalError as error:
             if "decode to UTF-8" not in str(error):
                 raise
-        before, self._connection.text_factory = self._connection.text_factory, _text
-        try:
+        with any_text(self._connection):
             return self._connection.execute(self._statement, given).fetchall()
-        finally:
-            self._connection.text_factory = before
-
-
-class _NotUtf8(bytes):
-    """Text of the source that no str can hold."""
-
-
-def _text(raw: bytes) -> str | _NotUtf8:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return _NotUtf8(raw)
 
 
 def _in_batches(places: Sequence[int]) -> Iterator[Sequence[int]]:

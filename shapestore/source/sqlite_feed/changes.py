@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
+from shapestore.source.sqlite_feed.file import NotUtf8, any_text
+
 CHANGES = "shapestore_changes"
 TABLES = "shapestore_tables"
 RING = "shapestore_ring"
@@ -123,27 +125,13 @@ def _distinct(keys: Sequence[Key], kinds: Set[type]) -> list[Key]:
     return list({(key, *map(type, key)): key for key in plus_zero}.values())
 
 
-class _NotUtf8(bytes):
-    """Text of the source that no str can hold."""
-
-
-_NAMING_NOTHING = frozenset((type(None), _NotUtf8))
-
-
-def _text(raw: bytes) -> str | _NotUtf8:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return _NotUtf8(raw)
+_NAMING_NOTHING = frozenset((type(None), NotUtf8))
 
 
 def _rows(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[Any]:
     statement = f"SELECT seq, tab, k0, k1, k2, k3 FROM {CHANGES} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-    before, connection.text_factory = connection.text_factory, _text
-    try:
+    with any_text(connection):
         return _plain(connection).execute(statement, (after, until, limit)).fetchall()
-    finally:
-        connection.text_factory = before
 
 
 def _row(connection: sqlite3.Connection, statement: str, *values: int) -> Any | None:

@@ -107,5 +107,26 @@ def ask(connection: sqlite3.Connection, statement: str, *values: Any) -> list[tu
     return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in rows]
 
 
+class NotUtf8(bytes):
+    """Text of the source that no str can hold."""
+
+
+@contextmanager
+def any_text(connection: sqlite3.Connection) -> Iterator[None]:
+    """Text that is not UTF-8 comes as NotUtf8 inside. Outside it is an error."""
+    before, connection.text_factory = connection.text_factory, _text
+    try:
+        yield
+    finally:
+        connection.text_factory = before
+
+
+def _text(raw: bytes) -> str | NotUtf8:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return NotUtf8(raw)
+
+
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
