@@ -157,35 +157,12 @@ async def test_a_deleted_shape_is_gone_at_once_and_its_rows_soon(empty_path: str
         assert again.handle != stored.handle
 
 
-async def test_invalidating_a_table_drops_its_shapes_and_no_others(store: ShapeStore) -> None:
-    albums = [Shape("albums", where="id = :id", params={"id": number}) for number in range(5)]
-    for shape in (*albums, TRACKS):
-        await store.get_or_create(shape)
-    assert await store.invalidate("albums") == 5
-    assert [await store.get(shape) for shape in albums] == [None] * 5
-    assert await store.get(TRACKS) is not None
-    assert await store.invalidate("albums") == 0
-    assert await store.invalidate("ALBUMS") == 0
-    assert await store.count() == 1
-
-
 async def test_invalidating_drops_more_shapes_than_fit_into_one_transaction(empty_path: str, store: ShapeStore) -> None:
     with contextlib.closing(sqlite3.connect(empty_path)) as shell, shell:
         for n in range(2_500):
             add_shape(shell, f"h{n}", f"key {n}", table_name="albums")
     assert await store.invalidate("albums") == 2_500
     assert await store.count() == 0
-
-
-async def test_what_was_read_before_an_invalidation_is_never_published_after_it(store: ShapeStore) -> None:
-    source = Source()
-    creating = asyncio.create_task(store.get_or_create(ALBUMS, source.create))
-    await eventually(lambda: source.creations)
-    assert await store.invalidate("albums") == 0
-    source.go.set()
-    await creating
-    assert source.creations == 2
-    assert store.stats.superseded == 1
 
 
 # --- locks

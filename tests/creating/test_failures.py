@@ -141,18 +141,6 @@ async def test_a_failure_of_one_shape_does_not_affect_another(path: str) -> None
         assert await rows_of(store, await store.get_or_create(Shape("Album"), lambda shape: ROWS)) == ROWS
 
 
-async def test_a_refresh_that_fails_leaves_the_old_shape_as_it_was(path: str) -> None:
-    source = Source(ValueError("no such column: Nmae"))
-    async with ShapeStore(path, failure_grace=LONG) as store:
-        old = await store.get_or_create(TRACK, lambda shape: ROWS)
-        assert (await failure_of(store.refresh(TRACK, source.create))).__cause__ is source.error
-        assert await store.get_or_create(TRACK) == old
-        assert await rows_of(store, old) == ROWS
-        # The failure is shared by refreshes alone.
-        await failure_of(store.refresh(TRACK, source.create))
-        assert source.attempts == 1
-
-
 # When it ends
 
 

@@ -725,25 +725,6 @@ async def test_rows_that_come_after_the_lock_was_released_are_refused_and_the_ca
     assert [outcome for _, outcome in outcomes(empty_path)] == ["released", "created"]
 
 
-async def test_a_sweep_that_comes_late_leaves_a_newer_failure_alone(empty_path: str, source: Source) -> None:
-    source.error = KeyError("the first")
-    source.go.set()
-    async with ShapeStore(empty_path, create=source.create, failure_grace=0.3) as store:
-        with pytest.raises(CreateFailedError, match="the first"):
-            await store.get_or_create(TRACK)
-        async with ShapeStore(empty_path, create=source.create, failure_grace=600) as other:
-            assert await other.release_lock(TRACK)
-            source.error = KeyError("the second")
-            with pytest.raises(CreateFailedError, match="the second"):
-                await other.get_or_create(TRACK)
-            commands = store.stats.commands
-            await eventually(lambda: store.stats.commands > commands and store.stats.queue_depth == 0)
-            for asking in (store, other):
-                with pytest.raises(CreateFailedError, match="the second"):
-                    await asking.get_or_create(TRACK)
-            assert source.asked == 2
-
-
 # --- accidents
 
 
