@@ -557,8 +557,8 @@ class ShapeStore:
     def _live(self) -> OpenStore:
         return self._lifecycle.live
 
-    def _policy(self, max_age: float | None) -> FreshnessPolicy:
-        return self._freshness if max_age is None else self._freshness._replace(max_age=age("max_age", max_age))
+    def _policy(self, max_age: float) -> FreshnessPolicy:
+        return self._freshness._replace(max_age=age("max_age", max_age))
 
     def _request(self, key: str, shape: Shape, create: Creator | None, timeout: float | None) -> Request:
         given = self._create if create is None else create

@@ -1,8 +1,12 @@
-"""What of a request its sender may have: ``authorize`` says which rows, and the client's conditions narrow them."""
+"""Whether a request bears the secret, and what of it its sender may have.
+
+``authorize`` says which rows, and the client's conditions narrow them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import inspect
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +20,14 @@ from shapestore.shape.shape import Shape
 from shapestore.shape.where.where import where_columns
 
 Authorize = Callable[[Request, Shape], Shape | Awaitable[Shape]]
+
+
+def has_secret(request: Request, secret: str | None) -> bool:
+    """Whether a request bears the secret, if it has to bear one."""
+    if secret is None:
+        return True
+    given = request.query_params.get("secret") or request.query_params.get("api_secret") or ""
+    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest) -> ShapeRequest:

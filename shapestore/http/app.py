@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.http import response
-from shapestore.http.access import Authorize, permitted
+from shapestore.http.access import Authorize, has_secret, permitted
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
@@ -202,11 +201,11 @@ class ShapeApp:
         return _json(200, {"status": "active"})
 
     async def _get(self, request: Request) -> ASGIApp:
-        self._check_secret(request)
+        self._refuse_without_secret(request)
         return await self._answers.answer(await self._asked(request), request)
 
     async def _delete(self, request: Request) -> Response:
-        self._check_secret(request)
+        self._refuse_without_secret(request)
         if not self._allow_delete:
             raise refused(405, "DELETE not allowed")
         stored = await self._named(request)
@@ -237,11 +236,9 @@ class ShapeApp:
         asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))
         return asked if self._authorize is None else await permitted(self._authorize, request, asked)
 
-    def _check_secret(self, request: Request) -> None:
-        if self._secret is not None:
-            given = request.query_params.get("secret") or request.query_params.get("api_secret") or ""
-            if not hmac.compare_digest(given.encode(), self._secret.encode()):
-                raise refused(401, "Unauthorized: the secret is missing or wrong")
+    def _refuse_without_secret(self, request: Request) -> None:
+        if not has_secret(request, self._secret):
+            raise refused(401, "Unauthorized: the secret is missing or wrong")
 
 
 def _checked_tables(store: ShapeStore, tables: Tables) -> Tables:

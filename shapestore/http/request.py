@@ -72,8 +72,8 @@ def parse(
     given = dict(query)
     offset = offset_of(given.get("offset"))
     handle = None if offset in (BEGINNING, NOW) else _handle(given)
-    live = _is_true(given.get("live"))
-    sse = _is_true(given.get("live_sse")) or _is_true(given.get("experimental_live_sse"))
+    live = is_true(given.get("live"))
+    sse = is_true(given.get("live_sse")) or is_true(given.get("experimental_live_sse"))
     if live and offset in (BEGINNING, NOW):
         invalid("live", f"can't be true when offset == {offset}")
     if sse and not live:
@@ -153,7 +153,8 @@ def _handle(given: Mapping[str, str]) -> str:
     return handle
 
 
-def _is_true(text: str | None) -> bool:
+def is_true(text: str | None) -> bool:
+    """Whether a parameter that is true or false is true."""
     return text is not None and text.lower() != "false"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from shapestore.http import ShapeApp
+from shapestore.http.access import has_secret
 from shapestore.http.page.guard import HostGuard
 from shapestore.http.page.live_requests import LiveRequests
 from shapestore.shape.shape import Shape
@@ -94,8 +94,7 @@ class _Served:
 
     async def overview(self, request: Request) -> JSONResponse:
         """The tables that are served, the stored shapes of them, and who waits for these."""
-        given = request.query_params.get("secret", "")
-        if self._secret is not None and not hmac.compare_digest(given.encode(), self._secret.encode()):
+        if not has_secret(request, self._secret):
             return JSONResponse({"message": "the secret is missing or wrong"}, 401, _NO_STORE)
         shapes = [self._told(stored) for table in self._tables for stored in await self._some_of(table)]
         shapes.sort(key=lambda shape: -len(shape["clients"]))

@@ -9,6 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shapestore.http.request import is_true
+
 _LONGEST_AGENT = 200
 
 
@@ -57,16 +59,12 @@ class LiveRequests:
 
 def _waiting_client(request: Request) -> WaitingClient | None:
     query = request.query_params
-    if query.get("live", "false") == "false" or "handle" not in query:
+    if not is_true(query.get("live")) or "handle" not in query:
         return None
     return WaitingClient(
         handle=query["handle"].partition("~")[0],
         address="" if request.client is None else request.client.host,
         agent=request.headers.get("user-agent", "")[:_LONGEST_AGENT],
-        by_events=_is_on(query.get("live_sse")) or _is_on(query.get("experimental_live_sse")),
+        by_events=is_true(query.get("live_sse")) or is_true(query.get("experimental_live_sse")),
         began_at=time.monotonic(),
     )
-
-
-def _is_on(value: str | None) -> bool:
-    return value is not None and value != "false"
