@@ -12,6 +12,8 @@ snapshot          the rows of a shape as its creator gave them
 log               a snapshot's rows, and the changes of them since, under one handle
 handle            the random name of what is stored of a shape, never used twice
 position          how far the log of a handle goes: one integer that only grows
+floor             the position up to which a log has forgotten its changes
+part              some rows of a snapshot, always the same ones, as pages over HTTP serve them
 creator           the callable that makes a shape's rows; the source is where it reads them
 attempt           one try at a shape: claim, create, then publish or fail
 claim             to insert the lock row that makes an attempt the only one
@@ -28,12 +30,15 @@ gate              the write lock between processes
 slot              one of the max_creating creators that may run at once
 poll              a follower's read of the lock row of another process's attempt
 in flight         created or waited for now
-pinned            being read, and so not evicted
+kept              replaced or dropped, and still readable: for keep_replaced seconds, and while it is being read
 pending deletion  rows that no reader can reach, and that maintenance will delete
 evict             to drop the shapes that were read least recently, to keep a limit
 refresh           to create a shape again while the old one is served
 invalidate        to drop all shapes of a table because its data has changed
 fresh, stale      confirmed by its source less than max_age seconds ago, or not
+live              kept up with its SQLite source, by following it
+follow            to bring what changes in a source into its live shapes; the thread that does so is its Follower
+round             what is appended at once: of a source to all of its live shapes, of a refresh to its shape alone
 namespace         a part of the key that keeps the shapes of stores apart which share a file
 """
 

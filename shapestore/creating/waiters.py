@@ -70,9 +70,9 @@ class Waiters:
             self._all_gone()
 
     def close(self) -> None:
-        """Nobody waits, nor will: forget the flight, which would otherwise stay in memory until garbage is collected.
+        """No caller waits, nor will: forget the flight, which knows these waiters, and its attempt, which has the rows.
 
-        The flight knows these waiters, and its attempt the rows.
+        Otherwise they would stay in memory until garbage is collected.
         """
         del self._time_out, self._all_gone
 

@@ -17,7 +17,6 @@ from shapestore.store import ShapeStore
 
 T = TypeVar("T")
 
-
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0
 

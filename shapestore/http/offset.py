@@ -17,7 +17,7 @@ class Place(Enum):
     BEGINNING = "-1"
     NOW = "now"
     SNAPSHOT = "0_n"
-    """The end of a chunk of the snapshot."""
+    """The end of a part of the snapshot."""
     CHANGE = "l_n"
     """A change, or the end of a round."""
 
@@ -30,7 +30,7 @@ class Offset:
     round: int = 0
     """The round of a change; 0 for the snapshot."""
     position: int | None = 0
-    """Of a change its position in the shape, of the snapshot the number of the chunk; None for the last one."""
+    """Of a change its position in the shape, of the snapshot the number of the part; None for the last one."""
 
     def __str__(self) -> str:
         if self.place in (Place.BEGINNING, Place.NOW):

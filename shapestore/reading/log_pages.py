@@ -60,7 +60,7 @@ class LogPages:
             reading = self._reading[key] = _Reading()
         waiter: asyncio.Future[T | Refused | None] = asyncio.get_running_loop().create_future()
         reading.waiters.append(waiter)
-        if reading.task is None:  # not before somebody waits: where tasks begin at once, it may end at once
+        if reading.task is None:  # not before a caller waits: where tasks begin at once, it may end at once
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
             reading.task = asyncio.ensure_future(self._read(key, reading, work))
         page = await waiter

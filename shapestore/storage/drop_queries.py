@@ -86,7 +86,7 @@ MORE_THAN_TWO_OF_A_KEY = f"""
     WHERE nth > 2 AND may_go
 """
 
-# (seen: sequence) -> handles that were kept since then, and are not spared any more
+# (seen: sequence) -> handles that were kept since then, and by now for as long as all are
 KEPT_SINCE = """
     SELECT sequence, number FROM kept
     WHERE sequence > :seen AND (gone_boot <> :boot OR gone_at_boot_ms <= :oldest) ORDER BY sequence LIMIT :limit

@@ -50,7 +50,7 @@ FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHE
 # (handle) -> the key of a shape, and how fresh it is
 FIND_BY_HANDLE_WITH_AGE = f"SELECT comparable, where_as_written, live, {CONFIRMED} FROM shapes WHERE handle = ?"
 
-# (comparable, comparable, awaited handle) -> a row if ``POLL`` would find anything. What nobody knows yet, as most keys
+# (comparable, comparable, awaited handle) -> a row if ``POLL`` would find anything. What is not there yet, as most keys
 # that are about to be created, is seen in less than half of the time: a row of many columns takes Python long.
 IS_KNOWN = """
     SELECT 1 FROM shapes WHERE comparable = ?

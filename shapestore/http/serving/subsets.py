@@ -24,8 +24,6 @@ from shapestore.storage.row_codec import encode_row
 # So many are read from the source at a time, and so many more may wait for that.
 AT_ONCE = 8
 MOST_WAITING = 1_000
-
-
 # How long a subset may wait for its shape to be followed. Beyond that it is answered all the same.
 FOLLOWED_SECONDS = 5.0
 # A round that changes nothing in the shape wakes no waiter.
