@@ -30,7 +30,7 @@ SHORTEST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
 LONGEST_PAUSE_IF_TOLD = 0.25
 """Where the system tells of what is written to the source."""
-SOONEST = 0.0002
+SOONEST = 0.00005
 """After it has told: the commit ends in a moment."""
 UNREADABLE_SECONDS = 60.0
 """The live shapes of a source that cannot be read for so long are dropped."""

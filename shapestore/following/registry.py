@@ -58,13 +58,14 @@ class Registry:
 
     def load(self, connection: sqlite3.Connection) -> Loaded:
         """Load what has changed. Call it before the round's look at the source begins."""
+        if self._summary(connection) == (self.follows, len(self.shapes), False):  # as a rule: one statement tells
+            self.newcomers = {}
+            return Loaded([], [])
         given = {"source": self.source}
         with one_moment(connection):
-            ((rounds, seq, nonce),) = connection.execute(queries.SOURCE_STATE, given).fetchall()
-            follows = Follows(rounds, seq, nonce)
+            follows, count, _ = self._summary(connection)
             is_known = follows == self.follows
             rows = connection.execute(queries.NEWCOMERS if is_known else queries.LIVE_SHAPES, given).fetchall()
-            ((count,),) = connection.execute(queries.COUNT_LIVE, given).fetchall()
             self.follows = follows
             added, replaced = self._take(rows)
             if any(shape.table not in self.tables for shape in added):
@@ -91,6 +92,11 @@ class Registry:
         if len(self.newcomers) < len(self.shapes):
             since.append(self.follows.seq)
         return min(since, default=None)
+
+    def _summary(self, connection: sqlite3.Connection) -> tuple[Follows, int, bool]:
+        """Up to where the source is followed, how many live shapes it has, and whether newcomers are among them."""
+        ((*follows, count, newcomers),) = connection.execute(queries.SOURCE_SUMMARY, {"source": self.source}).fetchall()
+        return Follows(*follows), count, bool(newcomers)
 
     def _take(
         self, rows: list[tuple[int, str, str | None, int, str, int | None, int | None]]

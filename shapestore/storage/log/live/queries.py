@@ -115,7 +115,13 @@ ANY_LIVE = """
     SELECT source_seq IS NOT NULL FROM shapes WHERE source = :source ORDER BY source_seq DESC LIMIT 1
 """
 
-COUNT_LIVE = "SELECT count(*) FROM shapes WHERE source = :source"
+# (source) -> how many rounds there were, and up to where; how many live shapes; whether there are newcomers among them
+SOURCE_SUMMARY = """
+    SELECT rounds, followed_seq, followed_nonce,
+           (SELECT count(*) FROM shapes WHERE shapes.source = :source),
+           EXISTS (SELECT 1 FROM shapes WHERE shapes.source = :source AND source_seq IS NOT NULL)
+    FROM sources WHERE number = :source
+"""
 
 NUMBERS_OF_SOURCE = "SELECT number FROM shapes WHERE source = :source LIMIT :limit"
 
