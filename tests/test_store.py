@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import old_file
 import pytest
 from file_rows import add_shape
 from inspections import eventually, gate_held, left_open, settled
@@ -420,6 +422,17 @@ async def test_a_file_that_is_up_to_date_is_opened_without_a_migration(
     monkeypatch.setattr(migrations, "opened", None)
     async with ShapeStore(path), ShapeStore(path, migrate=False):
         pass
+
+
+async def test_where_it_must_not_migrate_a_store_makes_no_file_and_leaves_an_older_one_as_it_is(path: str) -> None:
+    with pytest.raises(MigrationRequiredError, match="does not exist"):
+        await ShapeStore(path, migrate=False).open()
+    assert not os.path.exists(path)
+    old_file.make(path)
+    before = old_file.contents(path)
+    with pytest.raises(MigrationRequiredError, match="has the schema '0001'"):
+        await ShapeStore(path, migrate=False).open()
+    assert old_file.contents(path) == before
 
 
 async def test_a_file_that_a_newer_shapestore_migrates_while_it_is_opened_is_refused(

@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from damaged_files import overwrite_a_page
 from disks import SmallDisk, refusing_disk, small_disk
 from file_rows import add_shape
 from processes import PATIENCE, Workers, owner_files, read
@@ -240,15 +241,6 @@ def no_database(path: str) -> None:
     Path(path).write_text("It was a dark and stormy night. " * 100)
 
 
-def damaged(path: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        [(page_size,)] = connection.execute("PRAGMA page_size")
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'shape_rows'")
-    content = bytearray(Path(path).read_bytes())
-    content[(page - 1) * page_size : page * page_size] = b"\x7f" * page_size
-    Path(path).write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("spoil", "error", "complaint"),
     [
@@ -256,7 +248,7 @@ def damaged(path: str) -> None:
         (empty, StorageError, "is not a store"),
         (of_another_program, StorageError, "other program"),
         (no_database, CorruptStoreError, "database"),
-        (damaged, CorruptStoreError, "no backup was made: the file is damaged"),
+        (overwrite_a_page, CorruptStoreError, "no backup was made: the file is damaged"),
     ],
 )
 def test_what_is_no_sound_store_has_no_backup(

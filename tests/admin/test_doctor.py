@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaged_files import overwrite_a_page
 from file_rows import add_lock, add_owner, add_rows, next_number
 from live_file import CapturedSource
 from processes import Workers, read, until
@@ -143,15 +144,6 @@ def flip_a_bit_of_an_index(path: str) -> None:
         )
     content = bytearray(Path(path).read_bytes())
     content[page * page_size - 1] ^= 1  # of the cell at the page's end: the last character of a handle
-    Path(path).write_bytes(content)
-
-
-def overwrite_a_page(path: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        [(page_size,)] = connection.execute("PRAGMA page_size")
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'shape_rows'")
-    content = bytearray(Path(path).read_bytes())
-    content[(page - 1) * page_size : page * page_size] = b"\x7f" * page_size
     Path(path).write_bytes(content)
 
 

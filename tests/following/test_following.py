@@ -150,6 +150,24 @@ async def test_a_where_that_fails_on_a_row_ends_its_shape_alone(
     assert other.live
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("9e999", "InvalidRowError: .*cannot be stored"), ("CAST(x'ff' AS TEXT)", "text that is not UTF-8")],
+)
+async def test_a_row_that_cannot_be_stored_ends_those_shapes_alone_that_have_its_column(
+    store: ShapeStore, empty_path: str, source: str, value: str, why: str
+) -> None:
+    without = Shape("t", columns=["id"])
+    at_fault, other = await store.get_or_create(ALL), await store.get_or_create(without)
+    write(source, f"INSERT INTO t VALUES (6, {value}, {value})")
+    await is_gone(empty_path, at_fault.handle)
+    with pytest.raises(CreateFailedError, match=why):
+        await store.get_or_create(ALL)
+    await followed(empty_path, source)
+    assert await ids(store, without) == [1, 2, 3, 4, 5, 6]
+    assert await store.get_by_handle(other.handle) is not None
+
+
 async def test_a_backup_that_is_put_back_ends_all_shapes_of_the_source(
     store: ShapeStore, empty_path: str, source: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -28,6 +29,16 @@ def rows_of_version(table: str, version: int) -> list[Row]:
     """What a shape holds, and nothing else does: no row of it is in another version, and none in another table."""
     count = (0, 1, 40, 300, 2_400)[(len(table) + version) % 5]
     return [{"table": table, "version": version, "number": number, "of": count} for number in range(count)]
+
+
+def overwrite_a_page(path: str) -> None:
+    """The first page of the rows says nothing any more."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        [(page_size,)] = connection.execute("PRAGMA page_size")
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'shape_rows'")
+    content = bytearray(Path(path).read_bytes())
+    content[(page - 1) * page_size : page * page_size] = b"\x7f" * page_size
+    Path(path).write_bytes(content)
 
 
 class Left(NamedTuple):

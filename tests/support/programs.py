@@ -16,6 +16,28 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
 
 
+# Part of a program: what is done in the child of a fork, which ends by os._exit, and in time.
+FORKING = """
+def forked(in_child):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)  # a child that hangs does not outlive the tests
+        status = 1
+        try:
+            in_child()
+            status = 0
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+        finally:
+            os._exit(status)
+    return pid
+
+def ended_well(pid):
+    assert os.waitpid(pid, 0)[1] == 0
+
+"""
+
+
 @contextmanager
 def started(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A running program, which does not outlive the block.

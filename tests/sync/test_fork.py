@@ -9,7 +9,9 @@ import pytest
 from processes import assert_sound
 
 # Python 3.12 and later warn of any fork beside threads, which is beside the point here.
-PROLOGUE = """
+PROLOGUE = (
+    programs.FORKING
+    + """
 import asyncio, contextlib, multiprocessing, os, signal, sys, threading, time, warnings
 from shapestore import ForkedStoreError, Shape, StoreClosedError
 from shapestore.locking.file_lock import FileLock
@@ -22,24 +24,8 @@ key = Shape("key")
 def create(shape):
     return [{"n": n} for n in range(1_000)]
 
-def forked(in_child):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)  # a child that hangs does not outlive the tests
-        status = 1
-        try:
-            in_child()
-            status = 0
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(status)
-    return pid
-
-def ended_well(pid):
-    assert os.waitpid(pid, 0)[1] == 0
-
 """
+)
 
 
 def run(program: str, path: str) -> str:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from processes import PATIENCE, Workers, assert_sound, owner_files, read
+from programs import FORKING
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # What every program here begins with. The children of a fork end by os._exit, but for those that are to end as
 # programs do. (Python 3.12 and later warn of any fork beside threads, which is beside the point here.)
-PROLOGUE = """
+PROLOGUE = (
+    FORKING
+    + """
 import asyncio, multiprocessing, os, signal, subprocess, sys, time, warnings
 from shapestore import ForkedStoreError, Shape, ShapeStore, StoreClosedError
 from shapestore.locking.file_lock import content_if_locked
@@ -27,23 +30,8 @@ path, other_program = sys.argv[1:]
 async def create(shape):
     return [{"n": n, "process": os.getpid()} for n in range(3)]
 
-def forked(in_child):
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            in_child()
-            status = 0
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(status)
-    return pid
-
-def ended_well(pid):
-    assert os.waitpid(pid, 0)[1] == 0
-
 """
+)
 
 
 # What such a program may run in a process that is no child of a fork.
