@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from shapestore.concurrency import at_fork
@@ -30,8 +32,7 @@ class Lifecycle:
         self._make = open_store
         self._current: OpenStore | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
-        self._lock_loop: asyncio.AbstractEventLoop | None = None
+        self._turns = _Turns()
         self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
         at_fork.register(self)
 
@@ -56,7 +57,7 @@ class Lifecycle:
         return open_store
 
     async def open(self) -> None:
-        async with self._turn():
+        async with self._turns.next():
             self._abandon_if_its_loop_has_ended()
             if self._closing is not None:
                 await self._end_of(self._closing)
@@ -65,7 +66,7 @@ class Lifecycle:
                 self._why_not_open = StoreClosedError
 
     async def close(self) -> None:
-        async with self._turn():  # an opening that is going on comes first
+        async with self._turns.next():  # an opening that is going on comes first
             self._abandon_if_its_loop_has_ended()
             if self._current is not None and self._closing is None:
                 self._closing = self._start_closing(self.live)
@@ -74,7 +75,9 @@ class Lifecycle:
             await self._end_of(closing)
 
     async def _end_of(self, closing: asyncio.Task[None]) -> None:
-        """Wait until a closing has ended, and has let go of all that was open."""
+        """Wait until a closing has ended, and has let go of all. Raises StoreClosedError on another loop."""
+        if closing.get_loop() is not asyncio.get_running_loop():
+            raise _on_another_loop()
         if not closing.done():
             await asyncio.shield(closing)
         while self._closing is closing:  # it was cancelled in this turn of the loop: its callback comes in the next
@@ -120,21 +123,55 @@ class Lifecycle:
             self._current.drop()
             self._current = self._closing = None
 
-    def _turn(self) -> asyncio.Lock:
-        """The lock of opening and closing. A lock belongs to the loop on which it is waited for: each gets its own."""
-        loop = asyncio.get_running_loop()
-        if self._lock_loop is not loop and (not self._lock.locked() or _has_ended(self._lock_loop)):
-            self._lock, self._lock_loop = asyncio.Lock(), loop
-        return self._lock
-
     def in_forked_child(self) -> None:
         """Leave everything that is the parent's as it is, and refuse to be used."""
-        if self._current is not None or self._closing is not None or self._lock.locked():
+        if self._current is not None or self._closing is not None or self._turns.is_taken:
             self._why_not_open = ForkedStoreError
             at_fork.keep((self._current, self._closing))
         self._current = self._closing = None
+        self._turns = _Turns()
+
+
+class _Turns:
+    """The turns of opening and closing: one at a time, and those of one event loop only.
+
+    A loop cannot wait for another one, which may stand still; and nothing would wake it when that one has ended.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
         self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._taken = 0
+        """How many have a turn on the loop, or wait for one."""
+
+    @property
+    def is_taken(self) -> bool:
+        return self._taken > 0
+
+    @contextlib.asynccontextmanager
+    async def next(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it. Raises StoreClosedError while another loop has one, unless that has ended."""
+        lock = self._lock_of(asyncio.get_running_loop())
+        try:
+            async with lock:
+                yield
+        finally:
+            with self._mutex:
+                self._taken -= lock is self._lock
+
+    def _lock_of(self, loop: asyncio.AbstractEventLoop) -> asyncio.Lock:
+        with self._mutex:
+            if self._loop is not loop:
+                if self._taken and self._loop is not None and not self._loop.is_closed():
+                    raise _on_another_loop()
+                self._lock, self._loop, self._taken = asyncio.Lock(), loop, 0
+            self._taken += 1
+            return self._lock
 
 
-def _has_ended(loop: asyncio.AbstractEventLoop | None) -> bool:
-    return loop is not None and loop.is_closed()
+def _on_another_loop() -> StoreClosedError:
+    return StoreClosedError(
+        "the store is being opened or closed on another event loop, and is used on that one alone: open a store on "
+        "each loop"
+    )

@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
-from inspections import assert_no_transaction_is_open, eventually, left_open
+from inspections import PATIENCE, assert_no_transaction_is_open, eventually, left_open
 from processes import assert_sound, read
 from steps import Steps
 
@@ -305,3 +306,37 @@ async def test_a_closing_ends_though_letting_go_of_what_was_open_fails(
     assert [type(error) for error in errors] == [MemoryError]
     async with store:
         assert (await store.get_or_create(TRACK)).row_count == 1
+
+
+class OtherLoop:
+    """Another event loop, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """The loop of the caller stands still meanwhile."""
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+async def test_while_one_loop_opens_or_closes_a_store_another_is_told_so(path: str) -> None:
+    """It waited for ever: what wakes a task of the one loop does not wake the other."""
+    store = ShapeStore(path, create=create)
+    with contextlib.closing(OtherLoop()) as other:
+        for begun in (store.open, store.close):
+            task = asyncio.create_task(begun())
+            while not store._lifecycle._turns.is_taken and store._lifecycle._closing is None:
+                await asyncio.sleep(0)
+            for refused in (store.open, store.close):
+                with pytest.raises(StoreClosedError, match="opened or closed on another event loop"):
+                    other.run(refused())
+            await task
+        async with store:
+            assert (await store.get_or_create(TRACK)).row_count == 1
