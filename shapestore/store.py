@@ -138,7 +138,8 @@ class ShapeStore:
         If it is cancelled, it is undone first. Raises StorageError (a store cannot be there, the database is another
         program's, or something that is not the store's lies beside it), CorruptStoreError (not a database, or damaged),
         MigrationRequiredError (a newer schema, or an older one with ``migrate=False``), StoreBusyError (another process
-        held the write gate for 10 s), ForkedStoreError (the parent of this process had the file open at the fork).
+        held the write gate for 10 s), ForkedStoreError (the parent of this process had the file open at the fork),
+        StoreClosedError (another event loop is opening or closing this store).
         """
         await self._lifecycle.open()
 
@@ -500,7 +501,7 @@ class ShapeStore:
 
         Telling too much, or twice, is safe. Nothing that was read from the source before this call is served as fresh
         after it. If the caller is cancelled, the table's shapes count as stale. Raises ValueError for keys that have
-        another number of columns than the table's.
+        another number of columns than the table's, TypeError for a single key in place of several.
         """
         await self._live().touched.touched(text("table", table), keys)
 

@@ -48,6 +48,13 @@ class FreshnessPolicy(NamedTuple):
         """Whether the rows are still served where their refresh has failed."""
         return -self.fresh_for(confirmation) < self.stale_if_error
 
+    def refreshed_within(self, confirmation: Confirmation) -> float:
+        """Seconds in which a background refresh begins, at some moment: so that one of several processes is the first.
+
+        What the source was said to have changed is refreshed at once, however old it might become otherwise.
+        """
+        return 0.0 if self.max_age is None or confirmation.is_stale else self.max_age / 10
+
     def fresh_for(self, confirmation: Confirmation) -> float:
         """Seconds until the rows become stale; 0 or less once they are, and ``math.inf`` if they stay fresh."""
         age = boot_clock.age_ms(confirmation.moment, boot_clock.now()) / 1000

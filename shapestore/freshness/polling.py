@@ -80,6 +80,7 @@ class Polling:
                 self._look_in(fresh_for, number)
             return
         assert self._creator is not None
-        within = (self._policy.max_age or 0.0) / 10
+        within = self._policy.refreshed_within(confirmation)
         self._background.schedule(key, shape, self._creator, older=confirmation.by, within=within)
-        self._look_in(within + min(max(within, _SHORTEST_SECONDS), _LONGEST_SECONDS), number)
+        pause = (self._policy.max_age or 0.0) / 10
+        self._look_in(within + min(max(pause, _SHORTEST_SECONDS), _LONGEST_SECONDS), number)

@@ -71,7 +71,7 @@ class Requests:
         """Whether a stored shape is an answer; a refresh is scheduled if it is stale."""
         freshness = policy.judge(confirmation)
         if freshness is Freshness.STALE and request.creator is not None:
-            within = (policy.max_age or 0.0) / 10
+            within = policy.refreshed_within(confirmation)
             self._background.schedule(request.key, request.shape, request.creator, older=confirmation.by, within=within)
         return freshness is not Freshness.EXPIRED
 

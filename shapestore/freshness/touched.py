@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -87,6 +87,9 @@ class TouchedRows:
 
     async def touched(self, table: str, keys: Iterable[Any] | None) -> None:
         """These rows of the table may have changed; None: any."""
+        if keys is not None and (isinstance(keys, (str, bytes, Mapping)) or not isinstance(keys, Iterable)):
+            # The parts of a text would be taken for keys, of rows that are not there.
+            raise TypeError(f"keys is an iterable of keys, as in [1, 2], not a {type(keys).__name__}: {keys!r:.100}")
         if keys is None or self._source is None:
             await self._mark_stale(table)
             return

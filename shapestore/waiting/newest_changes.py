@@ -63,7 +63,7 @@ class NewestChanges:
         if waited_for is not None:
             try:
                 self._run(source, path).add_done_callback(partial(_hand_on, waited_for))
-            except ShapeStoreError as error:  # the store's file cannot be read
+            except Exception as error:  # the store's file cannot be read, or the system has no thread for it
                 refuse(waited_for, error)
 
     # --- in a thread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,11 @@ async def test_it_is_refreshed_when_it_is_due_and_not_before(empty_path: str) ->
         task.cancel()
 
 
-@pytest.mark.parametrize("max_age", [None, 3_600.0])
+@pytest.mark.parametrize("max_age", [None, 3_600.0, math.inf])
 async def test_what_is_marked_stale_is_refreshed_at_once(
     empty_path: str, max_age: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("random.uniform", lambda low, high: low)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
     source = Rows(1)
     async with ShapeStore(empty_path, create=source, max_age=max_age) as store:
         stored = await store.get_or_create(TRACK)

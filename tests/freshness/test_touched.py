@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -147,6 +148,15 @@ async def test_a_key_of_another_width_is_an_error(empty_path: str, source: str) 
             await store.touched("track", [(1, 2)])
 
 
+@pytest.mark.parametrize("keys", ["12", b"12", {"id": 12}, 12])
+async def test_what_is_no_list_of_keys_is_an_error(empty_path: str, source: str, keys: Any) -> None:
+    """The parts of a text would be taken for keys, and what it means would be changed in no shape."""
+    for store in (a_store(empty_path, source), ShapeStore(empty_path)):
+        async with store:
+            with pytest.raises(TypeError, match=r"keys is an iterable of keys, as in \[1, 2\], not a"):
+                await store.touched("track", keys)
+
+
 async def test_only_the_shapes_of_the_own_namespace_are_meant(empty_path: str, source: str) -> None:
     async with a_store(empty_path, source) as store, a_store(empty_path, source, namespace="other") as other:
         await store.get_or_create(ALL)
@@ -186,6 +196,23 @@ async def test_of_another_creator_all_shapes_are_refreshed_when_they_are_next_as
             await ask(ALL)  # it is fresh again
             assert source.reads == reads
         assert await store.get_or_create(Shape("other")) == other
+
+
+@pytest.mark.parametrize("max_age", [3_600.0, math.inf])
+async def test_what_is_served_stale_is_refreshed_at_once_whatever_its_age_may_be(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, max_age: float
+) -> None:
+    """A tenth of ``max_age`` is for what has become too old, in several processes at the same time."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source, max_age=max_age, stale_while_revalidate=3_600) as store:
+        stored = await store.get_or_create(ALL)
+        source.put(1, n=1)
+        await store.touched("track")
+        assert await store.fetch(ALL) == [{"id": 1, "n": 0}]
+        await eventually(lambda: source.reads == 2)
+        await eventually(lambda: store.stats.in_flight == 0)
+        assert await rows(store, stored) == [{"id": 1, "n": 1}]
 
 
 async def test_a_table_of_many_shapes_is_marked_part_by_part(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,31 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
         assert [task.cancelled() for task in gone] == [True] * 10
 
 
+async def test_those_whose_reading_cannot_begin_are_told_so(
+    empty_path: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the system has no thread for it. They would wait for as long as they may, and not know why."""
+    held, go = threading.Event(), threading.Event()
+
+    def cannot(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def wait(*_: object) -> None:
+        held.set()
+        assert go.wait(60)
+
+    monkeypatch.setattr(NewestChanges, "_newest", wait)
+    async with ShapeStore(empty_path) as store, asyncio.timeout(60):
+        newest = store._live().sources._newest
+        first, second = (asyncio.create_task(newest.read(1, source.path)) for _ in range(2))
+        await eventually(held.is_set)
+        monkeypatch.setattr(store._live().threads, "run", cannot)
+        go.set()
+        assert await first is None
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await second
+
+
 @pytest.mark.parametrize(
     ("hold_up", "let_go"),
     [
