@@ -50,7 +50,9 @@ class Stats:
     changes_followed: int = _counter("{change}", "Changes of sources that these rounds took")
 
     in_flight: int = _gauge("{key}", "Keys being created, refreshed or waited for")
-    waiting: int = _gauge("{caller}", "Callers that wait for changes of shapes")
+    waiting: int = _gauge(
+        "{caller}", "Callers that wait for changes of shapes; HTTP clients at one place of a log are one"
+    )
     behind: int = _gauge("{change}", "Changes of sources that this store has seen and not followed yet")
     queue_depth: int = _gauge("{command}", "Commands that wait for the writer")
     wal_bytes: int = _gauge("By", "The size of the write-ahead log")

@@ -83,6 +83,10 @@ class Api:
         transport.app = heard
         return body
 
+    def waiting(self) -> int:
+        """How many live clients wait."""
+        return sum(len(page._waiters) for page in self._app._answers._next._awaited.values())
+
     def stop(self) -> None:
         """Stop the application: live answers end."""
         self._app.stop()

@@ -4,6 +4,7 @@
     log_reader    the page of the log that a request asks for; or that its client has to begin again
     kept_pages    pages of snapshots in messages, kept for the clients that come after
     live          waiting for a client: it may go, the time may be up, the server may stop
+    next_pages    the pages that live clients wait for, each read once for all who stand at one place
     subsets       some rows of a shape as they are now
     slow_clients  answers in pieces, which a client has to take in time
     stopping      the signal to stop, noticed before the server waits for its answers

@@ -20,6 +20,7 @@ from shapestore.http.request import ShapeRequest, Subset
 from shapestore.http.response import Caching
 from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken, event
 from shapestore.http.serving.log_reader import LogReader, Read, place_of
+from shapestore.http.serving.next_pages import Found, NextPages
 from shapestore.http.serving.subsets import Subsets
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -43,6 +44,7 @@ class LogAnswers:
         self, reader: LogReader, subsets: Subsets, clients: LiveClients, caching: Caching, durations: Durations
     ) -> None:
         self._reader = reader
+        self._next = NextPages(reader)
         self._subsets = subsets
         self._clients = clients
         self._caching = caching
@@ -114,12 +116,15 @@ class LogAnswers:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._durations.long_poll
         with Presence(request.receive, self._clients) as client:
-            read, woken = await self._reader.first(asked), Woken.MORE
-            while woken is Woken.MORE and read.is_idle:
-                handle, position = read.handle, read.log.standing.public
+            read = await self._reader.first(asked)
+            while read.is_idle:
+                handle, page = read.handle, self._next.behind(read.handle, place_of(asked), read.position, asked)
                 del read  # what is read again is not held by all who wait
-                woken = await client.wait(self._reader.store, handle, position, until - loop.time())
-                read = await self._reader.again(asked, handle)
+                found = await client.next(page, until - loop.time())
+                if isinstance(found, Woken):
+                    read = await self._reader.again(asked, handle)
+                    break
+                read = found if isinstance(found, Read) else await self._reader.first(asked)
         answer = self._page(asked, request, read)
         if read.is_idle:
             answer.headers["electric-offset"] = str(asked.offset)
@@ -134,21 +139,23 @@ class LogAnswers:
     ) -> AsyncGenerator[bytes, None]:
         """What comes behind the offset, and signs of life; no page is held while there is nothing."""
         loop = asyncio.get_running_loop()
-        place = place_of(asked)
         quiet_until = loop.time() + self._durations.keep_alive
-        while isinstance(read := await self._reader.behind(handle, place, asked), Read):
-            place, is_end, position = read.end, read.is_end, read.log.standing.public
-            told = b"" if read.is_idle else b"".join(map(event, _split(read.body)))
-            del read
+        found: Found | Woken = await self._reader.behind(handle, place_of(asked), asked)
+        while isinstance(found, Read):
+            place, is_end, position = found.end, found.is_end, found.position
+            told = b"" if found.is_idle else b"".join(map(event, _split(found.body)))
+            del found
             if told:
                 yield told
                 told = b""  # which may be a whole page
                 quiet_until = loop.time() + self._durations.keep_alive
             if is_end:
-                seconds = min(until, quiet_until) - loop.time()
-                woken = await client.wait(self._reader.store, handle, position, seconds)
-                if woken is Woken.END or loop.time() >= until:
+                page = self._next.behind(handle, place, position, asked)
+                found = await client.next(page, min(until, quiet_until) - loop.time())
+                if found is Woken.END or loop.time() >= until:
                     return
-                if woken is Woken.TIME:
-                    yield KEEP_ALIVE
-                    quiet_until = loop.time() + self._durations.keep_alive
+                if found is not Woken.TIME:
+                    continue
+                yield KEEP_ALIVE
+                quiet_until = loop.time() + self._durations.keep_alive
+            found = await self._reader.behind(handle, place, asked)

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 
-from shapestore.errors import ShapeGoneError, ShapeStoreError
+from shapestore.concurrency.futures import resolve
+from shapestore.errors import ShapeStoreError
 from shapestore.http.response import refused
+from shapestore.http.serving.next_pages import Found, NextPage, Waiter
 from shapestore.http.serving.stopping import Stopping
-from shapestore.store import ShapeStore
 
 KEEP_ALIVE = b": keep-alive\n\n"
 # A client that takes nothing for so long, beyond the length of its answer, is let go.
@@ -23,11 +24,10 @@ GRACE = 0.5
 
 
 class Woken(Enum):
-    """Why a wait has ended."""
+    """Why a wait has ended without a page."""
 
-    MORE = auto()
-    """There is more in the log, or there may be: it has to be looked at."""
     TIME = auto()
+    """The time is up."""
     END = auto()
     """The client has gone, or the server stops."""
 
@@ -54,17 +54,17 @@ class Presence:
     """One client that is served live, as long as it is there and the server goes on.
 
     >>> with Presence(request.receive, clients) as client:  # raises Refusal if there are too many
-    ...     woken = await client.wait(store, handle, position, seconds=20)
+    ...     found = await client.next(page, seconds=20)
 
     It is small, for there are thousands, and most of them only wait: what waits is the one task that they have anyway.
     """
 
-    __slots__ = ("_clients", "_receive", "_waiting", "_watching", "has_ended")
+    __slots__ = ("_clients", "_receive", "_waiter", "_watching", "has_ended")
 
     def __init__(self, receive: Receive, clients: LiveClients) -> None:
         self._receive = receive
         self._clients = clients
-        self._waiting: asyncio.Timeout | None = None
+        self._waiter: Waiter | None = None
         self.has_ended = False
 
     def __enter__(self) -> Presence:
@@ -78,25 +78,22 @@ class Presence:
         self._watching.cancel()
         self._clients.remove()
 
-    async def wait(self, store: ShapeStore, handle: str, position: int, seconds: float) -> Woken:
-        """Wait for so many seconds until the log has more than there is up to the public ``position``."""
+    async def next(self, page: NextPage, seconds: float) -> Found | Woken:
+        """Wait for so many seconds for a page. Raises the errors of the store."""
         if self.has_ended:
             return Woken.END
         if seconds <= 0:
             return Woken.TIME
-        end = position
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(seconds, resolve, waiter, Woken.TIME)
+        page.add(waiter)
         try:
-            async with asyncio.timeout(None) as self._waiting:  # until the end
-                end = await store.wait(handle, position, timeout=seconds)
-        except TimeoutError:
-            assert self.has_ended
-        except ShapeGoneError:  # the look that follows says so
-            end = -1
+            return cast("Found | Woken", await waiter)
         finally:
-            self._waiting = None
-        if self.has_ended:
-            return Woken.END
-        return Woken.TIME if end == position else Woken.MORE
+            timer.cancel()
+            page.remove(waiter)
+            self._waiter = None
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -105,8 +102,8 @@ class Presence:
 
     def _end(self) -> None:
         self.has_ended = True
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+        if self._waiter is not None:
+            resolve(self._waiter, Woken.END)
 
 
 class EventStream:

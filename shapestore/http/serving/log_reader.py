@@ -37,6 +37,11 @@ class Read(NamedTuple):
     is_idle: bool
     """Whether it says no more than that it is the end."""
 
+    @property
+    def position(self) -> int:
+        """The public position at which the log ended."""
+        return self.log.standing.public
+
 
 class LogReader:
     """Reads the logs of a store for clients. ``most_shapes``: how many there may be, for clients to have one more."""

@@ -307,7 +307,7 @@ async def test_live_answers_end_when_the_store_closes(tmp_path: Path) -> None:
         poll, stream = (
             asyncio.create_task(api.after(before, live="true", **sse)) for sse in ({}, {"live_sse": "true"})
         )
-        while len(api.store._live().waits) < 2:
+        while api.waiting() < 2:
             await asyncio.sleep(0.01)
         await api.store.close()
         assert ((await poll).status_code, (await stream).status_code, (await stream).text) == (503, 200, "")
@@ -318,7 +318,7 @@ async def test_live_answers_end_when_the_application_stops(tmp_path: Path) -> No
         before = await api.up_to_date()
         app = api.client._transport.app  # type: ignore[attr-defined]
         live = [asyncio.create_task(api.after(before, live="true", **sse)) for sse in ({}, {"live_sse": "true"}) * 5]
-        while len(api.store._live().waits) < 10:
+        while api.waiting() < 10:
             await asyncio.sleep(0.01)
         app.stop()
         for answer in await asyncio.gather(*live):
