@@ -145,12 +145,11 @@ class ShapeApp:
         request = Request(scope, receive)
         self._clients.stopping.watch()
         answer = await self._answer(request)
-        shared = {**self._cors.headers(request), **self._vary}
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shared.items()]
+        shared = (*self._cors.headers(request), *self._vary)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
+                message["headers"] = [*message["headers"], *shared]
             await send_piece(message)
 
         send_piece = in_pieces(send)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -28,6 +29,10 @@ REFETCH = "public, max-age=60, must-revalidate"
 PRIVATE = "private, no-cache"
 NO_CACHE = "no-cache"
 NO_STORE = "no-store"
+
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Headers as a server takes them."""
 
 
 class Caching(NamedTuple):
@@ -52,25 +57,26 @@ class Caching(NamedTuple):
         return f"public, max-age={round(self.max_age)}, stale-while-revalidate={round(self.stale_age)}"
 
 
-class Cors(NamedTuple):
+class Cors:
     """Which pages of other origins may read answers: those in ``origins``, or all, but without credentials."""
 
-    origins: frozenset[str] | None
-    methods: str
+    def __init__(self, origins: Collection[str] | None, methods: str) -> None:
+        shared = {"access-control-allow-methods": methods, "access-control-expose-headers": _EXPOSED}
+        self._of_all = None if origins is not None else raw({"access-control-allow-origin": "*", **shared})
+        self._of_one = {
+            one: raw({"access-control-allow-origin": one, "access-control-allow-credentials": "true", **shared})
+            for one in origins or ()
+        }
 
-    def headers(self, request: Request) -> dict[str, str]:
+    def headers(self, request: Request) -> RawHeaders:
         """What every answer says of it."""
-        shared = {"access-control-allow-methods": self.methods, "access-control-expose-headers": _EXPOSED}
-        if self.origins is None:
-            return {"access-control-allow-origin": "*", **shared}
-        origin = request.headers.get("origin")
-        if origin not in self.origins:
-            return {}
-        return {"access-control-allow-origin": origin, "access-control-allow-credentials": "true", **shared}
+        if self._of_all is not None:
+            return self._of_all
+        return self._of_one.get(request.headers.get("origin", ""), ())
 
     @property
     def vary(self) -> tuple[str, ...]:
-        return () if self.origins is None else ("origin",)
+        return () if self._of_all is not None else ("origin",)
 
     def preflight(self, request: Request) -> Response:
         """The answer to OPTIONS: any header that a client wants to send is welcome."""
@@ -78,6 +84,21 @@ class Cors(NamedTuple):
         allowed = {} if asked is None else {"access-control-allow-headers": asked}
         headers = {"access-control-max-age": "86400", "cache-control": NO_STORE, **allowed}
         return Response(status_code=204, headers=headers)
+
+
+class Answer:
+    """The answer with a page: its headers are bytes as they are made, since thousands are woken by one change."""
+
+    __slots__ = ("_body", "_headers", "_status")
+
+    def __init__(self, status: int, headers: RawHeaders, body: bytes | None) -> None:
+        self._status = status
+        self._headers = headers if body is None else [*headers, (b"content-length", b"%d" % len(body))]
+        self._body = body or b""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, and no error of the store
@@ -144,5 +165,10 @@ def joined(messages: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(messages) + b"]"
 
 
-def vary_on(names: Collection[str]) -> dict[str, str]:
-    return {"vary": ", ".join(names)} if names else {}
+def raw(headers: Mapping[str, str]) -> RawHeaders:
+    """Headers as a server takes them."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def vary_on(names: Collection[str]) -> RawHeaders:
+    return raw({"vary": ", ".join(names)}) if names else ()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from shapestore.http import response
@@ -17,11 +16,13 @@ from shapestore.http.handles import handle_text, offset_text
 from shapestore.http.messages import messages
 from shapestore.http.offset import BEGINNING, NOW
 from shapestore.http.request import ShapeRequest, Subset
-from shapestore.http.response import Caching
+from shapestore.http.response import Answer, Caching
 from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken, event
 from shapestore.http.serving.log_reader import LogReader, Read, place_of
 from shapestore.http.serving.next_pages import Found, NextPages
 from shapestore.http.serving.subsets import Subsets
+
+_JSON, _EVENTS = ((b"content-type", kind.encode()) for kind in (response.JSON, response.EVENTS))
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -62,32 +63,33 @@ class LogAnswers:
 
     # --- pages
 
-    def _page(self, asked: ShapeRequest, request: Request, read: Read) -> Response:
-        offset = offset_text(read.end)
-        unique = asked.offset == NOW or (asked.live and read.is_idle)
-        headers = self._headers(asked, request, read, offset)
-        tag = response.etag(headers["electric-handle"], str(asked.offset), offset, unique=unique)
-        headers["etag"] = tag
+    def _page(self, asked: ShapeRequest, request: Request, read: Read) -> Answer:
+        end = offset_text(read.end)
+        is_idle = asked.live and read.is_idle
+        headers, handle = self._headers(asked, request, read, str(asked.offset) if is_idle else end)
+        tag = response.etag(handle, str(asked.offset), end, unique=is_idle or asked.offset == NOW)
+        headers.append((b"etag", tag.encode()))
         if read.is_end:
-            headers["electric-up-to-date"] = ""
-        if response.matches(request, tag):
-            return Response(status_code=304, headers=headers)
-        return Response(read.body, headers=headers)
+            headers.append((b"electric-up-to-date", b""))
+        return Answer(304, headers, None) if response.matches(request, tag) else Answer(200, headers, read.body)
 
-    def _headers(self, asked: ShapeRequest, request: Request, read: Read, offset: str) -> dict[str, str]:
-        headers = {
-            "content-type": response.EVENTS if asked.sse else response.JSON,
-            "cache-control": self._cache_control(asked, request),
-            "electric-handle": handle_text(
-                read.handle, read.log.floor, asked=asked.handle, unlike=asked.expired_handle
-            ),
-            "electric-offset": offset,
-        }
+    def _headers(
+        self, asked: ShapeRequest, request: Request, read: Read, offset: str
+    ) -> tuple[list[tuple[bytes, bytes]], str]:
+        """What clients and caches need to know, and the handle in it."""
+        handle = handle_text(read.handle, read.log.floor, asked=asked.handle, unlike=asked.expired_handle)
+        headers = [
+            _EVENTS if asked.sse else _JSON,
+            (b"cache-control", self._cache_control(asked, request).encode()),
+            (b"electric-handle", handle.encode()),
+            (b"electric-offset", offset.encode()),
+        ]
         if asked.live:
-            headers["electric-cursor"] = response.cursor(asked.cursor, self._durations.long_poll)
+            headers.append((b"electric-cursor", response.cursor(asked.cursor, self._durations.long_poll).encode()))
         else:
-            headers["electric-schema"] = messages.schema(read.log.standing.columns_described, read.log.a_row)
-        return headers
+            schema = messages.schema(read.log.standing.columns_described, read.log.a_row)
+            headers.append((b"electric-schema", schema.encode()))
+        return headers, handle
 
     def _cache_control(self, asked: ShapeRequest, request: Request) -> str:
         caching = self._caching
@@ -101,17 +103,17 @@ class LogAnswers:
             f"public, max-age={max(1, round(self._durations.events) - 1)}" if asked.sse else response.LIVE
         )
 
-    async def _subset(self, asked: ShapeRequest, subset: Subset, request: Request) -> Response:
+    async def _subset(self, asked: ShapeRequest, subset: Subset, request: Request) -> Answer:
         """Some rows, and an offset from which no change of them is missed: the client's own, or that of before."""
         read = await self._reader.now(asked)
         body = await self._subsets.body(asked, subset, read)
         offset = offset_text(read.end) if asked.offset in (BEGINNING, NOW) else str(asked.offset)
-        headers = self._headers(asked, request, read, offset) | {"electric-snapshot": "true"}
-        return Response(body, headers=headers)
+        headers, _ = self._headers(asked, request, read, offset)
+        return Answer(200, [*headers, (b"electric-snapshot", b"true")], body)
 
     # --- live
 
-    async def _poll(self, asked: ShapeRequest, request: Request) -> Response:
+    async def _poll(self, asked: ShapeRequest, request: Request) -> Answer:
         """The page behind the offset as soon as there is one; when the time is up, that there is none."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._durations.long_poll
@@ -125,13 +127,11 @@ class LogAnswers:
                     read = await self._reader.again(asked, handle)
                     break
                 read = found if isinstance(found, Read) else await self._reader.first(asked)
-        answer = self._page(asked, request, read)
-        if read.is_idle:
-            answer.headers["electric-offset"] = str(asked.offset)
-        return answer
+        return self._page(asked, request, read)
 
     def _stream(self, asked: ShapeRequest, request: Request, read: Read) -> EventStream:
-        headers = self._headers(asked, request, read, str(asked.offset)) | {"x-accel-buffering": "no"}
+        headers, _ = self._headers(asked, request, read, str(asked.offset))
+        headers.append((b"x-accel-buffering", b"no"))
         return EventStream(partial(self._events, asked, read.handle), headers, self._clients, self._durations.events)
 
     async def _events(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from enum import Enum, auto
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from shapestore.concurrency.futures import resolve
 from shapestore.errors import ShapeStoreError
-from shapestore.http.response import refused
+from shapestore.http.response import RawHeaders, refused
 from shapestore.http.serving.next_pages import Found, NextPage, Waiter
 from shapestore.http.serving.stopping import Stopping
 
@@ -112,13 +112,13 @@ class EventStream:
     def __init__(
         self,
         events: Callable[[Presence, float], AsyncGenerator[bytes, None]],
-        headers: Mapping[str, str],
+        headers: RawHeaders,
         clients: LiveClients,
         seconds: float,
     ) -> None:
         """``events`` gets the client, and the time of the loop at which to end."""
         self._events = events
-        self._headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self._headers = headers
         self._clients = clients
         self._seconds = seconds
 
