@@ -1,0 +1,82 @@
+"""The page that live clients wait for is waited for once, by as many as there are, and by nobody once they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from inspections import eventually
+from served_shapes import Api, changes_of, events_of, served
+
+from shapestore.http.serving.next_pages import NextPages
+
+LIVE: tuple[dict[str, str], ...] = ({}, {"live_sse": "true"})
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with served(tmp_path, long_poll=60, sse_length=60) as api:
+        yield api
+
+
+def next_pages(api: Api) -> NextPages:
+    pages: NextPages = api._app._answers._next
+    return pages
+
+
+async def test_many_clients_wait_as_one_and_all_are_told(api: Api) -> None:
+    before = await api.up_to_date()
+    polls = [asyncio.create_task(api.after(before, live="true")) for _ in range(20)]
+    await eventually(lambda: api.waiting() == 20)
+    assert (len(next_pages(api)._awaited), len(api.store._live().waits)) == (1, 1)
+    await api.change("DELETE FROM Track WHERE TrackId = 2")
+    answers = await asyncio.gather(*polls)
+    assert len({answer.content for answer in answers}) == 1
+    assert [change["value"] for change in changes_of(answers[0])] == [{"TrackId": "2"}]
+    await eventually(lambda: not next_pages(api)._awaited and not len(api.store._live().waits))
+
+
+async def test_clients_that_want_other_messages_are_told_theirs(api: Api) -> None:
+    before = await api.up_to_date()
+    polls = [asyncio.create_task(api.after(before, live="true", replica=each)) for each in ("default", "full")]
+    await eventually(lambda: api.waiting() == 2)
+    await api.change("UPDATE Track SET Name = 'new' WHERE TrackId = 2")
+    by_default, full = [changes_of(await poll)[0]["value"] for poll in polls]
+    assert (by_default, full) == ({"TrackId": "2", "Name": "new"}, {"TrackId": "2", "Name": "new", "Price": "1"})
+
+
+async def test_a_client_that_goes_leaves_the_others_and_the_last_one_nothing(api: Api) -> None:
+    before = await api.up_to_date()
+    polls = [asyncio.create_task(api.after(before, live="true")) for _ in range(3)]
+    await eventually(lambda: api.waiting() == 3)
+    polls.pop().cancel()
+    await eventually(lambda: api.waiting() == 2)
+    assert len(api.store._live().waits) == 1
+    for poll in polls:
+        poll.cancel()
+    await eventually(lambda: not next_pages(api)._awaited and not len(api.store._live().waits))
+    again = asyncio.create_task(api.after(before, live="true"))
+    await eventually(lambda: api.waiting() == 1)
+    await api.change("DELETE FROM Track WHERE TrackId = 2")
+    assert len(changes_of(await again)) == 1
+
+
+@pytest.mark.parametrize("sse", LIVE)
+async def test_a_shape_that_is_dropped_ends_the_wait_of_all(api: Api, sse: dict[str, str]) -> None:
+    before = await api.up_to_date()
+    live = [asyncio.create_task(api.after(before, live="true", **sse)) for _ in range(3)]
+    await eventually(lambda: api.waiting() == 3)
+    assert await api.store.delete(before.headers["electric-handle"].partition("~")[0])
+    for answer in await asyncio.gather(*live):
+        assert (answer.status_code, list(events_of(answer.text))) == (200 if sse else 409, [])
+    assert not next_pages(api)._awaited
+
+
+async def test_a_time_that_is_up_at_once_leaves_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path, long_poll=0, sse_length=0) as api:
+        before = await api.up_to_date()
+        for sse in LIVE:
+            assert (await api.after(before, live="true", **sse)).status_code == 200
+        assert not next_pages(api)._awaited
