@@ -21,6 +21,7 @@ from shapestore.concurrency.file_watch import FileWatch
 from shapestore.storage.commands import Command, Register
 from shapestore.storage.log.positions import Standing, pack, unpack
 from shapestore.storage.reader import Reader
+from shapestore.waiting import looks as looks_module
 from shapestore.waiting import registrations
 from shapestore.waiting import waits as waits_module
 from shapestore.waiting.waits import Waits
@@ -85,9 +86,9 @@ def other(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     """Whether commits are another store's. In each case they are noticed in one way only."""
     if request.param != LOOKED_FOR:
         for seconds in ("LOOK_SECONDS", "LOOK_SECONDS_IF_TOLD"):
-            monkeypatch.setattr(waits_module, seconds, 3_600.0)
+            monkeypatch.setattr(looks_module, seconds, 3_600.0)
     if request.param != TOLD:
-        monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+        monkeypatch.setattr(looks_module, "FileWatch", cannot_tell)
     return request.param is not OWN
 
 
@@ -238,14 +239,14 @@ async def test_a_look_that_is_cut_short_is_not_the_last(
     empty_path: str, monkeypatch: pytest.MonkeyPatch, cut: tuple[type, str]
 ) -> None:
     """As by a person who interrupts a notebook, whose loop goes on."""
-    monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+    monkeypatch.setattr(looks_module, "FileWatch", cannot_tell)
     source = Rows(1)
     async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
         stored = await store.get_or_create(TRACK)
         task = await waiting(store, stored, stored.position)
         waits = waits_of(store)
         await eventually(lambda: waits._version is not None)
-        waits._end_looking()  # the look that is cut short is made here
+        waits._looks.end()  # the look that is cut short is made here
         position = (await grown(another, source)).position
 
         def cut_short(*_: object) -> None:
@@ -254,7 +255,7 @@ async def test_a_look_that_is_cut_short_is_not_the_last(
         with monkeypatch.context() as patched:
             patched.setattr(*cut, cut_short)
             with pytest.raises(KeyboardInterrupt):
-                waits._look_for_commits()
+                waits._looks._look_now()
         assert await task == position
 
 
@@ -324,8 +325,8 @@ async def test_where_another_shape_has_its_number_in_a_copy_that_was_put_back_a_
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the file is busy at that moment: no later look would come to it."""
-    monkeypatch.setattr(waits_module, "LOOK_SECONDS", 3_600.0)
-    monkeypatch.setattr(waits_module, "FileWatch", cannot_tell)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS", 3_600.0)
+    monkeypatch.setattr(looks_module, "FileWatch", cannot_tell)
     copy = f"{empty_path}-copy"
     async with ShapeStore(empty_path, create=Rows(1)) as store:
         with closing(sqlite3.connect(empty_path)) as present, closing(sqlite3.connect(copy)) as past:
@@ -395,15 +396,15 @@ async def test_of_many_shapes_those_that_change_are_woken(empty_path: str) -> No
 async def test_the_file_is_looked_at_only_while_somebody_waits(empty_path: str) -> None:
     async with ShapeStore(empty_path, create=Rows(1)) as store:
         waits = waits_of(store)
-        assert waits._timer is None
+        assert not waits._looks.have_begun
         stored = await store.get_or_create(TRACK)
         assert await store.wait(stored, 0) == stored.position
-        assert waits._timer is None
+        assert not waits._looks.have_begun
         task = await waiting(store, stored, stored.position)
-        assert waits._timer is not None
+        assert waits._looks.have_begun
         task.cancel()
         await eventually(lambda: len(waits) == 0)
-        assert (waits._timer, waits._logs) == (None, {})
+        assert (waits._looks.have_begun, waits._logs) == (False, {})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
@@ -414,10 +415,10 @@ async def test_of_the_many_writes_of_a_commit_the_first_is_told(empty_path: str)
         stored = await store.get_or_create(TRACK)
         task = await waiting(store, stored, stored.position)
         for _ in range(3):
-            await eventually(lambda: waits._listens)
-            waits._written()
-            assert waits._watch is not None
-            assert not loop.remove_reader(waits._watch)
+            await eventually(lambda: waits._looks._listens)
+            waits._looks._written()
+            assert waits._looks._watch is not None
+            assert not loop.remove_reader(waits._looks._watch)
         task.cancel()
 
 
@@ -437,7 +438,7 @@ async def test_where_the_system_cannot_tell_any_more_commits_are_looked_for(
             raise OSError(errno.ENOSPC, "too many watches")
 
         monkeypatch.setattr(FileWatch, "drain", refuse)
-        waits_of(store)._written()
+        waits_of(store)._looks._written()
         await eventually(lambda: refused)
         assert (await grown(another, source)).position == await task
 
@@ -447,7 +448,7 @@ async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That look sees what other stores have committed by then; of what they commit later, the system tells."""
-    monkeypatch.setattr(waits_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
     source = Rows(1)
     async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
         waits, loop = waits_of(store), asyncio.get_running_loop()
@@ -455,10 +456,10 @@ async def test_a_commit_of_this_store_to_other_shapes_is_looked_at_once(
         for is_told in (True, False):
             task = await waiting(store, stored, stored.position)
             waits.committed(set())
-            await eventually(lambda: waits._timer is not None and waits._due > loop.time() + 1_000)
+            await eventually(lambda: waits._looks._timer is not None and waits._looks._due > loop.time() + 1_000)
             if not is_told:
-                assert waits._watch is not None
-                loop.remove_reader(waits._watch)
+                assert waits._looks._watch is not None
+                loop.remove_reader(waits._looks._watch)
             stored = await grown(another, source)
             if not is_told:
                 waits.committed(set())
@@ -470,16 +471,16 @@ async def test_looks_follow_each_other_after_what_was_told_just_before_one(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That look may come before the end of the commit, which writes no more."""
-    monkeypatch.setattr(waits_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
+    monkeypatch.setattr(looks_module, "LOOK_SECONDS_IF_TOLD", 3_600.0)
     async with ShapeStore(empty_path, create=Rows(1)) as store:
         waits, loop = waits_of(store), asyncio.get_running_loop()
         stored = await store.get_or_create(TRACK)
         task = await waiting(store, stored, stored.position)
         waits.committed(set())
-        waits._written()
-        look = waits._timer
-        await eventually(lambda: waits._timer is not look)
-        assert waits._due < loop.time() + 1_000
+        waits._looks._written()
+        look = waits._looks._timer
+        await eventually(lambda: waits._looks._timer is not look)
+        assert waits._looks._due < loop.time() + 1_000
         task.cancel()
 
 
