@@ -215,6 +215,41 @@ async def test_a_round_that_goes_on_tells_no_change_that_only_a_refresh_has_seen
     assert looked_up(world.path, told.format(number), other.handle) == [(unseen - 1,)]
 
 
+async def test_a_refresh_inside_a_round_is_shown_once_a_part_of_the_round_has_reached_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it is of two moments: the round has read some of its rows later than the refresh has read the others.
+
+    And the round would tell of changes that only those rows hold.
+    """
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 3)
+    await world.store.get_or_create(OF_X)
+    await world.followed()
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = 10 WHERE id < 5")
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(ALL))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 100 WHERE id IN (1, 5)")
+    await world.finish_the_round()  # its first part, which reads row 1 as it is now
+    world.before_write.set()
+    world.before_look.let_go()
+    await world.before_write.arrived()  # its last one, which knows nothing of the refresh
+    world.creator.hold.let_go()
+    await refresh
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+
+    async def rows(shape: Shape) -> list[int]:
+        return [row["n"] for row in await world.store.fetch(shape)]
+
+    assert await rows(OF_X) == [100, 10, 10, 10, 100]
+    assert await rows(ALL) == [1, 2, 3, 4, 5]
+    world.before_look.let_go()
+    await world.followed()
+    assert await rows(ALL) == [100, 10, 10, 10, 100]
+
+
 async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

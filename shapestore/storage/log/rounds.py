@@ -58,16 +58,23 @@ def begin_round(
 def finish_round(
     tx: Transaction, source: int, *, seq: int | None = None, markers: Sequence[int] = ()
 ) -> NumberedHandles:
-    """Show what the unfinished round of ``source`` has written, if there is one; the shapes that it has changed."""
+    """Show what the unfinished round of ``source`` has written, if there is one; the shapes that it has changed.
+
+    A shape that was refreshed meanwhile, and that no part of the round has reached since, is of two moments: what the
+    round has read before, and what the refresh has read. For it the round goes on.
+    """
     if not tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         return {}
     round_ = begin_round(tx, source, seq=seq, markers=markers).number
-    ((hidden,),) = tx.run(wanted_queries.HIDDEN_SHAPES, source=source)
-    shown = numbered_handles(hidden)
+    ((reached,),) = tx.run(wanted_queries.SHAPES_TO_BE_SHOWN, source=source)
+    shown = numbered_handles(reached)
     tx.changed.update(shown)
     tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
+    if tx.run(wanted_queries.ANY_HIDDEN, source=source):
+        _go_on(tx, source, round_)
+    else:
+        tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)
     tx.run(wanted_queries.FINISH_ROUND, round=round_)
-    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)
     return shown
 
 
@@ -81,13 +88,18 @@ def show_alone(tx: Transaction, source: int, shape: int, *, seq: int, markers: S
     for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND_UP_TO, source=source, seq=seq):
         ended = _behind_a_jump(tx, source, unfinished)
         if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
-            new = next_round(tx)
-            tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
+            _go_on(tx, source, ended)
             tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_noted(markers))
             tx.run(wanted_queries.FINISH_ROUND, round=ended)
-            tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
-            tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
             tx.changed.add(shape)
+
+
+def _go_on(tx: Transaction, source: int, ended: int) -> None:
+    """Some shapes were shown, for which the round has ``ended``. For the others it goes on, under another number."""
+    new = next_round(tx)
+    tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
+    tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
+    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
 
 
 def numbered_handles(text: str) -> NumberedHandles:
