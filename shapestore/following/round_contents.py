@@ -14,11 +14,11 @@ from shapestore.following.registry import Registry
 from shapestore.following.routing import Fault, Match, Router, RoutingError, joined
 from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW
+from shapestore.shape.where.lexer import quoted
 from shapestore.source.sqlite_feed.changes import Changes, Key
-from shapestore.source.sqlite_feed.file import NotUtf8, any_text, quoted
+from shapestore.source.sqlite_feed.file import NotUtf8, any_text
 from shapestore.source.values import Values
-from shapestore.storage.log.keys import encode_key
-from shapestore.storage.log.keys import quoted as quoted_text
+from shapestore.storage.log.keys import encode_key, json_string
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.wanted import RoundContents, packed_match
 from shapestore.storage.row_codec import as_json, encode_row
@@ -136,7 +136,7 @@ class _Contents:
     def add(self, wanting: Sequence[Match], keys: Sequence[str], rows: Mapping[int, str]) -> None:
         """Add what shapes match. Where no row is, another key was found, which the column takes for equal."""
         nth = dict(zip(rows, count(len(self.rows))))
-        self.rows += [f"{quoted_text(keys[place])}:{row}" for place, row in rows.items()]
+        self.rows += [f"{json_string(keys[place])}:{row}" for place, row in rows.items()]
         for place, shape in wanting:
             if place in nth:
                 self.matches.append(packed_match(shape, nth[place]))

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from shapestore.following.registry import LiveShape
 from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW, VALUES, Template, functions_of, template_of
+from shapestore.shape.where.lexer import quoted
 from shapestore.source.sqlite_feed.changes import Key
-from shapestore.source.sqlite_feed.file import quoted
 from shapestore.storage.sqlite_errors import is_environmental
 
 MAX_TEMPLATES = 1_000

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from shapestore.shape.where.lexer import quoted
 from shapestore.source.sqlite_feed.changes import table_number
-from shapestore.source.sqlite_feed.file import ask, quoted
+from shapestore.source.sqlite_feed.file import ask
 from shapestore.source.sqlite_feed.followed_table import describe
 from shapestore.source.sqlite_feed.installation import signature
 from shapestore.storage.sqlite_errors import is_environmental

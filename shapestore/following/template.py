@@ -27,9 +27,9 @@ from shapestore.shape.where.expression import (
     String,
     walk,
 )
+from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import parse_where
-from shapestore.source.sqlite_feed.file import quoted
 
 ROW = "shape_row"
 """What a routing statement calls the source's table."""

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape
+from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.where import parse_where, where_columns
 from shapestore.source.predicate.as_written import AsWritten
 from shapestore.source.predicate.bindings import Bindings
@@ -130,13 +131,13 @@ def _quoting(connection: Connection) -> Quote:
     def quote(name: str) -> str:
         match connection.dialect.name:
             case "sqlite" | "postgresql":
-                quoted = '"' + name.replace('"', '""') + '"'
+                spelled = quoted(name)
             case "mysql" | "mariadb":
-                quoted = "`" + name.replace("`", "``") + "`"
+                spelled = quoted(name, "`")
             case _:  # by SQLAlchemy's rules, which know of names that Oracle must not be given in quotes
-                quoted = preparer.quote(name)
-                quoted = quoted.replace("%%", "%") if doubles_percents else quoted
-        return quoted.replace(":", r"\:")
+                spelled = preparer.quote(name)
+                spelled = spelled.replace("%%", "%") if doubles_percents else spelled
+        return spelled.replace(":", r"\:")
 
     return quote
 

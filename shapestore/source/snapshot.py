@@ -21,7 +21,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from shapestore.errors import InvalidSourceError
+from shapestore.shape.where.lexer import quoted
 from shapestore.source.sql_engine import IN_MEMORY
+from shapestore.source.sqlite_feed.file import ask
 
 COPY_TIMEOUT = 5.0
 """Seconds for which the copy of an in-memory database waits for a writer, as SQLite's own connections do."""
@@ -112,7 +114,7 @@ def _copy(shared: sqlite3.Connection, own: sqlite3.Connection) -> None:
         in_memory = [name for name, file in files.items() if not file and _has_pages(shared, name)]
     for schema, file in files.items():
         if schema not in attached:
-            own.execute(f"ATTACH ? AS {_quoted(schema)}", (file or ":memory:",))
+            own.execute(f"ATTACH ? AS {quoted(schema)}", (file or ":memory:",))
     if in_memory:
         for schema, image in _images(shared, in_memory).items():
             own.deserialize(image, name=schema)
@@ -136,19 +138,9 @@ def _images(shared: sqlite3.Connection, schemas: list[str]) -> dict[str, bytes]:
 
 
 def _has_pages(connection: sqlite3.Connection, schema: str) -> bool:
-    return _pragma(connection, f"{_quoted(schema)}.page_count") != [(0,)]
+    return ask(connection, f"PRAGMA {quoted(schema)}.page_count") != [(0,)]
 
 
 def _files(connection: sqlite3.Connection) -> dict[str, str]:
     """The databases of a connection by their names, each with its file, which is empty for one in memory."""
-    return {name: file for _, name, file in _pragma(connection, "database_list") if name != "temp"}
-
-
-def _pragma(connection: sqlite3.Connection, pragma: str) -> list[Any]:
-    cursor = connection.cursor()
-    cursor.row_factory = None
-    return cursor.execute(f"PRAGMA {pragma}").fetchall()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return {name: file for _, name, file in ask(connection, "PRAGMA database_list") if name != "temp"}

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from shapestore.source.sqlite_feed.file import ask, quoted
+from shapestore.shape.where.lexer import quoted
+from shapestore.source.sqlite_feed.file import ask
 from shapestore.source.sqlite_feed.index_condition import index_condition
 
 _KEYWORDS = ("null", "true", "false", "current_time", "current_date", "current_timestamp")

@@ -126,7 +126,3 @@ def _text(raw: bytes) -> str | NotUtf8:
         return raw.decode()
     except UnicodeDecodeError:
         return NotUtf8(raw)
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

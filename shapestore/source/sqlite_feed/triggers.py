@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from shapestore.shape.where.lexer import quoted
 from shapestore.source.sqlite_feed.changes import CHANGES
-from shapestore.source.sqlite_feed.file import quoted
 from shapestore.source.sqlite_feed.followed_table import FollowedTable, KeyColumn, Unique
 from shapestore.source.sqlite_feed.refusals import PREFIX
 

@@ -15,7 +15,7 @@ from shapestore.storage.log import queries as log
 from shapestore.storage.log.append import append
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Difference, Run
-from shapestore.storage.log.keys import quoted
+from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
@@ -232,7 +232,7 @@ def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]])
         elif chunk.keys is None:
             small.append(f"[{number},{chunk.first},{chunk.as_json()}]")
         else:
-            keys = ",".join(map(quoted, chunk.keys))
+            keys = ",".join(map(json_string, chunk.keys))
             small_keyed.append(f"[{number},{chunk.first},[{','.join(chunk.rows)}],[{keys}]]")
     if small:
         tx.run(log.ADD_SMALL_CHUNKS, chunks=f"[{','.join(small)}]")

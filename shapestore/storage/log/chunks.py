@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import encode_plain_key, plain_key, quoted
+from shapestore.storage.log.keys import encode_plain_key, json_string, plain_key
 from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.row_codec import encode_row
@@ -55,7 +55,7 @@ class Chunk:
         """All rows as one JSON text, and so one parameter: an array, or an object of the keys and their rows."""
         if self.keys is None:
             return f"[{','.join(self.rows)}]"
-        pairs = map(":".join, zip(map(quoted, self.keys), self.rows, strict=True))
+        pairs = map(":".join, zip(map(json_string, self.keys), self.rows, strict=True))
         return f"{{{','.join(pairs)}}}"
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from shapestore.errors import InvalidRowError
 from shapestore.storage.log import queries
 from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS, Chunk, byte_length
-from shapestore.storage.log.keys import quoted
+from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.positions import MAX_POSITION, Standing
 from shapestore.storage.log.read import one_moment, text_limit
 
@@ -260,7 +260,7 @@ class Comparison:
             parameters = {
                 "number": self.number,
                 "position": self.position,
-                "keys": f"[{','.join(map(quoted, self._new))}]",
+                "keys": f"[{','.join(map(json_string, self._new))}]",
             }
             for (key,) in connection.execute(queries.STORED_KEYS, parameters).fetchall():
                 if key not in self._old:
@@ -282,4 +282,4 @@ def repeated_key(key: str) -> InvalidRowError:
 
 def _as_json(change: RowChange) -> str:
     position = "null" if change.position is None else change.position
-    return f'["{change.operation}",{position},{quoted(change.key)},{change.new or "null"}]'
+    return f'["{change.operation}",{position},{json_string(change.key)},{change.new or "null"}]'

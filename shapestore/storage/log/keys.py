@@ -20,7 +20,7 @@ _NOT_SCALARS = (list, tuple, dict, set, frozenset)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
-quoted: Callable[[str], str] = encode_basestring
+json_string: Callable[[str], str] = encode_basestring
 """A text as a JSON string, in half the time that msgspec takes with its bytes. Each key of a snapshot is quoted."""
 
 

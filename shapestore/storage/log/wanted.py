@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from shapestore.storage.log import wanted_queries as queries
-from shapestore.storage.log.keys import quoted
+from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.positions import BITS
 from shapestore.storage.log.rounds import NumberedHandles, Round, begin_round, numbered_handles
 from shapestore.storage.transaction import Transaction
@@ -122,4 +122,4 @@ def _append(
 
 def _as_json(wanted: WantedRow) -> str:
     shape, key, row = wanted
-    return f"[{shape},{quoted(key)},{row or 'null'}]"
+    return f"[{shape},{json_string(key)},{row or 'null'}]"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapestore.errors import InvalidRowError
-from shapestore.storage.log.keys import decode_key, encode_key, plain_key, quoted
+from shapestore.storage.log.keys import decode_key, encode_key, json_string, plain_key
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts | st.binary() | st.booleans()
@@ -102,4 +102,4 @@ def test_what_cannot_be_the_value_of_a_key_is_refused(value: Any, why: str) -> N
 
 @given(texts)
 def test_a_quoted_text_is_json(text: str) -> None:
-    assert decode_key(f"[{quoted(text)}]") == (text,)
+    assert decode_key(f"[{json_string(text)}]") == (text,)
