@@ -113,15 +113,15 @@ class Inspector:
         """The namespaces that have stored shapes: of a table, or of any."""
         return [namespace for (namespace,) in self.read(statements.NAMESPACES, {"table": table})]
 
-    def rows(self, shape: ShapeRecord, batch_size: int = 1000) -> Iterator[list[str]]:
-        """The rows of a shape as JSON texts, in batches, without an open transaction between them.
+    def rows(self, handle: str, batch_size: int = 1000) -> Iterator[list[str]]:
+        """The rows of a handle as JSON texts, in batches, without an open transaction between them.
 
-        All are of one moment. Raises ShapeGoneError if the shape goes meanwhile; it never ends short.
+        All are of one moment. Raises ShapeGoneError if the handle goes meanwhile; it never ends short.
         """
-        _, position = read.standing(self._connection, shape.handle, None)
+        _, position = read.standing(self._connection, handle, None)
         after, is_last = 0, False
         while not is_last:
-            text, _, after, is_last = read.rows(self._connection, shape.handle, position, after, batch_size, "\n")
+            text, _, after, is_last = read.rows(self._connection, handle, position, after, batch_size, "\n")
             yield self._made(bytes.decode, text.split(b"\n")) if text else []
 
     def decoded(self, texts: list[str]) -> list[dict[str, Any]]:

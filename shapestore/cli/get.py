@@ -13,7 +13,7 @@ from rich.text import Text
 
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.wording import count
-from shapestore.cli.arguments import path_argument, shape_by_handle
+from shapestore.cli.arguments import path_argument
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
 from shapestore.cli.printing.output import console, say, visible
 from shapestore.cli.printing.rows import form_options, print_rows
@@ -49,7 +49,8 @@ def get(path: str, *, source: str, shape: Shape, namespace: str, timeout: float,
     elif sys.stderr.isatty():
         say(f"{rows}, created in {creator.seconds:.1f} s")
     with open_inspector(path) as inspector:
-        print_rows(inspector, shape_by_handle(inspector, stored.handle), form)
+        # By its handle, which stays readable though another process has refreshed or dropped the shape by now.
+        print_rows(inspector, stored.handle, form, columns=shape.columns, row_count=stored.row_count)
 
 
 async def _get_or_create(

@@ -107,7 +107,8 @@ def rows(path: str, handle: str, form: str | None) -> None:
     As a table, as JSON lines or as CSV. Rows are streamed, so a shape may be larger than memory.
     """
     with open_inspector(path) as inspector:
-        print_rows(inspector, shape_by_handle(inspector, handle), form)
+        shape = shape_by_handle(inspector, handle)
+        print_rows(inspector, shape.handle, form, columns=shape.columns, row_count=shape.row_count)
 
 
 @click.command()

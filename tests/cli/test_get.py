@@ -7,10 +7,13 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import in_a_pipe, on_a_terminal, without_styles
 
+from shapestore import ShapeStore, StoredShape
+from shapestore.cli import get
 from shapestore.cli.shape_arguments import column_names, param_value
 
 
@@ -37,6 +40,23 @@ def test_a_shape_is_created_and_printed_and_the_second_time_found(path: str, sou
     [stored] = in_a_pipe("ls", path, "--json").out.splitlines()
     assert json.loads(stored)["row_count"] == 2
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_rows_that_were_replaced_or_dropped_before_they_are_printed_are_printed_all_the_same(
+    path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another process, as soon as the command has closed its store."""
+    get_or_create = get._get_or_create
+
+    async def then_dropped(*given: Any) -> StoredShape:
+        stored = await get_or_create(*given)
+        async with ShapeStore(path) as store:
+            await store.delete(stored)
+        return stored
+
+    monkeypatch.setattr(get, "_get_or_create", then_dropped)
+    command = ("get", path, "--source", source, "--table", "Track", "--where", "AlbumId = 2", "--columns", "Name")
+    assert in_a_pipe(*command) == (0, "Name\nBalls\n", "")
 
 
 def test_columns_json_and_csv(path: str, source: str) -> None:

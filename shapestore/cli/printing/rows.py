@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import click
 
 from shapestore.admin.inspector import Inspector
-from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import json_option
 from shapestore.cli.printing.output import is_terminal, print_csv, print_fields, print_json_text, say
@@ -34,16 +33,18 @@ def form_options(command: F) -> F:
     return cast(F, json_option(as_csv(with_form)))
 
 
-def print_rows(inspector: Inspector, shape: ShapeRecord, form: str | None) -> None:
-    """Print all rows in order. Raises ShapeGoneError if the shape is dropped or refreshed meanwhile."""
-    batches = inspector.rows(shape)
+def print_rows(
+    inspector: Inspector, handle: str, form: str | None, *, columns: Sequence[str] | None, row_count: int
+) -> None:
+    """Print all rows of a handle in order. Raises ShapeGoneError if they are forgotten meanwhile."""
+    batches = inspector.rows(handle)
     if form == "json":
         for batch in batches:
             print_json_text("".join(f"{text}\n" for text in batch))
         return
     decoded = map(inspector.decoded, batches)
     first = next(decoded, [])
-    names = _names(first) or list(shape.columns or ())
+    names = _names(first) or list(columns or ())
     rows = _uniform(names, first, decoded)
     if not names:
         for _ in rows:  # there are none, or they are empty; one that is not is an error
@@ -59,7 +60,7 @@ def print_rows(inspector: Inspector, shape: ShapeRecord, form: str | None) -> No
         for row in rows:
             print_fields(row)
     if form is None and is_terminal():
-        say(count(shape.row_count, "row"))
+        say(count(row_count, "row"))
 
 
 def _names(rows: list[Row]) -> list[str]:
