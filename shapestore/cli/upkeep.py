@@ -23,7 +23,7 @@ from shapestore.cli.printing.tables import new_table
 from shapestore.cli.printing.words import size
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations
-from shapestore.storage.path import make_if_missing, resolve
+from shapestore.storage.path import check_beside, make_if_missing, resolve
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
@@ -111,9 +111,11 @@ def migrate(path: str, create: bool) -> None:
 
     A missing file is made only with --create, so a mistyped path leaves nothing behind.
     """
-    if create and not os.path.exists(real := resolve(path)):
+    real = resolve(path)
+    check_beside(real)
+    if create and not os.path.exists(real):
         make_if_missing(real)
-    real = existing(path)
+    existing(path)
     with opened(real) as connection:
         before = migrations.current_revision(connection)  # refuses a foreign file before a gate is made beside it
     gate = Gate(real)

@@ -245,6 +245,15 @@ def test_nothing_is_dropped_if_one_of_the_handles_is_unknown(example: str) -> No
     assert in_a_pipe("show", example, "b2").status == 0
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-gate", "-owners"])
+def test_migrate_makes_nothing_beside_what_is_another_program_s(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"shapes.db{suffix}").write_text("It was a dark and stormy night.")
+    ran = in_a_pipe("migrate", "--create", str(tmp_path / "shapes.db"))
+    assert (ran.status, ran.out) == (1, "")
+    assert "nothing was changed: move it away, or give the store another path" in ran.err
+    assert os.listdir(tmp_path) == [f"shapes.db{suffix}"]
+
+
 def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert in_a_pipe("migrate", "new.db").status == FAILED
