@@ -20,7 +20,7 @@ from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
 from shapestore.maintenance import Maintenance
 from shapestore.reading import row_batches
 from shapestore.storage import writer
-from shapestore.storage.commands import ForgetKept
+from shapestore.storage.commands import EndOwner, ForgetKept
 from shapestore.storage.log import compact
 from shapestore.storage.transaction import Transaction
 
@@ -131,6 +131,27 @@ async def test_of_handles_that_are_replaced_at_once_two_a_key_are_kept(
         assert kept == [stored.handle for stored in replaced[-6:-2]], "the last two of each"
         await eventually(lambda: lost_rows(empty_path) == 0)
         assert [row async for row in store.rows(replaced[-3])] == [{"version": 9}]
+
+
+async def test_what_was_kept_for_a_reader_alone_goes_with_the_store_that_read_it(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+    versions = iter(range(100))
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"version": next(versions)}]
+
+    async with ShapeStore(empty_path, create=changing, keep_replaced=3_600) as store:
+        await store.get_or_create(Shape("a"))
+        with closing(sqlite3.connect(empty_path)) as file:
+            file.execute("INSERT INTO readers SELECT 'dead', 1, number, 1, 0 FROM shapes")
+            file.commit()
+        for _ in range(4):
+            await store.refresh(Shape("a"))
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM kept") == [3])
+        await store._live().writer.submit(EndOwner("dead"))
+        assert read(empty_path, "SELECT count(*) FROM kept") == [2]
 
 
 async def test_handles_beyond_two_a_key_are_forgotten_though_that_could_not_be_written_at_once(

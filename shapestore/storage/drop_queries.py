@@ -109,4 +109,5 @@ FORGET_READERS = """
     DELETE FROM readers WHERE owner = :owner AND reading IN (SELECT value FROM json_each(:readings)) RETURNING shape
 """
 
-FORGET_READERS_OF_OWNER = "DELETE FROM readers WHERE owner = :owner"
+# (owner) -> the numbers of what they read
+FORGET_READERS_OF_OWNER = "DELETE FROM readers WHERE owner = :owner RETURNING shape"

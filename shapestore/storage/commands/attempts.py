@@ -9,6 +9,7 @@ from shapestore.shape.shape import Shape
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import discard, end_attempts, record
+from shapestore.storage.commands.shapes import forget_readers
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
@@ -131,5 +132,5 @@ def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
     if ended:
         tx.run(queries.RELEASE, handles=as_json([row[0] for row in ended]))
         end_attempts(tx, ended, outcome)
-    tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
+    forget_readers(tx, drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
     tx.run(queries.FORGET_OWNER, owner=owner)

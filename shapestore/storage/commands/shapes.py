@@ -144,6 +144,13 @@ class ForgetKept(Command[None]):
         return [None] * len(group)
 
 
+def forget_readers(tx: Transaction, statement: str, **which: str) -> None:
+    """Forget readers that have ended, and what was kept for them alone."""
+    read = tx.run(statement, **which)
+    if read:
+        _forget_beyond_two(tx, as_json([number for (number,) in read]))
+
+
 def _forget_beyond_two(tx: Transaction, numbers: str) -> None:
     """Of the keys of these numbers: forget the oldest handles that are kept, beyond two a key."""
     _forget(tx, tx.run(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=numbers))
@@ -169,9 +176,7 @@ class Register(Command[None]):
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for command in group:
             tx.run(drop_queries.ADD_READERS, readers=as_json(command.begun))
-            read = tx.run(drop_queries.FORGET_READERS, readings=as_json(command.ended))
-            if read:
-                _forget_beyond_two(tx, as_json([number for (number,) in read]))
+            forget_readers(tx, drop_queries.FORGET_READERS, readings=as_json(command.ended))
         return [None] * len(group)
 
 
