@@ -55,6 +55,10 @@ class FreshnessPolicy(NamedTuple):
         """
         return 0.0 if self.max_age is None or confirmation.is_stale else self.max_age / 10
 
+    def served_for(self, confirmation: Confirmation) -> float:
+        """Seconds for which stale rows are still served, while their refresh runs in the background."""
+        return max(0.0, self.fresh_for(confirmation) + self.stale_while_revalidate)
+
     def fresh_for(self, confirmation: Confirmation) -> float:
         """Seconds until the rows become stale; 0 or less once they are, and ``math.inf`` if they stay fresh."""
         age = boot_clock.age_ms(confirmation.moment, boot_clock.now()) / 1000

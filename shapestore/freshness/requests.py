@@ -71,7 +71,8 @@ class Requests:
         """Whether a stored shape is an answer; a refresh is scheduled if it is stale."""
         freshness = policy.judge(confirmation)
         if freshness is Freshness.STALE and request.creator is not None:
-            within = policy.refreshed_within(confirmation)
+            # Half of that time is for the refresh itself: callers wait for one that comes later.
+            within = min(policy.refreshed_within(confirmation), policy.served_for(confirmation) / 2)
             self._background.schedule(request.key, request.shape, request.creator, older=confirmation.by, within=within)
         return freshness is not Freshness.EXPIRED
 

@@ -123,6 +123,26 @@ async def test_a_stale_shape_is_served_while_one_refresh_runs_in_the_background(
     assert await call_of(store) == 2
 
 
+async def test_a_refresh_in_the_background_begins_while_the_stale_shape_is_still_served(
+    path: str, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short that time is beside the greatest age: later, callers would wait for it."""
+    latest: list[float] = []
+
+    def at_once(_: float, high: float) -> float:
+        latest.append(high)
+        return 0.0
+
+    monkeypatch.setattr("shapestore.freshness.background.random.uniform", at_once)
+    async with ShapeStore(path, create=source, max_age=360_000, stale_while_revalidate=600) as store:
+        await call_of(store)
+        grow_old(path, 360_010)
+        assert await call_of(store) == 1
+        await eventually(lambda: source.calls == 2)
+    assert len(latest) == 1
+    assert 200 < latest[0] <= 295
+
+
 async def test_past_the_window_callers_wait_for_the_refresh_and_all_get_it(
     path: str, store: ShapeStore, source: Source
 ) -> None:
