@@ -162,8 +162,7 @@ def _dead_files(real: str) -> set[str]:
 def _locks(inspector: Inspector) -> Iterator[Finding]:
     now = time.time()
     locks = inspector.locks()
-    stale = [lock for lock in locks if not lock.owner.alive]
-    if stale:
+    if stale := [lock for lock in locks if not lock.owner.alive]:
         yield Finding(
             Severity.NOTE,
             "stale-lock",
@@ -171,26 +170,23 @@ def _locks(inspector: Inspector) -> Iterator[Finding]:
             "Nothing: the next caller takes over, and the next store that opens the file clears it away. Or free it: "
             f"{_unlock(inspector.path, stale)}",
         )
-    late = [lock for lock in locks if lock.owner.alive and _is_late(lock, now)]
-    if late:
-        yield Finding(
-            Severity.WARNING,
-            "unswept-failure",
-            f"{count(len(late), 'failure')} that should have been swept: "
-            + listed([f"{_lock(lock)}, by {lock.owner.process}" for lock in late], "; "),
-            "Find out whether that process is stopped or hangs. The next caller takes over. Or free the lock: "
-            f"{_unlock(inspector.path, late)}",
-        )
-    long = [lock for lock in locks if lock.owner.alive and _is_long(lock, now)]
-    if long:
-        yield Finding(
-            Severity.WARNING,
-            "long-creation",
-            f"{count(len(long), 'creation')} in progress for more than an hour: "
-            + listed([f"{_lock(lock)}, by {lock.owner.process}" for lock in long], "; "),
-            f"Find out whether that process is stopped or hangs. Freeing the lock is safe: "
-            f"{_unlock(inspector.path, long)}",
-        )
+    running = [lock for lock in locks if lock.owner.alive]
+    if late := [lock for lock in running if _is_late(lock, now)]:
+        what = f"{count(len(late), 'failure')} that should have been swept"
+        yield _of_running(inspector.path, "unswept-failure", what, late, "The next caller takes over. Or free the lock")
+    if long := [lock for lock in running if _is_long(lock, now)]:
+        what = f"{count(len(long), 'creation')} in progress for more than an hour"
+        yield _of_running(inspector.path, "long-creation", what, long, "Freeing the lock is safe")
+
+
+def _of_running(path: str, name: str, what: str, locks: list[LockRecord], remedy: str) -> Finding:
+    """A finding about locks whose owners are open."""
+    return Finding(
+        Severity.WARNING,
+        name,
+        f"{what}: {listed([f'{_lock(lock)}, by {lock.owner.process}' for lock in locks], '; ')}",
+        f"Find out whether that process is stopped or hangs. {remedy}: {_unlock(path, locks)}",
+    )
 
 
 def _is_late(lock: LockRecord, now: float) -> bool:
