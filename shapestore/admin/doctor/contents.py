@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import Inspector
-from shapestore.admin.records import LockRecord
+from shapestore.admin.records import LockRecord, OwnerRecord
 from shapestore.admin.vacuum import ORPHANS
 from shapestore.admin.wording import count
 from shapestore.errors import InvalidShapeError
@@ -44,7 +44,10 @@ def examine(real: str, connection: sqlite3.Connection, *, quick: bool) -> Iterat
         found = [*_shapes(inspector), *_row_counts(inspector, quick), *_total(inspector), *_orphans(inspector)]
         discarded = inspector.number("SELECT count(*) FROM discarded")
     yield from found
-    yield from _owners(inspector, discarded)
+    owners = inspector.owners()
+    yield from _owners(inspector, owners)
+    if discarded:
+        yield _discarded(inspector, discarded, is_at_work=any(owner.alive for owner in owners))
     yield from _locks(inspector)
 
 
@@ -124,8 +127,7 @@ def _orphans(inspector: Inspector) -> Iterator[Finding]:
 # --- owners, and what they leave
 
 
-def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
-    owners = inspector.owners()
+def _owners(inspector: Inspector, owners: list[OwnerRecord]) -> Iterator[Finding]:
     exited = [owner for owner in owners if not owner.alive]
     files = _dead_files(inspector.path) - {owner.owner for owner in exited}
     if exited or files:
@@ -138,17 +140,18 @@ def _owners(inspector: Inspector, discarded: int) -> Iterator[Finding]:
             "Nothing: the next store that opens the file clears this away. If the process was not killed on purpose, "
             "find out why it exited.",
         )
-    if discarded:
-        at_work = any(owner.alive for owner in owners)
-        yield Finding(
-            Severity.NOTE,
-            "discarded",
-            f"the rows of {count(discarded, 'attempt')} (dropped, replaced or unfinished) are pending deletion",
-            "Nothing: an open store deletes them."
-            if at_work
-            else "Nothing: the next store that opens the file deletes them. Or delete them now: shapestore vacuum "
-            f"{shlex.quote(inspector.path)}",
-        )
+
+
+def _discarded(inspector: Inspector, discarded: int, *, is_at_work: bool) -> Finding:
+    return Finding(
+        Severity.NOTE,
+        "discarded",
+        f"the rows of {count(discarded, 'attempt')} (dropped, replaced or unfinished) are pending deletion",
+        "Nothing: an open store deletes them."
+        if is_at_work
+        else "Nothing: the next store that opens the file deletes them. Or delete them now: shapestore vacuum "
+        f"{shlex.quote(inspector.path)}",
+    )
 
 
 def _dead_files(real: str) -> set[str]:
