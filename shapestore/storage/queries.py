@@ -118,17 +118,19 @@ LOCKS = """
 HAS_LITESTREAM = "SELECT 1 FROM sqlite_schema WHERE name = '_litestream_seq'"
 
 # --- writes: an attempt's way, each bound to its fencing token --------------------------------------------------
+# MATERIALIZED where much of a value is asked for: SQLite would write it as text again for each part of it.
 
 # (claims: {handle: [comparable, namespace, table, where as written, judged confirmed_by or null]}) -> those that lead.
 # A refresh leads unless the shape was confirmed by another attempt since it was judged, or if the shape has gone.
 CLAIM = """
+    WITH claim AS MATERIALIZED (SELECT key, value FROM json_each(:claims))
     INSERT INTO create_locks (
         comparable, namespace, table_name, where_as_written, state, owner, handle, refreshes,
         started_boot, started_at_boot_ms, started_at_ms, touched_keys_from)
     SELECT claim.value ->> 0, claim.value ->> 1, claim.value ->> 2, claim.value ->> 3, 'in_progress', :owner,
            claim.key, claim.value ->> 4, :boot, :boot_ms, :wall_ms,
            (SELECT coalesce(max(number), 0) FROM touched_keys)
-    FROM json_each(:claims) AS claim
+    FROM claim
     WHERE NOT EXISTS (
         SELECT 1 FROM shapes
         WHERE shapes.comparable = claim.value ->> 0 AND shapes.confirmed_by IS NOT claim.value ->> 4)
@@ -153,6 +155,7 @@ LACK_ROWS = """
 # table, seq, nonce, signature]}) -> those whose fencing token still holds, with their numbers: the lock row becomes the
 # shape's.
 PUBLISH = """
+    WITH published AS MATERIALIZED (SELECT id, key, value FROM json_each(:published))
     INSERT INTO shapes (
         number, handle, comparable, namespace, table_name, where_as_written, row_count, snapshot, position, written,
         bytes, key_columns, chunk_ends, columns_described,
@@ -166,7 +169,7 @@ PUBLISH = """
            published.value ->> 7, published.value ->> 8, published.value ->> 9,
            lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
            :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
-    FROM json_each(:published) AS published
+    FROM published
     JOIN create_locks AS lock ON lock.handle = published.key AND lock.state = 'in_progress',
          (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
     RETURNING handle, number

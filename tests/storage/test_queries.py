@@ -98,7 +98,7 @@ SORTS = {
 # What SQLite calls a scan, though it is of no table: of the values asked for, also in a temporary table, or of a
 # subquery that is searched itself.
 OF_NO_TABLE = re.compile(
-    r"VIRTUAL TABLE|SCAN CONSTANT ROW|SCAN (temp\.\w+|others|asked|newest|first|\(subquery-\d+\))$"
+    r"VIRTUAL TABLE|SCAN CONSTANT ROW|SCAN (temp\.\w+|others|asked|claim|published|newest|first|\(subquery-\d+\))$"
 )
 
 
