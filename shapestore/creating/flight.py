@@ -29,11 +29,6 @@ from shapestore.storage.commands import Abandon
 # creation's own time, and a long one costs few polls.
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
-# A flight that waits for a slot is told when there is one; meanwhile it polls only to see whether another process was
-# quicker. The more flights wait, the longer each pauses: all of them together make 2,000 polls a second at most.
-_SHORTEST_SLOT_PAUSE = 0.05
-_LONGEST_SLOT_PAUSE = 5.0
-_SLOT_PAUSE_PER_FLIGHT = 0.0005
 
 
 class Flight:
@@ -65,6 +60,7 @@ class Flight:
         self._awaited: str | None = None
         """The attempt of another store that was last followed."""
         self._has_slot = False
+        self._awaits_slot = False
         self._over: str | None = None
         """The attempt to take over, as it was judged when a slot was asked for."""
         self._next_poll: Timer | None = None
@@ -160,10 +156,10 @@ class Flight:
             older=self.older,
         )
 
-    def _poll_later(self, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> None:
+    def _poll_later(self) -> None:
         timers = self._services.timers
         waited = timers.now() - self._began
-        pause = min(max(waited / 10, shortest), longest) * random.uniform(0.75, 1.25)
+        pause = min(max(waited / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
         self._next_poll = timers.after(pause, self.poll)
 
     def _cancel_next_poll(self) -> None:
@@ -174,11 +170,14 @@ class Flight:
     # --- leading
 
     def _lead(self, over: str | None) -> None:
-        """Lead, if one of the ``max_creating`` slots is free; otherwise ask for one, and poll now and then."""
-        slots = self._services.slots
-        if not self._has_slot and not slots.take(self._slot_granted):
+        """Lead, if one of the ``max_creating`` slots is free; otherwise ask for one.
+
+        Until it is granted, polls only find out whether another process was quicker.
+        """
+        if not self._has_slot and not self._services.slots.take(self._slot_granted):
             self._over = over
-            self._poll_later(max(_SHORTEST_SLOT_PAUSE, len(slots) * _SLOT_PAUSE_PER_FLIGHT), _LONGEST_SLOT_PAUSE)
+            self._awaits_slot = True
+            self._services.polls.repeat(self.poll)
             return
         self._has_slot = False  # it is the attempt's
         # From before its lock row is written until after that is gone, so that the row is never without its flight.
@@ -187,6 +186,8 @@ class Flight:
 
     def _slot_granted(self) -> None:
         self._has_slot = True
+        self._awaits_slot = False
+        self._services.polls.withdraw(self.poll)
         # Not at once: it may release the slot, and so grant it to the next.
         self._services.polls.add(self._lead_as_judged)
 
@@ -205,8 +206,10 @@ class Flight:
         if self._has_slot:
             self._has_slot = False
             self._services.slots.release()
-        else:
+        elif self._awaits_slot:
+            self._awaits_slot = False
             self._services.slots.withdraw(self._slot_granted)
+            self._services.polls.withdraw(self.poll)
 
     def begin_again(self) -> None:
         """Poll again, since the attempt has ended without an answer.

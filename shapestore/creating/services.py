@@ -53,7 +53,7 @@ class Services:
         self.failure_grace = failure_grace
         self.handles = Handles()
         self.timers = Timers()
-        self.polls = PollBatch(reader)
+        self.polls = PollBatch(reader, self.timers)
         self.slots = Slots(max_creating)
         self.creators = RunningCreators(self.slots)
         self.failure_ages = FailureAges()
