@@ -91,12 +91,6 @@ class Telemetry:
         """The counters, and the gauges as given."""
         return Stats(**self.counts(), **gauges)
 
-    def queued(self) -> None:
-        self.commands += 1
-
-    def committed(self) -> None:
-        self.batches += 1
-
     def checkpointed(self, wal_bytes: int) -> None:
         self.tell(events.Checkpointed, wal_bytes)
 

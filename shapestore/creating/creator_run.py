@@ -245,6 +245,8 @@ def _continues(stored: Standing, read: Moment) -> bool:
 
 
 def _iterable(rows: Any) -> Iterable[Any]:
+    if type(rows) is list:  # as most are
+        return rows
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise InvalidRowError(
             f"the creator returned a {type(rows).__name__}, not an iterable of rows (mappings of str): {rows!r:.100}"

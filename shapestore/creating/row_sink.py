@@ -52,7 +52,8 @@ class AttemptRows:
         self._sent = self._writer.submit(AddRows(chunk, self.followed))
 
     async def finish(self, rest: Chunk, *, unique: bool) -> Chunk:
-        await self.flush()
+        if self._sent is not None:
+            await self.flush()
         return rest if unique or rest.keys is None else await self._refuse_repeated_keys(rest)
 
     async def flush(self) -> None:

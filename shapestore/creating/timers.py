@@ -22,7 +22,7 @@ The callback is None once it was called or cancelled. (The heap compares lists w
 
 
 class Timers:
-    """The timers of one event loop. None is called from within ``after``, however short its delay."""
+    """The timers of one event loop. None is called from within ``after`` or ``at``, however short its delay."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -40,7 +40,11 @@ class Timers:
 
     def after(self, seconds: float, callback: Callable[..., None], *arguments: Any) -> Timer:
         """Call ``callback`` with these arguments in so many seconds."""
-        timer = [self._loop.time() + seconds, next(self._order), callback, arguments]
+        return self.at(self._loop.time() + seconds, callback, *arguments)
+
+    def at(self, due: float, callback: Callable[..., None], *arguments: Any) -> Timer:
+        """Call ``callback`` with these arguments at this moment, by the loop's time."""
+        timer = [due, next(self._order), callback, arguments]
         heappush(self._heap, timer)
         if self._heap[0] is timer:
             self._set_loop_timer()

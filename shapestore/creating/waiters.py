@@ -96,7 +96,7 @@ class Waiters:
         if self._timer is not None:
             self._timers.cancel(self._timer)
         self._next = due
-        self._timer = None if due == math.inf else self._timers.after(due - self._loop.time(), self._ring)
+        self._timer = None if due == math.inf else self._timers.at(due, self._ring)
 
     def _ring(self) -> None:
         now = self._loop.time()

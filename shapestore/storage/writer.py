@@ -135,7 +135,7 @@ class Writer:
         if refusable and self.queued >= self._max_queued:
             raise StoreBusyError(f"{self.queued} commands wait for the writer, the limit; try again later", 0.1)
         (self._bulky if command.size > QUICK_BYTES else self._quick).append(Queued(command, answered, refused))
-        self._telemetry.queued()
+        self._telemetry.commands += 1
         self._wakeup.set()
 
     async def run(self) -> None:
@@ -183,7 +183,7 @@ class Writer:
                 self.check_file()
                 work = partial(self._apply, [queued.command for queued in batch])
                 answers, changed = await transact(self._connection, self._owner, work)
-                self._telemetry.committed()
+                self._telemetry.batches += 1
                 _tell(self.on_commit, changed)
                 for answer in answers:
                     _tell(batch.popleft().answered, answer)
