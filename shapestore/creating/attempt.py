@@ -288,7 +288,7 @@ class Attempt:
         self._tell(events.Superseded)
         self._leader.begin_again()
 
-    # ---
+    # --- telling what happens
 
     def _tell_led(self) -> None:
         self._tell(events.Led)

@@ -60,7 +60,7 @@ class AttemptRows:
         """Wait until all that was taken is committed. Raises SupersededError if the fencing token no longer holds."""
         sent, self._sent = self._sent, None
         if sent is not None and not await self._accepted(sent):
-            raise SupersededError(self._handle)
+            raise self.superseded()
 
     async def copy(self, run: Run, source: int, position: int) -> None:
         """Take rows that are stored under the number ``source``, as they were there at ``position``."""
