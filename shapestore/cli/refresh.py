@@ -14,7 +14,7 @@ from shapestore.cli.counted_source import CountedSource, source_option, timeout_
 from shapestore.cli.printing.output import print_json, say
 from shapestore.cli.printing.words import short
 from shapestore.cli.shape_arguments import chosen, filter_options
-from shapestore.errors import CreateFailedError
+from shapestore.errors import CreateFailedError, WaitTimeoutError
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.log.positions import unpack
 from shapestore.store import ShapeStore
@@ -74,6 +74,9 @@ async def _refresh(store: ShapeStore, handle: str, as_json: bool) -> bool:
         _report(before, await store.refresh(before.shape), as_json)
     except CreateFailedError as error:
         say(f"{short(handle)}: {error.message or error.error_type}")
+        return False
+    except WaitTimeoutError as error:  # another process reads it, and takes its time
+        say(f"{short(handle)}: {error}")
         return False
     return True
 

@@ -12,6 +12,8 @@ import pytest
 from command_line import in_a_pipe
 from processes import read
 
+from shapestore import Shape, ShapeStore, StoredShape, WaitTimeoutError
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[sqlite3.Connection]:
@@ -69,6 +71,28 @@ def test_what_is_wrong_is_said_and_counted(source: sqlite3.Connection, url: str,
     assert 'no table or view "Track"' in err
     assert err.endswith("Error: 1 shape could not be refreshed from the source\n")
     assert read(empty_path, "SELECT row_count FROM shapes") == [100]
+
+
+def test_one_that_takes_another_process_too_long_keeps_no_other_from_being_refreshed(
+    source: sqlite3.Connection, url: str, empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh, asked = ShapeStore.refresh, []
+
+    async def late_at_first(store: ShapeStore, shape: Shape) -> StoredShape:
+        asked.append(shape)
+        if len(asked) == 1:
+            raise WaitTimeoutError("another process is creating it")
+        return await refresh(store, shape)
+
+    for where in ("id < 5", "id > 90"):
+        in_a_pipe("get", empty_path, "--source", url, "--table", "Track", "--where", where)
+    source.execute("UPDATE Track SET name = 'other'")
+    monkeypatch.setattr(ShapeStore, "refresh", late_at_first)
+    status, _, err = in_a_pipe("refresh", empty_path, "--table", "Track", "--source", url)
+    assert status == 1
+    assert ": another process is creating it\n" in err
+    assert "9 changes, 9 rows" in err
+    assert err.endswith("Error: 1 shape could not be refreshed from the source\n")
 
 
 @pytest.mark.parametrize(
