@@ -71,7 +71,7 @@ class Maintenance:
         self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
-        self._writing, self._proving = _Trouble(), _Trouble()
+        self._writing, self._proving, self._unexpected = _Trouble(), _Trouble(), _Trouble()
         self._dead_owners: set[str] = set()
         """Those that were dead at the last look."""
         self._kept_seen = 0
@@ -98,14 +98,17 @@ class Maintenance:
                 if await self._take_turn():
                     self._wakeup.set()
                 self._writing.over()
+                self._unexpected.over()
             except StoreClosedError:
                 return
             except ShapeStoreError as error:
                 # The disk is full, another process holds the gate, the file is gone: what is due stays due until the
                 # next tick. It is logged, for where all callers are served from what is stored, no caller sees it.
-                self._writing.met("maintenance cannot write to the file, and tries again at every tick: %s", error)
-            except Exception:
-                logger.exception("unexpected error in maintenance, which continues at the next tick")
+                if self._writing.is_new(error):
+                    logger.warning("maintenance cannot write to the file, and tries again at every tick: %s", error)
+            except Exception as error:
+                if self._unexpected.is_new(error):
+                    logger.exception("unexpected error in maintenance, which continues at the next tick")
             except (KeyboardInterrupt, SystemExit) as interrupt:  # the loop may go on all the same
                 raise_from_loop(interrupt)
 
@@ -114,10 +117,12 @@ class Maintenance:
             self._keep_provable()
             self._proving.over()
         except OSError as error:
-            self._proving.met(
-                "the owner file of this store was removed and cannot be made again, which is tried at every tick: %s",
-                error,
-            )
+            if self._proving.is_new(error):
+                logger.warning(
+                    "the owner file of this store was removed and cannot be made again, which is tried at every tick: "
+                    "%s",
+                    error,
+                )
 
     async def _take_turn(self) -> bool:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
@@ -226,14 +231,14 @@ class Maintenance:
             return
         numbers = await self._reader.expired(await self._keep_ms())
         seen, beyond_two = await self._reader.run(partial(kept_beyond_two, seen=self._kept_seen))
-        numbers = list({*numbers, *beyond_two})
-        too_many = beyond(totals["kept"] - len(numbers), self._options.max_shapes)
+        known = {*numbers, *beyond_two}
+        too_many = beyond(totals["kept"] - len(known), self._options.max_shapes)
         too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
         if too_many or too_large:
             oldest = first_beyond(await self._reader.oldest_kept(), too_many, too_large)
-            numbers += [number for (number,) in oldest if number not in set(numbers)]
-        if numbers:
-            await self._writer.submit(ForgetKept(numbers))
+            known.update(number for (number,) in oldest)
+        if known:
+            await self._writer.submit(ForgetKept(list(known)))
         self._kept_seen = seen  # not before that: what could not be written is found again
 
     async def _keep_ms(self) -> int:
@@ -291,15 +296,14 @@ class Maintenance:
 
 
 class _Trouble:
-    """Something that fails at every tick, logged once for each different error until it is over."""
+    """Something that may fail at every tick: each different error is logged once, until it is over."""
 
     def __init__(self) -> None:
-        self._logged = ""
+        self._last = ""
 
-    def met(self, message: str, error: Exception) -> None:
-        if self._logged != str(error):
-            logger.warning(message, error)
-        self._logged = str(error)
+    def is_new(self, error: Exception) -> bool:
+        before, self._last = self._last, repr(error)
+        return self._last != before
 
     def over(self) -> None:
-        self._logged = ""
+        self._last = ""

@@ -297,6 +297,39 @@ async def test_an_unexpected_error_does_not_end_maintenance(
         await evicts(store)
 
 
+@pytest.mark.parametrize("is_damaged", [True, False])
+async def test_what_fails_at_every_tick_is_logged_once(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_damaged: bool
+) -> None:
+    """A person reads the log, and not each second."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.001)
+    turns: list[None] = []
+    prove, evict = Maintenance._prove, Maintenance._evict
+
+    def counted(self: Maintenance) -> None:
+        turns.append(None)
+        prove(self)
+
+    async def fails(self: Maintenance) -> bool:
+        if is_damaged:
+            return await evict(self)
+        raise KeyError("bytes")
+
+    monkeypatch.setattr(Maintenance, "_prove", counted)
+    monkeypatch.setattr(Maintenance, "_evict", fails)
+    with closing(sqlite3.connect(empty_path)) as file:
+        file.execute("DELETE FROM totals WHERE name = 'bytes'")
+        file.commit()
+    async with ShapeStore(empty_path, create=create, max_shapes=1):
+        await eventually(lambda: caplog.records)
+        begun = len(turns)
+        await eventually(lambda: len(turns) > begun + 20)
+    [record] = caplog.records
+    said = "it lacks some of its totals" if is_damaged else "unexpected error in maintenance"
+    assert said in record.getMessage()
+    assert (record.exc_info is None) == is_damaged
+
+
 class Notebook:
     """A program whose event loop goes on after an interrupt."""
 

@@ -38,6 +38,8 @@ _SERVED = f"handle, position, round, {queries.MARK}"
 SERVED = tuple(f"SELECT {_SERVED}{aged} FROM shapes WHERE comparable = ?" for aged in ("", f", {queries.CONFIRMED}"))
 FETCH = tuple(statement.replace("SELECT", f"SELECT {log_queries.ROWS_OF_SMALL},", 1) for statement in SERVED)
 
+_TOTALS = {"shapes", "bytes", "kept", "kept_bytes"}
+
 _NOTHING = KeyState(stored=None, lock=None, awaited_failure=None)
 
 
@@ -243,7 +245,10 @@ class Reader(PageReader):
     def totals(self) -> dict[str, int]:
         """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""
         with self._making_sense():
-            return {name: int(value) for name, value in self._point_read(queries.TOTALS)}
+            totals = {name: int(value) for name, value in self._point_read(queries.TOTALS)}
+        if not totals.keys() >= _TOTALS:
+            raise damaged("it lacks some of its totals", self._path)
+        return totals
 
     def newest_round(self, seen: int) -> int:
         """The newest round that the file knows; the one after it, if the next one has to jump far beyond it.
