@@ -24,6 +24,7 @@ from shapestore.reading.recent_texts import RecentTexts
 from shapestore.reading.row_batches import RowBatches
 from shapestore.source.creator import Creator
 from shapestore.storage.access_tracker import AccessTracker
+from shapestore.storage.path import resolve
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 from shapestore.waiting.followed import FollowedSources
@@ -126,7 +127,9 @@ class OpenStore:
         threads = WorkerThreads()
         with contextlib.ExitStack() as undo:
             undo.callback(threads.close)
-            file = await OpenFile.open(path, durability=options.durability, migrate=options.migrate, threads=threads)
+            file = await OpenFile.open(
+                resolve(path), durability=options.durability, migrate=options.migrate, threads=threads
+            )
             undo.callback(file.drop)
             store = cls(file, threads, options, telemetry, create, freshness)
             undo.pop_all()

@@ -42,7 +42,7 @@ from shapestore.source.creator import Creator, check_creator, follows, required_
 from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
 from shapestore.storage.log.read import Batch
-from shapestore.storage.path import bind, resolve
+from shapestore.storage.path import bind
 from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.telemetry import OnEvent, Stats, Telemetry
 
@@ -127,7 +127,7 @@ class ShapeStore:
             seconds("stale_if_error", stale_if_error),
         )
         self._telemetry = Telemetry(on_event)
-        opening = partial(_opened, self._path, self._options, self._telemetry, self._create, self._freshness)
+        opening = partial(OpenStore.open, self._path, self._options, self._telemetry, self._create, self._freshness)
         self._lifecycle = Lifecycle(opening)
 
     # --- opening and closing
@@ -564,10 +564,6 @@ class ShapeStore:
     def _request(self, key: str, shape: Shape, create: Creator | None, timeout: float | None) -> Request:
         given = self._create if create is None else create
         return Request(key, shape, given, self._wait_timeout if timeout is None else seconds("timeout", timeout))
-
-
-async def _opened(path: str, *how: Any) -> OpenStore:
-    return await OpenStore.open(resolve(path), *how)
 
 
 def _handle(stored: StoredShape | str) -> str:
