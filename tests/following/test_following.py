@@ -134,6 +134,21 @@ async def test_a_table_that_is_made_anew_ends_its_shapes_and_those_that_follow_a
     assert len([row async for row in store.rows(stored)]) == 5, "its handle is kept for who reads it"
 
 
+async def test_a_table_that_was_renamed_and_is_written_still_ends_no_shape_of_the_one_in_its_place(
+    store: ShapeStore, empty_path: str, source: str
+) -> None:
+    before = await store.get_or_create(ALL)
+    write(source, "ALTER TABLE t RENAME TO t_before")
+    write(source, "CREATE TABLE t (a TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (a, n))")
+    await is_gone(empty_path, before.handle)
+    stored = await store.get_or_create(ALL)
+    write(source, "UPDATE t_before SET n = 100")
+    write(source, "INSERT INTO t VALUES ('y', 1)")
+    await followed(empty_path, source)
+    assert await store.get_by_handle(stored.handle) is not None
+    assert await store.fetch(ALL) == [{"a": "y", "n": 1}]
+
+
 async def test_a_where_that_fails_on_a_row_ends_its_shape_alone(
     store: ShapeStore, empty_path: str, source: str
 ) -> None:

@@ -39,7 +39,8 @@ Why it is made so:
 6. **The signature tells.** It stands for the text of the table and the exact texts of its triggers, which name its
    unique indexes. A rebuild of the table, as Django and alembic do it, drops triggers silently, and another process may
    put them back: the token is another one then, and so is the signature. A shape that was read under one signature is
-   right as long as the table has it.
+   right as long as the table has it. The number in ``tab`` is another one too: a table that was renamed takes its
+   triggers with it, and its keys are not those of the table in its place.
 7. **The ring** needs no register of those who read it. One that fell more than 1,000,000 rows behind begins again. The
    newest row is never deleted, so ``seq`` only grows; a ``nonce`` tells a restored file from one that went on.
 

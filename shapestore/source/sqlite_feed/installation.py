@@ -111,6 +111,13 @@ def _parts(connection: sqlite3.Connection) -> tuple[dict[str, _Part], dict[str, 
 
 # --- putting it there
 
+# Not the number that the table had, if it had one: a table that was renamed has taken its triggers with it, and logs
+# keys of its own under that number.
+_NUMBER_ANEW = f"""
+    INSERT INTO {TABLES} (number, name) SELECT coalesce(max(number), {MARKER}) + 1, ? FROM {TABLES} WHERE true
+    ON CONFLICT (name) DO UPDATE SET number = excluded.number
+"""
+
 
 def _make_change_table(connection: sqlite3.Connection) -> None:
     _, tables = _parts(connection)
@@ -137,7 +144,7 @@ def _put_triggers(connection: sqlite3.Connection, table: FollowedTable) -> None:
     for name, part in triggers.items():
         if part.table == table.name:
             connection.execute(f"DROP TRIGGER {name}")
-    connection.execute(f"INSERT OR IGNORE INTO {TABLES} (name) VALUES (?)", (table.name,))
+    connection.execute(_NUMBER_ANEW, (table.name,))
     number = table_number(connection, table.name)
     assert number is not None
     for text in triggers_of(table, number, secrets.token_hex(8)).values():
