@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from shapestore.errors import UnknownTableError
+from shapestore.errors import StoreClosedError, UnknownTableError
 from shapestore.http.invalid import invalid
+from shapestore.http.response import refused
 from shapestore.logger import logger
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
@@ -63,8 +64,19 @@ class Descriptions:
         except UnknownTableError as error:  # whose message lists all tables, and is not for clients
             self._tell_of_missing(table, error)
             invalid("table", f'Table "{table}" does not exist')
+        except StoreClosedError:
+            raise
+        except Exception as error:  # whatever the source raises; its text may tell about it
+            description = self._known_before(table, error)
         self._missing.discard(table)
         self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
+
+    def _known_before(self, table: str, error: Exception) -> Description:
+        """What was known of a table that cannot be asked for: what is stored is served all the same. Raises Refusal."""
+        logger.warning("the source could not be asked for the columns of %r: %r", table, error)
+        if table not in self._known:
+            raise refused(503, "the rows of this table could not be read", retry_after=1)
+        return self._known[table][1]
 
     def _tell_of_missing(self, table: str, error: UnknownTableError) -> None:
         """Log it, once until the table is there again."""
