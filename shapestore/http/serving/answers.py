@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import NamedTuple
@@ -53,8 +54,8 @@ class LogAnswers:
 
     async def answer(self, asked: ShapeRequest, request: Request) -> ASGIApp:
         """The answer to a request. Raises Refusal, and the errors of the store."""
-        if asked.subset is not None:
-            return await self._subset(asked, asked.subset, request)
+        if asked.subset is not None:  # which is never live, whatever else the request says
+            return await self._subset(dataclasses.replace(asked, live=False, sse=False), asked.subset, request)
         if not asked.live:
             return self._page(asked, request, await self._reader.first(asked))
         if asked.sse:

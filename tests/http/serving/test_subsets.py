@@ -67,6 +67,16 @@ async def test_a_subset_is_of_the_rows_of_the_shape_alone(api: Api) -> None:
     assert ids(await api.get("now", where='"TrackId" < 3', subset__where='"TrackId" > 1 OR true')) == ["1", "2"]
 
 
+@pytest.mark.parametrize("live", [{"live": "true"}, {"live": "true", "live_sse": "true"}])
+async def test_a_subset_is_never_live(api: Api, live: dict[str, str]) -> None:
+    before = await api.up_to_date()
+    answer = await api.after(before, subset__where='"TrackId" = 2', **live)
+    assert ids(answer) == ["2"]
+    assert answer.headers["content-type"] == "application/json"
+    assert "electric-schema" in answer.headers
+    assert "electric-cursor" not in answer.headers
+
+
 async def test_a_client_goes_on_from_where_it_was_or_from_before_the_rows_were_read(api: Api) -> None:
     before = await api.up_to_date()
     await api.change("DELETE FROM Track WHERE TrackId = 1")
