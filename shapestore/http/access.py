@@ -50,11 +50,13 @@ async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest)
 
 
 def _of_both_columns(asked: Shape, may_see: Shape) -> Shape:
-    """What may be seen, with those of its columns that are asked for."""
+    """What may be seen, with those of its columns that are asked for. Raises InvalidRequest if there are none."""
     seen = may_see.columns
     columns = asked.columns if seen is None else seen
     if seen is not None and asked.columns is not None:
         columns = tuple(name for name in asked.columns if name in seen)
+        if not columns:
+            invalid("columns", "The following columns are not found on the table: " + ", ".join(asked.columns)[:500])
     return Shape(may_see.table, where=may_see.where_as_written, params=dict(may_see.params) or None, columns=columns)
 
 

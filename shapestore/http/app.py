@@ -19,7 +19,8 @@ from shapestore.http.access import Authorize, has_secret, permitted
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
-from shapestore.http.refusals import refusal_of
+from shapestore.http.parameters import body_of, unread
+from shapestore.http.refusals import refusal_by, refusal_of
 from shapestore.http.request import ShapeRequest, parse
 from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
@@ -35,8 +36,6 @@ from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
 
 ShapeOfRequest = Callable[[Request], Shape | Awaitable[Shape]]
-
-MAX_BODY_BYTES = 1024 * 1024
 
 
 class ShapeApp:
@@ -104,7 +103,7 @@ class ShapeApp:
         self._tables = {} if tables is None else _checked_tables(store, tables)
         self._shape_of = shape
         self._authorize = authorize
-        self._secret = secret
+        self._secret = None if secret is None else _checked_secret(secret)
         self._allow_delete = allow_delete
         methods = "GET, POST, HEAD, DELETE, OPTIONS" if allow_delete else "GET, POST, HEAD, OPTIONS"
         self._cors = Cors(None if origins is None else _checked_origins(origins), methods)
@@ -168,7 +167,7 @@ class ShapeApp:
         except InvalidRequest as error:
             return invalid_request(error.errors).response()
         except HTTPException as error:
-            return Refusal(error.status_code, {"message": error.detail}, error.headers).response()
+            return refusal_by(error).response()
         except ClientDisconnect:
             return Response(status_code=204)
         except ShapeStoreError as error:
@@ -190,7 +189,7 @@ class ShapeApp:
                 return await self._get(request)
             case "DELETE":
                 return await self._delete(request)
-        raise refused(405, "Method not allowed")
+        raise self._refused_method("Method not allowed")
 
     async def _health(self) -> Response:
         try:
@@ -206,7 +205,7 @@ class ShapeApp:
     async def _delete(self, request: Request) -> Response:
         self._refuse_without_secret(request)
         if not self._allow_delete:
-            raise refused(405, "DELETE not allowed")
+            raise self._refused_method("DELETE not allowed")
         stored = await self._named(request)
         if stored is None or not await self._store.delete(stored):
             raise refused(404, "Shape not found")
@@ -230,10 +229,16 @@ class ShapeApp:
     async def _asked(self, request: Request, *more: tuple[str, str]) -> ShapeRequest:
         """What a request asks for, narrowed to what its client may see."""
         query = [*QueryParams(request.scope["query_string"]).multi_items(), *more]  # which the request does not keep
-        body = await _body(request) if request.method == "POST" else None
+        body = None
+        if request.method == "POST":
+            body = await body_of(request)
+            request = unread(request, body)
         given = None if self._shape_of is None else await _awaited(self._shape_of(request))
         asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))
         return asked if self._authorize is None else await permitted(self._authorize, request, asked)
+
+    def _refused_method(self, message: str) -> Refusal:
+        return Refusal(405, {"message": message}, {"allow": self._cors.methods})
 
     def _refuse_without_secret(self, request: Request) -> None:
         if not has_secret(request, self._secret):
@@ -255,6 +260,13 @@ def _checked_tables(store: ShapeStore, tables: Tables) -> Tables:
     return {table: None if columns is None else list(columns) for table, columns in tables.items()}
 
 
+def _checked_secret(secret: str) -> str:
+    """The secret. Raises ValueError."""
+    if not secret:
+        raise ValueError("secret is empty, so that every request would give it: name one, or None to demand none")
+    return secret
+
+
 def _checked_origins(origins: Sequence[str]) -> frozenset[str]:
     """The origins. Raises TypeError and ValueError."""
     if isinstance(origins, str):
@@ -264,16 +276,6 @@ def _checked_origins(origins: Sequence[str]) -> frozenset[str]:
 
 async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:
     return await given if inspect.isawaitable(given) else given
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body of a request; None if it is empty. Raises Refusal if it is too large."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    return bytes(body) or None
 
 
 def _json(status: int, body: object) -> Response:

@@ -7,10 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starlette.requests import Request
+from starlette.types import Message
+
 from shapestore.http.invalid import invalid
+from shapestore.http.response import refused
 
 MAX_PARAMS_LENGTH = 262_144
 """The most characters of all params together."""
+MAX_BODY_BYTES = 1024 * 1024
 
 Values = dict[int, str | None]
 """The params of a where by their numbers; None for NULL."""
@@ -18,6 +23,25 @@ Values = dict[int, str | None]
 _PARAM = re.compile(r"params\[(.*)\]", re.DOTALL)
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _OF_SUBSET = ("where", "params", "limit", "offset", "order_by", "where_expr", "order_by_expr")
+
+
+async def body_of(request: Request) -> bytes | None:
+    """The body of a request; None if it is empty. Raises Refusal if it is too large."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return bytes(body) or None
+
+
+def unread(request: Request, body: bytes | None) -> Request:
+    """The request as if nothing of it was read yet, for a function of the application's that reads its body too."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body or b"", "more_body": False}
+
+    return Request(request.scope, receive)
 
 
 def subset_fields(query: Mapping[str, str], body: bytes | None) -> dict[str, Any]:

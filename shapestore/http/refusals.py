@@ -1,6 +1,8 @@
-"""What an error of the store means to a client."""
+"""What an error of the store, or one that the application raises, means to a client."""
 
 from __future__ import annotations
+
+from starlette.exceptions import HTTPException
 
 from shapestore.errors import (
     CreateFailedError,
@@ -12,6 +14,13 @@ from shapestore.errors import (
 )
 from shapestore.http.response import Refusal, refused
 from shapestore.logger import logger
+
+
+def refusal_by(error: HTTPException) -> Refusal:
+    """The refusal that a function of the application's has raised; its body is JSON as that of any other."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    headers.pop("content-type", None)
+    return Refusal(error.status_code, {"message": error.detail}, headers)
 
 
 def refusal_of(error: ShapeStoreError) -> Refusal:

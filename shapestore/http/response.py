@@ -62,6 +62,7 @@ class Cors:
 
     def __init__(self, origins: Collection[str] | None, methods: str) -> None:
         shared = {"access-control-allow-methods": methods, "access-control-expose-headers": _EXPOSED}
+        self.methods = methods
         self._of_all = None if origins is not None else raw({"access-control-allow-origin": "*", **shared})
         self._of_one = {
             one: raw({"access-control-allow-origin": one, "access-control-allow-credentials": "true", **shared})

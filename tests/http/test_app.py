@@ -43,6 +43,7 @@ async def test_no_other_route_is_there(api: Api, path: str) -> None:
 async def test_no_other_method_is_allowed(api: Api, method: str) -> None:
     answer = await api.client.request(method, "/v1/shape")
     assert (answer.status_code, answer.json()) == (405, {"message": "Method not allowed"})
+    assert answer.headers["allow"] == answer.headers["access-control-allow-methods"] == "GET, POST, HEAD, OPTIONS"
 
 
 async def test_it_may_be_mounted_in_another_application(tmp_path: Path) -> None:
@@ -183,6 +184,7 @@ async def test_clients_cannot_have_more_shapes_created_than_is_allowed(tmp_path:
         ({"tables": {"Track": None}, "max_live": 0}, "max_live is an int"),
         ({"tables": {"Track": None}, "long_poll": -1}, "long_poll is a finite number"),
         ({"tables": {"Track": None}, "keep_alive": 0}, "keep_alive is the number of seconds"),
+        ({"tables": {"Track": None}, "secret": ""}, "secret is empty"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(tmp_path: Path, options: dict[str, Any], error: str) -> None:

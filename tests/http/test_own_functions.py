@@ -1,0 +1,56 @@
+"""What the application's own ``authorize`` and ``shape`` may do: read the body, refuse in their own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served_shapes import changes_of, served
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from shapestore import Shape
+
+SUBSET = b'{"subset": {"where": "\\"TrackId\\" = 2"}}'
+
+
+@pytest.mark.parametrize("by", ["authorize", "shape"])
+async def test_they_may_read_the_body_too(tmp_path: Path, by: str) -> None:
+    bodies: list[bytes] = []
+
+    async def read(request: Request, *_: Shape) -> Shape:
+        bodies.append(await request.body())
+        return Shape("Track")
+
+    functions: dict[str, Any] = {by: read}
+    async with served(tmp_path, **functions) as api:
+        answer = await api.client.post("/v1/shape", params={"table": "Track", "offset": "now"}, content=SUBSET)
+        assert [row["value"]["TrackId"] for row in answer.json()["data"]] == ["2"]
+        assert changes_of(await api.get())
+    assert bodies == [SUBSET, b""]
+
+
+async def test_headers_of_a_refusal_are_sent_once_and_its_body_is_json(tmp_path: Path) -> None:
+    def refuse(_: Request, __: Shape) -> Shape:
+        headers = {"Cache-Control": "private", "Content-Type": "text/plain", "WWW-Authenticate": "Bearer"}
+        raise HTTPException(401, "who are you?", headers)
+
+    async with served(tmp_path, authorize=refuse) as api:
+        answer = await api.get()
+    assert (answer.status_code, answer.json()) == (401, {"message": "who are you?"})
+    told = {name: answer.headers.get_list(name) for name in ("cache-control", "content-type", "www-authenticate")}
+    assert told == {"cache-control": ["private"], "content-type": ["application/json"], "www-authenticate": ["Bearer"]}
+
+
+async def test_a_client_that_asks_only_for_columns_that_it_may_not_see_is_told_that_there_are_none(
+    tmp_path: Path,
+) -> None:
+    def may_see(_: Request, shape: Shape) -> Shape:
+        return Shape(shape.table, columns=["Name"])
+
+    async with served(tmp_path, authorize=may_see) as api:
+        answer = await api.get(columns="TrackId")
+        assert answer.status_code == 400
+        assert answer.json()["errors"] == {"columns": ["The following columns are not found on the table: TrackId"]}
+        assert changes_of(await api.get(columns="TrackId,Name"))[0]["value"] == {"Name": "track 1"}
