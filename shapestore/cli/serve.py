@@ -43,6 +43,7 @@ _GRACE_SECONDS = 10
     "--secret",
     envvar=SECRET_VARIABLE,
     metavar="TEXT",
+    callback=lambda _context, _option, given: _checked_secret(given),
     help=f"The value that requests must give as the parameter secret. Safer in the variable {SECRET_VARIABLE}.",
 )
 @click.option(
@@ -94,7 +95,7 @@ def serve(  # noqa: PLR0917 - one for each argument and option
     creator = _checked_source(path, source, tables)
     store = ShapeStore(path, create=creator, max_age=poll)
     hosts = _names_of(host) if _is_loopback(host) else None
-    app = page_app(store, tables, title=os.path.basename(path), hosts=hosts, secret=secret or None, origins=origins)
+    app = page_app(store, tables, title=os.path.basename(path), hosts=hosts, secret=secret, origins=origins)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
@@ -111,6 +112,15 @@ def _checked_source(path: str, url: str, tables: tuple[str, ...]) -> SQLSource:
         if source.follow:
             install(source.source_path(), table)
     return source
+
+
+def _checked_secret(given: str | None) -> str | None:
+    """The secret; None if it is empty. No error shows it."""
+    try:
+        (given or "").encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("the secret is not UTF-8 text") from None
+    return given or None
 
 
 def _checked_origins(given: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -134,6 +144,10 @@ def _names_of(host: str) -> Collection[str]:
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise click.ClickException(f"cannot listen on {host!a}: it is no name of a host") from error
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)

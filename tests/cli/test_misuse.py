@@ -133,6 +133,7 @@ def test_a_store_of_a_newer_schema_is_refused_by_name(example: str) -> None:
         ("history FILE --table \udcff", MISUSED, "an argument is not UTF-8 text: "),
         ("invalidate FILE \udcff", MISUSED, "an argument is not UTF-8 text: "),
         ("rm FILE \udcff", MISUSED, "an argument is not UTF-8 text: "),
+        ("serve FILE --source sqlite:// --table t --secret \udcff", MISUSED, "the secret is not UTF-8 text"),
         ("history FILE -n many", MISUSED, "not a valid integer"),
         ("watch FILE -i 0", MISUSED, "not in the range"),
         ("watch FILE -i nan", MISUSED, "not a number of seconds"),

@@ -283,3 +283,14 @@ def test_the_commands_that_are_shown_serve(document: str, tmp_path: Path) -> Non
     finally:
         served.kill()
         served.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("host", ["\udcff", "\u00fc" * 70])
+def test_a_name_that_no_host_can_have_is_an_error_in_a_line(tmp_path: Path, host: str) -> None:
+    source = f"sqlite:///{tmp_path / 'music.db'}"
+    with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE track (id INTEGER PRIMARY KEY)")
+    options = ("--source", source, "--table", "track", "--host", host, "--secret", "s", "--port", "0")
+    ran = in_a_pipe("serve", str(tmp_path / "a.db"), *options)
+    assert (ran.status, ran.err) == (1, f"Error: cannot listen on {host!a}: it is no name of a host\n")
