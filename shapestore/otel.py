@@ -6,20 +6,22 @@ hits cost no more than without. Events give the rest: durations and row counts o
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from shapestore import events
 from shapestore.errors import ShapeStoreError
 from shapestore.events import Event
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
-from shapestore.telemetry import Stats
+from shapestore.telemetry import Stats, Telemetry
 
 try:
     from opentelemetry import context, metrics, trace
@@ -65,12 +67,23 @@ def _path_of(store: ShapeStore) -> str:
     return os.fspath(store._path)
 
 
+class _Observed(NamedTuple):
+    """A store that is observed, which is not kept for that."""
+
+    path: str
+    store: weakref.ref[ShapeStore]
+    telemetry: Telemetry
+
+
 class _Instruments:
-    """The instruments of one meter provider. They keep the stores that they observe: counters must never go back."""
+    """The instruments of one meter provider. They keep the counts of stores that are gone: they must never go back."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        # Replaced as a whole, never changed: the exporter's thread may be iterating over it.
-        self._stores: tuple[ShapeStore, ...] = ()
+        self._lock = threading.Lock()
+        """Of both below: the exporter's thread reads them."""
+        self._observed: list[_Observed] = []
+        self._gone: dict[str, Counter[str]] = {}
+        """By path, the counts of all stores of it that are gone."""
         meter = provider.get_meter("shapestore", _VERSION)
         for each in fields(Stats):
             name, unit, description = f"shapestore.{each.name}", each.metadata["unit"], each.metadata["description"]
@@ -102,28 +115,39 @@ class _Instruments:
 
     def observe(self, store: ShapeStore) -> bool:
         """Observe this store from now on. False if it is observed already."""
-        if store in self._stores:
-            return False
-        self._stores = (*self._stores, store)
-        return True
+        with self._lock:
+            if any(one.store() is store for one in self._observed):
+                return False
+            self._observed.append(_Observed(_path_of(store), weakref.ref(store), store._telemetry))
+            return True
 
     def _counter(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
         def read(_: CallbackOptions) -> list[Observation]:
-            totals: Counter[str] = Counter()
-            for store in self._stores:
-                totals[_path_of(store)] += store._telemetry.counts()[name]
+            with self._lock:
+                self._let_go()
+                totals = Counter({path: counts[name] for path, counts in self._gone.items()})
+                for one in self._observed:
+                    totals[one.path] += one.telemetry.counts()[name]
             return [Observation(total, {"shapestore.path": path}) for path, total in totals.items()]
 
         return read
 
+    def _let_go(self) -> None:
+        """Keep no more of the stores that are gone than their counts, one for each path."""
+        gone = [one for one in self._observed if one.store() is None]
+        for one in gone:
+            self._gone.setdefault(one.path, Counter()).update(one.telemetry.counts())
+            self._observed.remove(one)
+
     def _gauge(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
         def read(_: CallbackOptions) -> list[Observation]:
+            with self._lock:
+                stores = [(one.path, one.store()) for one in self._observed]
             now = {}
-            for store in self._stores:
-                try:
-                    now[_path_of(store)] = getattr(store.stats, name)
-                except ShapeStoreError:  # it is not open
-                    continue
+            for path, store in stores:
+                with contextlib.suppress(ShapeStoreError):  # it is not open
+                    if store is not None:
+                        now[path] = getattr(store.stats, name)
             return [Observation(value, {"shapestore.path": path}) for path, value in now.items()]
 
         return read

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import sqlite3
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -155,6 +157,21 @@ async def test_the_hits_of_a_store_that_is_closed_and_gone_are_still_reported(
             await get(store)
         del store
     assert (collector.value("hits"), collector.value("created")) == (3, 1)
+
+
+async def test_a_store_that_is_gone_is_not_kept_and_its_counts_never_go_back(
+    empty_path: str, collector: Collector
+) -> None:
+    gone: list[weakref.ref[ShapeStore]] = []
+    for life in range(1, 4):
+        store = collector.instrument(ShapeStore(empty_path, create=lambda _: ROWS))
+        async with store:
+            await get(store, Shape(f"table {life}"))
+        gone.append(weakref.ref(store))
+        del store
+        await eventually(lambda: gc.collect() >= 0 and gone[-1]() is None)
+        assert (collector.value("created"), collector.points("in_flight")) == (life, [])
+        assert collector.value("created") == life
 
 
 async def test_stores_of_several_files_are_reported_apart(tmp_path: Path, collector: Collector) -> None:
