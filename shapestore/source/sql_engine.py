@@ -6,9 +6,12 @@ is wrong with a URL by itself is said at once, without quoting any part of it: a
 
 from __future__ import annotations
 
+import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote_to_bytes, urlencode
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
@@ -97,12 +100,23 @@ def _create_no_file(engine: Engine) -> None:
 
     @event.listens_for(engine, "do_connect")
     def _(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
-        if options.get("uri"):  # the URI itself says how the file is opened
+        name: str = arguments[0]
+        is_uri = options.get("uri") and name.startswith("file:")
+        query = parse_qs(name.partition("#")[0].partition("?")[2], keep_blank_values=True) if is_uri else {}
+        if {"mode", "vfs"} & query.keys() or name.startswith("file::memory:"):  # the URI itself says what is opened
             return
-        file = Path(arguments[0])
+        file = Path(path_in_uri(name) if is_uri else name)
         if not file.is_file():
             raise FileNotFoundError(f"the source does not exist: {file} is not a file")
         # Not mode=ro: that would leave -wal and -shm files beside a database in WAL mode, and cannot read one whose
         # writer was killed half way. A file without write permission is opened read-only all the same.
-        arguments[0] = f"{file.as_uri()}?mode=rw"
+        arguments[0] = f"{file.absolute().as_uri()}?{urlencode({'mode': 'rw', **query}, doseq=True)}"
         options["uri"] = True
+
+
+def path_in_uri(uri: str) -> str:
+    """The path that a URI of a SQLite file names."""
+    path = re.split("[?#]", uri.removeprefix("file:"))[0]
+    if path.startswith("//"):  # an authority, which is empty or "localhost"
+        path = "/" + path[2:].partition("/")[2]
+    return os.fsdecode(unquote_to_bytes(path))

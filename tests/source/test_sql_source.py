@@ -223,8 +223,11 @@ def test_nothing_is_left_beside_a_source_in_wal_mode(path: Path, source: SQLSour
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_path_that_is_wrong_makes_no_file(tmp_path: Path) -> None:
-    source = SQLSource(url(tmp_path / "nowhere.db"))
+@pytest.mark.parametrize(
+    "form", ["sqlite:///{}", "sqlite:///file:{}?uri=true", "sqlite:///file://{}?cache=private&uri=1"]
+)
+def test_a_path_that_is_wrong_makes_no_file(tmp_path: Path, form: str) -> None:
+    source = SQLSource(form.format(tmp_path / "nowhere.db"))
     with pytest.raises(FileNotFoundError, match=r"the source does not exist: .*nowhere\.db is not a file"):
         read(source, "album")
     assert list(tmp_path.iterdir()) == []

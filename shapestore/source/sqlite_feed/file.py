@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.where.parser import FUNCTIONS
+from shapestore.source.sql_engine import path_in_uri
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,10 +41,7 @@ def named_path(engine: Engine) -> str | None:
     name = str(arguments[0]) if arguments else engine.url.database
     if not options.get("uri") or not name.startswith("file:"):
         return name
-    path = re.split("[?#]", name.removeprefix("file:"))[0]
-    if path.startswith("//"):  # an authority, which is empty or "localhost"
-        path = "/" + path[2:].partition("/")[2]
-    return os.fsdecode(unquote_to_bytes(path))
+    return path_in_uri(name)
 
 
 class Meanings(NamedTuple):
