@@ -75,7 +75,7 @@ class OpenFile:
                 newest_round = await transact(connection, owner.id, lambda tx: _register(tx, path))
             except sqlite3.Error as error:
                 raise translated(error, path) from error
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # the system has no file, or no thread, for it
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
             undo.pop_all()
             gate.release()

@@ -21,7 +21,7 @@ from inspections import PATIENCE, assert_no_transaction_is_open, eventually, lef
 from processes import assert_sound, read
 from steps import Steps
 
-from shapestore import Shape, ShapeStore, StoreClosedError
+from shapestore import Shape, ShapeStore, StorageError, StoreClosedError
 from shapestore.concurrency.uncancelled import uncancelled
 from shapestore.open_store import OpenStore
 from shapestore.storage.log.chunks import CHUNK_ROWS
@@ -340,3 +340,26 @@ async def test_while_one_loop_opens_or_closes_a_store_another_is_told_so(path: s
             await task
         async with store:
             assert (await store.get_or_create(TRACK)).row_count == 1
+
+
+@pytest.mark.usefixtures("untroubled")
+@pytest.mark.parametrize("threads", [0, 1])
+async def test_a_store_for_which_the_system_has_no_thread_is_not_opened_and_leaves_nothing_open(
+    path: str, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    start, left = threading.Thread.start, [None] * threads
+
+    def start_some(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    store = ShapeStore(path, create=create)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_some)
+        with pytest.raises(StorageError, match="cannot be opened: can't start new thread"):
+            await store.open()
+    assert left_open(path) == []
+    async with store:
+        assert (await store.get_or_create(TRACK)).row_count == 1
