@@ -192,9 +192,14 @@ class Maintenance:
         """Readers that were registered and have ended no longer keep what they read; others could not be registered."""
         self._access.forget_idle()
         begun, ended = self._access.to_be_registered()
-        if begun or ended:
+        if not begun and not ended:
+            return
+        try:
             await self._writer.submit(Register(begun, ended))
-            self._access.registered(begun, ended)
+        except ShapeStoreError:
+            self._access.not_registered(begun)
+            raise
+        self._access.registered(begun, ended)
 
     async def _end_dead_owners(self) -> None:
         """Remove what killed processes have left: no other store may be opened for long, which would clear it away.

@@ -76,7 +76,9 @@ class AccessTracker:
             self.register_later(reading)
 
     def register_later(self, reading: Reading) -> None:
-        """The reader is not registered, though it should be: maintenance will see to it."""
+        """The reader is not registered, though it should be: maintenance will see to it, unless it has ended."""
+        reading.is_registered = False
+        self._ended.discard(reading.key)
         if reading.key in self._readings:
             self._unregistered.add(reading)
 
@@ -94,6 +96,13 @@ class AccessTracker:
             reading.is_registered = True
             begun[str(reading.key)] = reading.number, reading.position
         return begun, list(self._ended)
+
+    def not_registered(self, begun: Collection[str]) -> None:
+        """What ``to_be_registered`` gave could not be written down: of those readers nothing is in the file."""
+        for reading in self._unregistered:
+            if str(reading.key) in begun:
+                reading.is_registered = False
+        self._ended.difference_update(map(int, begun))
 
     def registered(self, begun: Collection[str], ended: Collection[int]) -> None:
         """What ``to_be_registered`` gave is written down."""

@@ -17,6 +17,8 @@ from shapestore import Shape, ShapeGoneError, ShapeStore, StoredShape
 from shapestore.locking import gate
 from shapestore.reading import row_batches
 from shapestore.storage import access_tracker
+from shapestore.storage.commands import Register
+from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled", "busy_maintenance")
 
@@ -276,6 +278,30 @@ async def test_the_end_of_a_reader_that_could_not_be_noted_is_noted_once_it_can(
             await eventually(lambda: "cannot write to the file" in caplog.text)
         await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
+
+
+async def test_readers_that_could_never_be_registered_leave_nothing_to_be_forgotten(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is full, say, which may last: they would be remembered until then."""
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        access = store._live().access
+        refused: list[object] = []
+
+        def refuse(group: list[Register], _: Transaction) -> list[None]:
+            refused.extend(command.begun for command in group if command.begun)
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(Register, "apply", refuse)
+        for _ in range(3):
+            rows = store.rows(stored)
+            await anext(rows)
+            refused.clear()
+            await eventually(lambda: len(refused) > 1)  # by maintenance, too
+            await rows.aclose()
+        await eventually(lambda: not access._ended)
+        assert not access._unregistered
 
 
 async def test_readers_of_a_killed_process_are_cleared_away(path: str, workers: Workers) -> None:
