@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0
+# How long requests wait for the source to say what is known of it anew, and what is not known yet.
+ASK_SECONDS = 2.0
+FIRST_ASK_SECONDS = 30.0
 
 
 class Descriptions:
@@ -41,17 +44,23 @@ class Descriptions:
                 await self._learn(needed.table)
 
     def _of(self, table: str) -> Description:
-        until, description = self._known.get(table, (0.0, {}))
-        if until < time.monotonic():
+        if not self._is_known(table):
             raise _NotKnown(table)
-        return description
+        return self._known[table][1]
+
+    def _is_known(self, table: str) -> bool:
+        return table in self._known and time.monotonic() <= self._known[table][0]
 
     async def _learn(self, table: str) -> None:
         asked = self._asked.get(table)
         if asked is None:
             asked = self._asked[table] = asyncio.create_task(self._ask(table), name=f"shapestore describe {table}")
             asked.add_done_callback(partial(self._has_asked, table))
-        await asyncio.shield(asked)
+        await asyncio.wait((asked,), timeout=ASK_SECONDS if table in self._known else FIRST_ASK_SECONDS)
+        if asked.done():
+            asked.result()
+        elif not self._is_known(table):
+            self._keep(table, TimeoutError("it does not answer"))
 
     def _has_asked(self, table: str, asked: asyncio.Task[None]) -> None:
         del self._asked[table]
@@ -67,16 +76,17 @@ class Descriptions:
         except StoreClosedError:
             raise
         except Exception as error:  # whatever the source raises; its text may tell about it
-            description = self._known_before(table, error)
-        self._missing.discard(table)
-        self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
+            self._keep(table, error)
+        else:
+            self._missing.discard(table)
+            self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
 
-    def _known_before(self, table: str, error: Exception) -> Description:
-        """What was known of a table that cannot be asked for: what is stored is served all the same. Raises Refusal."""
+    def _keep(self, table: str, error: Exception) -> None:
+        """What was known of a table that cannot be asked for stays known: what is stored is served. Raises Refusal."""
         logger.warning("the source could not be asked for the columns of %r: %r", table, error)
         if table not in self._known:
             raise refused(503, "the rows of this table could not be read", retry_after=1)
-        return self._known[table][1]
+        self._known[table] = (time.monotonic() + KNOWN_SECONDS, self._known[table][1])
 
     def _tell_of_missing(self, table: str, error: UnknownTableError) -> None:
         """Log it, once until the table is there again."""

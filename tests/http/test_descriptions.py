@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -16,11 +17,16 @@ from shapestore.shape.column_description import ColumnDescription
 
 
 class FailingSource(SQLSource):
-    """A source that can be out of reach."""
+    """A source that can be out of reach, or not answer."""
 
-    is_gone = False
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_gone = False
+        self.answers = threading.Event()
+        self.answers.set()
 
     def describe(self, shape: Shape) -> dict[str, ColumnDescription]:
+        self.answers.wait()
         if self.is_gone:
             raise OSError("the password of the database is wrong")
         return super().describe(shape)
@@ -29,6 +35,8 @@ class FailingSource(SQLSource):
 async def test_what_is_stored_is_served_while_the_source_is_out_of_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(descriptions, "KNOWN_SECONDS", 1_000.0)
+    monkeypatch.setattr(descriptions, "ASK_SECONDS", 60.0)
     source = FailingSource(url := make_source(tmp_path / "source.db"))
     store = ShapeStore(tmp_path / "shapes.db", create=source)
     async with store, client_of(app_of(store, long_poll=60)) as client:
@@ -59,4 +67,43 @@ async def test_where_nothing_is_known_yet_the_client_is_told_to_try_again(tmp_pa
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.json() == {"message": "the rows of this table could not be read"}
         source.is_gone = False
+        assert changes_of(await api.get())
+
+
+async def test_a_source_that_does_not_answer_does_not_keep_clients_from_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(descriptions, "KNOWN_SECONDS", 1_000.0)
+    monkeypatch.setattr(descriptions, "ASK_SECONDS", 0.01)
+    source = FailingSource(url := make_source(tmp_path / "source.db"))
+    store = ShapeStore(tmp_path / "shapes.db", create=source)
+    async with store, client_of(app_of(store)) as client:
+        api = Api(store, url, client)
+        assert changes_of(await api.get())
+        source.answers.clear()
+        passed, now = 2 * descriptions.KNOWN_SECONDS, time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: now() + passed)
+        try:
+            answers = await asyncio.gather(*(api.get() for _ in range(10)))
+        finally:
+            source.answers.set()
+        assert all(changes_of(answer) for answer in answers)
+        assert len(caplog.records) == 1
+        await eventually(lambda: not api._app._descriptions._asked)
+
+
+async def test_a_source_that_does_not_answer_at_first_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptions, "FIRST_ASK_SECONDS", 0.01)
+    source = FailingSource(url := make_source(tmp_path / "source.db"))
+    source.answers.clear()
+    store = ShapeStore(tmp_path / "shapes.db", create=source)
+    async with store, client_of(app_of(store)) as client:
+        api = Api(store, url, client)
+        try:
+            assert (await api.get()).status_code == 503
+        finally:
+            source.answers.set()
+        await eventually(lambda: not api._app._descriptions._asked)
         assert changes_of(await api.get())
