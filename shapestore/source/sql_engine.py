@@ -6,18 +6,17 @@ is wrong with a URL by itself is said at once, without quoting any part of it: a
 
 from __future__ import annotations
 
-import os
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote_to_bytes, urlencode
+from urllib.parse import parse_qs, urlencode
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from shapestore.errors import InvalidSourceError
+from shapestore.source.sqlite_feed.file import path_in_uri
 
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
 _PACKAGE_OF_MODULE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
@@ -112,11 +111,3 @@ def _create_no_file(engine: Engine) -> None:
         # writer was killed half way. A file without write permission is opened read-only all the same.
         arguments[0] = f"{file.absolute().as_uri()}?{urlencode({'mode': 'rw', **query}, doseq=True)}"
         options["uri"] = True
-
-
-def path_in_uri(uri: str) -> str:
-    """The path that a URI of a SQLite file names."""
-    path = re.split("[?#]", uri.removeprefix("file:"))[0]
-    if path.startswith("//"):  # an authority, which is empty or "localhost"
-        path = "/" + path[2:].partition("/")[2]
-    return os.fsdecode(unquote_to_bytes(path))

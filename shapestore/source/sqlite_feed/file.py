@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.where.parser import FUNCTIONS
-from shapestore.source.sql_engine import path_in_uri
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,6 +43,14 @@ def named_path(engine: Engine) -> str | None:
     if not options.get("uri") or not name.startswith("file:"):
         return name
     return path_in_uri(name)
+
+
+def path_in_uri(uri: str) -> str:
+    """The path that a URI of a SQLite file names."""
+    path = re.split("[?#]", uri.removeprefix("file:"))[0]
+    if path.startswith("//"):  # an authority, which is empty or "localhost"
+        path = "/" + path[2:].partition("/")[2]
+    return os.fsdecode(unquote_to_bytes(path))
 
 
 class Meanings(NamedTuple):
