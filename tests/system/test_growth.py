@@ -90,12 +90,15 @@ async def test_hits_creations_and_failures_go_on_while_a_big_snapshot_is_written
         big = asyncio.create_task(store.get_or_create(Shape("big"), timeout=300))
         with closing(sqlite3.connect(empty_path)) as file:
             await eventually(lambda: file.execute("SELECT 1 FROM shape_rows LIMIT 1").fetchone())
-        for shape in shapes(30):
-            await store.get_or_create(shape)
-            assert await store.get_or_create(Shape("hit"), timeout=0) == hit
-        with pytest.raises(CreateFailedError, match="the source is away"):
-            await store.get_or_create(Shape("fails"))
-        assert not big.done()
+            for shape in shapes(30):
+                await store.get_or_create(shape)
+                assert await store.get_or_create(Shape("hit"), timeout=0) == hit
+            with pytest.raises(CreateFailedError, match="the source is away"):
+                await store.get_or_create(Shape("fails"))
+            assert not big.done()
+            await eventually(
+                lambda: file.execute("SELECT count(*) > ? FROM shape_rows", (2 * CHUNK_ROWS,)).fetchone()[0]
+            )
         wanted["rows"] = 0  # that is enough
         stored = await big
         assert stored.row_count > 2 * CHUNK_ROWS
