@@ -39,7 +39,7 @@ QUICK_BYTES = 32 * 1024
 # A batch takes no further command once it brings this much, so that no commit waits for a longer one.
 MAX_BATCH_BYTES = 1024 * 1024
 # The write-ahead log is checkpointed when it has grown by this much.
-CHECKPOINT_BYTES = 4 * 1024 * 1024
+CHECKPOINT_BYTES = 8 * 1024 * 1024
 # Whenever it has grown by so much, what it holds is written to the disk, while the writer goes on. A checkpoint, for
 # which all writers wait, has to wait for that before anything else.
 SYNC_BYTES = 1024 * 1024

@@ -140,7 +140,7 @@ async def test_checkpoints_are_litestreams_where_it_replicates_the_file(
     with closing(sqlite3.connect(empty_path)) as litestream:
         litestream.execute("SELECT * FROM shapes").fetchall()
         async with ShapeStore(empty_path, create=create, on_event=told.append) as store:
-            for number in range(60):
+            for number in range(100):
                 await store.get_or_create(Shape(f"table {number}"))
             assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
             commands = store.stats.commands
@@ -149,7 +149,7 @@ async def test_checkpoints_are_litestreams_where_it_replicates_the_file(
 
         monkeypatch.setattr(writer, "LITESTREAM_IS_GONE_BYTES", 2 * writer.CHECKPOINT_BYTES)
         async with ShapeStore(empty_path, create=create, on_event=told.append) as store:
-            for number in range(60, 120):
+            for number in range(100, 200):
                 await store.get_or_create(Shape(f"table {number}"))
             assert {event.wal_bytes for event in checkpoints(told)} == {0}
 
