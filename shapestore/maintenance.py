@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from shapestore.concurrency.interrupts import raise_from_loop
@@ -251,9 +251,9 @@ class Maintenance:
         keep_ms = self._options.keep_ms
         return SPARED_MS if keep_ms < SPARED_MS and len(await self._reader.owners()) > 1 else keep_ms
 
-    def compact_later(self, number: int) -> None:
-        """The log of the shape ``number`` has grown."""
-        self._long_logs[number] = self._loop.time()
+    def compact_later(self, numbers: Iterable[int]) -> None:
+        """The logs of the shapes with these numbers have grown."""
+        self._long_logs.update(dict.fromkeys(numbers, self._loop.time()))
 
     async def _cut_logs(self) -> bool:
         """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""

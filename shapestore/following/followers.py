@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import astuple
 from functools import partial
@@ -33,7 +33,7 @@ class Followers:
         writer: Writer,
         telemetry: Telemetry,
         *,
-        compact_later: Callable[[int], None],
+        compact_later: Callable[[Iterable[int]], None],
         sweep_later: Callable[[str, float], None],
     ) -> None:
         self.path = path
@@ -102,7 +102,7 @@ class Followers:
         return self._loop.is_closed()
 
     def changed(self, shapes: list[int]) -> None:
-        self._on_loop(lambda: [self._compact_later(number) for number in shapes])
+        self._on_loop(partial(self._compact_later, shapes))
 
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         self._on_loop(lambda: [self._sweep_later(handle, seconds) for handle in failures])
