@@ -184,7 +184,7 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
 
     def _append(self, tx: Transaction, number: int) -> bool:
         if self.refreshed is not None:
-            self.was_overrun = append_refreshed(tx, self.handle, number, self.difference, self.refreshed) is None
+            self.was_overrun = not append_refreshed(tx, self.handle, number, self.difference, self.refreshed)
         else:
             self._append_beside_touched(tx, number)
         return not self.was_overrun

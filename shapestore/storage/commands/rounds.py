@@ -9,7 +9,7 @@ from shapestore.locking.handles import Handles
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log.live import queries
-from shapestore.storage.log.rounds import NumberedHandles, begin_round, finish_round
+from shapestore.storage.log.rounds import begin_round, finish_round
 from shapestore.storage.log.wanted import RoundContents, append_round
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
@@ -27,11 +27,11 @@ class Follows(NamedTuple):
     """None if it was never followed."""
 
 
-class FollowRound(Command[NumberedHandles | None]):
+class FollowRound(Command[set[int] | None]):
     """Append a round, or a part of one, to the live shapes of a source.
 
     ``known`` is what the follower went by; if that is not so any more, nothing is changed, and the answer is None.
-    Otherwise it is the shapes whose readers see something new.
+    Otherwise it is the numbers of the shapes whose readers see something new.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class FollowRound(Command[NumberedHandles | None]):
         self.size = len(contents.rows) + len(contents.matches)
 
     @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[NumberedHandles | None]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[set[int] | None]:
         return [command._follow(tx) for command in group]
 
-    def _follow(self, tx: Transaction) -> NumberedHandles | None:
+    def _follow(self, tx: Transaction) -> set[int] | None:
         source, known = self.source, self.known
         finished = self.seq == self.read_at
         taken = tx.change(
@@ -79,21 +79,21 @@ class FollowRound(Command[NumberedHandles | None]):
             return None
         if self.newcomers:
             tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
-        shown = {} if self.contents.asked == NOTHING else self._append(tx, finished=finished)
+        shown = set() if self.contents.asked == NOTHING else self._append(tx, finished=finished)
         if shown:  # then no round goes on
             return shown
         if self.markers and not finished:  # what was written with them may be different in a later part only
             begin_round(tx, source, seq=self.read_at, markers=self.markers, finished=False)
         return finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
 
-    def _append(self, tx: Transaction, *, finished: bool) -> NumberedHandles:
+    def _append(self, tx: Transaction, *, finished: bool) -> set[int]:
         """What becomes visible at once. A shape whose log is full is dropped: the next one begins with an empty log."""
         self._note_asked(tx)
         appended = append_round(tx, self.source, self.contents, self.read_at, self.markers, finished=finished)
         if appended is None:
-            return {}
+            return set()
         drop(tx, [(number,) for number in appended.full])
-        return appended.shapes if appended.round.is_visible else {}
+        return appended.shapes if appended.round.is_visible else set()
 
     def _note_asked(self, tx: Transaction) -> None:
         """While a refresh of a live shape is in progress, so that it publishes nothing older over what is read now."""

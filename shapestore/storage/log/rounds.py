@@ -17,9 +17,6 @@ from shapestore.storage.log.append import jump_is_due, next_round
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
-NumberedHandles = dict[int, str]
-"""Handles of shapes, by their numbers."""
-
 
 class Round(NamedTuple):
     """A round that changes are appended to."""
@@ -55,19 +52,17 @@ def begin_round(
     return Round(number, finished)
 
 
-def finish_round(
-    tx: Transaction, source: int, *, seq: int | None = None, markers: Sequence[int] = ()
-) -> NumberedHandles:
-    """Show what the unfinished round of ``source`` has written, if there is one; the shapes that it has changed.
+def finish_round(tx: Transaction, source: int, *, seq: int | None = None, markers: Sequence[int] = ()) -> set[int]:
+    """Show what the unfinished round of ``source`` has written, if there is one; the numbers of the shapes it changed.
 
     A shape that was refreshed meanwhile, and that no part of the round has reached since, is of two moments: what the
     round has read before, and what the refresh has read. For it the round goes on.
     """
     if not tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
-        return {}
+        return set()
     round_ = begin_round(tx, source, seq=seq, markers=markers).number
     ((reached,),) = tx.run(wanted_queries.SHAPES_TO_BE_SHOWN, source=source)
-    shown = numbered_handles(reached)
+    shown = msgspec.json.decode(reached, type=set[int])
     tx.changed.update(shown)
     tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
     if tx.run(wanted_queries.ANY_HIDDEN, source=source):
@@ -100,11 +95,6 @@ def _go_on(tx: Transaction, source: int, ended: int) -> None:
     tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
     tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
     tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
-
-
-def numbered_handles(text: str) -> NumberedHandles:
-    """Decode the JSON object in which a statement gives handles by numbers."""
-    return msgspec.json.decode(text, type=NumberedHandles)
 
 
 def _noted(markers: Sequence[int]) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from shapestore.storage.log import wanted_queries as queries
 from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.positions import BITS
-from shapestore.storage.log.rounds import NumberedHandles, Round, begin_round, numbered_handles
+from shapestore.storage.log.rounds import Round, begin_round
 from shapestore.storage.transaction import Transaction
 
 
@@ -32,8 +32,8 @@ class Appended(NamedTuple):
     """What was different, and where it was appended."""
 
     round: Round
-    shapes: NumberedHandles
-    """The shapes whose logs have grown."""
+    shapes: set[int]
+    """The numbers of the shapes whose logs have grown."""
     full: set[int]
     """Those of them whose logs have hardly any positions left."""
 
@@ -114,8 +114,8 @@ def _append(
     tx.run(queries.APPEND_CHANGES, round=round_.number)
     for statement in (queries.APPEND_ROWS, queries.APPEND_REMOVALS, queries.REMOVE_MEMBERS, queries.APPEND_MEMBERS):
         tx.run(statement)
-    ((handles, full),) = tx.run(queries.APPENDED_SHAPES)
-    shapes = numbered_handles(handles)
+    ((grown, full),) = tx.run(queries.APPENDED_SHAPES)
+    shapes = msgspec.json.decode(grown, type=set[int])
     tx.changed.update(shapes)
     return Appended(round_, shapes, msgspec.json.decode(full, type=set[int]))
 

@@ -147,12 +147,12 @@ REMOVE_MEMBERS = """
 # Positions left in a log below which its shape makes room for a new one.
 FEW_POSITIONS = 100_000
 
-# -> the shapes whose logs have grown: one JSON object of their numbers and handles, and one array of the numbers of
+# -> the shapes whose logs have grown, one JSON array of their numbers, a number for each change; and another one of
 # those whose logs have hardly any positions left
 APPENDED_SHAPES = f"""
-    SELECT json_group_object(number, handle),
-           json_group_array(number) FILTER (WHERE written > 268435455 - {FEW_POSITIONS})
-    FROM shapes WHERE number IN (SELECT id >> 28 FROM temp.appended)
+    SELECT json_group_array(id >> 28),
+           json_group_array(id >> 28) FILTER (WHERE id & 268435455 > 268435455 - {FEW_POSITIONS})
+    FROM temp.appended
 """
 
 # --- rounds of a source ---------------------------------------------------------------------------------------------
@@ -210,9 +210,9 @@ SHOW_WRITTEN = f"{_SHOW_WRITTEN} AND source_seq IS NULL"
 # (source, round, number): the same of one shape, whether or not it was reached
 SHOW_WRITTEN_OF_ONE = f"{_SHOW_WRITTEN} AND number = :number"
 
-# (source) -> the shapes that SHOW_WRITTEN shows: one JSON object of their numbers and handles
+# (source) -> the shapes that SHOW_WRITTEN shows: one JSON array of their numbers
 SHAPES_TO_BE_SHOWN = """
-    SELECT json_group_object(number, handle) FROM shapes
+    SELECT json_group_array(number) FROM shapes
     WHERE source = :source AND written > position AND source_seq IS NULL
 """
 

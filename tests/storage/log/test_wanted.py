@@ -48,8 +48,8 @@ def want(
     return answers[0]
 
 
-def finish(connection: sqlite3.Connection) -> dict[int, str]:
-    answers: list[dict[int, str]] = []
+def finish(connection: sqlite3.Connection) -> set[int]:
+    answers: list[set[int]] = []
     transact(connection, lambda tx: answers.append(finish_round(tx, SOURCE, seq=9, markers=[7])))
     return answers[0]
 
@@ -72,7 +72,7 @@ def test_all_shapes_of_a_round_change_together(connection: sqlite3.Connection) -
         (first, key(1), row(n=1)),  # as it is
         (second, key(8), None),  # not there anyway
     )
-    assert appended == ((2, True), {first: "a", second: "b"}, set())
+    assert appended == ((2, True), {first, second}, set())
     assert log_of(connection, first) == [
         (4, 2, "delete", 2, key(2), row(n=2)),
         (5, 2, "update", 3, key(3), row(n=3)),
@@ -126,7 +126,7 @@ def test_an_unfinished_round_is_not_visible_until_it_is_finished(connection: sql
     other = add_live_shape(connection, "b", {})
     assert want(connection, (number, key(1), None), (number, key(3), row(n=3)), finished=False) == (
         (2, False),
-        {number: "a"},
+        {number},
         set(),
     )
     # What is appended meanwhile belongs to it, whatever it comes from.
@@ -138,13 +138,13 @@ def test_an_unfinished_round_is_not_visible_until_it_is_finished(connection: sql
     assert rows_as_of(connection, None, 1, "b") == []
     assert len(entries(connection, 0, 10, "a")) == 2
 
-    assert finish(connection) == {number: "a", other: "b"}
+    assert finish(connection) == {number, other}
     assert rows_as_of(connection, None, 1, "a") == [row(n=20), row(n=3)]
     assert rows_as_of(connection, None, 1, "b") == [row(n=1)]
     assert [entry.operation for entry in entries(connection, 2, 1, "a")] == ["delete", "insert", "update"]
     assert connection.execute("SELECT number, seq, markers, finished FROM rounds").fetchall() == [(2, 9, "[7]", 1)]
-    assert finish(connection) == {}
-    assert want(connection, (number, key(2), None)) == ((3, True), {number: "a"}, set())
+    assert finish(connection) == set()
+    assert want(connection, (number, key(2), None)) == ((3, True), {number}, set())
 
 
 def test_a_round_goes_on_behind_a_jump_under_another_number(connection: sqlite3.Connection) -> None:
@@ -183,7 +183,7 @@ def test_a_shape_is_shown_alone_and_the_round_goes_on_for_the_others_under_anoth
     assert other is not None
     assert (log.position, log.round, other.position, other.written) == (2, ended, 1, 2)
     want(connection, (shown, key(1), row(n=3)))
-    assert finish(connection) == {shown: "a", hidden: "b"}
+    assert finish(connection) == {shown, hidden}
     assert [(position, round_) for position, round_, *_ in log_of(connection, shown)] == [(2, ended), (3, new)]
     assert rows_as_of(connection, None, 1, "b") == [row(n=2)]
 

@@ -20,7 +20,7 @@ import msgspec
 
 from shapestore.storage.log.difference import Difference
 from shapestore.storage.log.live import queries
-from shapestore.storage.log.rounds import NumberedHandles, show_alone
+from shapestore.storage.log.rounds import show_alone
 from shapestore.storage.log.wanted import WantedRow, append_wanted
 from shapestore.storage.log.wanted_queries import UNFINISHED_ROUND
 from shapestore.storage.transaction import Transaction
@@ -40,23 +40,21 @@ class Refreshed(NamedTuple):
     """The last changes up to ``seq`` that applications wait for by their numbers."""
 
 
-def append_refreshed(
-    tx: Transaction, handle: str, number: int, difference: Difference, refreshed: Refreshed
-) -> NumberedHandles | None:
+def append_refreshed(tx: Transaction, handle: str, number: int, difference: Difference, refreshed: Refreshed) -> bool:
     """Append the difference that the attempt ``handle`` has found to the live shape ``number``.
 
-    None, and nothing appended, if rounds have asked for more keys than are noted, if what they changed is forgotten
+    False, and nothing appended, if rounds have asked for more keys than are noted, if what they changed is forgotten
     already, or if the shape is not live any more: the attempt must begin again.
     """
     found = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle, position=refreshed.position)
     if not found:
-        return None
+        return False
     ((source, table, awaits_round, noted_from),) = found
     wanted = {change.key: change.new for change in difference.changes}
     asked_later: list[str] = []
     if not awaits_round:
         if tx.run(queries.RING_OVERRUN, noted_from=noted_from):
-            return None
+            return False
         ((before,),) = tx.run(queries.ROWS_CHANGED_SINCE, number=number, position=refreshed.position)
         wanted = msgspec.json.decode(before, type=dict[str, str | None]) | wanted
         ((later,),) = tx.run(
@@ -68,9 +66,9 @@ def append_refreshed(
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
     seq, markers = refreshed.seq, refreshed.markers
     if tx.run(UNFINISHED_ROUND, source=source):  # the other shapes in it may not have seen all that this one has
-        appended = append_wanted(tx, rows, source=source)
+        append_wanted(tx, rows, source=source)
     else:
-        appended = append_wanted(tx, rows, source=source, seq=seq, markers=markers)
+        append_wanted(tx, rows, source=source, seq=seq, markers=markers)
     if not asked_later:  # the rows are of one moment, also where a round goes on that its follower will not finish
         show_alone(tx, source, number, seq=seq, markers=markers)
     tx.run(
@@ -80,4 +78,4 @@ def append_refreshed(
         nonce=refreshed.nonce,
         signature=refreshed.signature,
     )
-    return appended.shapes if appended is not None else {}
+    return True
