@@ -360,6 +360,6 @@ async def test_a_store_for_which_the_system_has_no_thread_is_not_opened_and_leav
         patched.setattr(threading.Thread, "start", start_some)
         with pytest.raises(StorageError, match="cannot be opened: can't start new thread"):
             await store.open()
-    assert left_open(path) == []
+    await eventually(lambda: left_open(path) == [])
     async with store:
         assert (await store.get_or_create(TRACK)).row_count == 1
