@@ -30,6 +30,7 @@ from shapestore.source.table import describe_table, find_table
 from shapestore.source.values import Values, key_part, naming_columns
 
 _KEYS_IN_A_STATEMENT = 100
+_MOST_ROWS_AT_ONCE = 2**31 - 1  # drivers take a number of 32 bits
 
 _INSTALLATIONS = 3
 """How often triggers are put into a source for one reading."""
@@ -87,7 +88,7 @@ class SQLSource:
             raise InvalidSourceError(f'nan is "error" or "null", not {nan!r:.100}')
         self._engine = engine_of(url_or_engine)
         self._secrets = secrets_of(self._engine.url)
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, _MOST_ROWS_AT_ONCE)
         self.nan_as_null = nan == "null"
         if follow and self._engine.dialect.name != "sqlite":
             raise InvalidSourceError(f"a source on {self._engine.dialect.name} cannot be followed: {NO_FILE}")

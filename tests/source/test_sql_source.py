@@ -71,6 +71,12 @@ def test_a_table_is_read_whole_in_the_order_of_its_key_and_as_it_is_stored(sourc
     ]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2**31, 10**30])
+def test_any_size_of_batch_gives_the_same_rows(path: Path, batch_size: int) -> None:
+    """A driver takes no number of more than 32 bits, and one may stand for all rows at once."""
+    assert len(read(SQLSource(url(path), batch_size=batch_size), "album")) == 3
+
+
 def test_columns_are_those_asked_for_in_their_order(source: SQLSource) -> None:
     rows = read(source, "album", columns=["price", "album_id"])
     assert [list(row.items()) for row in rows] == [
