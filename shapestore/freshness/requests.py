@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.services import Services
-from shapestore.errors import CreateFailedError, StoreBusyError, WaitTimeoutError
+from shapestore.errors import CreateFailedError, StorageError, StoreBusyError, WaitTimeoutError
 from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
@@ -130,7 +130,7 @@ class Requests:
     ) -> StoredShape:
         try:
             return await self.refresh(request, older=older, outdated=outdated)
-        except (CreateFailedError, WaitTimeoutError, StoreBusyError):
+        except (CreateFailedError, WaitTimeoutError, StoreBusyError, StorageError):
             found = await self._services.reader.find_with_age(request.key, request.shape)
             if found is None or not policy.serves_after_error(found[1]):
                 raise

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from aging import edit, grow_old
 from inspections import eventually
 from processes import read
 
-from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore, StoredShape
+from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore, StorageError, StoredShape
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.locking import boot_clock
 from shapestore.locking.boot_clock import Moment
+from shapestore.storage.commands import Claim
 from shapestore.storage.from_row import Confirmation
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -184,6 +186,24 @@ async def test_a_failure_that_is_stored_and_a_wait_that_is_too_long_count_as_fai
         assert source.calls == 2, "the failure was answered from its lock row"
         grow_old(path, 100)
         with pytest.raises(CreateFailedError):
+            await call_of(store)
+
+
+async def test_a_refresh_that_cannot_be_written_counts_as_failed(
+    path: str, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: what is stored can be read all the same."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with ShapeStore(path, create=source, max_age=10.0, stale_if_error=100.0) as store:
+        await call_of(store)
+        grow_old(path, 11)
+        monkeypatch.setattr(Claim, "apply", refuse)
+        assert await call_of(store) == 1
+        grow_old(path, 100)
+        with pytest.raises(StorageError, match="disk is full"):
             await call_of(store)
 
 
