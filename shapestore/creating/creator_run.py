@@ -28,7 +28,7 @@ from shapestore.storage.log.positions import Standing
 from shapestore.storage.row_codec import as_json
 
 # A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
-# creation takes some twenty turns of the loop. So a creator's thread yields this often: about every 0.1 ms. It does not
+# creation takes some ten turns of the loop. So a creator's thread yields this often: about every 0.1 ms. It does not
 # sleep, which takes 50 µs at least, however short the sleep.
 ROWS_PER_TURN = 32
 
