@@ -13,7 +13,8 @@ from shapestore.concurrency.file_watch import FileWatch
 LOOK_SECONDS = 0.005
 # The same where the system tells of what is written: then it is only a safeguard.
 LOOK_SECONDS_IF_TOLD = 0.25
-# After it has told, the commit ends in a moment: looks follow each other more and more slowly, beginning with this.
+# After it has told, the commit ends in a moment, or has ended while this process woke: a look is made at once, and
+# others follow it more and more slowly, beginning with this. asyncio's own loop makes a millisecond of less.
 SOONEST = 0.0002
 # A look that is to come so soon is not brought forward.
 _SOON = 0.005
@@ -100,12 +101,12 @@ class Looks:
         A commit is many writes. To be told of each would keep the loop busy, and with it the commit waiting.
         """
         self._listen_no_more()
-        soonest = max(SOONEST, self._rests_until - self._loop.time())
+        soonest = max(0.0, self._rests_until - self._loop.time())
         if self._timer is not None and soonest < self._due - self._loop.time():
             self._timer.cancel()
             self._look_later(soonest)
         else:  # the next look may come before the end of the commit: others are to follow it soon
-            self._pause = SOONEST
+            self._pause = 0.0
 
     def _look_later(self, seconds: float) -> None:
         self._pause = seconds
@@ -122,4 +123,4 @@ class Looks:
             rest = _REST * (time.perf_counter() - began)
             self._rests_until = self._loop.time() + rest
             longest = LOOK_SECONDS if self._watch is None else LOOK_SECONDS_IF_TOLD
-            self._look_later(max(min(longest, 2 * self._pause), rest))
+            self._look_later(max(min(longest, 2 * self._pause or SOONEST), rest))
