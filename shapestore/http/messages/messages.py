@@ -26,7 +26,7 @@ SLICE_BYTES = 16 * 1024
 
 _encode = msgspec.json.encode
 _decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_key = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode = msgspec.json.decode
 
 _NUMBERS = re.compile(rb"[\[\]0-9,\n-]*+")
@@ -45,6 +45,11 @@ def snapshot_end(seq: int | None) -> bytes:
         (seq or 0) + 1,
         (seq or 0) + 1,
     )
+
+
+def as_events(body: bytes) -> bytes:
+    """The messages of a body, a JSON array, as server-sent events."""
+    return b"".join([b"data: %s\n\n" % bytes(message) for message in _decode_list(body)])
 
 
 def schema(columns_described: str | None, a_row: str | None) -> str:
@@ -155,7 +160,7 @@ class Messages:
         return [self._key(key) for key in lines.keys.split(b"\n")]
 
     def _key(self, key: bytes) -> bytes:
-        return b"".join(map(_key_part, _decode_key(key)))
+        return b"".join(map(_key_part, _decode_list(key)))
 
     def _pattern_of(self, rows: bytes) -> RowPattern:
         """The pattern of rows like the first of these."""

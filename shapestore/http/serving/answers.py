@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -18,14 +17,12 @@ from shapestore.http.messages import messages
 from shapestore.http.offset import BEGINNING, NOW
 from shapestore.http.request import ShapeRequest, Subset
 from shapestore.http.response import Answer, Caching
-from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken, event
+from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken
 from shapestore.http.serving.log_reader import LogReader, Read, place_of
 from shapestore.http.serving.next_pages import Found, NextPages
 from shapestore.http.serving.subsets import Subsets
 
 _JSON, _EVENTS = ((b"content-type", kind.encode()) for kind in (response.JSON, response.EVENTS))
-
-_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Durations(NamedTuple):
@@ -144,7 +141,7 @@ class LogAnswers:
         found: Found | Woken = await self._reader.behind(handle, place_of(asked), asked)
         while isinstance(found, Read):
             place, is_end, position = found.end, found.is_end, found.position
-            told = b"" if found.is_idle else b"".join(map(event, _split(found.body)))
+            told = found.events
             del found
             if told:
                 yield told

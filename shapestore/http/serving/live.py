@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from enum import Enum, auto
-from typing import Any, cast
+from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -145,8 +145,3 @@ class EventStream:
 def _hurry(patience: asyncio.Timeout, until: float) -> None:
     if not patience.expired():
         patience.reschedule(until)
-
-
-def event(message: Any) -> bytes:
-    """A message as an event."""
-    return b"data: %s\n\n" % bytes(message)

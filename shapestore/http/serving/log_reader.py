@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
-from typing import NamedTuple
+from functools import cached_property, partial
 
 from shapestore.http.handles import another_handle, parse_handle
-from shapestore.http.messages.messages import Messages, Replica, messages_of, snapshot_end, up_to_date
+from shapestore.http.messages.messages import Messages, Replica, as_events, messages_of, snapshot_end, up_to_date
 from shapestore.http.offset import NOW, Place
 from shapestore.http.request import ShapeRequest
 from shapestore.http.response import Caching, Refusal, joined, must_refetch, refused
@@ -24,8 +23,9 @@ _NOWHERE = Part(0, -1)
 _TRIES = 5
 
 
-class Read(NamedTuple):
-    """A page of a log, in messages."""
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A page of a log, in messages. Clients who are given the same one at a time share it."""
 
     log: ServedLog
     handle: str
@@ -41,6 +41,11 @@ class Read(NamedTuple):
     def position(self) -> int:
         """The public position at which the log ended."""
         return self.log.standing.public
+
+    @cached_property
+    def events(self) -> bytes:
+        """The messages as server-sent events; none, if it says no more than that it is the end."""
+        return b"" if self.is_idle else as_events(self.body)
 
 
 class LogReader:

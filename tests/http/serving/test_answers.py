@@ -302,7 +302,7 @@ async def test_live_clients_are_bounded(tmp_path: Path, sse: dict[str, str]) -> 
 
 
 async def test_live_answers_end_when_the_store_closes(tmp_path: Path) -> None:
-    async with served(tmp_path, long_poll=60, sse_length=60) as api:
+    async with served(tmp_path, long_poll=60, sse_length=60, keep_alive=60) as api:
         before = await api.up_to_date()
         poll, stream = (
             asyncio.create_task(api.after(before, live="true", **sse)) for sse in ({}, {"live_sse": "true"})

@@ -17,7 +17,7 @@ LIVE: tuple[dict[str, str], ...] = ({}, {"live_sse": "true"})
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    async with served(tmp_path, long_poll=60, sse_length=60) as api:
+    async with served(tmp_path, long_poll=60, sse_length=60, keep_alive=60) as api:
         yield api
 
 
@@ -30,7 +30,7 @@ async def test_many_clients_wait_as_one_and_all_are_told(api: Api) -> None:
     before = await api.up_to_date()
     polls = [asyncio.create_task(api.after(before, live="true")) for _ in range(20)]
     await eventually(lambda: api.waiting() == 20)
-    assert (len(next_pages(api)._awaited), len(api.store._live().waits)) == (1, 1)
+    await eventually(lambda: (len(next_pages(api)._awaited), len(api.store._live().waits)) == (1, 1))
     await api.change("DELETE FROM Track WHERE TrackId = 2")
     answers = await asyncio.gather(*polls)
     assert len({answer.content for answer in answers}) == 1
@@ -53,7 +53,7 @@ async def test_a_client_that_goes_leaves_the_others_and_the_last_one_nothing(api
     await eventually(lambda: api.waiting() == 3)
     polls.pop().cancel()
     await eventually(lambda: api.waiting() == 2)
-    assert len(api.store._live().waits) == 1
+    await eventually(lambda: len(api.store._live().waits) == 1)
     for poll in polls:
         poll.cancel()
     await eventually(lambda: not next_pages(api)._awaited and not len(api.store._live().waits))
@@ -71,7 +71,7 @@ async def test_a_shape_that_is_dropped_ends_the_wait_of_all(api: Api, sse: dict[
     assert await api.store.delete(before.headers["electric-handle"].partition("~")[0])
     for answer in await asyncio.gather(*live):
         assert (answer.status_code, list(events_of(answer.text))) == (200 if sse else 409, [])
-    assert not next_pages(api)._awaited
+    await eventually(lambda: not next_pages(api)._awaited)
 
 
 async def test_a_time_that_is_up_at_once_leaves_nothing(tmp_path: Path) -> None:

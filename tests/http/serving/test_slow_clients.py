@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from inspections import eventually
 from served_shapes import Api, app_of, served
 from starlette.types import Message
 
@@ -143,3 +144,25 @@ async def test_a_stream_that_is_idle_holds_nothing_of_what_it_has_sent(api: Api)
     with pytest.raises(asyncio.CancelledError):
         await serving
     assert holders <= 0
+
+
+async def test_clients_who_are_sent_the_same_events_hold_them_once(api: Api) -> None:
+    before = await api.up_to_date()
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            sent.append(message["body"])
+
+    handle, offset = before.headers["electric-handle"], before.headers["electric-offset"]
+    asked = scope(offset=offset, handle=handle, live="true", live_sse="true")
+    app = app_of(api.store, sse_length=600, keep_alive=600)
+    streams = [asyncio.create_task(app(asked, never, send)) for _ in range(5)]
+    await eventually(lambda: sum(len(page._waiters) for page in app._answers._next._awaited.values()) == 5)
+    await api.change("UPDATE Track SET Name = 'new' WHERE TrackId = 1")
+    await eventually(lambda: len(sent) == 5)
+    for stream in streams:
+        stream.cancel()
+    await asyncio.wait(streams)
+    assert b'"new"' in sent[0]
+    assert all(events is sent[0] for events in sent)
