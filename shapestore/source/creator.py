@@ -33,9 +33,11 @@ Creator = Callable[[Shape], Rows | Awaitable[Rows]]
 
 
 def check_creator(creator: object) -> None:
-    """Raise InvalidCreatorError unless it is callable."""
+    """Raise InvalidCreatorError unless it is callable, and no class of creators."""
     if not callable(creator):
         raise InvalidCreatorError(f"a creator is a callable that takes a Shape, not {type(creator).__name__}")
+    if isinstance(creator, type) and hasattr(creator, "keyed_rows"):
+        raise InvalidCreatorError(f"{creator.__name__} is a class: give an object of it, as SQLSource(url) makes one")
 
 
 def required_creator(creator: Creator | None) -> Creator:

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from inspections import PATIENCE, eventually, gate_held, lost_rows, rows_of, settled, shapes
 from processes import read
 
-from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore
+from shapestore import CreateFailedError, InvalidCreatorError, Shape, ShapeStore, SQLSource
 from shapestore.source.creator import Creator
 from shapestore.storage.log.chunks import CHUNK_BYTES, CHUNK_ROWS
 
@@ -647,6 +647,16 @@ async def test_what_cannot_be_called_is_refused_as_a_creator(path: str, create: 
             with pytest.raises(InvalidCreatorError, match=f"not {type(create).__name__}"):
                 await ask(Shape("Track"), create)
         assert await store.locks() == []
+        assert store.stats.commands == 0
+
+
+async def test_the_class_of_sources_is_refused_as_a_creator(path: str) -> None:
+    """It is callable, and each creation failed by a TypeError about an argument of a method that nobody has called."""
+    with pytest.raises(InvalidCreatorError, match=r"SQLSource is a class: give an object of it, as SQLSource\(url\)"):
+        ShapeStore(path, create=cast("Any", SQLSource))
+    async with ShapeStore(path) as store:
+        with pytest.raises(InvalidCreatorError, match="SQLSource is a class"):
+            await store.get_or_create(Shape("Track"), cast("Any", SQLSource))
         assert store.stats.commands == 0
 
 
