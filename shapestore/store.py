@@ -348,7 +348,8 @@ class ShapeStore:
 
         ``after`` itself, when ``timeout`` seconds are over. Waiting costs next to nothing: a caller is woken by the
         commit, in this process or in another. A shape that is waited for is the last to be evicted. Where the store has
-        a ``max_age``, it is refreshed whenever it is older, once for all processes: so any source is live.
+        a ``max_age``, its ``create`` refreshes the shape whenever it is older, once for all processes: so any source is
+        live.
 
         >>> position = await store.wait(stored, after=stored.position)
 

@@ -61,6 +61,10 @@ def resolve(path: str | os.PathLike[str]) -> str:
 
 
 def _names_no_file(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half a surrogate pair that stands for no byte of a name
+        return True
     return name in ("", ":memory:") or name.startswith("file:") or "\0" in name
 
 

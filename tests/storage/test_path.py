@@ -113,6 +113,7 @@ def place(tmp_path: Path, kind: str) -> str:
         ("file:shapes.db?mode=memory", "does not name a file"),
         ("", "does not name a file"),
         ("shapes\0.db", "does not name a file"),
+        ("shapes\ud800.db", "does not name a file"),
     ],
 )
 async def test_what_is_no_place_for_a_store_is_refused_by_name_and_nothing_is_made(
