@@ -53,7 +53,7 @@ class Descriptions:
 
     async def _learn(self, table: str) -> None:
         asked = self._asked.get(table)
-        if asked is None:
+        if asked is None or asked.get_loop() is not asyncio.get_running_loop():
             asked = self._asked[table] = asyncio.create_task(self._ask(table), name=f"shapestore describe {table}")
             asked.add_done_callback(partial(self._has_asked, table))
         await asyncio.wait((asked,), timeout=ASK_SECONDS if table in self._known else FIRST_ASK_SECONDS)

@@ -30,7 +30,8 @@ class NextPages:
 
     def behind(self, handle: str, place: Place, position: int, asked: ShapeRequest) -> NextPage:
         """The page behind ``place``, for when the log goes on behind the public ``position``, where it ends now."""
-        key = (handle, place, position, asked.replica)
+        loop = asyncio.get_running_loop()  # what is left of one that has ended brings nothing any more
+        key = (loop, handle, place, position, asked.replica)
         page = self._awaited.get(key)
         return page or NextPage(self._awaited, key, partial(self._read, handle, place, position, asked))
 

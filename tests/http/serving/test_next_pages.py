@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from inspections import eventually
-from served_shapes import Api, changes_of, events_of, served
+from served_shapes import Api, app_of, changes_of, client_of, events_of, make_source, served
 
-from shapestore.http.serving.next_pages import NextPages
+from shapestore import ShapeStore, SQLSource
+from shapestore.http.serving.next_pages import NextPage, NextPages
 
 LIVE: tuple[dict[str, str], ...] = ({}, {"live_sse": "true"})
 
@@ -80,3 +82,31 @@ async def test_a_time_that_is_up_at_once_leaves_nothing(tmp_path: Path) -> None:
         for sse in LIVE:
             assert (await api.after(before, live="true", **sse)).status_code == 200
         assert not next_pages(api)._awaited
+
+
+def test_a_wait_that_its_loop_has_left_behind_keeps_no_client_waiting(tmp_path: Path) -> None:
+    store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(url := make_source(tmp_path / "source.db")))
+    app = app_of(store, long_poll=60)
+    page: list[NextPage] = []
+
+    async def begin() -> httpx.Response:
+        async with store, client_of(app) as client:
+            api = Api(store, url, client)
+            before = await api.up_to_date()
+            poll = asyncio.create_task(api.after(before, live="true"))
+            await eventually(lambda: api.waiting() == 1)
+            page.extend(next_pages(api)._awaited.values())
+            poll.cancel()
+            await asyncio.wait([poll])
+            next_pages(api)._awaited[page[0]._key] = page[0]  # as if the loop had ended before the wait
+            return before
+
+    async def go_on(before: httpx.Response) -> httpx.Response:
+        async with store, client_of(app) as client:
+            api = Api(store, url, client)
+            poll = asyncio.create_task(api.after(before, live="true"))
+            await eventually(lambda: len(store._live().waits) == 1)
+            await api.change("DELETE FROM Track WHERE TrackId = 2")
+            return await poll
+
+    assert len(changes_of(asyncio.run(go_on(asyncio.run(begin()))))) == 1
