@@ -30,7 +30,7 @@ from shapestore.storage.commands import (
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
 from shapestore.storage.drop_queries import SPARED_MS
-from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piece, next_trim
+from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piece, next_trim, shapes_behind
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
@@ -40,6 +40,7 @@ NOTE_SECONDS = 5.0
 CUT_AGAIN_SECONDS = 5.0
 EVICTIONS_A_TURN = 5
 LOGS_A_LOOK = 10_000
+FIND_LOGS_SECONDS = 60.0
 LOGS_A_TURN = 100
 
 
@@ -78,8 +79,10 @@ class Maintenance:
         """Handles that were kept up to this one were looked at for being more than two a key."""
         self._long_logs: dict[int, float] = {}
         """Numbers of shapes whose logs have grown, and when each is looked at next."""
+        self._find_logs_at = 0.0
+        self._last_found = 0
+        """The number of the last shape whose log was found, of all that there are."""
         coalescer.services.sweep_later = self.sweep_later
-        coalescer.services.compact_later = self.compact_later
         if options.max_shapes is not None or options.max_bytes is not None:
             coalescer.services.after_publish = self._wakeup.set
 
@@ -132,6 +135,7 @@ class Maintenance:
         await self._note_readers()
         evicting = await self._evict()
         await self._forget_kept()
+        await self._find_logs()
         cutting = await self._cut_logs()
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             self._noted_at = self._loop.time()
@@ -254,6 +258,19 @@ class Maintenance:
     def compact_later(self, numbers: Iterable[int]) -> None:
         """The logs of the shapes with these numbers have grown."""
         self._long_logs.update(dict.fromkeys(numbers, self._loop.time()))
+
+    async def _find_logs(self) -> None:
+        """Have the logs of all shapes looked at, a part of them at a time.
+
+        Those that have grown by a process that ended soon afterwards, as a script does, are known to no other one.
+        """
+        now = self._loop.time()
+        if now < self._find_logs_at:
+            return
+        found = await self._reader.run(partial(shapes_behind, number=self._last_found, limit=LOGS_A_LOOK))
+        self._last_found = found[-1] if len(found) == LOGS_A_LOOK else 0
+        self._find_logs_at = now + FIND_LOGS_SECONDS
+        self.compact_later(found)
 
     async def _cut_logs(self) -> bool:
         """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""

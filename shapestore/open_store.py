@@ -92,7 +92,6 @@ class OpenStore:
         self._registrations = Registrations(self.writer)
         polling = Polling(services, background, create, freshness)
         self.waits = Waits(self.reader, [self._registrations, polling])
-        self.writer.on_commit = self.waits.committed
         self.log_pages = LogPages(self.reader, self.access)
         self.maintenance = Maintenance(
             self.reader,
@@ -103,13 +102,8 @@ class OpenStore:
             options,
             keep_provable=file.owner.keep_provable,
         )
-        self.followers = Followers(
-            file.path,
-            self.writer,
-            telemetry,
-            compact_later=self.maintenance.compact_later,
-            sweep_later=self.maintenance.sweep_later,
-        )
+        self.writer.on_commit = self._committed
+        self.followers = Followers(file.path, self.writer, telemetry, sweep_later=self.maintenance.sweep_later)
         services.follow = self.followers.wake
         self.followers.follow(create)
         self.sources.wake = partial(self.followers.wake, create)
@@ -170,6 +164,11 @@ class OpenStore:
         self._end_waits()
         self.threads.close()
         self._file.drop()
+
+    def _committed(self, numbers: set[int]) -> None:
+        """The logs of these shapes have grown, or they were dropped."""
+        self.waits.committed(numbers)
+        self.maintenance.compact_later(numbers)
 
     def _end_waits(self) -> None:
         self._registrations.close()

@@ -16,7 +16,7 @@ import pytest
 from inspections import PATIENCE, eventually, lost_rows
 from processes import Workers, handles_with_rows, read
 
-from shapestore import CreateFailedError, Shape, ShapeStore, keyed, maintenance
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, keyed, maintenance
 from shapestore.maintenance import Maintenance
 from shapestore.reading import row_batches
 from shapestore.storage import writer
@@ -196,6 +196,51 @@ async def test_many_logs_are_cut_a_few_in_each_turn(empty_path: str, monkeypatch
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM shapes WHERE floor = position") == [7])
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_changes") == [0])
         assert await store.fetch(shapes[0]) == [{"n": n, "version": 4} for n in range(60)]
+
+
+async def test_a_log_is_cut_that_an_application_has_made_long_by_what_it_told(
+    empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a refresh, or a round of a followed source, was known to make logs longer."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "FIND_LOGS_SECONDS", 3_600.0)
+    source = str(tmp_path / "source.db")
+    with closing(sqlite3.connect(source, isolation_level=None)) as application:
+        application.execute("CREATE TABLE track (id INTEGER PRIMARY KEY, plays INTEGER)")
+        application.execute("INSERT INTO track VALUES (1, 0)")
+        async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}"), keep_replaced=0) as store:
+            stored = await store.get_or_create(Shape("track"))
+            for _ in range(150):
+                application.execute("UPDATE track SET plays = plays + 1")
+                await store.touched("track", [1])
+            await eventually(lambda: read(empty_path, "SELECT floor > 0 FROM shapes") == [1])
+            await eventually(lambda: read(empty_path, "SELECT count(*) < 110 FROM shape_changes") == [1])
+            assert [row async for row in store.rows(stored.handle)] == [{"id": 1, "plays": 150}]
+
+
+async def test_logs_are_cut_that_processes_have_made_long_which_ended_soon_afterwards(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a script refreshes shapes, again and again, and no other process does. All logs have their turn."""
+    source = {"version": 0}
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"n": n, **source} for n in range(60)]
+
+    shapes = [Shape(f"t{n}") for n in range(5)]
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 3_600)
+    for source["version"] in range(5):
+        async with ShapeStore(empty_path, create=keyed(changing, "n")) as script:
+            for shape in shapes:
+                await script.refresh(shape)
+    assert read(empty_path, "SELECT count(*) FROM shapes WHERE floor = 0") == [5]
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "FIND_LOGS_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "LOGS_A_LOOK", 2)
+    async with ShapeStore(empty_path, keep_replaced=0) as server:
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM shapes WHERE floor = position") == [5])
+        await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_changes") == [0])
+        assert await server.fetch(shapes[0], changing) == [{"n": n, "version": 4} for n in range(60)]
 
 
 async def test_times_may_be_of_any_length(

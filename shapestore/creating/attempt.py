@@ -261,7 +261,6 @@ class Attempt:
         services, stored = self._services, to_stored(self._leader.shape, columns)
         services.access.touch(stored.handle)
         if publish.difference.changes:
-            services.compact_later([publish.shape])
             services.after_publish()
         if publish.refreshed is not None:
             services.follow(self._leader.creator)

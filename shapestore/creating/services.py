@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from shapestore.concurrency.worker_threads import WorkerThreads
@@ -59,8 +59,6 @@ class Services:
         self.failure_ages = FailureAges()
         self.sweep_later: Callable[[str, float], None]
         """Set by maintenance: sweep the failure of this handle in so many seconds."""
-        self.compact_later: Callable[[Iterable[int]], None]
-        """Set by maintenance: the logs of the shapes of these numbers have grown."""
         self.follow: Callable[[object], None] = lambda _: None
         """Set by the open store: this creator has published a live shape, or read it again."""
         self.after_publish: Callable[[], None] = lambda: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import astuple
 from functools import partial
@@ -28,18 +28,11 @@ class Followers:
     """Starts and ends followers, and carries their commands to the writer's event loop."""
 
     def __init__(
-        self,
-        path: str,
-        writer: Writer,
-        telemetry: Telemetry,
-        *,
-        compact_later: Callable[[Iterable[int]], None],
-        sweep_later: Callable[[str, float], None],
+        self, path: str, writer: Writer, telemetry: Telemetry, *, sweep_later: Callable[[str, float], None]
     ) -> None:
         self.path = path
         self._writer = writer
         self._telemetry = telemetry
-        self._compact_later = compact_later
         self._sweep_later = sweep_later
         self._loop = asyncio.get_running_loop()
         self._followers: dict[object, Follower] = {}
@@ -100,9 +93,6 @@ class Followers:
     def has_ended(self) -> bool:
         """Whether no command is answered any more, since the loop is closed."""
         return self._loop.is_closed()
-
-    def changed(self, shapes: list[int]) -> None:
-        self._on_loop(partial(self._compact_later, shapes))
 
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         self._on_loop(lambda: [self._sweep_later(handle, seconds) for handle in failures])

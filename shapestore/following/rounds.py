@@ -97,8 +97,6 @@ class Rounds:
             return Made.NOTHING
         self._registry.reached(Follows(known.rounds + 1, look.seq, look.nonce), look.newcomers)
         self.reached, self.behind = look.seq, look.read_at - look.seq
-        if shown:
-            self._store.changed(list(shown))
         changes = 0 if known.nonce is None else look.seq - known.seq
         if changes:
             duration_ms = round((time.monotonic() - began) * 1000)

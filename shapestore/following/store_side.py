@@ -31,9 +31,6 @@ class Store(Protocol):
     def send(self, command: Command[T], answer: Future[T]) -> None:
         """Have a command written. Raises StoreClosedError."""
 
-    def changed(self, shapes: list[int]) -> None:
-        """The logs of these shapes have grown."""
-
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         """Remove the failures with these handles in so many seconds."""
 

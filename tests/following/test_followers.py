@@ -35,13 +35,7 @@ def test_a_follower_ends_whose_loop_is_closed_while_it_waits_for_the_writer(is_r
 
     async def sent() -> Refused:
         writer = SlowWriter()
-        store = Followers(
-            "shapes.db",
-            cast(Writer, writer),
-            cast(Telemetry, None),
-            compact_later=lambda _: None,
-            sweep_later=lambda _, __: None,
-        )
+        store = Followers("shapes.db", cast(Writer, writer), cast(Telemetry, None), sweep_later=lambda _, __: None)
         answers.append(threads.submit(StoreSide(store).written, UnfollowSource(1)))
         return await writer.sent
 

@@ -340,6 +340,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "REMOVE_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
     "LONG_LOG": {"number": ANY},
     "LONG_LOGS": {"numbers": "[1, 2]"},
+    "SHAPES_BEHIND": {"number": 1, "limit": 5},
     "IS_YOUNG": {"number": ANY, "position": 12, "oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
     "PART_ENDS": {"number": ANY},

@@ -82,6 +82,12 @@ def long_logs(connection: sqlite3.Connection, numbers: Iterable[int]) -> list[in
     return [number for (number,) in found]
 
 
+def shapes_behind(connection: sqlite3.Connection, number: int, limit: int) -> list[int]:
+    """The numbers of the shapes that come next behind ``number``, in order."""
+    found = connection.execute(compact_queries.SHAPES_BEHIND, {"number": number, "limit": limit}).fetchall()
+    return [behind for (behind,) in found]
+
+
 def raise_floor(tx: Transaction, number: int, keep_ms: int) -> bool:
     """Forget the changes of a log that is long beside its rows. Whether there are some to be trimmed.
 

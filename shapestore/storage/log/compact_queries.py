@@ -17,6 +17,9 @@ LONG_LOGS = f"""
           SELECT 1 FROM shape_changes WHERE id > number << 28 AND id <= (number << 28) + shapes.floor))
 """
 
+# (number, limit) -> the numbers of the next shapes
+SHAPES_BEHIND = "SELECT number FROM shapes WHERE number > :number ORDER BY number LIMIT :limit"
+
 # (number, position, boot, oldest: boot time in ms) -> something, if the round logged there ended later than that. One
 # that is not noted any more is old.
 IS_YOUNG = """
