@@ -105,6 +105,16 @@ class Follower:
     def _turn(self) -> float:
         """Do what is to be done now; for how many seconds nothing is."""
         try:
+            return self._follow_if_possible()
+        except StoreClosedError:
+            raise
+        except Exception:
+            logger.exception("unexpected error in a follower, which begins again at the next tick")
+            self._give_up()
+            return TICK_SECONDS
+
+    def _follow_if_possible(self) -> float:
+        try:
             pause = self._follow()
         except StoreClosedError:
             raise
@@ -114,10 +124,6 @@ class Follower:
             )
         except ShapeStoreError as error:
             return self._met("no round can be written; the follower tries again at every tick: %s", error, source=False)
-        except Exception:
-            logger.exception("unexpected error in a follower, which begins again at the next tick")
-            self._give_up()
-            return TICK_SECONDS
         self._unreadable_at = None
         self._trouble = ""
         return pause
@@ -226,8 +232,16 @@ class Follower:
         return TICK_SECONDS
 
     def _rounds_made(self) -> int | None:
-        """How many rounds of the source there were, by any process; None if that cannot be told."""
+        """How many rounds of the source there were, by any process; None if that cannot be told.
+
+        The store's file is asked for the source once more: a copy may have been put back that knows it by another
+        number, or not at all.
+        """
+        path = self._path or self._place.expected()
         with self._section.lock, contextlib.suppress(sqlite3.Error):
+            self._number = None
+            self._store.open()
+            self._number = None if path is None else self._store.number_of(path)
             if self._number is not None:
                 return self._store.follows(self._number).rounds
         return None

@@ -42,7 +42,8 @@ class Followers:
     def follow(self, creator: Any) -> Follower | None:
         """Follow what a creator follows, if it does, from now on. Once more does nothing.
 
-        A follower that gets no thread is tried again by the next call: those who ask for shapes are answered meanwhile.
+        A follower that gets no thread, or no descriptor, is tried again by the next call: those who ask for shapes are
+        answered meanwhile.
         """
         if self._closed or not getattr(creator, "follow", False) or not hasattr(creator, "source_path"):
             return None
@@ -51,10 +52,10 @@ class Followers:
         reads = getattr(creator, "reads", creator)
         follower = self._followers.get(reads)
         if follower is None:
-            follower = Follower(creator, self)
             try:
+                follower = Follower(creator, self)
                 follower.start()
-            except RuntimeError as error:
+            except (RuntimeError, OSError) as error:
                 logger.warning("%r is not followed yet: %s", creator, error)
                 return None
             self._followers[reads] = follower

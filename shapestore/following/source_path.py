@@ -42,5 +42,10 @@ class SourcePath:
             self.named = named if os.path.realpath(named) == self._resolved else self._resolved
         return self._resolved
 
+    def expected(self) -> str | None:
+        """The resolved path where the file was last, or where it should be; None if the source does not name it."""
+        named = self._resolved or self._source.named_path()
+        return named and os.path.realpath(named)
+
     def _was_switched(self) -> bool:
         return os.path.realpath(self.named) != self._resolved and os.path.exists(self.named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -93,6 +94,26 @@ async def test_a_follower_that_gets_no_thread_is_tried_again(
         monkeypatch.undo()
         write(source, "UPDATE t SET n = 100 WHERE id = 1")
         await store.refresh(OF_X)
+        await followed(empty_path, source)
+        assert await first_n(store, ALL) == 100
+
+
+async def test_a_follower_that_gets_no_descriptor_is_tried_again(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The attempt that had published the shape failed."""
+
+    def refused() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with ShapeStore(empty_path) as store:
+        creator = SQLSource(f"sqlite:///{source}", follow=True)
+        with monkeypatch.context() as short_of:
+            short_of.setattr(os, "pipe", refused)
+            assert await first_n(store, ALL, creator) == 1
+        assert f"is not followed yet: [Errno {errno.EMFILE}]" in caplog.text
+        write(source, "UPDATE t SET n = 100 WHERE id = 1")
+        await store.refresh(OF_X, creator)
         await followed(empty_path, source)
         assert await first_n(store, ALL) == 100
 
@@ -205,4 +226,44 @@ async def test_a_link_is_looked_at_also_while_no_shape_is_live(
         link.symlink_to(second)
         await store.get_or_create(ALL)
         write(second, "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)
+
+
+async def test_a_source_that_is_missing_since_the_start_ends_its_shapes_as_one_that_goes_later(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were served as they were for as long as the application ran."""
+    creator = SQLSource(f"sqlite:///{source}", follow=True)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await store.get_or_create(ALL)
+        await followed(empty_path, source)
+    os.rename(source, f"{source}-elsewhere")
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(follower, "UNREADABLE_SECONDS", 0.0)
+    async with ShapeStore(empty_path, create=creator) as store:
+        await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes") == [(0,)])
+        os.rename(f"{source}-elsewhere", source)
+        assert await first_n(store, ALL) == 1
+        write(source, "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)
+
+
+async def test_a_store_put_back_while_the_source_is_away_is_followed_once_that_is_there_again(
+    empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where both are restored, to a time when no shape was live: the follower's thread ended by an error."""
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.01)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        with written(str(tmp_path / "backup.db")) as backup, written(empty_path) as file:
+            file.backup(backup)
+            await store.get_or_create(ALL)
+            await followed(empty_path, source)
+            [follows] = store._live().followers._followers.values()
+            with follows._section.lock:  # it finds both
+                os.rename(source, f"{source}-elsewhere")
+                backup.backup(file)
+        await eventually(lambda: follows._rounds is None)
+        os.rename(f"{source}-elsewhere", source)
+        assert await first_n(store, ALL) == 1
+        write(source, "UPDATE t SET n = 100 WHERE id = 1")
         await shows(empty_path, 100)
