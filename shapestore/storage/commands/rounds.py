@@ -78,7 +78,9 @@ class FollowRound(Command[set[int] | None]):
         if not taken:
             return None
         if self.newcomers:
-            tx.run(queries.CATCH_UP, newcomers=as_json(list(self.newcomers.items())))
+            newcomers = as_json(list(self.newcomers.items()))
+            tx.run(queries.NOTED_FROM_NOW, newcomers=newcomers)
+            tx.run(queries.CATCH_UP, newcomers=newcomers)
         shown = set() if self.contents.asked == NOTHING else self._append(tx, finished=finished)
         if shown:  # then no round goes on
             return shown

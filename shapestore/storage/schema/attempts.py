@@ -19,7 +19,7 @@ create_locks = Table(
     number("started_at_boot_ms"),
     number("started_at_ms"),
     number("touched", 0),  # 1: the source was touched meanwhile, and what is read counts as stale
-    number("touched_keys_from", 0),  # the newest number of touched_keys at the claim
+    number("touched_keys_from", 0),  # the newest number of touched_keys at the claim, or when a round reached the shape
     Column("failed_at_ms", Integer),
     Column("error_type", Text),
     Column("error_message", Text),

@@ -49,7 +49,7 @@ FORGET_MEMBERS = """
 # --- the refresh of a live shape ----------------------------------------------------------------------------------
 
 # (number, handle: of the attempt, position: with which it was compared) -> source and table, whether no round has
-# reached it since it was read, and the newest of the noted keys at the claim; if its log still reaches back so far
+# reached it since it was read, and behind which of the noted keys its own begin; if its log still reaches back so far
 REFRESHED_SHAPE = """
     SELECT shapes.source, source_tables.name, shapes.source_seq IS NOT NULL, create_locks.touched_keys_from
     FROM shapes JOIN source_tables ON source_tables.number = shapes.source_table
@@ -152,6 +152,14 @@ FORGET_POSITION = """
 END_EMPTY_ROUNDS = """
     UPDATE sources SET unfinished_round = NULL
     WHERE unfinished_round IS NOT NULL AND NOT EXISTS (SELECT 1 FROM shapes WHERE shapes.source = sources.number)
+"""
+
+# (newcomers: [[number, seq]]): rounds have left these alone until now: what they noted is not for refreshes of these
+NOTED_FROM_NOW = """
+    UPDATE create_locks SET touched_keys_from = (SELECT coalesce(max(number), 0) FROM touched_keys)
+    WHERE state = 'in_progress' AND comparable IN (
+        SELECT shapes.comparable FROM json_each(:newcomers) AS newcomer
+        CROSS JOIN shapes ON shapes.number = newcomer.value ->> 0)
 """
 
 # (newcomers: [[number, seq]]): what has changed since then is asked for now

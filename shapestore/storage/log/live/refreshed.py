@@ -4,7 +4,8 @@ What was read earlier is never published over what was read later. The rows of a
 the source, and compared with the shape as it stood at one position. Since then
 
 - rounds that read the source as of a later change have asked for some keys: these are theirs, also where they found
-  nothing to append. They note the keys they ask for, as long as a refresh is in progress.
+  nothing to append. They note the keys they ask for, as long as a refresh is in progress. What was noted before a round
+  has reached the shape does not count: of that, nothing is in the shape.
 - rounds that had read the source before S may have been appended: what they changed becomes again what it is as of S.
   That is in the difference, or, where it is not, what stood at the position of the comparison.
 
