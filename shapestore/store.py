@@ -495,8 +495,8 @@ class ShapeStore:
         For sources whose changes the store cannot see by itself. ``keys`` are those of the rows, as in ``Change.key``:
         tuples, or values where one column is the key; rows that are new or gone are meant too. None is any row. With
         SQLSource the rows are read by their keys, and what is different is in the shapes when this returns. Without
-        keys, with another creator, and in shapes of more than 50,000 rows, the table's shapes count as stale from now
-        on: they are refreshed when they are next asked for or waited for.
+        keys, with another creator, and for live shapes and those of more than 50,000 rows, the table's shapes count as
+        stale from now on: they are refreshed when they are next asked for or waited for.
 
         >>> await store.touched("Track", [1, 2])
 

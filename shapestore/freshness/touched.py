@@ -65,7 +65,7 @@ class _Seen(NamedTuple):
 
     @property
     def is_by_key(self) -> bool:
-        """Whether its rows are read by key. A live shape is left to its rounds."""
+        """Whether its rows are read by key. A live shape is refreshed: rounds may change it meanwhile."""
         return not self.live and self.key_columns is not None and self.row_count <= MOST_ROWS
 
 

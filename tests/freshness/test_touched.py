@@ -19,10 +19,11 @@ from steps import Steps
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape
 from shapestore.freshness import touched as touched_module
-from shapestore.storage.commands import PublishTouched
+from shapestore.storage.commands import MarkStale, PublishTouched
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.log.wanted_queries import FEW_POSITIONS
+from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -222,6 +223,25 @@ async def test_a_table_of_many_shapes_is_marked_part_by_part(empty_path: str, mo
             await store.get_or_create(Shape("track", where=f"id = {number}"))
         await store.touched("track")
         assert read(empty_path, "SELECT DISTINCT stale FROM shapes") == [1]
+
+
+async def test_what_many_callers_tell_at_once_is_marked_once(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand of them, of a thousand shapes, kept the file for more than a second."""
+    monkeypatch.setattr(MarkStale, "SHAPES", 2)
+    marks = []
+    mark = MarkStale._mark
+
+    def counted(self: MarkStale, tx: Transaction) -> int | None:
+        marks.append(self.after)
+        return mark(self, tx)
+
+    monkeypatch.setattr(MarkStale, "_mark", counted)
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        for number in range(5):
+            await store.get_or_create(Shape("track", where=f"album = {number}"))
+        await asyncio.gather(*(store.touched("track") for _ in range(100)))
+        assert read(empty_path, "SELECT DISTINCT stale FROM shapes") == [1]
+        assert len(marks) < 50
 
 
 async def test_a_shape_that_is_too_large_to_look_a_row_up_is_refreshed(

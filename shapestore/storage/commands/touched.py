@@ -44,7 +44,12 @@ class MarkStale(Command[int | None]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
-        return [command._mark(tx) for command in group]
+        marked: dict[tuple[str, str, int], int | None] = {}  # what many callers tell at once is done once
+        for command in group:
+            part = command.namespace, command.table, command.after
+            if part not in marked:
+                marked[part] = command._mark(tx)
+        return [marked[command.namespace, command.table, command.after] for command in group]
 
     def _mark(self, tx: Transaction) -> int | None:
         named = {"namespace": self.namespace, "table": self.table}
