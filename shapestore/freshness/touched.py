@@ -37,6 +37,8 @@ KEYS_AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
 # In larger shapes, to find a row by its key takes as long as a refresh may.
 MOST_ROWS = 50_000
+# Rows of shapes that one transaction goes through, to find the keys; but one shape is always taken whole.
+ROWS_GONE_THROUGH = 200_000
 MOST_CALLS = 4
 _TRIES = 5
 
@@ -137,7 +139,7 @@ class TouchedRows:
             with one_moment(connection):
                 ((newest,),) = connection.execute(queries.NEWEST_TOUCHED_KEY).fetchall()
                 shapes = connection.execute(queries.SHAPES_OF_TOUCHED_TABLE, given).fetchall()
-            return _Look(newest, list(itertools.starmap(_Seen, shapes)))
+            return _Look(newest, _gone_through_at_once(list(itertools.starmap(_Seen, shapes))))
 
         return await self._services.reader.run(look)
 
@@ -157,6 +159,12 @@ class TouchedRows:
         confirmed = {shape.number: shape.confirmed_by for shape in by_key}
         publish = PublishTouched(self._namespace, table, list(keys), newest_key, confirmed, wanted)
         return await self._services.writer.submit(publish)
+
+
+def _gone_through_at_once(shapes: list[_Seen]) -> list[_Seen]:
+    """The first of them, as many as keep the transaction short."""
+    rows = itertools.accumulate(shape.row_count if shape.is_by_key else 0 for shape in shapes)
+    return shapes[: max(1, sum(1 for so_far in rows if so_far <= ROWS_GONE_THROUGH))]
 
 
 def _as_key(key: Any) -> Key:
