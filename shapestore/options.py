@@ -15,6 +15,7 @@ from shapestore.storage.connection import Durability
 T = TypeVar("T")
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII | re.IGNORECASE)
 _TEN_YEARS = 10 * 365 * 86_400.0  # SQLite's integers end at some 300 million years
 
 
@@ -110,6 +111,13 @@ def _nearest_origin(value: str) -> str:
     """In small letters, without a path, nor the port that a scheme has anyway: browsers send none."""
     host = re.sub(r"(://[^/]*)/.*", r"\1", value.strip().lower())
     return re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", host)
+
+
+def header_name(name: str, value: str) -> str:
+    """Return ``value``, the name of a header. TypeError or ValueError if it is not."""
+    if not _HEADER.fullmatch(text(name, value)):
+        raise ValueError(f"{name} takes names of headers, as in cookie or authorization; not {value!r:.100}")
+    return value
 
 
 def one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:

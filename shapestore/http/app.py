@@ -30,7 +30,7 @@ from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
 from shapestore.logger import logger
-from shapestore.options import at_least_one, at_least_zero, origin, seconds
+from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -106,9 +106,11 @@ class ShapeApp:
         self._secret = None if secret is None else _checked_secret(secret)
         self._allow_delete = allow_delete
         methods = "GET, POST, HEAD, DELETE, OPTIONS" if allow_delete else "GET, POST, HEAD, OPTIONS"
-        self._cors = Cors(None if origins is None else _checked_origins(origins), methods)
+        self._cors = Cors(None if origins is None else _each("origins", origins, origin), methods)
         is_private = authorize is not None or shape is not None
-        caching = Caching(seconds("max_age", max_age), seconds("stale_age", stale_age), is_private, tuple(vary))
+        caching = Caching(
+            seconds("max_age", max_age), seconds("stale_age", stale_age), is_private, _each("vary", vary, header_name)
+        )
         self._vary = vary_on((*caching.vary, *self._cors.vary))
         self._descriptions = Descriptions(store)
         self._clients = LiveClients(at_least_one("max_live", max_live))
@@ -267,11 +269,11 @@ def _checked_secret(secret: str) -> str:
     return secret
 
 
-def _checked_origins(origins: Sequence[str]) -> frozenset[str]:
-    """The origins. Raises TypeError and ValueError."""
-    if isinstance(origins, str):
-        raise TypeError(f"origins is a list of origins, or None for all pages; not {origins!r:.100}")
-    return frozenset(origin("origins", one) for one in origins)
+def _each(option: str, given: Sequence[str], checked: Callable[[str, str], str]) -> tuple[str, ...]:
+    """What an option lists, each checked. Raises TypeError and ValueError."""
+    if isinstance(given, str):
+        raise TypeError(f"{option} is a list, as in [{given!r:.100}]; not {given!r:.100}")
+    return tuple(checked(option, one) for one in given)
 
 
 async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:
