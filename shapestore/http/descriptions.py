@@ -63,7 +63,8 @@ class Descriptions:
             self._keep(table, TimeoutError("it does not answer"))
 
     def _has_asked(self, table: str, asked: asyncio.Task[None]) -> None:
-        del self._asked[table]
+        if self._asked.get(table) is asked:  # not of a later loop's
+            del self._asked[table]
         if not asked.cancelled():
             asked.exception()  # raised to those who wait for it, if any are left
 

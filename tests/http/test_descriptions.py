@@ -107,3 +107,26 @@ async def test_a_source_that_does_not_answer_at_first_is_not_waited_for_for_ever
             source.answers.set()
         await eventually(lambda: not api._app._descriptions._asked)
         assert changes_of(await api.get())
+
+
+def test_what_one_loop_is_told_late_leaves_alone_what_another_one_asks_for(tmp_path: Path) -> None:
+    source = FailingSource(make_source(tmp_path / "source.db"))
+    source.answers.clear()
+    store = ShapeStore(tmp_path / "shapes.db", create=source)
+    known = descriptions.Descriptions(store)
+
+    async def ask() -> asyncio.Task[None]:
+        async with store:
+            asking = asyncio.create_task(known._learn("Track"))
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking])
+            return known._asked["Track"]
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        of_first, of_second = first.run(ask()), second.run(ask())
+        source.answers.set()
+        first.run(asyncio.wait_for(of_first, 60))
+        assert known._asked == {"Track": of_second}
+        second.run(asyncio.wait_for(of_second, 60))
+        assert not known._asked
