@@ -6,19 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from shapestore.concurrency.interrupts import raise_from_loop
 from shapestore.creating.coalescer import Coalescer
-from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError
 from shapestore.events import Evicted, Swept
 from shapestore.logger import logger
+from shapestore.long_logs import LongLogs
 from shapestore.options import Options
 from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import (
     Abandon,
-    Compact,
     DeletePiece,
     EndOwner,
     Evict,
@@ -26,22 +26,17 @@ from shapestore.storage.commands import (
     Note,
     Register,
     Sweep,
-    TrimLog,
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
 from shapestore.storage.drop_queries import SPARED_MS
-from shapestore.storage.log.compact import kept_beyond_two, long_logs, next_piece, next_trim, shapes_behind
+from shapestore.storage.log.compact import kept_beyond_two, next_piece
 from shapestore.storage.reader import Reader
 from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
 from shapestore.telemetry import Telemetry
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
-CUT_AGAIN_SECONDS = 5.0
 EVICTIONS_A_TURN = 5
-LOGS_A_LOOK = 10_000
-FIND_LOGS_SECONDS = 60.0
-LOGS_A_TURN = 100
 
 
 class Maintenance:
@@ -77,11 +72,7 @@ class Maintenance:
         """Those that were dead at the last look."""
         self._kept_seen = 0
         """Handles that were kept up to this one were looked at for being more than two a key."""
-        self._long_logs: dict[int, float] = {}
-        """Numbers of shapes whose logs have grown, and when each is looked at next."""
-        self._find_logs_at = 0.0
-        self._last_found = 0
-        """The number of the last shape whose log was found, of all that there are."""
+        self.logs = LongLogs(reader, writer, self._keep_ms)
         coalescer.services.sweep_later = self.sweep_later
         if options.max_shapes is not None or options.max_bytes is not None:
             coalescer.services.after_publish = self._wakeup.set
@@ -131,19 +122,12 @@ class Maintenance:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
         self._writer.has_seen(self._reader.newest_round(self._writer.newest_round))  # those of other processes, too
-        await self._sweep()
-        await self._note_readers()
-        evicting = await self._evict()
-        await self._forget_kept()
-        await self._find_logs()
-        cutting = await self._cut_logs()
+        steps: list[Callable[[], Awaitable[bool | None]]]
+        steps = [self._sweep, self._note_readers, self._evict, self._forget_kept, self.logs.find, self.logs.cut]
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             self._noted_at = self._loop.time()
-            await self.note()
-            await self._end_dead_owners()
-            await self._checkpoint_if_long()
-        await self._free_orphans()
-        return await self._delete_discarded() or evicting or cutting
+            steps += [self.note, self._end_dead_owners, self._checkpoint_if_long]
+        return await _all_of([*steps, self._free_orphans, self._delete_discarded])
 
     async def _sleep(self) -> None:
         until = self._loop.time() + TICK_SECONDS
@@ -255,48 +239,6 @@ class Maintenance:
         keep_ms = self._options.keep_ms
         return SPARED_MS if keep_ms < SPARED_MS and len(await self._reader.owners()) > 1 else keep_ms
 
-    def compact_later(self, numbers: Iterable[int]) -> None:
-        """The logs of the shapes with these numbers have grown."""
-        self._long_logs.update(dict.fromkeys(numbers, self._loop.time()))
-
-    async def _find_logs(self) -> None:
-        """Have the logs of all shapes looked at, a part of them at a time.
-
-        Those that have grown by a process that ended soon afterwards, as a script does, are known to no other one.
-        """
-        now = self._loop.time()
-        if now < self._find_logs_at:
-            return
-        found = await self._reader.run(partial(shapes_behind, number=self._last_found, limit=LOGS_A_LOOK))
-        self._last_found = found[-1] if len(found) == LOGS_A_LOOK else 0
-        self._find_logs_at = now + FIND_LOGS_SECONDS
-        self.compact_later(found)
-
-    async def _cut_logs(self) -> bool:
-        """Forget the beginning of logs that are long beside their rows. Whether there is more to forget at once."""
-        now = self._loop.time()
-        due = [number for number, at in self._long_logs.items() if at <= now]
-        if not due:
-            return False
-        # Most of those that have grown are short still: they cost one statement, however many they are.
-        looked_at = set(due[:LOGS_A_LOOK])
-        long = await self._reader.run(partial(long_logs, numbers=looked_at))
-        short = looked_at.difference(long)
-        self._long_logs = {number: at for number, at in self._long_logs.items() if at > now or number not in short}
-        cut = [await self._cut_log_of(number) for number in long[:LOGS_A_TURN]]
-        return any(cut) or len(long) > LOGS_A_TURN or len(due) > LOGS_A_LOOK
-
-    async def _cut_log_of(self, number: int) -> bool:
-        """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""
-        last = await self._reader.run(partial(next_trim, number=number))
-        if last is not None:
-            await self._writer.submit(TrimLog(number, last))
-            return True
-        if await self._writer.submit(Compact(number, await self._keep_ms())):
-            return True
-        self._long_logs[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read
-        return False
-
     async def _free_orphans(self) -> None:
         """Release lock rows of ours that no flight leads: their claim was committed, though the disk reported an error.
 
@@ -315,6 +257,28 @@ class Maintenance:
         if piece is not None:
             await self._writer.submit(DeletePiece(piece))
         return piece is not None
+
+
+async def _all_of(steps: Iterable[Callable[[], Awaitable[bool | None]]]) -> bool:
+    """Do them all, one after the other; whether any says that more is left. The first error is raised afterwards.
+
+    But at once where nothing can be written, by none of them.
+    """
+    more = False
+    failed: Exception | None = None
+    for step in steps:
+        try:
+            more |= bool(await step())
+        except (StorageError, StoreBusyError, StoreClosedError):
+            raise
+        except Exception as error:
+            failed = failed or error
+    try:
+        if failed is not None:
+            raise failed
+    finally:
+        del failed  # or the error and this frame would keep each other in memory
+    return more
 
 
 class _Trouble:

@@ -168,7 +168,7 @@ class OpenStore:
     def _committed(self, numbers: set[int]) -> None:
         """The logs of these shapes have grown, or they were dropped."""
         self.waits.committed(numbers)
-        self.maintenance.compact_later(numbers)
+        self.maintenance.logs.have_grown(numbers)
 
     def _end_waits(self) -> None:
         self._registrations.close()

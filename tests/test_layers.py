@@ -16,7 +16,7 @@ FLOORS = (
     {"shape", "locking"},
     {"telemetry", "source"},
     {"storage"},
-    {"creating", "reading", "waiting", "following", "admin", "options", "open_file"},
+    {"creating", "reading", "waiting", "following", "admin", "options", "open_file", "long_logs"},
     {"maintenance", "freshness"},
     {"open_store"},
     {"lifecycle"},

@@ -16,7 +16,7 @@ import pytest
 from inspections import PATIENCE, eventually, lost_rows
 from processes import Workers, handles_with_rows, read
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, keyed, maintenance
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, keyed, long_logs, maintenance
 from shapestore.maintenance import Maintenance
 from shapestore.reading import row_batches
 from shapestore.storage import writer
@@ -182,7 +182,7 @@ async def test_handles_beyond_two_a_key_are_forgotten_though_that_could_not_be_w
 async def test_many_logs_are_cut_a_few_in_each_turn(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that they keep nothing else waiting; and all of them are."""
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(maintenance, "LOGS_A_TURN", 2)
+    monkeypatch.setattr(long_logs, "LOGS_A_TURN", 2)
     source = {"version": 0}
 
     async def changing(shape: Shape) -> list[dict[str, Any]]:
@@ -203,7 +203,7 @@ async def test_a_log_is_cut_that_an_application_has_made_long_by_what_it_told(
 ) -> None:
     """Nothing but a refresh, or a round of a followed source, was known to make logs longer."""
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
-    monkeypatch.setattr(maintenance, "FIND_LOGS_SECONDS", 3_600.0)
+    monkeypatch.setattr(long_logs, "FIND_SECONDS", 3_600.0)
     source = str(tmp_path / "source.db")
     with closing(sqlite3.connect(source, isolation_level=None)) as application:
         application.execute("CREATE TABLE track (id INTEGER PRIMARY KEY, plays INTEGER)")
@@ -235,8 +235,8 @@ async def test_logs_are_cut_that_processes_have_made_long_which_ended_soon_after
                 await script.refresh(shape)
     assert read(empty_path, "SELECT count(*) FROM shapes WHERE floor = 0") == [5]
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
-    monkeypatch.setattr(maintenance, "FIND_LOGS_SECONDS", 0.0)
-    monkeypatch.setattr(maintenance, "LOGS_A_LOOK", 2)
+    monkeypatch.setattr(long_logs, "FIND_SECONDS", 0.0)
+    monkeypatch.setattr(long_logs, "LOGS_A_LOOK", 2)
     async with ShapeStore(empty_path, keep_replaced=0) as server:
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM shapes WHERE floor = position") == [5])
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM shape_changes") == [0])
@@ -341,6 +341,24 @@ async def test_an_unexpected_error_does_not_end_maintenance(
         raise_once(monkeypatch, step, MemoryError())
         await eventually(lambda: "unexpected error in maintenance" in caplog.text)
         await evicts(store)
+
+
+async def test_a_step_that_always_fails_keeps_no_other_from_being_done(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the totals are damaged: nothing that was dropped was deleted any more."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(maintenance, "NOTE_SECONDS", 0.0)
+    async with ShapeStore(empty_path, create=create, max_shapes=3, keep_replaced=0) as store:
+        dropped = await store.get_or_create(Shape("a"))
+        with closing(sqlite3.connect(empty_path)) as file:
+            file.execute("DELETE FROM totals WHERE name = 'bytes'")
+            file.execute("INSERT INTO readers VALUES ('dead', 1, 1, 1, 0)")
+            file.execute("INSERT INTO discarded SELECT number FROM shapes WHERE handle = ?", (dropped.handle,))
+            file.execute("DELETE FROM shapes WHERE handle = ?", (dropped.handle,))
+            file.commit()
+        await eventually(lambda: lost_rows(empty_path) == 0)
+        await eventually(lambda: read(empty_path, "SELECT owner FROM readers") == [])
 
 
 @pytest.mark.parametrize("is_damaged", [True, False])

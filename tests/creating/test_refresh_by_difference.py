@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from inspections import eventually
 from processes import edit, read
 
-from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoredShape, keyed, maintenance
+from shapestore import (
+    CreateFailedError,
+    Shape,
+    ShapeGoneError,
+    ShapeStore,
+    SQLSource,
+    StoredShape,
+    keyed,
+    long_logs,
+    maintenance,
+)
 from shapestore.shape.change import Change
 from shapestore.storage.log import append, difference
 from shapestore.storage.log.difference import MAX_CHANGES
@@ -604,7 +614,7 @@ async def test_a_long_log_is_cut_and_its_snapshot_goes_on_from_the_floor(path: s
         await eventually(lambda: read(path, "SELECT floor FROM shapes") > [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_changes WHERE id <= (1 << 28) + 100") == [0])
         # Until it is not long any more: a reader half way through it would be told that it was cut again.
-        await eventually(lambda: not store._live().maintenance._long_logs)
+        await eventually(lambda: not store._live().maintenance.logs._due)
         assert stored.handle == first.handle
         assert materialized(await whole_log(store, stored, 0, 7)) == by_key(source.rows)
         assert await rows_of(store, stored) == await store.fetch(TRACK)
@@ -620,7 +630,7 @@ async def test_a_long_log_is_cut_and_its_snapshot_goes_on_from_the_floor(path: s
 async def test_a_log_is_not_cut_where_it_was_superseded_a_moment_ago(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "CUT_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(long_logs, "CUT_AGAIN_SECONDS", 0.01)
     source = Source()
     async with ShapeStore(path, create=keyed(source, "id"), keep_replaced=3600) as store:
         source.rows = [{"id": 1, "name": ""}]
