@@ -169,7 +169,7 @@ class Attempt:
         elif isinstance(outcome, Difference):
             self._publish_difference(outcome)
         elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
-            self._leader.overtaken += self._run.refreshed is not None
+            self._leader.overtaken += 1
             self._abandon()
         else:
             self._fail(outcome)

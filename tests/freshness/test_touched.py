@@ -17,8 +17,10 @@ from processes import assert_sound, read
 from sources import Row, Rows
 from steps import Steps
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape, maintenance
+from shapestore.creating.creator_run import MOST_OVERTAKEN
 from shapestore.freshness import touched as touched_module
+from shapestore.source.keyed import KeyedRows
 from shapestore.storage.commands import MarkStale, PublishTouched
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.positions import MAX_POSITION
@@ -406,6 +408,34 @@ async def test_a_refresh_publishes_nothing_over_what_was_touched_meanwhile(
         assert seen == {(1,): ["old"], (2,): ["NEW"], (3,): [None], (7,): ["NEW"]}
         assert [row["name"] for row in await store.fetch(ALL)] == ["old", "NEW", "NEW"]
     assert_sound(empty_path)
+
+
+async def test_a_refresh_that_is_overtaken_again_and_again_replaces_the_shape(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is cut meanwhile behind what it was compared with: it began again for ever."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
+    write(source, "WITH RECURSIVE n (i) AS (VALUES (10) UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO track"
+                  " SELECT i, 1, '' FROM n")  # fmt: skip
+    loop, keys = asyncio.get_running_loop(), [1, 2, 3, *range(10, 61)]
+
+    class Overtaken(SQLSource):
+        readings = 0
+
+        def keyed_rows(self, shape: Shape) -> KeyedRows:
+            self.readings += 1
+            [written] = read(empty_path, "SELECT coalesce(max(written), 0) FROM shapes")
+            while written and read(empty_path, "SELECT floor <= ? FROM shapes", written) == [1]:
+                write(source, "UPDATE track SET name = name || 'x'")
+                asyncio.run_coroutine_threadsafe(store.touched("track", keys), loop).result()
+            return super().keyed_rows(shape)
+
+    creator = Overtaken(f"sqlite:///{source}")
+    async with ShapeStore(empty_path, create=creator, keep_replaced=0) as store:
+        stored = await store.get_or_create(ALL)
+        refreshed = await store.refresh(ALL)
+        assert refreshed.handle != stored.handle
+        assert creator.readings == 1 + MOST_OVERTAKEN + 1
 
 
 async def test_one_that_is_always_too_late_has_the_shapes_refreshed(
