@@ -65,7 +65,10 @@ class Requests:
         followed = await self._followed(request) if stored.live else None
         if followed is not None:
             return followed
-        return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
+        outdated = {confirmation.by}
+        if confirmation.is_stale:  # what is being read now may be older than what the application has told
+            outdated |= await self._services.reader.read_too_early(request.key)
+        return await self._refresh_or_serve_stale(request, policy, confirmation.by, outdated)
 
     def serves(self, request: Request, policy: FreshnessPolicy, confirmation: Confirmation) -> bool:
         """Whether a stored shape is an answer; a refresh is scheduled if it is stale."""

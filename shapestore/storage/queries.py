@@ -72,6 +72,12 @@ POLL = f"""
 
 IN_PROGRESS_OF_OWNER = "SELECT handle FROM create_locks WHERE owner = :owner AND state = 'in_progress'"
 
+# (comparable, comparable) -> the attempts at a key that may have read its source before that was said to have changed
+READ_TOO_EARLY = """
+    SELECT handle FROM create_locks WHERE comparable = ? AND state = 'in_progress' AND touched
+    UNION ALL SELECT confirmed_by FROM shapes WHERE comparable = ? AND stale
+"""
+
 # -> numbers and names of the sources that live shapes follow
 LIVE_SOURCES = """
     SELECT number, name FROM sources WHERE EXISTS (SELECT 1 FROM shapes WHERE shapes.source = sources.number)

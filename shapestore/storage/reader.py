@@ -103,6 +103,11 @@ class Reader(PageReader):
                 return to_stored(shape, row[:7]), to_confirmation(*row[7:])
         return None
 
+    async def read_too_early(self, comparable: str) -> set[str]:
+        """The attempts at a key that may have read the source before it was said to have changed."""
+        found = await self._point_or_page(queries.READ_TOO_EARLY, (comparable, comparable))
+        return {handle for (handle,) in found}
+
     def served(self, comparable: str, *, aged: bool) -> Served | None:
         """What says whether a stored shape is an answer, and as of which position its rows are.
 

@@ -221,6 +221,44 @@ async def test_of_another_creator_all_shapes_are_refreshed_when_they_are_next_as
         assert await store.get_or_create(Shape("other")) == other
 
 
+@pytest.mark.parametrize("is_another", [False, True])
+@pytest.mark.parametrize("options", [{}, {"max_age": 3600.0}], ids=["of any age", "of an age"])
+@pytest.mark.parametrize("tell", [by_none, by_key])
+async def test_a_refresh_that_had_read_before_it_was_told_is_no_answer_after_it(
+    empty_path: str, tell: Callable[[ShapeStore], Any], options: dict[str, Any], is_another: bool
+) -> None:
+    """Whichever store it is of, and however many calls there are: one more refresh answers them."""
+    version, reads = 0, 0
+    hold, read_it = asyncio.Event(), asyncio.Event()
+    hold.set()
+
+    async def creator(shape: Shape) -> list[Row]:
+        nonlocal reads
+        reads, there = reads + 1, [{"n": version}]
+        read_it.set()
+        await hold.wait()
+        return there
+
+    async with (
+        ShapeStore(empty_path, create=creator, **options) as store,
+        ShapeStore(empty_path, create=creator) as other,
+    ):
+        await store.get_or_create(ALL)
+        hold.clear()
+        read_it.clear()
+        refresh = asyncio.create_task((other if is_another else store).refresh(ALL))
+        await read_it.wait()
+        version = 1
+        await tell(store)
+        asking = [asyncio.create_task(store.fetch(ALL)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await eventually(lambda: store.stats.in_flight == 1)
+        hold.set()
+        assert await asyncio.gather(*asking) == [[{"n": 1}]] * 5
+        await refresh
+        assert reads == 3
+
+
 @pytest.mark.parametrize("max_age", [3_600.0, math.inf])
 async def test_what_is_served_stale_is_refreshed_at_once_whatever_its_age_may_be(
     empty_path: str, monkeypatch: pytest.MonkeyPatch, max_age: float

@@ -235,6 +235,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "FETCH_WITH_AGE": {"?": (10**6, key(ANY))},
     "LIVE_SOURCES": {},
     "SOURCE_OF": {"?": (key(ANY),)},
+    "READ_TOO_EARLY": {"?": (key(ANY), key(ANY))},
     "HAS_REACHED": {"source": 1, "seq": 5},
     "FIND_BY_HANDLE_WITH_AGE": {"?": (handle(ANY),)},
     "FIND_BY_HANDLE": {"?": (handle(ANY),)},
