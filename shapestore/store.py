@@ -501,8 +501,10 @@ class ShapeStore:
         >>> await store.touched("Track", [1, 2])
 
         Telling too much, or twice, is safe. Nothing that was read from the source before this call is served as fresh
-        after it. If the caller is cancelled, the table's shapes count as stale. Raises ValueError for keys that have
-        another number of columns than the table's, TypeError for a single key in place of several.
+        after it, except to those who wait for a shape that is being created for the first time: they get its rows as
+        they were read, and the next caller has it refreshed. If the caller is cancelled, the table's shapes count as
+        stale. Raises ValueError for keys that have another number of columns than the table's, TypeError for a single
+        key in place of several.
         """
         await self._live().touched.touched(text("table", table), keys)
 
