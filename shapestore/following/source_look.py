@@ -108,14 +108,13 @@ class SourceConnection:
         The registry was loaded before. ``store`` is a connection that reads the store. Raises OtherPastError.
         """
         begin_look(self._connection)
-        answer: Look | Unfollowable = self._prepare(registry, loaded)
-        if not answer:
-            try:
-                answer = self._look(registry, store)
-            except RoutingError as error:
-                answer = Unfollowable(faults=dict(error.faults))
-        self._connection.execute("COMMIT")
-        return answer
+        try:
+            return self._prepare(registry, loaded) or self._look(registry, store)
+        except RoutingError as error:
+            return Unfollowable(faults=dict(error.faults))
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
 
     # --- before the rows
 

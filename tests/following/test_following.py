@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
 from shapestore.following import follower, round_contents, routing, source_look, store_side
+from shapestore.storage.commands import Command, Unfollow
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
@@ -199,6 +200,35 @@ async def test_a_backup_that_is_put_back_ends_all_shapes_of_the_source(
     await is_gone(empty_path, stored.handle)
     await store.get_or_create(ALL)
     assert await ids(store, ALL) == [1, 2, 3, 4, 5]
+
+
+async def test_no_reading_of_the_source_goes_on_while_shapes_of_another_past_are_dropped(
+    store: ShapeStore, empty_path: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the store cannot be written, the application's log could not be checkpointed."""
+    [following] = store._live().followers._followers.values()
+    readings, written = [], store_side.StoreSide.written
+
+    def noted(self: store_side.StoreSide, command: Command[Any]) -> Any:
+        if isinstance(command, Unfollow):
+            assert following._rounds is not None
+            readings.append(following._rounds.connection._connection.in_transaction)
+        return written(self, command)
+
+    monkeypatch.setattr(store_side.StoreSide, "written", noted)
+    stored = await store.get_or_create(ALL)
+    with (
+        contextlib.closing(sqlite3.connect(source)) as app,
+        contextlib.closing(sqlite3.connect(tmp_path / "backup.db")) as backup,
+    ):
+        app.backup(backup)
+        app.execute("DELETE FROM t WHERE id = 1")
+        app.commit()
+        await followed(empty_path, source)
+        backup.backup(app)
+    await is_gone(empty_path, stored.handle)
+    assert readings
+    assert not any(readings)
 
 
 async def test_a_shape_that_has_the_number_of_another_since_the_file_was_put_back_is_followed_by_its_own_where(
