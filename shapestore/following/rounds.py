@@ -116,7 +116,7 @@ class Rounds:
                 len(found.too_many),
             )
         refused = self._side.written(Unfollow([], failures=failures, left=found.too_many))
-        for start in range(0, len(dropped), _DROPPED_AT_ONCE):
-            self._side.written(Unfollow(dropped[start : start + _DROPPED_AT_ONCE]))
         if refused:
             self._store.sweep_later(refused, REFUSED_MS / 1000)
+        for start in range(0, len(dropped), _DROPPED_AT_ONCE):
+            self._side.written(Unfollow(dropped[start : start + _DROPPED_AT_ONCE]))

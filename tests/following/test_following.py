@@ -17,8 +17,8 @@ from processes import assert_sound
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
-from shapestore.following import follower, round_contents, routing, source_look, store_side
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError, StoreClosedError
+from shapestore.following import follower, round_contents, rounds, routing, source_look, store_side
 from shapestore.storage.commands import Command, Unfollow
 
 ALL = Shape("t")
@@ -331,6 +331,29 @@ async def test_a_source_that_another_process_can_read_keeps_its_shapes(
     monkeypatch.setattr(follower.Follower, "_leads", fails)
     await eventually(lambda: len(failed) > 5)
     assert await store.get(ALL) == stored
+
+
+async def test_a_refusal_is_swept_though_its_shape_could_not_be_dropped_at_once(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood for ever, and so there was none when the where failed again: the creator ran as often as it could."""
+    monkeypatch.setattr(rounds, "REFUSED_MS", 50)
+    monkeypatch.setattr(follower, "TICK_SECONDS", 0.05)
+    stored = await store.get_or_create(Shape("t", where="abs(n) > 1"))
+    refused: list[Command[Any]] = []
+    written = store_side.StoreSide.written
+
+    def refused_once(self: store_side.StoreSide, command: Command[Any]) -> Any:
+        if isinstance(command, Unfollow) and command.dropped and not refused:
+            refused.append(command)
+            raise StoreBusyError("another process holds the gate", 0.1)
+        return written(self, command)
+
+    monkeypatch.setattr(store_side.StoreSide, "written", refused_once)
+    write(source, "UPDATE t SET n = -9223372036854775808 WHERE id = 1")
+    await is_gone(empty_path, stored.handle)
+    assert refused
+    await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM create_locks") == [(0,)])
 
 
 async def test_a_follower_that_cannot_read_its_source_leaves_the_rounds_to_another(
