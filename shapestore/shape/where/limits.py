@@ -156,15 +156,22 @@ class Meter:
         return 0, _NUMBER_BYTES
 
     def _replaced(self, arguments: tuple[Expression, ...], operands: list[Cost]) -> tuple[int, int]:
-        """What is found may be one byte long, unless it is a literal or a value that is known."""
+        """What is found may be one byte long, unless it is a text that is known."""
         text, search, replacement = operands
         if replacement.times:
             self._exceeds(
                 "replace() with a column in its third argument may compute any length; write a string or a parameter"
             )
-        known = isinstance(arguments[1], String if self._params is None else (String, Parameter))
-        growth = max(1, -(-replacement.plus // max(1, search.plus if known else 1)))
+        found = search.plus if self._is_known_text(arguments[1]) else 1
+        growth = max(1, -(-replacement.plus // max(1, found)))
         return text.times * growth, text.plus * growth
+
+    def _is_known_text(self, expression: Expression) -> bool:
+        """Whether its value is known to the byte. A number is not: how long its text is differs by the database."""
+        match expression:
+            case Parameter(name):
+                return self._params is not None and isinstance(self._params[name], str)
+        return isinstance(expression, String)
 
     def _check_like(self, pattern: Cost, escape: Expression | None) -> None:
         if pattern.plus > MAX_PATTERN_BYTES:

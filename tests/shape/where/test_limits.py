@@ -155,6 +155,8 @@ def nested_replace(depth: int, replacement: str) -> str:
         (nested_replace(1, "x" * 101), {}, "101 times as long"),
         ("replace(a, 'x', :to) = 'x'", {"to": "x" * 101}, "101 times as long"),
         ("replace(a, :of, :to) = 'x'", {"of": "x", "to": "x" * 101}, "101 times as long"),
+        ("replace(a, :of, :to) = 'x'", {"of": 5, "to": "x" * 101}, "101 times as long"),
+        ("replace(a, :of, :to) = 'x'", {"of": True, "to": "x" * 101}, "101 times as long"),
         ("replace(a, :of, 'ab') || 'x' = 'x'", {"of": "x" * 2_000, "to": ""}, "does not use"),
         ("replace(a, b, 'x') || replace(a, b, :to)  = 'x'", {"to": "x" * 100}, "101 times as long"),
         ("replace(a, 'x', b) = 'x'", {}, "column in its third argument"),
