@@ -19,7 +19,7 @@ NaN, Infinity, -Infinity (of float and Decimal)    refused, or null with ``SQLSo
 addresses and networks (inet, cidr)                text: ``"10.0.0.1"``, ``"10.0.0.0/8"``
 ranges, multiranges                                text that PostgreSQL reads: ``"[1,5)"``, ``"{[1,2),[4,5)}"``
 ``list``, ``tuple`` (array, composite), ``dict``   array, object (json, jsonb, hstore); their values as in this table
-``set`` (MySQL: SET)                               text, as the database writes it: ``"a,b"``
+``set`` (MySQL: SET)                               text, in the order of the alphabet: ``"a,b"``
 =================================================  ==============================================================
 
 Most other types come as text already: enum, xml, money, bit, macaddr, geometric types, MariaDB's JSON, UUID and INET6.
@@ -96,8 +96,10 @@ class Values:
                 f"{type(value).__name__}, and a follower as they are stored; make its connections without detect_types"
             )
         match value:
-            case float() | Decimal():
+            case float():
                 return value if math.isfinite(value) else self._not_finite(value, column)
+            case Decimal():  # which may be finite, and larger than any float
+                return value if value.is_finite() else self._not_finite(value, column)
             case datetime.datetime():
                 return _in_utc(value)
             case datetime.timedelta():

@@ -24,7 +24,11 @@ def converted(value: Any, *, nan_as_null: bool = False, time_is_timedelta: bool 
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 1, 2**70, 1.5, "x", b"\0", Decimal("9.50"), UUID(int=1), datetime.date(2024, 1, 2)]
+    "value",
+    [
+        *(None, True, 1, 2**70, 1.5, "x", b"\0", UUID(int=1), datetime.date(2024, 1, 2)),
+        *(Decimal("9.50"), Decimal("1E+400"), Decimal("-1E+400")),
+    ],
 )
 def test_values_that_a_row_can_hold_stay_as_they_are(value: Any) -> None:
     assert converted(value) is value
@@ -59,7 +63,7 @@ def test_the_time_of_mariadb_is_written_as_mariadb_writes_it(seconds: float, exp
     assert converted(datetime.timedelta(seconds=seconds), time_is_timedelta=True) == expected
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("-inf"), Decimal("NaN"), Decimal("Infinity")])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity")])
 def test_what_is_not_finite_is_refused_and_said_how_to_be_had(value: Any) -> None:
     values = Values(["a", "b"], nan_as_null=False, time_is_timedelta=False)
     values.convert([1, 2.0])
