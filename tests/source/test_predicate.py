@@ -64,6 +64,7 @@ def test_substr_gives_what_sqlite_gives_for_every_start_and_length() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("5", 5), (" -5 ", -5), ("+5", 5), ("5.", 5.0), (".5", 0.5), ("1e2", 100.0), ("9" * 30, 1e30), ("1e999", None)]
+    + [("0" * 5_000 + "7", 7), ("-" + "0" * 5_000, 0), ("9" * 5_000, None), ("9223372036854775808", float(2**63))]
     + [(text, None) for text in ("", "x", "5x", "0x5", "1_0", "٣", "--5", "5 5", "inf", "nan", ".")],
 )
 def test_a_text_that_spells_a_number_is_known(text: str, expected: Any) -> None:

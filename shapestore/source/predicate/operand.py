@@ -14,6 +14,9 @@ NUMBERS = frozenset((Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT))
 
 _NUMERIC_TEXT = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
+# An int of more digits has more than 64 bits; and Python makes none of more than 4,300, be they zeros.
+_INTEGER = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>\d{1,19})\s*", re.ASCII)
+
 
 class UntranslatableError(Exception):
     """Why a part of a where has no translation. The walk makes an InvalidShapeError of it, which says which part."""
@@ -79,6 +82,8 @@ def number_in(text: str) -> int | float | None:
 
 def number(digits: str) -> int | float:
     """A number from its digits: an int if it has 64 bits, else a float."""
-    if digits.strip().lstrip("+-").isdigit() and -(2**63) <= int(digits) < 2**63:
-        return int(digits)
+    if match := _INTEGER.fullmatch(digits):
+        integer = int(match["sign"] + match["digits"])
+        if -(2**63) <= integer < 2**63:
+            return integer
     return float(digits)
