@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from file_rows import add_shape
+from file_rows import add_rows, add_shape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logs import HANDLE, ModelledLog, copy_of, entries, key, materialized, row, rows_as_of, transact
@@ -213,6 +213,16 @@ def test_an_interrupted_reading_leaves_no_transaction(empty_path: str) -> None:
         with pytest.raises(KeyboardInterrupt), read.one_moment(connection):
             pass
         assert not connection.in_transaction
+
+
+def test_rows_of_a_shape_without_key_columns_have_no_keys_though_some_are_stored(
+    connection: sqlite3.Connection,
+) -> None:
+    """Those that came before the first row that had none."""
+    number = add_shape(connection, HANDLE, "key", row_count=3)
+    add_rows(connection, number, 2, keyed=True)
+    add_rows(connection, number, 1, first=3)
+    assert [(entry.key, entry.row) for entry in entries(connection, 0, 10)] == [(None, b"{}")] * 3
 
 
 def test_a_page_of_a_log_is_bounded_in_bytes(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
