@@ -140,8 +140,8 @@ class Unfollow(Command[list[str]]):
 
     def _leave(self, tx: Transaction) -> None:
         """These are not live any more, so their members go. One of which a round has hidden changes is dropped."""
-        for number in self.left:
-            tx.run(queries.FORGET_MEMBERS, number=number, last=(number + 1) << 28)
+        for number, table in tx.run(queries.WITH_MEMBERS, numbers=as_json(self.left)):
+            tx.run(queries.FORGET_MEMBERS, number=number, table=table, last=(number + 1) << 28)
         tx.run(queries.LEAVE, numbers=as_json(self.left))
         drop(tx, tx.run(queries.STILL_LIVE, numbers=as_json(self.left)))
 

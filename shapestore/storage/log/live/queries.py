@@ -27,20 +27,23 @@ ADD_MEMBERS = """
                          AND shape_rows.id < ((added.value ->> 1) << 28) + (added.value ->> 2) + (added.value ->> 3)
 """
 
-# (numbers: [number]) -> those whose first row is a member: whether a shape was live is not known any more
+# (numbers: [number]) -> those whose first row is a member, each with its source table: whether a shape was live is not
+# known any more
 WITH_MEMBERS = """
-    SELECT gone.value FROM json_each(:numbers) AS gone
-    WHERE EXISTS (
-        SELECT 1 FROM source_tables CROSS JOIN members ON members.source_table = source_tables.number
-        WHERE members.shape = gone.value AND members.key = (
+    WITH first (number, key) AS MATERIALIZED (
+        SELECT gone.value, (
             SELECT shape_rows.key FROM shape_rows
-            WHERE shape_rows.id > gone.value << 28 AND shape_rows.id < (gone.value + 1) << 28 ORDER BY id LIMIT 1))
+            WHERE shape_rows.id > gone.value << 28 AND shape_rows.id < (gone.value + 1) << 28 ORDER BY id LIMIT 1)
+        FROM json_each(:numbers) AS gone)
+    SELECT first.number, members.source_table
+    FROM first CROSS JOIN source_tables CROSS JOIN members
+        ON members.source_table = source_tables.number AND members.key = first.key AND members.shape = first.number
 """
 
-# (number, last: id): of rows that will be deleted
+# (number, table: its source table, last: id): of rows that will be deleted
 FORGET_MEMBERS = """
     DELETE FROM members
-    WHERE source_table IN (SELECT number FROM source_tables)
+    WHERE source_table = :table
       AND key IN (
           SELECT key FROM shape_rows WHERE id > :number << 28 AND id < (:number + 1) << 28 AND id <= :last)
       AND shape = :number
