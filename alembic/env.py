@@ -44,6 +44,7 @@ def from_the_command_line() -> None:
     try:
         path = resolve(path_from_the_command_line())
         check_beside(path)
+        migrations.refuse_foreign(path)  # before a gate is made beside it
         gate = Gate(path)
         with closing(gate), gate.hold_blocking():
             make_if_missing(path)

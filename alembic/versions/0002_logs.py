@@ -381,6 +381,8 @@ BACK = [
     FROM creations_of_0002 WHERE outcome <> 'refreshed'
     """,
 ]
+# Their positions are forgotten, and an upgrade gives out the same ones again, which must not stand for other rows.
+NEW_HANDLES = "UPDATE shapes SET handle = lower(hex(randomblob(16))) WHERE round > 0 OR floor > 0"
 NEW_TABLES = [
     "shape_changes",
     "kept",
@@ -399,6 +401,7 @@ NEW_INDEXES = ["shapes_by_table", "shapes_by_read_order"]
 def downgrade() -> None:
     """Keep the rows of each shape as they are now; its log, and shapes of other namespaces, are dropped."""
     op.execute(RENAME_NOTHING_ELSE)
+    op.execute(NEW_HANDLES)
     scripts = op.get_context().script
     assert scripts is not None
     first = scripts.get_revision("0001").module

@@ -201,6 +201,26 @@ def test_a_downgrade_keeps_the_present_rows_of_a_shape_with_a_log_and_of_no_othe
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_after_a_downgrade_no_position_that_was_given_out_stands_for_other_rows(old_path: str) -> None:
+    """The positions of a log are forgotten, and an upgrade begins with them anew."""
+    migrations.upgrade(old_path)
+    changed, same = HANDLES[ALBUMS], HANDLES[TRACKS]
+    with closing(sqlite3.connect(old_path)) as connection, connection:
+        connection.execute(
+            "UPDATE shapes SET round = 2, position = position + 1, written = written + 1 WHERE handle = ?", (changed,)
+        )
+    old_file.migrate(old_path, "0001")
+    migrations.upgrade(old_path)
+    with closing(sqlite3.connect(old_path)) as connection:
+        rows = "SELECT count(*) FROM shapes JOIN shape_rows ON shape = number WHERE handle = ?"
+        shapes = dict(connection.execute("SELECT comparable, handle FROM shapes"))
+        assert len(shapes) == 3
+        assert shapes[TRACKS.comparable] == same
+        assert shapes[ALBUMS.comparable] != changed
+        assert connection.execute(rows, (shapes[ALBUMS.comparable],)).fetchall() == [(len(ROWS[ALBUMS]),)]
+    assert_sound(old_path)
+
+
 def kept_columns() -> dict[str, int | str]:
     times = ("created_at_ms", "refreshed_at_ms", "gone_at_boot_ms", "gone_at_ms")
     counts = ("number", "row_count", "snapshot", "position", "written", "bytes")

@@ -79,6 +79,15 @@ def test_the_command_line_says_what_is_missing(path: str) -> None:
     assert not os.path.exists(f"{path}-gate")
 
 
+def test_the_command_line_makes_nothing_beside_the_database_of_another_program(path: str) -> None:
+    with opened(path) as connection:
+        connection.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY)")
+    ran = alembic(path, "upgrade", "head")
+    assert ran.returncode != 0
+    assert "is a database of another program" in ran.stdout + ran.stderr
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+
+
 @pytest.mark.slow  # it waits as long as the gate is waited for, ten seconds
 def test_the_command_line_waits_for_the_gate(path: str) -> None:
     with Gate(path).hold_blocking():
