@@ -85,7 +85,6 @@ class OpenStore:
             max_scheduled=options.max_in_flight,
         )
         self.sources = FollowedSources(self.reader, threads)
-        self.requests = Requests(services, self.coalescer, background, self.sources)
         self.touched = TouchedRows(services, create, options.namespace)
         self.recent_texts = RecentTexts(self.reader)
         self.row_batches = RowBatches(self.reader, self.writer, self.access, keep_replaced=options.keep_replaced)
@@ -105,6 +104,7 @@ class OpenStore:
         self.writer.on_commit = self._committed
         self.followers = Followers(file.path, self.writer, telemetry, sweep_later=self.maintenance.sweep_later)
         services.follow = self.followers.wake
+        self.requests = Requests(services, self.coalescer, background, self.sources, self.followers)
         self.followers.follow(create)
         self.sources.wake = partial(self.followers.wake, create)
         self._writing = asyncio.create_task(self.writer.run(), name="shapestore writer")

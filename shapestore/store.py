@@ -43,7 +43,7 @@ from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
 from shapestore.storage.log.read import Batch
 from shapestore.storage.path import bind
-from shapestore.storage.queries import NEVER_FOLLOWED, STALE
+from shapestore.storage.queries import STALE
 from shapestore.telemetry import OnEvent, Stats, Telemetry
 
 P = ParamSpec("P")
@@ -196,7 +196,11 @@ class ShapeStore:
                 found = await open_store.reader.find_marked(key, shape)
             if found is not None:
                 stored, mark = found
-                if mark & STALE or (mark & NEVER_FOLLOWED and (self._follows if create is None else follows(create))):
+                if mark & STALE or (
+                    mark > STALE
+                    and (self._follows if create is None else follows(create))
+                    and mark not in open_store.followers.marks
+                ):
                     return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
@@ -224,7 +228,7 @@ class ShapeStore:
         open_store = self._live()
         key = self._key(shape)
         found = await open_store.reader.find_with_age(key, shape)
-        older = None if found is None else found[1].by
+        older = None if found is None else found[2].by
         request = self._request(key, shape, create, timeout)
         return await open_store.requests.refresh(request, older=older, outdated={older})
 
@@ -432,7 +436,11 @@ class ShapeStore:
         if found is None:
             return None
         inside, handle, mark, confirmation = found
-        if mark & NEVER_FOLLOWED and (self._follows if create is None else follows(create)):
+        if (
+            mark > STALE
+            and (self._follows if create is None else follows(create))
+            and mark & ~STALE not in open_store.followers.marks
+        ):
             return None
         if confirmation is None:
             if mark & STALE:

@@ -81,6 +81,11 @@ class Follower:
         self._alarm.ring()
 
     @property
+    def path(self) -> str | None:
+        """The resolved path of the source's file; None until it was found for the first time."""
+        return self._path
+
+    @property
     def behind(self) -> int:
         """How many changes its last round has left to the next one; 0 if it is not its turn to make that."""
         rounds = self._rounds
@@ -182,7 +187,7 @@ class Follower:
         assert self._meanings is not None
         number = store.number_of(self._path)
         if number != self._number:  # a copy of the file was put back, or a link to the source was switched
-            self._number = number
+            self._set_number(number)
             self._leadership.close()
         elif self._rounds is not None:
             return self._rounds
@@ -196,6 +201,10 @@ class Follower:
         )
         self._rounds = Rounds(store, self._number, connection, self._section)
         return self._rounds
+
+    def _set_number(self, number: int | None) -> None:
+        self._number = number
+        self._store.store.has_found(self, number)
 
     def _leads(self, rounds: Rounds) -> bool:
         """Whether this follower makes the rounds: it has the lock, or who has it does nothing."""
@@ -239,9 +248,9 @@ class Follower:
         """
         path = self._path or self._place.expected()
         with self._section.lock, contextlib.suppress(sqlite3.Error):
-            self._number = None
+            self._set_number(None)
             self._store.open()
-            self._number = None if path is None else self._store.number_of(path)
+            self._set_number(None if path is None else self._store.number_of(path))
             if self._number is not None:
                 return self._store.follows(self._number).rounds
         return None

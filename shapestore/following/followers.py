@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import astuple
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import RoundMade
+from shapestore.following.leadership import is_led
 from shapestore.logger import logger
-from shapestore.storage.commands import Command
+from shapestore.storage.commands import Command, UnfollowSource
+from shapestore.storage.queries import LIVE, OF_SOURCE
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 
@@ -37,6 +41,10 @@ class Followers:
         self._loop = asyncio.get_running_loop()
         self._followers: dict[object, Follower] = {}
         """By what they read."""
+        self._found: dict[object, int | None] = {}
+        """The numbers of their sources, as far as they have found them."""
+        self.marks: set[int] = set()
+        """Those of live shapes whose source is one of these; see ``queries.MARK``."""
         self._closed = False
 
     def follow(self, creator: Any) -> Follower | None:
@@ -67,6 +75,27 @@ class Followers:
         if follower is not None:
             follower.wake()
 
+    def is_adrift(self, creator: Any, source: int, path: str) -> bool:
+        """Whether a live shape is of another source than the one that the creator follows, and nobody follows that.
+
+        As where the source was moved, or a link to it was switched, while no store was open. If its file is not there
+        any more, all shapes of it are dropped: who waits until all sources are followed would wait for it too.
+        """
+        follower = self.follow(creator)
+        if follower is None or follower.path in {None, path} or is_led(self.path, source):
+            return False
+        if not os.path.exists(path):
+            self._drop_all(source)
+        return True
+
+    def _drop_all(self, source: int) -> None:
+        def go_on(dropped: int) -> None:
+            if dropped == UnfollowSource.SHAPES:
+                self._drop_all(source)
+
+        with contextlib.suppress(ShapeStoreError):  # the next caller tries again
+            self._writer.send(UnfollowSource(source), go_on, lambda _: None)
+
     @property
     def behind(self) -> int:
         """How many changes of the sources were seen by the last rounds, and left to the next ones."""
@@ -94,6 +123,13 @@ class Followers:
     def has_ended(self) -> bool:
         """Whether no command is answered any more, since the loop is closed."""
         return self._loop.is_closed()
+
+    def has_found(self, follower: object, source: int | None) -> None:
+        self._on_loop(partial(self._note, follower, source))
+
+    def _note(self, follower: object, source: int | None) -> None:
+        self._found[follower] = source
+        self.marks = {LIVE + OF_SOURCE * number for number in self._found.values() if number is not None}
 
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         self._on_loop(lambda: [self._sweep_later(handle, seconds) for handle in failures])

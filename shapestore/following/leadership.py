@@ -11,7 +11,7 @@ import os
 import time
 
 from shapestore.following.store_side import LiveShapes, StoreSide
-from shapestore.locking.file_lock import FileLock
+from shapestore.locking.file_lock import FileLock, content_if_locked
 from shapestore.locking.owner import owners_folder
 from shapestore.source.sqlite_feed.changes import SourcePosition
 
@@ -65,6 +65,14 @@ class Leadership:
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.close()
+
+
+def is_led(store_path: str, source: int) -> bool:
+    """Whether a follower, of any process, holds the lock of the source; also if that cannot be told."""
+    try:
+        return content_if_locked(lock_path(store_path, source)) is not None
+    except OSError:
+        return True
 
 
 def lock_path(store_path: str, source: int) -> str:

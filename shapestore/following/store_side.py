@@ -31,6 +31,9 @@ class Store(Protocol):
     def send(self, command: Command[T], answer: Future[T]) -> None:
         """Have a command written. Raises StoreClosedError."""
 
+    def has_found(self, follower: object, source: int | None) -> None:
+        """The source of this follower has this number; or none, if no shape was ever made of it."""
+
     def sweep_later(self, failures: list[str], seconds: float) -> None:
         """Remove the failures with these handles in so many seconds."""
 

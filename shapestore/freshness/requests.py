@@ -8,13 +8,14 @@ from collections.abc import Collection
 from shapestore.creating.coalescer import Coalescer
 from shapestore.creating.services import Services
 from shapestore.errors import CreateFailedError, StorageError, StoreBusyError, WaitTimeoutError
+from shapestore.following.followers import Followers
 from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.source.creator import Creator, follows, required_creator
 from shapestore.storage.from_row import Confirmation
-from shapestore.storage.queries import NEVER_FOLLOWED, STALE
+from shapestore.storage.queries import LIVE, NEVER_FOLLOWED, STALE
 from shapestore.waiting.followed import FollowedSources
 
 FOLLOWED_SECONDS = 1.0
@@ -42,12 +43,18 @@ class Requests:
     """Answers requests of an open store from what is stored, or from the flights of their keys."""
 
     def __init__(
-        self, services: Services, coalescer: Coalescer, background: BackgroundRefreshes, sources: FollowedSources
+        self,
+        services: Services,
+        coalescer: Coalescer,
+        background: BackgroundRefreshes,
+        sources: FollowedSources,
+        followers: Followers,
     ) -> None:
         self._services = services
         self._coalescer = coalescer
         self._background = background
         self._sources = sources
+        self._followers = followers
 
     async def get(self, request: Request, policy: FreshnessPolicy) -> StoredShape:
         """The shape, as fresh as ``policy`` says. Raises as ``ShapeStore.get_or_create``."""
@@ -56,8 +63,8 @@ class Requests:
         found = await self._services.reader.find_with_age(request.key, request.shape)
         if found is None:
             return await self.refresh(request, older=None)
-        stored, confirmation = found
-        if not stored.live and follows(request.creator) and await self._was_never_followed(request):
+        stored, mark, confirmation = found
+        if (mark & NEVER_FOLLOWED and follows(request.creator)) or self._is_adrift(request, mark):
             return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
         if self.serves(request, policy, confirmation):
             self.hit(stored)
@@ -115,6 +122,9 @@ class Requests:
 
     async def _followed(self, request: Request) -> StoredShape | None:
         """The live shape, once it holds all that its source held at the call; None if rounds do not reach that soon."""
+        found = await self._services.reader.find_marked(request.key, request.shape)
+        if found is None or self._is_adrift(request, found[1]):
+            return None
         if not await self._sources.reached(request.key, min(FOLLOWED_SECONDS, request.time_left)):
             return None
         found = await self._services.reader.find_marked(request.key, request.shape)
@@ -123,10 +133,12 @@ class Requests:
         self.hit(found[0])
         return found[0]
 
-    async def _was_never_followed(self, request: Request) -> bool:
-        """Whether the shape was made by a creator that does not follow its source, and so cannot be live as it is."""
-        found = await self._services.reader.find_marked(request.key, request.shape)
-        return found is not None and bool(found[1] & NEVER_FOLLOWED)
+    def _is_adrift(self, request: Request, mark: int) -> bool:
+        """Whether the shape is live, but of a source that is not the creator's, and that nobody follows any more."""
+        if not mark & LIVE or not follows(request.creator) or mark & ~STALE in self._followers.marks:
+            return False
+        of = self._services.reader.source_of(request.key)
+        return any(self._followers.is_adrift(request.creator, number, path) for number, path in of.items())
 
     async def _refresh_or_serve_stale(
         self, request: Request, policy: FreshnessPolicy, older: str | None, outdated: Collection[str | None]
@@ -135,7 +147,7 @@ class Requests:
             return await self.refresh(request, older=older, outdated=outdated)
         except (CreateFailedError, WaitTimeoutError, StoreBusyError, StorageError):
             found = await self._services.reader.find_with_age(request.key, request.shape)
-            if found is None or not policy.serves_after_error(found[1]):
+            if found is None or not policy.serves_after_error(found[2]):
                 raise
             self.hit(found[0])
             return found[0]

@@ -16,8 +16,10 @@ STALE = 2
 """It counts as stale at any age."""
 NEVER_FOLLOWED = 4
 """It was made by a creator that does not follow its source."""
-MARK = "live | (stale << 1) | ((live = 0 AND source_signature IS NULL) << 2)"
-"""What is to be known of a shape, beside its age, before it is served: the sum of these three."""
+OF_SOURCE = 8
+"""So often the number of the source that it follows is in it."""
+MARK = "live | (stale << 1) | ((live = 0 AND source_signature IS NULL) << 2) | (ifnull(source, 0) << 3)"
+"""What is to be known of a shape, beside its age, before it is served: the sum of these four."""
 
 _STORED = "handle, row_count, position, round, created_at_ms, refreshed_at_ms"
 STORED = f"{_STORED}, live"
@@ -41,8 +43,8 @@ CONFIRMED = f"""
 # (comparable) -> the stored shape, with its mark in place of ``live``: each column fewer is felt
 FIND = f"SELECT {_STORED}, {MARK} FROM shapes WHERE comparable = ?"
 
-# (comparable) -> the stored shape, and how fresh it is
-FIND_WITH_AGE = f"SELECT {STORED}, {CONFIRMED} FROM shapes WHERE comparable = ?"
+# (comparable) -> the same, and how fresh it is
+FIND_WITH_AGE = f"SELECT {_STORED}, {MARK}, {CONFIRMED} FROM shapes WHERE comparable = ?"
 
 # (handle)
 FIND_BY_HANDLE = f"SELECT comparable, where_as_written, {STORED} FROM shapes WHERE handle = ?"

@@ -96,11 +96,11 @@ class Reader(PageReader):
             raise damaged(error, self._path) from error
         return None
 
-    async def find_with_age(self, comparable: str, shape: Shape) -> tuple[StoredShape, Confirmation] | None:
-        """The stored shape, if it is there, and what its age is counted from."""
+    async def find_with_age(self, comparable: str, shape: Shape) -> tuple[StoredShape, int, Confirmation] | None:
+        """The stored shape, if it is there, its mark, and what its age is counted from."""
         for row in await self._point_or_page(queries.FIND_WITH_AGE, (comparable,)):
             with self._making_sense():
-                return to_stored(shape, row[:7]), to_confirmation(*row[7:])
+                return to_stored(shape, row[:7]), row[6], to_confirmation(*row[7:])
         return None
 
     async def read_too_early(self, comparable: str) -> set[str]:

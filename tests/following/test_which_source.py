@@ -18,6 +18,9 @@ from sqlalchemy.pool import NullPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
 from shapestore.following import follower, source_look
+from shapestore.following.leadership import lock_path
+from shapestore.freshness.requests import Requests
+from shapestore.locking.file_lock import FileLock
 from shapestore.source.sqlite_feed import file
 
 ALL = Shape("t")
@@ -227,6 +230,87 @@ async def test_a_link_is_looked_at_also_while_no_shape_is_live(
         await store.get_or_create(ALL)
         write(second, "UPDATE t SET n = 100 WHERE id = 1")
         await shows(empty_path, 100)
+
+
+async def follower_at_work(store: ShapeStore, path: str) -> None:
+    """Wait until the store's only follower knows where its source is."""
+    [follows] = store._live().followers._followers.values()
+    await eventually(lambda: follows.path == os.path.realpath(path))
+
+
+@pytest.fixture
+async def left(empty_path: str, source: str, tmp_path: Path) -> str:
+    """Another file, to which a link is switched while no store is open; the link's path."""
+    second, link = str(tmp_path / "second.db"), tmp_path / "current.db"
+    make_source(second)
+    write(second, "UPDATE t SET n = 50 WHERE id = 1")
+    link.symlink_to(source)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{link}", follow=True)) as store:
+        assert (await first_n(store, ALL), await first_n(store, OF_X)) == (1, 1)
+        await followed(empty_path, source)
+    link.unlink()
+    link.symlink_to(second)
+    return str(link)
+
+
+@pytest.mark.parametrize("max_age", [None, 1_000.0, 0.001, 0])
+@pytest.mark.parametrize("method", ["fetch", "get_or_create"])
+async def test_a_link_that_was_switched_while_no_store_was_open_leads_to_the_other_file(
+    empty_path: str, left: str, tmp_path: Path, method: str, max_age: float | None
+) -> None:
+    """The shapes were those of the first file for ever, also for callers who demanded the present."""
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{left}", follow=True)) as store:
+        await follower_at_work(store, left)
+        stored = await getattr(store, method)(ALL, max_age=max_age)
+        assert await first_n(store, ALL) == 50
+        assert method == "fetch" or stored.live
+        write(str(tmp_path / "second.db"), "UPDATE t SET n = 100 WHERE id = 1")
+        await shows(empty_path, 100)
+        assert await first_n(store, ALL) == 100
+        assert store.stats.leaders == 1
+        assert await first_n(store, OF_X) == 100
+
+
+async def test_a_source_that_was_moved_while_no_store_was_open_is_followed_where_it_is(
+    empty_path: str, source: str, tmp_path: Path
+) -> None:
+    """As with the folder of the application. Those who waited for all sources waited for the one that is gone."""
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        await store.get_or_create(ALL)
+        await store.get_or_create(OF_X)
+        await followed(empty_path, source)
+    moved = str(tmp_path / "moved.db")
+    os.rename(source, moved)
+    write(moved, "UPDATE t SET n = 50 WHERE id = 1")
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{moved}", follow=True)) as store:
+        await follower_at_work(store, moved)
+        assert await first_n(store, ALL) == 50
+        write(moved, "UPDATE t SET n = 100 WHERE id = 1")
+        await store.followed(timeout=60)
+        assert await first_n(store, ALL) == 100
+
+
+async def test_shapes_of_another_source_are_left_to_those_who_follow_it(empty_path: str, left: str) -> None:
+    """Or two who name one source in different ways would read each other's shapes again and again."""
+    ((number,),) = looked_up(empty_path, "SELECT number FROM sources")
+    other = FileLock(lock_path(empty_path, number))
+    assert other.try_lock()
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{left}", follow=True)) as store:
+        await follower_at_work(store, left)
+        assert await first_n(store, ALL) == 1
+        other.close()
+        assert await first_n(store, ALL) == 50
+
+
+async def test_a_hit_of_a_shape_that_is_followed_here_asks_for_nothing_more(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{source}", follow=True)) as store:
+        await store.get_or_create(ALL)
+        await eventually(lambda: store._live().followers.marks)
+        monkeypatch.setattr(Requests, "get", None)
+        assert await first_n(store, ALL) == 1
+        assert (await store.get_or_create(ALL)).live
 
 
 async def test_a_source_that_is_missing_since_the_start_ends_its_shapes_as_one_that_goes_later(
