@@ -237,10 +237,13 @@ class Reader(PageReader):
         """The one that the shape of this key follows; none if it is not live. Raises StoreBusyError."""
         return {number: str(path) for number, path in self._point_read(queries.SOURCE_OF, (comparable,))}
 
-    def followed_up_to(self, source: int) -> tuple[int, int | None] | None:
-        """Up to which change a source is followed, and its nonce; None if the file is busy."""
-        rows = self._unless_busy(live_queries.SOURCE_STATE, {"source": source})
-        return rows[0][1:] if rows else None
+    def followed_up_to(self, source: int) -> tuple[int, int | None, int] | None:
+        """Up to which change a source is followed, its nonce, and whether it has newcomers; None if the file is busy.
+
+        Newcomers are live shapes that no round has reached since they were read.
+        """
+        rows = self._unless_busy(live_queries.FOLLOWED_UP_TO, {"source": source})
+        return rows[0] if rows else None
 
     def has_reached(self, source: int, seq: int) -> bool:
         """Whether the shapes of a source hold what was in it as of the change ``seq``. False if the file is busy."""

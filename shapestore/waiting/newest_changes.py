@@ -17,8 +17,8 @@ from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_point_reader
 from shapestore.storage.log.live import queries
 from shapestore.storage.reader import Reader
 
-Followed = tuple[int, int | None]
-"""A change up to which a source is followed: seq and nonce."""
+Followed = tuple[int, int | None, int]
+"""A change up to which a source is followed: seq and nonce; and whether there are shapes that no round has reached."""
 
 
 class NewestChanges:
@@ -74,9 +74,11 @@ class NewestChanges:
                 position = newest(connection)
                 if position is None or followed is None:
                     return None
-                seq, nonce = followed
+                seq, nonce, has_newcomers = followed
                 if nonce is not None and nonce_at(connection, seq) != nonce:
                     return None
+                if has_newcomers:  # one may have been read before the last migration, and published after it
+                    self._schemas.pop(source, None)
                 return position.seq if self._is_captured(source, connection) else None
         except sqlite3.Error:
             return None

@@ -238,6 +238,21 @@ async def test_a_table_that_was_made_anew_is_reached_once_its_shapes_are_gone(
         await task
 
 
+async def test_a_shape_read_before_a_migration_and_published_after_it_is_waited_for_until_it_is_gone(
+    empty_path: str, source: CapturedSource
+) -> None:
+    """Between the two, what was written is no change that could be followed: it is missing in the shape."""
+    async with ShapeStore(empty_path) as store:
+        await store.followed(timeout=60)
+        edit(
+            empty_path, "UPDATE shapes SET source_signature = 'before', source_seq = (SELECT followed_seq FROM sources)"
+        )
+        with pytest.raises(WaitTimeoutError):
+            await store.followed(timeout=0.01)
+        edit(empty_path, "DELETE FROM shapes")
+        await store.followed(timeout=60)
+
+
 async def test_the_end_of_the_store_ends_the_wait(empty_path: str, source: CapturedSource) -> None:
     source.write(INSERT)
     async with ShapeStore(empty_path) as store:

@@ -96,6 +96,13 @@ SOURCE_NUMBER = "SELECT number FROM sources WHERE name = :source"
 # (source) -> how many rounds there were, and up to where
 SOURCE_STATE = "SELECT rounds, followed_seq, followed_nonce FROM sources WHERE number = :source"
 
+# (source) -> up to where it is followed, and whether there are shapes that no round has reached since they were read
+FOLLOWED_UP_TO = """
+    SELECT followed_seq, followed_nonce,
+           EXISTS (SELECT 1 FROM shapes WHERE shapes.source = :source AND source_seq IS NOT NULL)
+    FROM sources WHERE number = :source
+"""
+
 TABLES_OF_SOURCE = "SELECT number, name FROM source_tables WHERE source = :source"
 
 # (source) -> for each live shape the name of its table, and the signature under which it was read
