@@ -20,7 +20,7 @@ from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
 from shapestore.http.parameters import body_of, unread
-from shapestore.http.refusals import refusal_by, refusal_of
+from shapestore.http.refusals import refusal_by, refusal_of, unexpected
 from shapestore.http.request import ShapeRequest, parse
 from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
@@ -29,7 +29,6 @@ from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
-from shapestore.logger import logger
 from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
@@ -175,8 +174,7 @@ class ShapeApp:
         except ShapeStoreError as error:
             return refusal_of(error).response()
         except Exception:
-            logger.exception("unexpected error while a request of a client was answered")
-            return refused(500, "internal error; see the log of the server").response()
+            return unexpected().response()
 
     async def _route(self, request: Request) -> ASGIApp:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from shapestore.errors import (
     CreateFailedError,
+    InvalidShapeError,
     ShapeGoneError,
     ShapeStoreError,
     StoreBusyError,
@@ -34,5 +35,13 @@ def refusal_of(error: ShapeStoreError) -> Refusal:
             return refused(503, "the rows of this shape are not there yet", retry_after=1)
         case StoreClosedError() | ShapeGoneError():
             return refused(503, "the server is starting or stopping", retry_after=1)
+        case InvalidShapeError():  # what is wrong with the client's own was found before
+            return unexpected()
     logger.error("a request of a client could not be answered: %s", error)
     return refused(503, "the server cannot read its store", retry_after=5)
+
+
+def unexpected() -> Refusal:
+    """The refusal for the error that is being handled: a mistake of the application's, or of ours. Logs it."""
+    logger.exception("unexpected error while a request of a client was answered")
+    return refused(500, "internal error; see the log of the server")

@@ -54,3 +54,22 @@ async def test_a_client_that_asks_only_for_columns_that_it_may_not_see_is_told_t
         assert answer.status_code == 400
         assert answer.json()["errors"] == {"columns": ["The following columns are not found on the table: TrackId"]}
         assert changes_of(await api.get(columns="TrackId,Name"))[0]["value"] == {"Name": "track 1"}
+
+
+@pytest.mark.parametrize("by", ["authorize", "shape"])
+async def test_a_shape_that_they_make_wrongly_is_an_error_of_the_application(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
+    """Clients were told that the server cannot read its store, and the log did not say where the mistake is."""
+
+    def mistaken(*_: Request | Shape) -> Shape:
+        return Shape("Track", where="TrackId = :id")
+
+    functions: dict[str, Any] = {by: mistaken}
+    async with served(tmp_path, **functions) as api:
+        answer = await api.get()
+    assert (answer.status_code, "retry-after" in answer.headers) == (500, False)
+    assert answer.json() == {"message": "internal error; see the log of the server"}
+    [record] = caplog.records
+    assert "mistaken" in caplog.text
+    assert record.levelname == "ERROR"
