@@ -32,8 +32,8 @@ class Descriptions:
         self._store = store
         self._known: dict[str, tuple[float, Description]] = {}
         self._asked: dict[str, asyncio.Task[None]] = {}
-        self._missing: set[str] = set()
-        """Tables that the source did not have when it was asked last."""
+        self._told: dict[str, str] = {}
+        """By table, what was logged last of why it could not be described; until it could again."""
 
     async def with_known(self, work: Callable[[Callable[[str], Description]], T]) -> T:
         """Call ``work``, which asks for descriptions, until all that it asks for are known. It must not block."""
@@ -72,33 +72,32 @@ class Descriptions:
         try:
             description = await self._store._ask_source("describe", Shape(table))
         except UnknownTableError as error:  # whose message lists all tables, and is not for clients
-            self._tell_of_missing(table, error)
+            self._tell(
+                table,
+                f"the table {table!r} is served and asked for, but {error}. Clients get 400 until there is such a "
+                "table again: if it was renamed or dropped, have the server name the tables that there are",
+            )
             invalid("table", f'Table "{table}" does not exist')
         except StoreClosedError:
             raise
         except Exception as error:  # whatever the source raises; its text may tell about it
             self._keep(table, error)
         else:
-            self._missing.discard(table)
+            self._told.pop(table, None)
             self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
 
     def _keep(self, table: str, error: Exception) -> None:
         """What was known of a table that cannot be asked for stays known: what is stored is served. Raises Refusal."""
-        logger.warning("the source could not be asked for the columns of %r: %r", table, error)
+        self._tell(table, f"the source could not be asked for the columns of {table!r}: {error!r}")
         if table not in self._known:
             raise refused(503, "the rows of this table could not be read", retry_after=1)
         self._known[table] = (time.monotonic() + KNOWN_SECONDS, self._known[table][1])
 
-    def _tell_of_missing(self, table: str, error: UnknownTableError) -> None:
-        """Log it, once until the table is there again."""
-        if table not in self._missing:
-            self._missing.add(table)
-            logger.warning(
-                "the table %r is served and asked for, but %s. Clients get 400 until there is such a table again: if "
-                "it was renamed or dropped, have the server name the tables that there are",
-                table,
-                error,
-            )
+    def _tell(self, table: str, what: str) -> None:
+        """Log it: once, however many ask."""
+        if self._told.get(table) != what:
+            self._told[table] = what
+            logger.warning("%s", what)
 
 
 class _NotKnown(Exception):  # noqa: N818 - what is to be done, no error

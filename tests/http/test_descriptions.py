@@ -57,7 +57,10 @@ async def test_what_is_stored_is_served_while_the_source_is_out_of_reach(
         assert len(caplog.records) == 1
 
 
-async def test_where_nothing_is_known_yet_the_client_is_told_to_try_again(tmp_path: Path) -> None:
+async def test_where_nothing_is_known_yet_the_client_is_told_to_try_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each client is, and the log once."""
     source = FailingSource(url := make_source(tmp_path / "source.db"))
     store = ShapeStore(tmp_path / "shapes.db", create=source)
     async with store, client_of(app_of(store)) as client:
@@ -66,6 +69,8 @@ async def test_where_nothing_is_known_yet_the_client_is_told_to_try_again(tmp_pa
         answer = await api.get()
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.json() == {"message": "the rows of this table could not be read"}
+        assert {(await api.get()).status_code for _ in range(5)} == {503}
+        assert len(caplog.records) == 1
         source.is_gone = False
         assert changes_of(await api.get())
 
@@ -93,7 +98,7 @@ async def test_a_source_that_does_not_answer_does_not_keep_clients_from_what_is_
 
 
 async def test_a_source_that_does_not_answer_at_first_is_not_waited_for_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(descriptions, "FIRST_ASK_SECONDS", 0.01)
     source = FailingSource(url := make_source(tmp_path / "source.db"))
@@ -102,9 +107,10 @@ async def test_a_source_that_does_not_answer_at_first_is_not_waited_for_for_ever
     async with store, client_of(app_of(store)) as client:
         api = Api(store, url, client)
         try:
-            assert (await api.get()).status_code == 503
+            assert {answer.status_code for answer in await asyncio.gather(*(api.get() for _ in range(5)))} == {503}
         finally:
             source.answers.set()
+        assert len(caplog.records) == 1
         await eventually(lambda: not api._app._descriptions._asked)
         assert changes_of(await api.get())
 
