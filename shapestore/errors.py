@@ -56,7 +56,8 @@ class UnknownColumnError(ShapeStoreError, LookupError):
 class CreateFailedError(ShapeStoreError):
     """The creator of a shape failed. Every waiter gets a fresh instance.
 
-    ``__cause__`` is the creator's own exception in the process that led; elsewhere it is None.
+    ``__cause__`` is the creator's own exception for those who waited for the attempt in the process that led. For
+    others, as those who ask later within the failure TTL, it is None.
     """
 
     def __init__(self, error_type: str, message: str, retry_after: float) -> None:

@@ -95,7 +95,7 @@ class Swept(Event):
 
 @dataclass(frozen=True, slots=True)
 class Evicted(Event):
-    """Shapes were dropped, least recently read first, to keep to ``max_shapes``."""
+    """Shapes were dropped, least recently read first, to keep to ``max_shapes`` and ``max_bytes``."""
 
     handles: tuple[str, ...]
 

@@ -64,8 +64,8 @@ class ShapeStore:
     longer, so that the callers of a creator that hangs get its time-out (CreateFailedError), and not their own.
     ``failure_grace``: seconds for which a failure is given to further callers before another attempt is made.
     ``max_creating``: creators that run at once; ``max_in_flight``: keys that are created or waited for at once.
-    ``max_shapes``, ``max_bytes``: how many shapes are stored, and how many bytes of rows and logs; the least recently
-    read go first. None keeps all.
+    ``max_shapes``, ``max_bytes``: how many shapes are stored in the file, and how many bytes of rows and logs; the
+    least recently read go first, of whatever namespace. None keeps all.
     ``max_age``: seconds for which a shape is fresh, since it was last confirmed; None is for ever. Then, for
     ``stale_while_revalidate`` seconds, it is served while one refresh runs in the background. After that callers wait
     for a refresh; if it fails, the old rows are served for ``stale_if_error`` seconds since they became stale.
@@ -454,14 +454,14 @@ class ShapeStore:
     # --- listing
 
     async def shapes(self, *, table: str | None = None) -> AsyncGenerator[StoredShape, None]:
-        """Every stored shape, or every one of a table, in no order, page by page."""
+        """Every stored shape of the store's namespace, or every one of a table, in no order, page by page."""
         async for stored in self._live().reader.shapes(
             self._options.namespace, None if table is None else text("table", table)
         ):
             yield stored
 
     async def count(self) -> int:
-        """How many shapes are stored."""
+        """How many shapes are stored in the file, in all namespaces together: what ``max_shapes`` limits."""
         return await self._live().reader.count()
 
     async def explain(self, shape: Shape) -> Explanation:

@@ -45,7 +45,7 @@ class Stats:
     polls: int = _counter("{poll}", "Polls of lock rows by flights: the cost of waiting")
     batches: int = _counter("{transaction}", "Write transactions")
     commands: int = _counter("{command}", "Commands given to the writer")
-    evicted: int = _counter("{shape}", "Shapes dropped to keep to max_shapes")
+    evicted: int = _counter("{shape}", "Shapes dropped to keep to max_shapes and max_bytes")
     rounds: int = _counter("{round}", "Rounds that brought changes of sources into live shapes", events.RoundMade)
     changes_followed: int = _counter("{change}", "Changes of sources that these rounds took")
 
