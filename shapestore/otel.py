@@ -32,6 +32,8 @@ except ImportError as error:
 
 _SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60]
 _ROWS = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000]
+_OF_THE_FILE = frozenset(("wal_bytes",))
+"""Gauges that all stores of a file share. Of the others each store has its own, as those of several namespaces."""
 
 _VERSION = version("shapestore")
 
@@ -143,11 +145,12 @@ class _Instruments:
         def read(_: CallbackOptions) -> list[Observation]:
             with self._lock:
                 stores = [(one.path, one.store()) for one in self._observed]
-            now = {}
+            now: dict[str, int] = {}
             for path, store in stores:
                 with contextlib.suppress(ShapeStoreError):  # it is not open
                     if store is not None:
-                        now[path] = getattr(store.stats, name)
+                        value = getattr(store.stats, name)
+                        now[path] = value if name in _OF_THE_FILE else value + now.get(path, 0)
             return [Observation(value, {"shapestore.path": path}) for path, value in now.items()]
 
         return read

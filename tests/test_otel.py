@@ -182,6 +182,30 @@ async def test_stores_of_several_files_are_reported_apart(tmp_path: Path, collec
     assert paths == [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
+async def test_stores_of_one_file_are_reported_together(empty_path: str, collector: Collector) -> None:
+    """As those of several namespaces: a gauge was that of the store that was instrumented last."""
+    begun, end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def create(_: Shape) -> list[dict[str, int]]:
+        begun.release()
+        await end.wait()
+        return ROWS
+
+    async with (
+        collector.instrument(ShapeStore(empty_path, create=create, namespace="a")) as first,
+        collector.instrument(ShapeStore(empty_path, create=create, namespace="b")) as second,
+    ):
+        asked_for = ((first, "t"), (first, "u"), (second, "t"))
+        calls = [asyncio.create_task(store.get_or_create(Shape(name))) for store, name in asked_for]
+        for _ in calls:
+            await begun.acquire()
+        assert collector.value("in_flight") == 3
+        before = first.stats.wal_bytes
+        assert 0 < before <= collector.value("wal_bytes") <= first.stats.wal_bytes
+        end.set()
+        await asyncio.gather(*calls)
+
+
 async def test_a_store_that_is_instrumented_twice_is_counted_once(store: ShapeStore, collector: Collector) -> None:
     assert collector.instrument(store) is store
     await get(store)

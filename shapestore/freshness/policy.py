@@ -6,7 +6,8 @@
                         |  served all the same (stale_if_error)
 
 An age counts from the claim of the attempt that confirmed the rows last, by a clock that does not jump. Both windows
-count from the moment at which the shape became stale. See RFC 9111 and RFC 5861.
+count from the moment at which the shape became stale; for one that ``touched`` was told of, that is the claim itself,
+since it is not known which of its rows were right until then. See RFC 9111 and RFC 5861.
 """
 
 from __future__ import annotations
