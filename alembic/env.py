@@ -92,9 +92,13 @@ def migrate(connection: sqlite3.Connection) -> None:
 def print_statements() -> None:
     context.configure(dialect_name="sqlite", transactional_ddl=True)
     with context.begin_transaction():
+        if context.get_starting_revision_argument() == migrations.HEAD:
+            for statement in drop_views():
+                context.execute(statement)
         context.run_migrations()
-        for statement in (*drop_views(), *views.VIEWS.values()):
-            context.execute(statement)
+        if context.get_revision_argument() == migrations.HEAD:
+            for statement in (*drop_views(), *views.VIEWS.values()):
+                context.execute(statement)
 
 
 def drop_views() -> list[str]:

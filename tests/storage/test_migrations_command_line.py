@@ -65,6 +65,18 @@ def test_the_command_line_prints_the_statements_without_a_file() -> None:
         assert definitions(connection) == definitions_of_the_metadata()
 
 
+def test_the_statements_of_a_downgrade_are_those_that_it_executes(path: str, tmp_path: Path) -> None:
+    other = str(tmp_path / "other.db")
+    migrations.upgrade(path)
+    migrations.upgrade(other)
+    assert alembic(path, "downgrade", "0001").returncode == 0
+    ran = python("-m", "alembic", "downgrade", "0002:0001", "--sql")
+    with opened(path) as executed, opened(other) as printed:
+        printed.executescript(ran.stdout)
+        assert definitions(printed) == definitions(executed)
+        assert migrations.current_revision(printed) == "0001"
+
+
 def test_the_command_line_says_what_is_missing(path: str) -> None:
     ran = python("-m", "alembic", "upgrade", "head")
     assert ran.returncode != 0
