@@ -23,6 +23,8 @@ from shapestore.storage.commands.rounds import Follows
 REFUSED_MS = 10_000
 """For so long the key of a shape whose where fails on a row fails too."""
 _DROPPED_AT_ONCE = 1_000
+ROWS_LEFT_AT_ONCE = 20_000
+"""Rows of shapes that are left, whose keys are deleted with them."""
 
 
 class Made(Enum):
@@ -115,8 +117,12 @@ class Rounds:
                 "need a function or collation that only the application's own connections have; give them a max_age",
                 len(found.too_many),
             )
-        refused = self._side.written(Unfollow([], failures=failures, left=found.too_many))
-        if refused:
+        if failures:
+            refused = self._side.written(Unfollow([], failures=failures))
             self._store.sweep_later(refused, REFUSED_MS / 1000)
+        with self._section.lock:
+            parts = self._side.in_parts(found.too_many, rows=ROWS_LEFT_AT_ONCE)
+        for left in parts:
+            self._side.written(Unfollow([], left=left))
         for start in range(0, len(dropped), _DROPPED_AT_ONCE):
             self._side.written(Unfollow(dropped[start : start + _DROPPED_AT_ONCE]))

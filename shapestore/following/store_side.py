@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Protocol, TypeVar
@@ -13,6 +14,7 @@ from shapestore.storage.commands import Command
 from shapestore.storage.commands.rounds import Follows
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_point_reader
 from shapestore.storage.log.live import queries
+from shapestore.storage.row_codec import as_json
 
 T = TypeVar("T")
 
@@ -92,6 +94,18 @@ class StoreSide:
         """How many rounds of a source there were, by any process, and up to where."""
         ((rounds, seq, nonce),) = self.reader.execute(queries.SOURCE_STATE, {"source": source}).fetchall()
         return Follows(rounds, seq, nonce)
+
+    def in_parts(self, numbers: Sequence[int], *, rows: int) -> list[list[int]]:
+        """Those of these shapes that there are, in parts that have fewer rows together, or are a single shape."""
+        parts: list[list[int]] = []
+        room = 0
+        for number, count in self.reader.execute(queries.ROW_COUNTS, {"numbers": as_json(numbers)}).fetchall():
+            if count >= room:
+                parts.append([])
+                room = rows
+            parts[-1].append(number)
+            room -= count + 1
+        return parts
 
     def written(self, command: Command[T]) -> T:
         """The answer to a command. Raises what it is refused by, and StoreClosedError if this is to end."""

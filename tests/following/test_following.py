@@ -400,6 +400,30 @@ async def test_shapes_with_more_forms_of_wheres_than_are_followed_are_not_live(
     assert await ids(store, Shape("t", where="n > 2")) == [3, 4, 5]
 
 
+async def test_many_shapes_that_are_not_followed_are_left_a_few_at_a_time(
+    store: ShapeStore, empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a burst of different wheres: with each the keys of its rows are deleted, while the file is kept."""
+    monkeypatch.setattr(routing, "MAX_TEMPLATES", 1)
+    monkeypatch.setattr(rounds, "ROWS_LEFT_AT_ONCE", 12)
+    left, written = [], store_side.StoreSide.written
+
+    def noted(self: store_side.StoreSide, command: Command[Any]) -> Any:
+        if isinstance(command, Unfollow):
+            left.append(len(command.left))
+        return written(self, command)
+
+    monkeypatch.setattr(store_side.StoreSide, "written", noted)
+    [following] = store._live().followers._followers.values()
+    with following._section.lock:
+        for where in (None, "n > 0", "n >= 0", "n < 9", "n <= 9", "n = -1", "n <> 9"):
+            await store.get_or_create(Shape("t", where=where))
+    await eventually(lambda: looked_up(empty_path, "SELECT count(*) FROM shapes WHERE live") == [(1,)])
+    assert left == [2, 2, 2]
+    with contextlib.closing(sqlite3.connect(empty_path)) as file:
+        assert len(members(file)) == 5
+
+
 async def test_a_where_with_more_values_than_a_table_has_columns_holds_up_no_other_shape(
     store: ShapeStore, empty_path: str, source: str
 ) -> None:

@@ -133,6 +133,9 @@ SOURCE_SUMMARY = """
     FROM sources WHERE number = :source
 """
 
+# (numbers: [number]) -> number and rows of each
+ROW_COUNTS = "SELECT number, row_count FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))"
+
 NUMBERS_OF_SOURCE = "SELECT number FROM shapes WHERE source = :source LIMIT :limit"
 
 # (asked: {source table: [key]}) -> how many shapes hold them
