@@ -344,7 +344,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "SHAPES_BEHIND": {"number": 1, "limit": 5},
     "IS_YOUNG": {"number": ANY, "position": 12, "oldest": 10**6},
     "RAISE_FLOOR": {"number": ANY, "position": 12, "round": 3},
-    "PART_ENDS": {"number": ANY},
+    "PART_ENDS": {"number": ANY, "beside": 1},
     "FURTHER_PART_ENDS": {"number": ANY, "after": 2, "last": 12, "size": 10, "beside": 1},
     "SET_PART_ENDS": {"number": ANY, "ends": "[5]"},
     "OLDEST_READER": {"number": ANY},

@@ -117,17 +117,24 @@ def _last_old(tx: Transaction, number: int, base: int, end: int, oldest: int) ->
 def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     """Divide what the snapshot has more, now that it is as of ``floor``, into parts as its creation did.
 
-    The parts that there were stay, though their rows may have become fewer or larger. The last ends at the floor
-    itself, which is not written.
+    The parts that there were stay, though their rows may have become fewer or larger; but if that makes a difference,
+    all of it is divided again. The last ends at the floor itself, which is not written.
     """
-    ((stored,),) = tx.run(compact_queries.PART_ENDS, number=number)
-    ends: list[int] = msgspec.json.decode(stored)
+    ((stored, rows, size),) = tx.run(compact_queries.PART_ENDS, number=number, beside=MESSAGE_BYTES)
+    known: list[int] = msgspec.json.decode(stored)
+    ends = known.copy() if _are_of_their_size(len(known) + 1, rows, size) else []
     after = ends[-1] if ends else 0
     given = {"number": number, "after": after, "last": floor, "size": PART_BYTES, "beside": MESSAGE_BYTES}
-    further = tx.run(compact_queries.FURTHER_PART_ENDS, **given)[:-1]
-    if further:
-        ends += [end for (end,) in further]
+    ends += [end for (end,) in tx.run(compact_queries.FURTHER_PART_ENDS, **given)[:-1]]
+    if ends != known:
         tx.run(compact_queries.SET_PART_ENDS, number=number, ends=as_json(ends))
+
+
+def _are_of_their_size(parts: int, rows: int, size: int) -> bool:
+    """Whether so many parts have about half to twice the size of a part, where rows of ``size`` bytes are in them."""
+    are_too_large = parts < rows and size > 2 * PART_BYTES * parts
+    are_too_many = PART_BYTES * (parts - 2) > 2 * size
+    return not are_too_large and not are_too_many
 
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:

@@ -34,8 +34,9 @@ RAISE_FLOOR = """
       AND NOT EXISTS (SELECT 1 FROM readers WHERE readers.shape = :number AND readers.position < :position)
 """
 
-# (number) -> the ends of the parts of its snapshot
-PART_ENDS = "SELECT chunk_ends FROM shapes WHERE number = :number"
+# (number, beside: bytes) -> the ends of the parts of its snapshot; how many rows there are, and their size, for which
+# each row counts for so many bytes more
+PART_ENDS = "SELECT chunk_ends, row_count, bytes + row_count * :beside FROM shapes WHERE number = :number"
 
 # (number, after, last: positions, size, beside: bytes) -> the last position of each part of that size, where each row
 # counts for so many bytes more; the last part is not full

@@ -186,6 +186,39 @@ def test_a_part_of_another_floor_is_refused_so_that_no_rows_are_lost(connection:
     assert (client.rows, client.begun_again) == (log.rows, 0)
 
 
+def test_parts_do_not_become_more_and_more_where_rows_come_and_go(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a table that is a queue: who came after some days had to ask for thousands of parts without a row."""
+    monkeypatch.setattr(compact, "PART_BYTES", 10 * (len(row(n=100)) + chunks.MESSAGE_BYTES))
+    log = parted(connection, 20, [10])
+    for n in range(100, 1_000, 100):
+        for value in (row(n=n), None):
+            log.advance({key(m): value for m in range(n, n + 100)})
+            compact_to(log, len(log.moments) - 1)
+    assert len(part_ends(connection)) <= 5
+    client = Client(log, 1)
+    while not client.step():
+        pass
+    assert client.rows == log.rows
+
+
+def test_parts_whose_rows_have_grown_are_divided(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a table of stubs that are filled in later: a page had all that they hold by then."""
+    most = 10 * (len(row(n=100)) + chunks.MESSAGE_BYTES)
+    monkeypatch.setattr(compact, "PART_BYTES", most)
+    log = parted(connection, 40, [10, 20, 30])
+    log.advance({key(n): row(n=n, text="x" * most) for n in range(1, 41)})
+    compact_to(log, 1)
+    assert len(part_ends(connection)) >= 40
+    client = Client(log, 1)
+    while not client.step():
+        pass
+    assert client.rows == log.rows
+
+
 def test_compaction_stores_the_ends_of_further_parts(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
