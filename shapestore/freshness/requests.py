@@ -137,7 +137,10 @@ class Requests:
         """Whether the shape is live, but of a source that is not the creator's, and that nobody follows any more."""
         if not mark & LIVE or not follows(request.creator) or mark & ~STALE in self._followers.marks:
             return False
-        of = self._services.reader.source_of(request.key)
+        try:
+            of = self._services.reader.source_of(request.key)
+        except StoreBusyError:  # for a moment: the next caller will see
+            return False
         return any(self._followers.is_adrift(request.creator, number, path) for number, path in of.items())
 
     async def _refresh_or_serve_stale(

@@ -16,12 +16,13 @@ from inspections import eventually
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError
 from shapestore.following import follower, source_look
 from shapestore.following.leadership import lock_path
 from shapestore.freshness.requests import Requests
 from shapestore.locking.file_lock import FileLock
 from shapestore.source.sqlite_feed import file
+from shapestore.storage.reader import Reader
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = 'x'")
@@ -299,6 +300,20 @@ async def test_shapes_of_another_source_are_left_to_those_who_follow_it(empty_pa
         await follower_at_work(store, left)
         assert await first_n(store, ALL) == 1
         other.close()
+        assert await first_n(store, ALL) == 50
+
+
+async def test_in_a_moment_in_which_the_file_is_busy_what_is_stored_is_served(
+    empty_path: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise StoreBusyError("the file is being recovered")
+
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{left}", follow=True)) as store:
+        await follower_at_work(store, left)
+        with monkeypatch.context() as moment:
+            moment.setattr(Reader, "source_of", busy)
+            assert await first_n(store, ALL) == 1
         assert await first_n(store, ALL) == 50
 
 
