@@ -139,6 +139,7 @@ class Follower:
             if self._path is not None:  # what its shapes follow is not the source any more
                 self._drop_all()
             self._path = path
+            self._store.store.is_at(self, path)
         with self._section.lock:
             rounds = self._ready()
             if rounds is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import astuple
@@ -45,6 +44,8 @@ class Followers:
         """The numbers of their sources, as far as they have found them."""
         self.marks: set[int] = set()
         """Those of live shapes whose source is one of these; see ``queries.MARK``."""
+        self._unsure: dict[object, dict[int, str]] = {}
+        """Sources whose shapes were served before a follower had found its own: numbers and paths."""
         self._closed = False
 
     def follow(self, creator: Any) -> Follower | None:
@@ -78,14 +79,21 @@ class Followers:
     def is_adrift(self, creator: Any, source: int, path: str) -> bool:
         """Whether a live shape is of another source than the one that the creator follows, and nobody follows that.
 
-        As where the source was moved, or a link to it was switched, while no store was open. If its file is not there
-        any more, all shapes of it are dropped: who waits until all sources are followed would wait for it too.
+        As where the source was moved, or a link to it was switched, while no store was open. Then all shapes of it are
+        dropped, as after a switch that a follower sees: who waits for changes of them would wait for ever.
         """
         follower = self.follow(creator)
-        if follower is None or follower.path in {None, path} or is_led(self.path, source):
+        if follower is None:
             return False
-        if not os.path.exists(path):
-            self._drop_all(source)
+        if follower.path is None:
+            self._unsure.setdefault(follower, {})[source] = path
+            return False
+        return self._drop_if_adrift(source, path, follower.path)
+
+    def _drop_if_adrift(self, source: int, path: str, followed: str) -> bool:
+        if path == followed or is_led(self.path, source):
+            return False
+        self._drop_all(source)
         return True
 
     def _drop_all(self, source: int) -> None:
@@ -123,6 +131,13 @@ class Followers:
     def has_ended(self) -> bool:
         """Whether no command is answered any more, since the loop is closed."""
         return self._loop.is_closed()
+
+    def is_at(self, follower: object, path: str) -> None:
+        self._on_loop(partial(self._look_again, follower, path))
+
+    def _look_again(self, follower: object, followed: str) -> None:
+        for source, path in self._unsure.pop(follower, {}).items():
+            self._drop_if_adrift(source, path, followed)
 
     def has_found(self, follower: object, source: int | None) -> None:
         self._on_loop(partial(self._note, follower, source))

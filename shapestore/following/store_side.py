@@ -33,6 +33,9 @@ class Store(Protocol):
     def send(self, command: Command[T], answer: Future[T]) -> None:
         """Have a command written. Raises StoreClosedError."""
 
+    def is_at(self, follower: object, path: str) -> None:
+        """The source of this follower is the file of this path."""
+
     def has_found(self, follower: object, source: int | None) -> None:
         """The source of this follower has this number; or none, if no shape was ever made of it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from followed_store import followed, looked_up, make_source, write, written
-from inspections import eventually
+from inspections import PATIENCE, eventually
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError
+from shapestore import CreateFailedError, Shape, ShapeGoneError, ShapeStore, SQLSource, StoreBusyError
 from shapestore.following import follower, source_look
 from shapestore.following.leadership import lock_path
+from shapestore.following.source_path import SourcePath
 from shapestore.freshness.requests import Requests
 from shapestore.locking.file_lock import FileLock
 from shapestore.source.sqlite_feed import file
@@ -289,6 +291,27 @@ async def test_a_source_that_was_moved_while_no_store_was_open_is_followed_where
         write(moved, "UPDATE t SET n = 100 WHERE id = 1")
         await store.followed(timeout=60)
         assert await first_n(store, ALL) == 100
+
+
+async def test_those_who_wait_for_changes_of_another_source_since_the_start_are_told_to_begin_again(
+    empty_path: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were served before it was known which file the source is, and would have waited for ever."""
+    go, now = threading.Event(), SourcePath.now
+
+    def late(place: SourcePath) -> str:
+        assert go.wait(PATIENCE)
+        return now(place)
+
+    monkeypatch.setattr(SourcePath, "now", late)
+    async with ShapeStore(empty_path, create=SQLSource(f"sqlite:///{left}", follow=True)) as store:
+        changes = store.changes(await store.get_or_create(ALL))
+        waiting = asyncio.ensure_future(anext(changes))
+        await eventually(lambda: len(store._live().waits))
+        go.set()
+        with pytest.raises(ShapeGoneError):
+            await asyncio.wait_for(waiting, PATIENCE)
+        assert await first_n(store, ALL) == 50
 
 
 async def test_shapes_of_another_source_are_left_to_those_who_follow_it(empty_path: str, left: str) -> None:
