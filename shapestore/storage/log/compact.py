@@ -55,7 +55,8 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
 def delete(tx: Transaction, piece: Piece) -> None:
     """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added."""
     if piece.statement == compact_queries.DELETE_ROWS:
-        for number, table in tx.run(live.WITH_MEMBERS, numbers=as_json(piece.numbers)):
+        reached = [number for number in piece.numbers if number <= piece.last >> BITS]
+        for number, table in tx.run(live.WITH_MEMBERS, numbers=as_json(reached)):
             tx.run(live.FORGET_MEMBERS, number=number, table=table, last=piece.last)
     tx.run(piece.statement, numbers=as_json(piece.numbers), last=piece.last)
     tx.run(compact_queries.FORGET_DISCARDED, numbers=as_json(piece.done))

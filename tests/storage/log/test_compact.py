@@ -100,34 +100,59 @@ def test_many_numbers_of_a_few_rows_each_go_together(connection: sqlite3.Connect
     assert (counted(connection, "shape_rows"), counted(connection, "discarded")) == (3, 0)
 
 
+def follow_tables(connection: sqlite3.Connection, count: int) -> None:
+    connection.execute("DELETE FROM source_tables")
+    for number in range(1, count + 1):
+        insert(connection, "source_tables", number=number, source=1, name=f"t{number}")
+
+
+def steps_of_deletion(connection: sqlite3.Connection) -> int:
+    """Of all that is pending, in thousands of SQLite's own."""
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    connection.set_progress_handler(count, 1_000)
+    delete_all(connection)
+    connection.set_progress_handler(None, 0)
+    return taken
+
+
 def test_members_go_in_as_many_steps_however_many_tables_are_followed(connection: sqlite3.Connection) -> None:
-    def steps(source_tables: int) -> int:
-        """Of deleting 500 rows of a live shape, in thousands of SQLite's own."""
-        connection.execute("DELETE FROM source_tables")
-        for number in range(1, source_tables + 1):
-            insert(connection, "source_tables", number=number, source=1, name=f"t{number}")
-        shape = source_tables
+    def steps(tables: int) -> int:
+        """Of a live shape of 500 rows."""
+        follow_tables(connection, tables)
+        shape = tables
         add_rows(connection, shape, 500, keyed=True)
         for position in range(1, 501):
-            member = {"source_table": source_tables, "key": f"[{position}]", "shape": shape, "position": position}
-            insert(connection, "members", **member)
+            insert(connection, "members", source_table=tables, key=f"[{position}]", shape=shape, position=position)
         insert(connection, "members", source_table=1, key="[1]", shape=9_999, position=1)
         discard(connection, shape)
-        taken = 0
-
-        def count() -> int:
-            nonlocal taken
-            taken += 1
-            return 0
-
-        connection.set_progress_handler(count, 1_000)
-        delete_all(connection)
-        connection.set_progress_handler(None, 0)
+        taken = steps_of_deletion(connection)
         assert connection.execute("SELECT source_table, shape FROM members").fetchall() == [(1, 9_999)]
         connection.execute("DELETE FROM members")
         return taken
 
     assert steps(500) < 3 * steps(2)
+
+
+def test_members_are_looked_for_only_of_what_a_piece_deletes(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "PIECE_ROWS", 10)
+
+    def steps(tables: int) -> int:
+        """Of 100 shapes, each of which is a piece."""
+        follow_tables(connection, tables)
+        for number in range(100 * tables, 100 * tables + 100):
+            add_rows(connection, number, 10, keyed=True)
+            discard(connection, number)
+        return steps_of_deletion(connection)
+
+    assert steps(100) < 2 * steps(5)
 
 
 def test_the_pieces_are_of_the_sizes_that_were_measured() -> None:
