@@ -158,13 +158,15 @@ class _Instruments:
 
 # One set a provider: a second instrument of the same name would not be read.
 _instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
 
 
 def _instruments_of(provider: MeterProvider) -> _Instruments:
-    instruments = _instruments.get(provider)
-    if instruments is None:
-        instruments = _instruments[provider] = _Instruments(provider)
-    return instruments
+    with _making:
+        instruments = _instruments.get(provider)
+        if instruments is None:
+            instruments = _instruments[provider] = _Instruments(provider)
+        return instruments
 
 
 class _Attempts:

@@ -8,6 +8,7 @@ import gc
 import sqlite3
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -204,6 +205,36 @@ async def test_stores_of_one_file_are_reported_together(empty_path: str, collect
         assert 0 < before <= collector.value("wal_bytes") <= first.stats.wal_bytes
         end.set()
         await asyncio.gather(*calls)
+
+
+def test_stores_that_are_instrumented_by_several_threads_at_once_are_all_reported(tmp_path: Path) -> None:
+    """Each thread made instruments, and those of the second were not read."""
+
+    class SlowProvider(MeterProvider):
+        def get_meter(self, *arguments: Any, **more: Any) -> Any:
+            if not threads:
+                threads.append(threading.Thread(target=observe, args=("second",)))
+                threads[0].start()
+                threads[0].join(timeout=0.1)  # it waits for this one
+            return super().get_meter(*arguments, **more)
+
+    def observe(name: str) -> None:
+        stores.append(instrument(sync.ShapeStore(tmp_path / name), meter_provider=meters))
+
+    threads: list[threading.Thread] = []
+    stores: list[sync.ShapeStore] = []
+    reader = InMemoryMetricReader()
+    meters = SlowProvider([reader])
+    observe("first")
+    threads[0].join()
+    data = reader.get_metrics_data()
+    assert data is not None
+    [hits] = [
+        metric for metric in data.resource_metrics[0].scope_metrics[0].metrics if metric.name == "shapestore.hits"
+    ]
+    paths = {dict(point.attributes or {})["shapestore.path"] for point in hits.data.data_points}
+    assert paths == {str(tmp_path / "first"), str(tmp_path / "second")}
+    meters.shutdown()
 
 
 async def test_a_store_that_is_instrumented_twice_is_counted_once(store: ShapeStore, collector: Collector) -> None:
