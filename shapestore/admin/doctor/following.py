@@ -36,7 +36,8 @@ def examine(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
                 "source-unreadable",
                 f"{_shapes(record)} follow {record.source!r}, which cannot be read: {error}",
                 "Put the file back, or give the user who runs the store the right to read and write it. A store that "
-                "follows it drops these shapes after a minute.",
+                "follows it drops these shapes after a minute. If the file was moved, nothing: a store that follows it "
+                "where it is now drops them as soon as one of them is asked for.",
             )
 
 
