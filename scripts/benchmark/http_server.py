@@ -67,7 +67,8 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def _serve(app: Starlette, change: Callable[[], Awaitable[None]]) -> None:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", backlog=10_000))
+    # Not its errors: of each client that still waits at the end it would print a traceback.
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", backlog=10_000))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
