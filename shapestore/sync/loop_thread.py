@@ -22,6 +22,8 @@ _EXIT_SECONDS = 1.0
 """How long the exit of the interpreter waits for open stores to close, all of them together."""
 _CLEAN_UP_SECONDS = 1.0
 """How long tasks that remain after the closing, such as those that a creator started, may take to be cancelled."""
+_SIGNAL_SECONDS = 0.5
+"""How late a signal is seen to that did not end a wait."""
 
 # All that run. A forked child keeps those of its parent: freeing a loop there would disturb the parent's selector.
 _threads: set[LoopThread] = set()
@@ -203,7 +205,10 @@ class _Call(Generic[T]):
     # --- on the caller's thread
 
     def wait(self) -> None:
-        self._answered.acquire()
+        # A signal that comes in the moment before a wait begins, or to another thread, does not end it: Python sees to
+        # it once the wait is over.
+        while not self._answered.acquire(timeout=_SIGNAL_SECONDS):
+            pass
 
     def result(self) -> T:
         if self._error is not None:

@@ -88,6 +88,24 @@ def test_it_ends_the_wait_of_an_iterator(empty_path: str) -> None:
         assert programs.said_until_the_end(process) == "interrupted []\n"
 
 
+def test_one_that_does_not_wake_the_main_thread_ends_its_wait_soon(empty_path: str) -> None:
+    program = """
+    async def hang(items):
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        await asyncio.Event().wait()
+        yield
+
+    with ShapeStore(path) as store:
+        rows = store._iterate(lambda: hang(()), 1)
+        try:
+            next(rows)
+        except KeyboardInterrupt:
+            say("interrupted", list(rows))
+    """
+    with started(program, empty_path) as process:
+        assert programs.said_until_the_end(process) == "interrupted []\n"
+
+
 def test_it_ends_an_opening_and_leaves_nothing_open(empty_path: str) -> None:
     program = """
     store = ShapeStore(path)
