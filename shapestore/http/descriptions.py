@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0
-# How long requests wait for the source to say what is known of it anew, and what is not known yet.
+# How long requests wait for a source that describes a table once more, and for one that describes it the first time.
 ASK_SECONDS = 2.0
 FIRST_ASK_SECONDS = 30.0
 

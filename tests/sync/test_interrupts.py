@@ -69,21 +69,24 @@ def test_it_ends_the_wait_of_one_caller_while_the_creation_goes_on_for_another(e
         assert programs.said_until_the_end(process) == "interrupted 1\n1\n1\n"
 
 
-def test_it_ends_the_wait_of_an_iterator(empty_path: str) -> None:
-    program = """
-    async def hang(items):
-        say("waiting")
-        await asyncio.Event().wait()
-        yield
-
+NEXT_OF_AN_ITERATOR = """
     with ShapeStore(path) as store:
         rows = store._iterate(lambda: hang(()), 1)
         try:
             next(rows)
         except KeyboardInterrupt:
             say("interrupted", list(rows))
+"""
+
+
+def test_it_ends_the_wait_of_an_iterator(empty_path: str) -> None:
+    program = """
+    async def hang(items):
+        say("waiting")
+        await asyncio.Event().wait()
+        yield
     """
-    with started(program, empty_path) as process:
+    with started(program + NEXT_OF_AN_ITERATOR, empty_path) as process:
         interrupt_at(process, "waiting")
         assert programs.said_until_the_end(process) == "interrupted []\n"
 
@@ -94,15 +97,8 @@ def test_one_that_does_not_wake_the_main_thread_ends_its_wait_soon(empty_path: s
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         await asyncio.Event().wait()
         yield
-
-    with ShapeStore(path) as store:
-        rows = store._iterate(lambda: hang(()), 1)
-        try:
-            next(rows)
-        except KeyboardInterrupt:
-            say("interrupted", list(rows))
     """
-    with started(program, empty_path) as process:
+    with started(program + NEXT_OF_AN_ITERATOR, empty_path) as process:
         assert programs.said_until_the_end(process) == "interrupted []\n"
 
 

@@ -56,7 +56,7 @@ class NextPage:
     def add(self, waiter: Waiter) -> None:
         """One more waits: it is told of the page, or of the error of the store."""
         self._waiters.add(waiter)
-        if self._task is None:  # not before somebody waits: where tasks begin at once, it may end at once
+        if self._task is None:  # only once a client waits: a task that begins at once may end at once
             self._awaited[self._key] = self
             self._task = asyncio.ensure_future(self._bring())
 
