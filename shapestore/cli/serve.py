@@ -105,10 +105,14 @@ def serve(  # noqa: PLR0917 - one for each argument and option
 
 
 def _checked_source(path: str, url: str, tables: tuple[str, ...]) -> SQLSource:
-    """The source, which has all of the tables, and is followed if it is one of SQLite."""
+    """The source, which has all of the tables, with keys, and is followed if it is one of SQLite."""
     source = source_beside(path, url, follow=True)
     for table in tables:
-        source.key_columns(Shape(table))
+        if not source.key_columns(Shape(table)):
+            raise click.ClickException(
+                f'cannot serve the table "{table}": it has no primary key, by which clients tell rows apart. An '
+                "application can serve its shapes, by ShapeApp(store, shape=...)"
+            )
         if source.follow:
             install(source.source_path(), table)
     return source

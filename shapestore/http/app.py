@@ -111,7 +111,7 @@ class ShapeApp:
             seconds("max_age", max_age), seconds("stale_age", stale_age), is_private, _each("vary", vary, header_name)
         )
         self._vary = vary_on((*caching.vary, *self._cors.vary))
-        self._descriptions = Descriptions(store)
+        self._descriptions = Descriptions(store, self._tables)
         self._clients = LiveClients(at_least_one("max_live", max_live))
         reader = LogReader(
             store,

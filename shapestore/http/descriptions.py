@@ -11,6 +11,7 @@ from typing import TypeVar
 from shapestore.errors import StoreClosedError, UnknownTableError
 from shapestore.http.invalid import invalid
 from shapestore.http.response import refused
+from shapestore.http.tables import Tables, keyless
 from shapestore.logger import logger
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
@@ -26,14 +27,18 @@ FIRST_ASK_SECONDS = 30.0
 
 
 class Descriptions:
-    """Remembers what the creator of a store says of tables. Of one that says nothing, no column is known."""
+    """Remembers what the creator of a store says of tables. Of one that says nothing, no column is known.
 
-    def __init__(self, store: ShapeStore) -> None:
+    ``tables`` are those that clients may name.
+    """
+
+    def __init__(self, store: ShapeStore, tables: Tables) -> None:
         self._store = store
+        self._tables = tables
         self._known: dict[str, tuple[float, Description]] = {}
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, str] = {}
-        """By table, what was logged last of why it could not be described; until it could again."""
+        """By table, what was logged last of why it could not be served; until it could again."""
 
     async def with_known(self, work: Callable[[Callable[[str], Description]], T]) -> T:
         """Call ``work``, which asks for descriptions, until all that it asks for are known. It must not block."""
@@ -83,8 +88,11 @@ class Descriptions:
         except Exception as error:  # whatever the source raises; its text may tell about it
             self._keep(table, error)
         else:
-            self._told.pop(table, None)
             self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
+            if table in self._tables and (why := keyless(table, self._tables, description or {})):
+                self._tell(table, why)
+            else:
+                self._told.pop(table, None)
 
     def _keep(self, table: str, error: Exception) -> None:
         """What was known of a table that cannot be asked for stays known: what is stored is served. Raises Refusal."""

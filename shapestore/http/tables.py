@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from shapestore.errors import InvalidSourceError
 from shapestore.http.invalid import invalid
 from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
 from shapestore.shape.column_description import Description, key_of
@@ -57,15 +56,29 @@ def columns_of(text: str | None, columns: Columns, description: Description) -> 
 
 
 def check_key(table: str, columns: Columns, description: Description) -> None:
-    """A client tells rows apart by their key. Raises InvalidRequest, or InvalidSourceError if ``tables`` hides it."""
+    """A client tells rows apart by their key. Raises InvalidRequest if it cannot read one."""
     key = key_of(description)
     if not key:
         invalid("table", f'Table "{table}" has no primary key')
-    if hidden := set(key) - set(columns.names):
-        raise InvalidSourceError(
-            f"the columns that may be asked for of the table {table!r} leave out {', '.join(sorted(hidden))} of its "
-            "primary key, by which clients tell rows apart: name them too"
+    if not set(key) <= set(columns.names):
+        invalid("table", f'Table "{table}" is not served with its primary key')
+
+
+def keyless(table: str, tables: Tables, description: Description) -> str | None:
+    """What the application has to know of a table that is refused for its key; None if its key can be read."""
+    key = key_of(description)
+    if not key:
+        return (
+            f"the table {table!r} is served and asked for, but has no primary key, by which clients tell rows apart: "
+            "they get 400. Serve a view, or a table without one, by shape= in place of tables="
         )
+    columns = tables[table]
+    if columns is not None and (hidden := [name for name in key if name not in columns]):
+        return (
+            f"the table {table!r} is served and asked for, but its columns in tables= leave out {', '.join(hidden)} "
+            "of its primary key, by which clients tell rows apart: they get 400. Name the whole key too"
+        )
+    return None
 
 
 def _names(text: str, separator: str, field: str) -> list[Name]:

@@ -264,8 +264,14 @@ def test_ctrl_c_ends_it_at_once_though_clients_wait(serving: Serving) -> None:
 def test_a_database_that_cannot_be_followed_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
         connection.execute("CREATE TABLE track (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE VIEW by_number AS SELECT id FROM track ORDER BY id")
     asked = ["serve", str(tmp_path / "a.db"), "--source", f"sqlite:///{tmp_path / 'music.db'}", "--table"]
-    for table, words in (("track", "PRAGMA journal_mode = WAL"), ("tracks", 'did you mean "track"?')):
+    refused = {
+        "track": "PRAGMA journal_mode = WAL",
+        "tracks": 'did you mean "track"?',
+        "by_number": "has no primary key, by which clients tell rows apart",
+    }
+    for table, words in refused.items():
         ran = in_a_pipe(*asked, table)
         assert (ran.status, words in ran.err) == (1, True), ran.err
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served_shapes import Api, app_of, changes_of, client_of, controls_of, make_source, served
+from served_shapes import TRACKS, Api, app_of, changes_of, client_of, controls_of, make_source, served
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -277,6 +277,36 @@ async def test_a_table_that_is_not_in_the_source_any_more_is_logged_once_until_i
             assert 'did you mean "Tracks"?' in message
             api.write("ALTER TABLE Tracks RENAME TO Track")
             assert (await api.get()).status_code == 200
+
+
+async def test_what_is_wrong_with_a_served_table_without_a_key_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients get 400 and no name of a hidden column: to try again does not help."""
+    async with served(tmp_path, tables={"Track": ["Name"], "long": None}) as api:
+        api.write("CREATE VIEW long AS SELECT * FROM Track")
+        for table, told, what_to_do in (
+            ("Track", 'Table "Track" is not served with its primary key', "leave out TrackId of its primary key"),
+            ("long", 'Table "long" has no primary key', "by shape= in place of tables="),
+        ):
+            caplog.clear()
+            for _ in range(3):
+                answer = await api.client.get("/v1/shape", params={"table": table, "offset": "-1"})
+                assert (answer.status_code, answer.json()["errors"]) == (400, {"table": [told]})
+                api._app._descriptions._known.clear()  # as after a while
+            [record] = caplog.records
+            assert (record.levelname, what_to_do in record.message) == ("WARNING", True)
+
+
+async def test_a_view_is_served_by_a_function_of_the_application(tmp_path: Path) -> None:
+    """Its rows have no key, so that clients begin again where they differ."""
+    async with served(tmp_path, shape=lambda request: Shape("long")) as api:
+        api.write("CREATE VIEW long AS SELECT * FROM Track")
+        before = await api.up_to_date()
+        api.write("DELETE FROM Track WHERE TrackId = 2")
+        await api.store.refresh(Shape("long"))
+        assert (await api.after(before)).status_code == 409
+        assert len(changes_of(await api.get())) == len(TRACKS) - 1
 
 
 # --- other origins

@@ -119,7 +119,7 @@ def test_what_one_loop_is_told_late_leaves_alone_what_another_one_asks_for(tmp_p
     source = FailingSource(make_source(tmp_path / "source.db"))
     source.answers.clear()
     store = ShapeStore(tmp_path / "shapes.db", create=source)
-    known = descriptions.Descriptions(store)
+    known = descriptions.Descriptions(store, {})
 
     async def ask() -> asyncio.Task[None]:
         async with store:

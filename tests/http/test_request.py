@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from shapestore import Shape
-from shapestore.errors import InvalidSourceError
 from shapestore.http.invalid import InvalidRequest
 from shapestore.http.offset import BEGINNING, NOW, Offset, Place
 from shapestore.http.request import ShapeRequest, Subset, parse
@@ -133,8 +132,8 @@ def test_a_table_without_a_key_is_refused() -> None:
         parse([("offset", "-1"), ("table", "all")], None, TABLES, lambda _: {"n": ColumnDescription("int8")})
 
 
-def test_tables_that_hide_a_key_are_an_error_of_the_application() -> None:
-    with pytest.raises(InvalidSourceError, match="leave out id of its primary key"):
+def test_a_table_whose_key_is_hidden_is_refused_by_a_message_that_hides_it_too() -> None:
+    with pytest.raises(InvalidRequest, match=r"Table \"Track\" is not served with its primary key'"):
         parse([("offset", "-1"), ("table", "Track")], None, {"Track": ["Title"]}, lambda _: TRACK)
 
 
