@@ -175,6 +175,29 @@ def test_a_refresh_takes_back_what_a_round_read_before_it_or_begins_again_where_
     assert [value for (value,) in file.execute("SELECT value FROM shape_rows").fetchall()] == rows
 
 
+def test_of_what_rounds_have_read_since_a_refresh_nothing_is_read_to_take_it_back(file: sqlite3.Connection) -> None:
+    """It may be a thousand times more than the refresh brings: here, more than one text can hold."""
+    log = ModelledLog(file, {key(n): row(n=n) for n in range(50)})
+    insert(file, "sources", number=1, name="app.db", followed_seq=9)
+    insert(file, "source_tables", number=1, source=1, name="t")
+    file.execute("UPDATE shapes SET live = 1, source = 1, source_table = 1, source_signature = 's'")
+    for n in range(50):
+        insert(file, "members", source_table=1, key=key(n), shape=log.number, position=n + 1)
+    refreshing(file)
+    large = {key(n): row(n="x" * 10_000) for n in range(49)}
+    for change in (large, {key(49): row(n=100)}, {name: row(n="y") for name in large}):
+        log.advance(change)
+    for name in large:
+        insert(file, "touched_keys", source=1, table_name="t", key=name, seq=9)
+    refresh = publish(log, difference())
+    refresh.refreshed = Refreshed(position=50 + len(large), seq=2, nonce=7, signature="s")
+    file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+    [stored] = done(file, refresh)
+    assert stored is not None
+    rows = [row(n="y")] * 49 + [row(n=49)]
+    assert [value for (value,) in file.execute("SELECT value FROM shape_rows ORDER BY id").fetchall()] == rows
+
+
 # --- rows of the old handle in the new one
 
 

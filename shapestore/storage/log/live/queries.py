@@ -63,11 +63,14 @@ REFRESHED_SHAPE = """
 # (noted_from) -> something, if keys that were noted behind this number are forgotten already
 RING_OVERRUN = "SELECT 1 WHERE (SELECT min(number) FROM touched_keys) > :noted_from + 1"
 
-# (number, position) -> {key: the row as it was then, or null} of what the log has changed since
+# (number, position, but_for: [key]) -> {key: the row as it was then, or null} of what the log has changed since. Not of
+# the keys that rounds have asked for later: those are many where the refresh took long
 ROWS_CHANGED_SINCE = """
     SELECT json_group_object(key, old) FROM (
         SELECT key, old, min(id) FROM shape_changes
-        WHERE id > (:number << 28) + :position AND id < (:number + 1) << 28 GROUP BY key)
+        WHERE id > (:number << 28) + :position AND id < (:number + 1) << 28
+          AND key NOT IN (SELECT value FROM json_each(:but_for))
+        GROUP BY key)
 """
 
 # (noted_from, source, table, seq) -> [key] that rounds have asked for, as of a later change than seq

@@ -56,12 +56,12 @@ def append_refreshed(tx: Transaction, handle: str, number: int, difference: Diff
     if not awaits_round:
         if tx.run(queries.RING_OVERRUN, noted_from=noted_from):
             return False
-        ((before,),) = tx.run(queries.ROWS_CHANGED_SINCE, number=number, position=refreshed.position)
-        wanted = msgspec.json.decode(before, type=dict[str, str | None]) | wanted
         ((later,),) = tx.run(
             queries.KEYS_ASKED_LATER, noted_from=noted_from, source=source, table=table, seq=refreshed.seq
         )
         asked_later = msgspec.json.decode(later, type=list[str])
+        ((before,),) = tx.run(queries.ROWS_CHANGED_SINCE, number=number, position=refreshed.position, but_for=later)
+        wanted = msgspec.json.decode(before, type=dict[str, str | None]) | wanted
         for key in asked_later:
             wanted.pop(key, None)
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
