@@ -14,7 +14,7 @@ from shapestore.locking.file_lock import content_if_locked
 from shapestore.locking.owner import owners_folder
 from shapestore.shape.stored_shape import at
 from shapestore.source.sqlite_feed.changes import newest
-from shapestore.storage.connection import open_immutable
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_immutable, open_point_reader
 
 _SOURCES = """
     SELECT number, name, live_shapes, followed_seq, followed_nonce, followed_at_ms, unfinished_round
@@ -64,9 +64,25 @@ def sources(inspector: Inspector) -> list[SourceRecord]:
 
 @contextlib.contextmanager
 def opened_source(path: str) -> Iterator[sqlite3.Connection]:
-    """A connection that reads a source, and leaves no file beside it. Raises sqlite3.Error."""
-    with contextlib.closing(open_immutable(path)) as connection:
+    """A connection that reads a source, and leaves no file beside it. Raises sqlite3.Error.
+
+    While the source is ``at_rest`` no lock is taken: what was read counts if it is at rest still, and unchanged.
+    """
+    is_at_rest = at_rest(path) is not None
+    reader = open_immutable(path) if is_at_rest else open_point_reader(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+    with contextlib.closing(reader) as connection:
         yield connection
+
+
+def at_rest(path: str) -> tuple[int, ...] | None:
+    """What shows whether a database that no program writes is changed; None if one may be writing it, or it is gone."""
+    if any(os.path.exists(f"{path}{suffix}") for suffix in ("-wal", "-journal")):
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_in_wal_mode(path: str) -> bool:

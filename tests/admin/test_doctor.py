@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,12 +23,14 @@ from live_file import CapturedSource
 from processes import Workers, read, until
 
 from shapestore import Shape, ShapeStore, StorageError
-from shapestore.admin import inspector
-from shapestore.admin.doctor import Finding, Severity, examine, is_sound
+from shapestore.admin import inspector, sources
+from shapestore.admin.doctor import Finding, Severity, examine, following, is_sound
 from shapestore.admin.doctor.database import has_wal_reset_bug, sqlite_version
+from shapestore.admin.sources import opened_source
 from shapestore.locking.create_lock import Failure
 from shapestore.locking.gate import Gate
 from shapestore.source.sqlite_feed.installation import install
+from shapestore.storage.connection import open_point_reader
 
 
 @pytest.fixture(scope="session")
@@ -518,3 +521,45 @@ def test_what_is_wrong_with_a_source_is_named(store: str, source: CapturedSource
     assert (finding.severity, finding.name) == (Severity.WARNING, name)
     assert re.search(what, finding.what)
     assert finding.to_do
+
+
+def test_a_source_that_is_written_while_it_is_read_without_a_lock_is_read_again(
+    store: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program without a write-ahead log has put some of its pages into the file, and others not yet."""
+    looks: list[str] = []
+
+    @contextlib.contextmanager
+    def opened_half_way(path: str) -> Iterator[sqlite3.Connection]:
+        with opened_source(path) as connection:
+            looks.append(path)
+            if len(looks) == 1:
+                source.write("INSERT INTO track VALUES (7, 1, 'seven')")
+                raise sqlite3.DatabaseError("database disk image is malformed")
+            yield connection
+
+    monkeypatch.setattr(following, "opened_source", opened_half_way)
+    assert names(examine(store)) == []
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_source_that_is_locked_for_a_moment_is_waited_for(
+    store: str, source: CapturedSource, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """As where the last program that had it open closes it, or one commits without a write-ahead log."""
+    with closing(sqlite3.connect(source.path, isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute(f"PRAGMA journal_mode = {mode}")
+        writer.execute("PRAGMA locking_mode = EXCLUSIVE")
+        writer.execute("BEGIN EXCLUSIVE")
+        writer.execute("INSERT INTO track VALUES (7, 1, 'seven')")
+        release = threading.Timer(0.05, writer.close)
+
+        def opened_while_locked(path: str, **options: Any) -> sqlite3.Connection:
+            if release.ident is None:  # the first time
+                release.start()
+            return open_point_reader(path, **options)
+
+        monkeypatch.setattr(sources, "open_point_reader", opened_while_locked)
+        assert [name for name in names(examine(store)) if name != "source-not-in-wal"] == []
+        release.join()

@@ -17,6 +17,7 @@ import os
 from shapestore.admin.doctor import contents, database, files, following
 from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import existing, opened
+from shapestore.admin.sources import at_rest
 from shapestore.errors import ShapeStoreError
 
 __all__ = ["Finding", "Severity", "examine", "is_sound"]
@@ -31,21 +32,13 @@ def examine(path: str | os.PathLike[str], *, quick: bool = False) -> list[Findin
     real = os.path.realpath(path)
     if not os.path.isfile(real):
         real = existing(path)  # raises the error that says what is wrong with it
-    before = _at_rest(real)
+    before = at_rest(real)
     if before is not None:
         found = _examine(real, quick=quick, immutable=True)
-        if _at_rest(real) == before:
+        if at_rest(real) == before:
             return found
         # A program has opened it meanwhile, and may have changed what was being read without a lock.
     return _examine(real, quick=quick)
-
-
-def _at_rest(real: str) -> tuple[int, ...] | None:
-    """What shows whether a database that no program has open is changed; None if one may have it open."""
-    if any(os.path.exists(f"{real}{suffix}") for suffix in ("-wal", "-journal")):
-        return None
-    found = os.stat(real)
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _examine(real: str, *, quick: bool, immutable: bool = False) -> list[Finding]:

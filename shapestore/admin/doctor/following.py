@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.admin.inspector import Inspector
-from shapestore.admin.sources import SourceRecord, is_in_wal_mode, opened_source, sources
+from shapestore.admin.sources import SourceRecord, at_rest, is_in_wal_mode, opened_source, sources
 from shapestore.admin.wording import count
 from shapestore.shape.listing import listed
 from shapestore.source.sqlite_feed.changes import nonce_at
 from shapestore.source.sqlite_feed.installation import signature
+
+_LOOKS = 3
 
 _TABLES = """
     SELECT source_tables.name, shapes.source_signature, count(*)
@@ -25,20 +27,34 @@ def examine(real: str, connection: sqlite3.Connection) -> Iterator[Finding]:
     inspector = Inspector(real, connection)
     is_at_work = any(owner.alive for owner in inspector.owners())
     for record in sources(inspector):
-        try:
-            with opened_source(record.source) as source:
-                yield from _examine(inspector, record, source)
-                if is_at_work and record.behind and record.follower is None:
-                    yield _not_followed(record)
-        except (sqlite3.Error, OSError) as error:
-            yield Finding(
-                Severity.WARNING,
-                "source-unreadable",
-                f"{_shapes(record)} follow {record.source!r}, which cannot be read: {error}",
-                "Put the file back, or give the user who runs the store the right to read and write it. A store that "
-                "follows it drops these shapes after a minute. If the file was moved, nothing: a store that follows it "
-                "where it is now drops them as soon as one of them is asked for.",
-            )
+        yield from _of_one_moment(inspector, record)
+        if is_at_work and record.behind and record.follower is None:
+            yield _not_followed(record)
+
+
+def _of_one_moment(inspector: Inspector, record: SourceRecord) -> list[Finding]:
+    """The findings about a source; found once more where it was written meanwhile, and may have been read half way."""
+    for _ in range(_LOOKS):
+        before = at_rest(record.source)
+        found = list(_opened(inspector, record))
+        if not found or at_rest(record.source) == before:
+            break
+    return found
+
+
+def _opened(inspector: Inspector, record: SourceRecord) -> Iterator[Finding]:
+    try:
+        with opened_source(record.source) as source:
+            yield from _examine(inspector, record, source)
+    except (sqlite3.Error, OSError) as error:
+        yield Finding(
+            Severity.WARNING,
+            "source-unreadable",
+            f"{_shapes(record)} follow {record.source!r}, which cannot be read: {error}",
+            "Put the file back, or give the user who runs the store the right to read and write it. A store that "
+            "follows it drops these shapes after a minute. If the file was moved, nothing: a store that follows it "
+            "where it is now drops them as soon as one of them is asked for.",
+        )
 
 
 def _not_followed(record: SourceRecord) -> Finding:
