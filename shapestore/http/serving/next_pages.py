@@ -77,6 +77,10 @@ class NextPage:
         except Exception as error:
             for waiter in self._waiters:
                 refuse(waiter, fresh(error) if isinstance(error, ShapeStoreError) else error)
+        except asyncio.CancelledError:  # not by us, who do so once no client is left
+            for waiter in self._waiters:
+                resolve(waiter, None)  # so that it looks again
+            raise
         else:
             for waiter in self._waiters:
                 resolve(waiter, page)

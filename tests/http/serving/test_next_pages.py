@@ -65,6 +65,20 @@ async def test_a_client_that_goes_leaves_the_others_and_the_last_one_nothing(api
     assert len(changes_of(await again)) == 1
 
 
+async def test_a_page_that_is_cancelled_by_other_code_is_waited_for_once_more(api: Api) -> None:
+    """As where a library cancels all tasks but the one that called it."""
+    before = await api.up_to_date()
+    polls = [asyncio.create_task(api.after(before, live="true")) for _ in range(3)]
+    await eventually(lambda: api.waiting() == 3)
+    [page] = next_pages(api)._awaited.values()
+    assert page._task is not None
+    page._task.cancel()
+    await eventually(lambda: page not in next_pages(api)._awaited.values() and api.waiting() == 3)
+    await api.change("DELETE FROM Track WHERE TrackId = 2")
+    for poll in polls:
+        assert len(changes_of(await poll)) == 1
+
+
 @pytest.mark.parametrize("sse", LIVE)
 async def test_a_shape_that_is_dropped_ends_the_wait_of_all(api: Api, sse: dict[str, str]) -> None:
     before = await api.up_to_date()
