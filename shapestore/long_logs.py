@@ -67,11 +67,13 @@ class LongLogs:
 
     async def _cut_one(self, number: int) -> bool:
         """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""
+        self._due[number] = (
+            self._loop.time() + CUT_AGAIN_SECONDS
+        )  # also if this fails: the others have their turn first
         last = await self._reader.run(partial(compact.next_trim, number=number))
         if last is not None:
             await self._writer.submit(TrimLog(number, last))
-            return True
-        if await self._writer.submit(Compact(number, await self._keep_ms())):
-            return True
-        self._due[number] = self._loop.time() + CUT_AGAIN_SECONDS  # what is in it is too new, or being read
-        return False
+        elif not await self._writer.submit(Compact(number, await self._keep_ms())):
+            return False  # what is in it is too new, or being read
+        self._due[number] = self._loop.time()
+        return True

@@ -198,6 +198,28 @@ async def test_many_logs_are_cut_a_few_in_each_turn(empty_path: str, monkeypatch
         assert await store.fetch(shapes[0]) == [{"n": n, "version": 4} for n in range(60)]
 
 
+async def test_a_log_that_cannot_be_cut_keeps_no_other_from_being_cut(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.01)
+    next_trim = compact.next_trim
+    source = {"version": 0}
+
+    def fails_with_the_first(connection: sqlite3.Connection, number: int) -> int | None:
+        if number == 1:
+            raise MemoryError
+        return next_trim(connection, number)
+
+    async def changing(shape: Shape) -> list[dict[str, Any]]:
+        return [{"n": n, **source} for n in range(60)]
+
+    monkeypatch.setattr(compact, "next_trim", fails_with_the_first)
+    async with ShapeStore(empty_path, create=keyed(changing, "n"), keep_replaced=0) as store:
+        for source["version"] in range(5):
+            await asyncio.gather(*(store.refresh(Shape(f"t{n}")) for n in range(3)))
+        await eventually(lambda: read(empty_path, "SELECT number FROM shapes WHERE floor < position") == [1])
+
+
 async def test_a_log_is_cut_that_an_application_has_made_long_by_what_it_told(
     empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
