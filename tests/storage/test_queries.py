@@ -73,7 +73,10 @@ SCANS = {
     "SET_JUMP_DUE": ("log_state", "it has one row"),
     "END_EMPTY_ROUNDS": ("sources", "where shapes are lost; there are as many as there are sources"),
     "TRIM_GAPS": ("gaps", "from its end, and no further than those that are kept"),
-    "TRIM_ROUNDS": ("rounds", "at each thousandth, from its end, and no further than those that are kept"),
+    "TRIM_ROUNDS": (
+        "rounds, sources",
+        "at each thousandth, from its end, and no further than those that are kept; there are a few sources",
+    ),
 }
 
 # Releases of SQLite that read some of these in their order.

@@ -264,11 +264,13 @@ ADD_ROUND = """
 KEPT_ROUNDS = 100_000
 
 # (round: the newest) They are counted at each thousandth, which takes a millisecond. By their numbers alone, all before
-# a jump would go: the other stores would not find the one that they have seen last, and jump too, again and again.
+# a jump would go: the other stores would not find the one that they have seen last, and jump too, again and again. One
+# that goes on stays, however many of other sources come meanwhile.
 TRIM_ROUNDS = f"""
     DELETE FROM rounds
     WHERE :round % 1000 = 0
         AND number <= (SELECT number FROM rounds ORDER BY number DESC LIMIT 1 OFFSET {KEPT_ROUNDS})
+        AND number NOT IN (SELECT unfinished_round FROM sources WHERE unfinished_round IS NOT NULL)
 """
 
 # (number, rows: by how many there are more, size and log_size: by how many bytes, count: changes) -> position before
