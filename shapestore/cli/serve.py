@@ -13,6 +13,7 @@ import click
 from shapestore.cli.arguments import Seconds, path_argument
 from shapestore.cli.counted_source import source_beside, source_option
 from shapestore.cli.printing.output import say
+from shapestore.errors import ShapeStoreError
 from shapestore.options import origin
 from shapestore.shape.listing import listed
 from shapestore.shape.shape import Shape
@@ -108,7 +109,7 @@ def _checked_source(path: str, url: str, tables: tuple[str, ...]) -> SQLSource:
     """The source, which has all of the tables, with keys, and is followed if it is one of SQLite."""
     source = source_beside(path, url, follow=True)
     for table in tables:
-        if not source.key_columns(Shape(table)):
+        if not _has_key(source, table):
             raise click.ClickException(
                 f'cannot serve the table "{table}": it has no primary key, by which clients tell rows apart. An '
                 "application can serve its shapes, by ShapeApp(store, shape=...)"
@@ -116,6 +117,15 @@ def _checked_source(path: str, url: str, tables: tuple[str, ...]) -> SQLSource:
         if source.follow:
             install(source.source_path(), table)
     return source
+
+
+def _has_key(source: SQLSource, table: str) -> bool:
+    try:
+        return bool(source.key_columns(Shape(table)))
+    except (ShapeStoreError, OSError):
+        raise
+    except Exception as error:  # whatever the driver raises
+        raise click.ClickException(f"the source could not be read: {error}") from error
 
 
 def _checked_secret(given: str | None) -> str | None:

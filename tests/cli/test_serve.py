@@ -276,6 +276,16 @@ def test_a_database_that_cannot_be_followed_is_an_error_that_says_what_to_do(tmp
         assert (ran.status, words in ran.err) == (1, True), ran.err
 
 
+def test_a_database_that_does_not_answer_is_an_error_in_a_line(tmp_path: Path) -> None:
+    with closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))  # nothing listens there, and nothing else will
+        url = f"mysql+pymysql://root@127.0.0.1:{silent.getsockname()[1]}/music"
+        ran = in_a_pipe("serve", str(tmp_path / "a.db"), "--source", url, "--table", "track")
+    assert (ran.status, ran.out) == (1, "")
+    assert re.fullmatch(r"Error: the source could not be read: .*127\.0\.0\.1.*\n", ran.err)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("document", ["README.md", "shapestore/cli/README.md"])
 def test_the_commands_that_are_shown_serve(document: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
