@@ -75,6 +75,11 @@ class OpenFile:
                 newest_round = await transact(connection, owner.id, lambda tx: _register(tx, path))
             except sqlite3.Error as error:
                 raise translated(error, path) from error
+            except PermissionError as error:
+                raise StorageError(
+                    f"{path!r} cannot be opened: {error.filename!r}: permission denied; this user needs read and write "
+                    "access to the file, to those beside it whose names begin with its own, and to the folder"
+                ) from error
             except (OSError, RuntimeError) as error:  # the system has no file, or no thread, for it
                 raise StorageError(f"{path!r} cannot be opened: {error}") from error
             undo.pop_all()

@@ -36,6 +36,9 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order below, the most used first
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])  # of click alone, newer versions would call it an error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             answer = super().invoke(ctx)

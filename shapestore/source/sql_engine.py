@@ -6,6 +6,7 @@ is wrong with a URL by itself is said at once, without quoting any part of it: a
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def _create_no_file(engine: Engine) -> None:
         file = Path(path_in_uri(name) if is_uri else name)
         if not file.is_file():
             raise FileNotFoundError(f"the source does not exist: {file} is not a file")
+        if not os.access(file, os.R_OK):
+            raise PermissionError(f"the source cannot be read: this user has no permission to read {file}")
         # Not mode=ro: that would leave -wal and -shm files beside a database in WAL mode, and cannot read one whose
         # writer was killed half way. A file without write permission is opened read-only all the same.
         arguments[0] = f"{file.absolute().as_uri()}?{urlencode({'mode': 'rw', **query}, doseq=True)}"

@@ -5,6 +5,7 @@ This module is imported when it is asked for: SQLAlchemy takes 140 ms to load, a
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -272,7 +273,17 @@ def _plain_errors() -> Iterator[None]:
         if error.orig is None:
             raise
         error.__cause__ = error.__context__ = None  # or each of the two would lead to the other
-        raise error.orig from None
+        raise _of_a_reader(error.orig) from None
     except SQLAlchemyError as error:
         error.code = None  # the link
         raise
+
+
+def _of_a_reader(error: BaseException) -> BaseException:
+    """The error; but where SQLite blames a write, though the source was to be read, what it takes to read it."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_DIRECTORY:
+        return error
+    return PermissionError(
+        "the source is in WAL mode, and this user has no permission to write in its folder: SQLite reads the file only "
+        "if it can put the files -wal and -shm beside it. Run this as a user who may write there"
+    )

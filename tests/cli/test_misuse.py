@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from command_line import ROOT, in_a_pipe, on_a_terminal
 from example_store import ALBUM_HANDLE
 from file_rows import add_shape
+from permissions import as_a_user, needs_permissions
 
 from shapestore import Shape
 
@@ -264,6 +266,13 @@ def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytes
     assert in_a_pipe("doctor", "new.db").status == 0
 
 
+def test_the_command_alone_lists_all_commands() -> None:
+    asked = in_a_pipe("--help")
+    assert in_a_pipe() == asked
+    assert (asked.status, asked.err) == (0, "")
+    assert re.findall(r"^  (\w+)  ", asked.out, re.MULTILINE)[:2] == ["ls", "show"]
+
+
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
     program = (
@@ -277,19 +286,30 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str) -> Non
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None and os.getuid() == 0, reason="cannot become another user")
+@needs_permissions
 def test_a_closed_store_in_a_folder_without_write_permission_is_explained(empty_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
     shutil.copyfile(empty_store, folder / "shapes.db")
     folder.chmod(0o555)
-    command = [sys.executable, "-m", "shapestore", "ls", str(folder / "shapes.db")]
-    if os.getuid() == 0:  # whom no permission stops, unless it gives that up
-        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
     try:
-        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        ran = as_a_user(sys.executable, "-m", "shapestore", "ls", str(folder / "shapes.db"))
     finally:
         folder.chmod(0o755)
     assert (ran.returncode, ran.stdout) == (FAILED, "")
     assert "no permission to write in its folder" in ran.stderr
     assert "copy the file elsewhere" in ran.stderr
+
+
+@needs_permissions
+def test_a_store_that_another_user_has_made_is_refused_with_what_it_takes(tmp_path: Path) -> None:
+    store = tmp_path / "shapes.db"
+    assert in_a_pipe("migrate", "--create", str(store)).status == 0
+    gate = tmp_path / "shapes.db-gate"
+    gate.chmod(0)
+    ran = as_a_user(sys.executable, "-m", "shapestore", "invalidate", str(store), "track")
+    assert (ran.returncode, ran.stdout) == (FAILED, "")
+    assert ran.stderr == (
+        f"Error: '{store}' cannot be opened: '{gate}': permission denied; this user needs read and write access to the "
+        "file, to those beside it whose names begin with its own, and to the folder\n"
+    )

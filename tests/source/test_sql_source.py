@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from permissions import as_a_user, needs_permissions
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -237,6 +239,26 @@ def test_a_path_that_is_wrong_makes_no_file(tmp_path: Path, form: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"the source does not exist: .*nowhere\.db is not a file"):
         read(source, "album")
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_permissions
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "why"),
+    [
+        (0o000, 0o755, "the source cannot be read: this user has no permission to read "),
+        (0o644, 0o555, "the source is in WAL mode, and this user has no permission to write in its folder: "),
+    ],
+)
+def test_a_source_that_permissions_close_is_told_so(path: Path, file_mode: int, folder_mode: int, why: str) -> None:
+    execute(path, "PRAGMA journal_mode = wal")
+    read_it = "import sys; from shapestore import *; list(SQLSource(sys.argv[1])(Shape('number')))"
+    path.chmod(file_mode)
+    path.parent.chmod(folder_mode)
+    try:
+        ran = as_a_user(sys.executable, "-c", read_it, url(path))
+    finally:
+        path.parent.chmod(0o755)
+    assert f"\nPermissionError: {why}" in ran.stderr
 
 
 def test_a_uri_says_itself_how_the_file_is_opened(path: Path) -> None:
