@@ -3,7 +3,8 @@
     marked      attempts that are reading the table now count as stale when they are published
     looked at   the table's shapes, a part of them at a time, and the newest number of the ring of touched keys
     read        by key, as of one moment of the source, which is later than the call
-    published   unless something was published since the look that may have been read later: then all of it once more
+    published   unless something was published since the look that may have been read later, or a refresh has begun that
+                may read later: then all of it once more
 
 So what was read earlier is never published over what was read later. What cannot be read by key is marked as stale, and
 refreshed when it is asked for or waited for.
@@ -64,6 +65,8 @@ class _Seen(NamedTuple):
     live: int
     row_count: int
     key_columns: str | None
+    refreshed_by: str | None
+    """The attempt at it that is in progress."""
 
     @property
     def is_by_key(self) -> bool:
@@ -156,8 +159,8 @@ class TouchedRows:
             await self._services.writer.submit(MarkTheseStale(others))
         if not wanted:
             return True
-        confirmed = {shape.number: shape.confirmed_by for shape in by_key}
-        publish = PublishTouched(self._namespace, table, list(keys), newest_key, confirmed, wanted)
+        judged = {shape.number: (shape.confirmed_by, shape.refreshed_by) for shape in by_key}
+        publish = PublishTouched(self._namespace, table, list(keys), newest_key, judged, wanted)
         return await self._services.writer.submit(publish)
 
 

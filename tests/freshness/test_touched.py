@@ -448,6 +448,27 @@ async def test_a_refresh_publishes_nothing_over_what_was_touched_meanwhile(
     assert_sound(empty_path)
 
 
+async def test_a_refresh_gives_way_to_nothing_that_was_read_before_it_began(empty_path: str, source: str) -> None:
+    """The call has read, and publishes while the refresh reads what was written since."""
+    held, slow = Held(source), Slow(source)
+    async with ShapeStore(empty_path, create=held) as store, ShapeStore(empty_path, create=slow) as another:
+        stored = await store.get_or_create(ALL)
+        write(source, "UPDATE track SET name = 'old' WHERE id = 2")
+        telling = asyncio.create_task(store.touched("track", [2]))
+        await eventually(held.has_read.is_set)
+        write(source, "UPDATE track SET name = 'NEW' WHERE id = 2")
+        await another.touched("track")
+        slow.is_held = True
+        fetching = asyncio.create_task(another.fetch(ALL))
+        await eventually(slow.has_read.is_set)
+        held.go.set()
+        await telling
+        slow.is_held = False
+        slow.go.set()
+        assert [row["name"] for row in await fetching] == ["one", "NEW", "three"]
+        assert await names(store, stored) == ["one", "NEW", "three"]
+
+
 async def test_a_refresh_that_is_overtaken_again_and_again_replaces_the_shape(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

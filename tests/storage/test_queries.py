@@ -296,7 +296,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "NEWEST_TOUCHED_KEY": {},
     "SHAPES_OF_TOUCHED_TABLE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
     "PUBLISHED_SINCE": {"since": 10**6, "namespace": "", "table": "albums", "keys": "[]"},
-    "REFRESHED_SINCE": {"confirmed": json.dumps({str(ANY): "another"})},
+    "REFRESHED_SINCE": {"judged": json.dumps({str(ANY): [handle(ANY), None]})},
     "ADD_TOUCHED_KEYS": {"namespace": "", "table": "albums", "keys": json.dumps(["[1]"])},
     # --- rows and changes
     "ENDS": {"numbers": json.dumps([ANY, 10**6])},

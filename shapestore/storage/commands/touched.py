@@ -79,7 +79,8 @@ class PublishTouched(Command[bool]):
 
     A shape whose log is full is dropped, as by a round: the next one begins with an empty log.
     Answered False, and nothing appended, if it was read too early: one of the keys was published since the number
-    ``since`` of the ring, or one of the shapes was refreshed. ``confirmed`` has the attempts that had confirmed them.
+    ``since`` of the ring, or one of the shapes was refreshed, or a refresh of it has begun. ``judged`` has the attempts
+    that had confirmed them, and those that were refreshing them.
     """
 
     def __init__(  # noqa: PLR0917 - what is published, and what must not have happened since
@@ -88,12 +89,12 @@ class PublishTouched(Command[bool]):
         table: str,
         keys: Sequence[str],
         since: int,
-        confirmed: Mapping[int, str],
+        judged: Mapping[int, tuple[str, str | None]],
         wanted: Sequence[WantedRow],
     ) -> None:
         self.named = {"namespace": namespace, "table": table, "keys": as_json(list(keys))}
         self.since = since
-        self.confirmed = as_json(confirmed)
+        self.judged = as_json(judged)
         self.wanted = wanted
         self.size = sum(len(row.row or "") for row in wanted)
 
@@ -103,7 +104,7 @@ class PublishTouched(Command[bool]):
 
     def _publish(self, tx: Transaction) -> bool:
         is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
-        if is_too_old or tx.run(queries.REFRESHED_SINCE, confirmed=self.confirmed):
+        if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=self.judged):
             return False
         appended = append_wanted(tx, self.wanted)
         if appended is not None:

@@ -36,9 +36,11 @@ MARK_THESE_STALE = (
 # -> the number of the newest key in the ring
 NEWEST_TOUCHED_KEY = "SELECT coalesce(max(number), 0) FROM touched_keys"
 
-# (namespace, table, after: number, limit)
+# (namespace, table, after: number, limit) -> the shapes, each with the attempt that is refreshing it
 SHAPES_OF_TOUCHED_TABLE = """
-    SELECT number, comparable, where_as_written, confirmed_by, live, row_count, key_columns FROM shapes
+    SELECT number, comparable, where_as_written, confirmed_by, live, row_count, key_columns,
+           (SELECT handle FROM create_locks WHERE create_locks.comparable = shapes.comparable AND state = 'in_progress')
+    FROM shapes
     WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit
 """
 
@@ -52,10 +54,14 @@ PUBLISHED_SINCE = """
     LIMIT 1
 """
 
-# (confirmed: {number: confirmed_by}) -> something, if one of the shapes was refreshed since
+# (judged: {number: [confirmed_by, refreshed_by]}) -> something, if a refresh of one of the shapes was published since,
+# or has begun: it may read later, and yet gives way to what is published before it
 REFRESHED_SINCE = """
-    SELECT 1 FROM json_each(:confirmed) AS judged CROSS JOIN shapes ON shapes.number = CAST(judged.key AS INTEGER)
-    WHERE shapes.confirmed_by IS NOT judged.value LIMIT 1
+    SELECT 1 FROM json_each(:judged) AS judged CROSS JOIN shapes ON shapes.number = CAST(judged.key AS INTEGER)
+    WHERE shapes.confirmed_by IS NOT judged.value ->> 0
+       OR EXISTS (SELECT 1 FROM create_locks WHERE create_locks.comparable = shapes.comparable
+                  AND state = 'in_progress' AND handle IS NOT judged.value ->> 1)
+    LIMIT 1
 """
 
 # (namespace, table, keys: [key])
