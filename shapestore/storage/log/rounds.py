@@ -1,8 +1,8 @@
 """The rounds of a source: each changes all shapes of its source together, for their readers too.
 
 A round that is too large for one transaction goes on in further ones. Until it is finished its changes are written, but
-not visible: the shapes of its source stand at the end of the round before. Whatever else is appended to one of them
-meanwhile becomes a part of it, so that the rounds in a log only grow.
+not visible: the shapes of its source stand at the end of the round before. A refresh of one of them that has seen all
+that the round has asked for so far ends the round for this shape.
 """
 
 from __future__ import annotations
@@ -53,23 +53,16 @@ def begin_round(
 
 
 def finish_round(tx: Transaction, source: int, *, seq: int | None = None, markers: Sequence[int] = ()) -> set[int]:
-    """Show what the unfinished round of ``source`` has written, if there is one; the numbers of the shapes it changed.
-
-    A shape that was refreshed meanwhile, and that no part of the round has reached since, is of two moments: what the
-    round has read before, and what the refresh has read. For it the round goes on.
-    """
+    """Show what the unfinished round of ``source`` has written, if there is one; the shapes that it has changed."""
     if not tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         return set()
     round_ = begin_round(tx, source, seq=seq, markers=markers).number
-    ((reached,),) = tx.run(wanted_queries.SHAPES_TO_BE_SHOWN, source=source)
-    shown = msgspec.json.decode(reached, type=set[int])
+    ((hidden,),) = tx.run(wanted_queries.HIDDEN_SHAPES, source=source)
+    shown = msgspec.json.decode(hidden, type=set[int])
     tx.changed.update(shown)
     tx.run(wanted_queries.SHOW_WRITTEN, source=source, round=round_)
-    if tx.run(wanted_queries.ANY_HIDDEN, source=source):
-        _go_on(tx, source, round_)
-    else:
-        tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)
     tx.run(wanted_queries.FINISH_ROUND, round=round_)
+    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=None)
     return shown
 
 
@@ -77,24 +70,19 @@ def show_alone(tx: Transaction, source: int, shape: int, *, seq: int, markers: S
     """Show what is written of one shape of ``source``, though a round goes on: all of it was read as of ``seq``.
 
     For this shape the round has ended, and has passed the ``markers``. For the others it goes on, under another number.
-    Not if the round has read the source as of a later change: it would tell that the shape has seen that one, and its
+    The round has not read the source as of a later change: it would tell that the shape has seen that one, and its
     markers.
     """
-    for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND_UP_TO, source=source, seq=seq):
-        ended = _behind_a_jump(tx, source, unfinished)
-        if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
-            _go_on(tx, source, ended)
-            tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_noted(markers))
-            tx.run(wanted_queries.FINISH_ROUND, round=ended)
-            tx.changed.add(shape)
-
-
-def _go_on(tx: Transaction, source: int, ended: int) -> None:
-    """Some shapes were shown, for which the round has ``ended``. For the others it goes on, under another number."""
-    new = next_round(tx)
-    tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
-    tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
-    tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
+    ((unfinished,),) = tx.run(wanted_queries.UNFINISHED_ROUND, source=source)
+    ended = _behind_a_jump(tx, source, unfinished)
+    if tx.change(wanted_queries.SHOW_WRITTEN_OF_ONE, source=source, round=ended, number=shape):
+        new = next_round(tx)
+        tx.run(wanted_queries.COPY_ROUND, round=ended, new=new)
+        tx.run(wanted_queries.RENUMBER_CHANGES, source=source, new=new)
+        tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
+        tx.run(wanted_queries.ADD_TO_ROUND, round=ended, seq=seq, markers=_noted(markers))
+        tx.run(wanted_queries.FINISH_ROUND, round=ended)
+        tx.changed.add(shape)
 
 
 def _noted(markers: Sequence[int]) -> str | None:

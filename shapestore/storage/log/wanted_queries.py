@@ -195,7 +195,8 @@ COPY_ROUND = """
 
 RENUMBER_ROUND = "UPDATE rounds SET number = :new WHERE number = :round"
 
-_SHOW_WRITTEN = """
+# (source, round): what a round has written becomes visible
+SHOW_WRITTEN = """
     UPDATE shapes
     SET row_count = row_count + (
             SELECT sum((operation = 'insert') - (operation = 'delete')) FROM shape_changes
@@ -204,20 +205,13 @@ _SHOW_WRITTEN = """
     WHERE source = :source AND written > position
 """
 
-# (source, round): what a round has written becomes visible, of the shapes that it has reached
-SHOW_WRITTEN = f"{_SHOW_WRITTEN} AND source_seq IS NULL"
+# (source, round, number): the same of one shape
+SHOW_WRITTEN_OF_ONE = f"{SHOW_WRITTEN} AND number = :number"
 
-# (source, round, number): the same of one shape, whether or not it was reached
-SHOW_WRITTEN_OF_ONE = f"{_SHOW_WRITTEN} AND number = :number"
-
-# (source) -> the shapes that SHOW_WRITTEN shows: one JSON array of their numbers
-SHAPES_TO_BE_SHOWN = """
-    SELECT json_group_array(number) FROM shapes
-    WHERE source = :source AND written > position AND source_seq IS NULL
+# (source) -> the shapes that have something to be shown: one JSON array of their numbers
+HIDDEN_SHAPES = """
+    SELECT json_group_array(number) FROM shapes WHERE source = :source AND written > position
 """
-
-# (source) -> something, if SHOW_WRITTEN leaves a shape of which not all that is written is visible
-ANY_HIDDEN = "SELECT 1 FROM shapes WHERE source = :source AND source_seq IS NOT NULL AND written > position LIMIT 1"
 
 FINISH_ROUND = """
     UPDATE rounds SET finished = 1, ended_boot = :boot, ended_at_boot_ms = :boot_ms, ended_at_ms = :wall_ms

@@ -23,7 +23,7 @@ from shapestore.storage.log.difference import Difference
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.rounds import show_alone
 from shapestore.storage.log.wanted import WantedRow, append_wanted
-from shapestore.storage.log.wanted_queries import UNFINISHED_ROUND
+from shapestore.storage.log.wanted_queries import UNFINISHED_ROUND, UNFINISHED_ROUND_UP_TO
 from shapestore.storage.transaction import Transaction
 
 
@@ -45,7 +45,8 @@ def append_refreshed(tx: Transaction, handle: str, number: int, difference: Diff
     """Append the difference that the attempt ``handle`` has found to the live shape ``number``.
 
     False, and nothing appended, if rounds have asked for more keys than are noted, if what they changed is forgotten
-    already, or if the shape is not live any more: the attempt must begin again.
+    already, if what is appended would not be seen before a round that goes on has ended, or if the shape is not live
+    any more: the attempt must begin again.
     """
     found = tx.run(queries.REFRESHED_SHAPE, number=number, handle=handle, position=refreshed.position)
     if not found:
@@ -66,11 +67,12 @@ def append_refreshed(tx: Transaction, handle: str, number: int, difference: Diff
             wanted.pop(key, None)
     rows = (WantedRow(number, key, row) for key, row in wanted.items())
     seq, markers = refreshed.seq, refreshed.markers
-    if tx.run(UNFINISHED_ROUND, source=source):  # the other shapes in it may not have seen all that this one has
-        append_wanted(tx, rows, source=source)
-    else:
+    if not tx.run(UNFINISHED_ROUND, source=source):
         append_wanted(tx, rows, source=source, seq=seq, markers=markers)
-    if not asked_later:  # the rows are of one moment, also where a round goes on that its follower will not finish
+    elif asked_later or not tx.run(UNFINISHED_ROUND_UP_TO, source=source, seq=seq):
+        return False
+    else:  # the other shapes in it may not have seen all that this one has
+        append_wanted(tx, rows, source=source)
         show_alone(tx, source, number, seq=seq, markers=markers)
     tx.run(
         queries.SET_READ_AS_OF,
