@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from inspections import eventually
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreClosedError
+from shapestore import CreateFailedError, InvalidSourceError, Shape, ShapeStore, SQLSource, StoreClosedError
 from shapestore.events import Event
 
 
@@ -113,6 +113,25 @@ async def test_what_is_wrong_with_a_shape_is_logged_in_a_line(
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
     assert f" failed: {error}" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("error", "given"),
+    [("InvalidRowError", [{"rows": {1, 2}}]), ("InvalidSourceError", InvalidSourceError("turn on WAL mode"))],
+)
+async def test_what_the_message_tells_whole_is_logged_in_a_line(
+    path: str, error: str, given: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    def create(shape: Shape) -> Any:
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    async with ShapeStore(path, create=create) as store:
+        with pytest.raises(CreateFailedError, match=error):
+            await store.get_or_create(Shape("track"))
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
 
 
 async def test_a_creators_time_out_is_logged_too(path: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,12 +7,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from traceback import format_exception
 
-from shapestore.errors import InvalidShapeError, RetryLater, UnknownColumnError, UnknownTableError
+from shapestore.errors import (
+    InvalidRowError,
+    InvalidShapeError,
+    InvalidSourceError,
+    RetryLater,
+    UnknownColumnError,
+    UnknownTableError,
+)
 from shapestore.locking.create_lock import Failure
 from shapestore.logger import logger
 
-_FAULTS_OF_THE_SHAPE = (InvalidShapeError, UnknownColumnError, UnknownTableError)
-"""Their messages say what was asked for and what there is; a traceback would show nothing of the caller's."""
+_TELL_ALL = (InvalidRowError, InvalidShapeError, InvalidSourceError, UnknownColumnError, UnknownTableError)
+"""Their messages say what was asked for or given, and what to do; a traceback would show nothing of the application."""
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 100_000
@@ -45,8 +52,8 @@ def log_failure(key: str, failure: Failure, error: BaseException) -> None:
 
 
 def _has_a_useful_traceback(error: BaseException) -> bool:
-    """Whether the fault is not in the shape, and the traceback is neither huge nor something no log file can hold."""
-    if isinstance(error, _FAULTS_OF_THE_SHAPE):
+    """Whether it adds to the message, and is neither huge nor something no log file can hold."""
+    if isinstance(error, _TELL_ALL):
         return False
     traceback = "".join(format_exception(error))
     return _text(traceback, MAX_TRACEBACK) == traceback
