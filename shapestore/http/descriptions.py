@@ -11,7 +11,7 @@ from typing import TypeVar
 from shapestore.errors import StoreClosedError, UnknownTableError
 from shapestore.http.invalid import invalid
 from shapestore.http.response import refused
-from shapestore.http.tables import Tables, keyless
+from shapestore.http.tables import Tables, misnamed
 from shapestore.logger import logger
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
@@ -89,7 +89,7 @@ class Descriptions:
             self._keep(table, error)
         else:
             self._known[table] = (time.monotonic() + KNOWN_SECONDS, description or {})
-            if table in self._tables and (why := keyless(table, self._tables, description or {})):
+            if table in self._tables and (why := misnamed(table, self._tables, description or {})):
                 self._tell(table, why)
             else:
                 self._told.pop(table, None)

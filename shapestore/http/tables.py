@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from shapestore.http.invalid import invalid
 from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
 from shapestore.shape.column_description import Description, key_of
+from shapestore.shape.listing import listed
 
 Tables = Mapping[str, Sequence[str] | None]
 """The tables that may be asked for, and the columns of each; None for all of them."""
@@ -64,8 +65,13 @@ def check_key(table: str, columns: Columns, description: Description) -> None:
         invalid("table", f'Table "{table}" is not served with its primary key')
 
 
-def keyless(table: str, tables: Tables, description: Description) -> str | None:
-    """What the application has to know of a table that is refused for its key; None if its key can be read."""
+def misnamed(table: str, tables: Tables, description: Description) -> str | None:
+    """What the application has to know of how it names a table and its columns; None where all of that can be read."""
+    return _keyless(table, tables, description) or _columnless(table, tables, description)
+
+
+def _keyless(table: str, tables: Tables, description: Description) -> str | None:
+    """Why the table is refused for its key."""
     key = key_of(description)
     if not key:
         return (
@@ -79,6 +85,17 @@ def keyless(table: str, tables: Tables, description: Description) -> str | None:
             "of its primary key, by which clients tell rows apart: they get 400. Name the whole key too"
         )
     return None
+
+
+def _columnless(table: str, tables: Tables, description: Description) -> str | None:
+    """Why rows of the table come without some of the columns that are named."""
+    missing = [name for name in tables[table] or () if name not in description]
+    if not missing:
+        return None
+    return (
+        f"the table {table!r} has no {listed(missing)}, which tables= names among its columns: clients get its rows "
+        f"without. It has {listed(list(description), most=40)}"
+    )
 
 
 def _names(text: str, separator: str, field: str) -> list[Name]:

@@ -298,6 +298,22 @@ async def test_what_is_wrong_with_a_served_table_without_a_key_is_logged_once(
             assert (record.levelname, what_to_do in record.message) == ("WARNING", True)
 
 
+async def test_a_column_that_is_named_but_not_there_is_logged_once_and_the_others_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(tmp_path, tables={"Track": ["TrackId", "Nmae"]}) as api:
+        for _ in range(3):
+            assert changes_of(await api.get())[0]["value"] == {"TrackId": "1"}
+            api._app._descriptions._known.clear()  # as after a while
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.message.startswith("the table 'Track' has no Nmae, which tables= names among its columns: ")
+        assert "It has TrackId, Name, " in record.message
+        api.write("ALTER TABLE Track ADD COLUMN Nmae TEXT DEFAULT 'so what'")
+        assert changes_of(await api.get())[0]["value"] == {"TrackId": "1", "Nmae": "so what"}
+        assert len(caplog.records) == 1
+
+
 async def test_a_view_is_served_by_a_function_of_the_application(tmp_path: Path) -> None:
     """Its rows have no key, so that clients begin again where they differ."""
     async with served(tmp_path, shape=lambda request: Shape("long")) as api:
