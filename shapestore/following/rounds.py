@@ -110,7 +110,7 @@ class Rounds:
         failures = {number: (fault.error_type, fault.message, REFUSED_MS) for number, fault in found.faults.items()}
         dropped = [*found.lost, *failures]
         if dropped:
-            logger.info("%d live shapes are dropped: %s", len(dropped), found.why)
+            logger.info("%d live shapes of %s are dropped: %s", len(dropped), self.connection.path, found.why)
         if found.too_many:
             logger.warning(
                 "%d shapes are stored, but not followed: their wheres have more forms than are followed at once, or "

@@ -94,7 +94,7 @@ class TouchedRows:
         """These rows of the table may have changed; None: any."""
         if keys is not None and (isinstance(keys, (str, bytes, Mapping)) or not isinstance(keys, Iterable)):
             # The parts of a text would be taken for keys, of rows that are not there.
-            raise TypeError(f"keys is an iterable of keys, as in [1, 2], not a {type(keys).__name__}: {keys!r:.100}")
+            raise TypeError(f"keys is an iterable of keys, as in [1, 2], not {type(keys).__name__}: {keys!r:.100}")
         if keys is None or self._source is None:
             await self._mark_stale(table)
             return

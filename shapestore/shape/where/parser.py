@@ -110,8 +110,9 @@ class _Parser:
             self._expected(repr(kind))
 
     def _expected(self, what: str) -> NoReturn:
-        found = END if self._next.kind == END else repr(self._next.text)
-        refuse(self._text, self._next.start, f"expected {what}, found {found}")
+        token = self._next
+        written = f":{token.text}" if token.kind == PARAMETER else token.text
+        refuse(self._text, token.start, f"expected {what}, found {END if token.kind == END else repr(written)}")
 
     def _deeper(self) -> None:
         self._depth += 1
@@ -186,6 +187,8 @@ class _Parser:
         return Like(left, pattern, escape, negated)
 
     def _list(self) -> tuple[Expression, ...]:
+        if self._next.kind == PARAMETER:
+            self._expected("a list with a :parameter for each of its values, as in (:a, :b)")
         self._require("(")
         self._deeper()
         items = [self._condition()]

@@ -128,6 +128,8 @@ def test_what_could_select_different_rows_is_kept_apart(one: str, other: str) ->
         ("a NOT = b", 7, "after NOT"),
         ("a NOT b", 7, "after NOT"),
         ("a IN ()", 7, "found ')'"),
+        ("a IN :a", 6, "expected a list with a :parameter for each of its values, as in (:a, :b), found ':a'"),
+        ("a :b", 3, "expected an operator or the end, found ':b'"),
         ("a IN (1,)", 9, "found ')'"),
         ("a IN 1", 6, "'('"),
         ("a IN b", 6, "'('"),
