@@ -194,7 +194,20 @@ def test_a_dropped_change_table_is_also_repaired_by_following_again(tracks: Sour
     assert tracks.logged("track", lambda: tracks.run("DELETE FROM track WHERE id = 1")) == [(1,)]
 
 
-# --- alembic's autogenerate
+# --- alembic, as the README shows it
+
+
+def test_a_migration_puts_the_source_into_wal_mode(tmp_path: Path) -> None:
+    [hint] = re.findall(r"```python\n(def upgrade.*?)```", README.read_text(), re.DOTALL)
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}", poolclass=NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        with context.begin_transaction(_per_migration=True), Operations.context(context) as op:
+            op.create_table("track", Column("id", Integer, primary_key=True))
+            namespace: dict[str, Any] = {"op": op}
+            exec(hint, namespace)
+            namespace["upgrade"]()
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def test_the_hint_for_alembic_keeps_autogenerate_from_dropping_our_tables(tracks: Source) -> None:
