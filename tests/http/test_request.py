@@ -85,6 +85,9 @@ def test_a_table_is_the_one_that_is_spelled_so_else_the_one_that_differs_in_case
         "all/**/",
         "\uff41ll",  # a wide a
         "all\0",
+        'public"all"',
+        '"public"_"all"',
+        '"public" all',
     ],
 )
 def test_no_other_table_is_reached(name: str) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from shapestore import Shape, SQLSource, UnknownColumnError, UnknownTableError
 from shapestore.shape.column_description import ColumnDescription, key_of
+from shapestore.source.catalogue import declared as module
 from shapestore.source.catalogue.declared import declared
 
 C = ColumnDescription
@@ -72,6 +73,13 @@ C = ColumnDescription
 )
 def test_a_declared_type(text: str, column: ColumnDescription) -> None:
     assert declared(text) == column
+
+
+def test_a_declaration_with_many_spaces_is_read_once_and_not_for_each_way_to_part_them() -> None:
+    """Else this would not end."""
+    assert declared("a" + " " * 198 + "[") == C("text")
+    assert module._DECLARED.fullmatch(" " * 100_000 + "[") is None
+    assert module._DECLARED.fullmatch("a(1" + " " * 100_000 + "(") is None
 
 
 def test_a_description_is_what_clients_are_told() -> None:

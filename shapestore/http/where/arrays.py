@@ -8,7 +8,7 @@ from typing import NoReturn
 MAX_ITEMS = 10_000
 
 _ITEM = re.compile(
-    r'\s*+(?:"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<bare>[^\s{}",\\][^{}",\\]*))\s*+(?P<end>[,}])', re.S
+    r'\s*+(?:"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<bare>[^\s{}",\\][^{}",\\]*+))\s*+(?P<end>[,}])', re.S
 )
 _EMPTY = re.compile(r"\s*\{\s*\}\s*")
 

@@ -22,11 +22,11 @@ DEFAULT_SCHEMAS = frozenset(("main", "public"))
 
 _NAMES = {
     separator: re.compile(
-        rf'\s*(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<bare>[^\s"{separator}][^"{separator}]*))\s*(?P<end>{separator}|\Z)'
+        rf'\s*+(?:"(?P<quoted>(?:[^"]|"")++)"|(?P<bare>[^\s"{separator}][^"{separator}]*+))\s*+(?P<end>\{separator}|\Z)'
     )
     for separator in ",."
 }
-"""How names are written between commas or dots."""
+"""How names are written between commas or dots. Possessive, so that no text takes longer than its length asks for."""
 
 
 class Name(Struct, frozen=True):

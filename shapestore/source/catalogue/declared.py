@@ -10,12 +10,13 @@ import re
 
 from shapestore.shape.column_description import ColumnDescription
 
+# Possessive quantifiers, since spaces could be parted in many ways.
 _DECLARED = re.compile(
     r"""
-    \s* (?P<name> [^(\[]*? )
-    \s* (?: \( \s* (?P<first> \d+ ) \s* (?: , \s* (?P<second> \d+ ) \s* )? \) )?
-    (?P<rest> [^(\[]* )
-    (?P<dims> (?: \[\d*\] \s* )* )
+    (?P<name> [^(\[]*+ )
+    (?: \( \s*+ (?P<first> \d++ ) \s*+ (?: , \s*+ (?P<second> \d++ ) \s*+ )?+ \) )?+
+    (?P<rest> [^(\[]*+ )
+    (?P<dims> (?: \[\d*+\] \s*+ )*+ )
     """,
     re.VERBOSE,
 )

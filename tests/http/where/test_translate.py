@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from shapestore import Shape
-from shapestore.http.where.names import Columns
+from shapestore.http.where.arrays import items_of
+from shapestore.http.where.names import Columns, Name, names_in
 from shapestore.http.where.refusal import RefusedError
 from shapestore.http.where.translate import Predicate, translate
 from shapestore.shape.column_description import ColumnDescription, Description
@@ -448,3 +449,16 @@ def test_what_would_become_much_larger_than_it_was_sent_is_refused(text: str) ->
     """One of 200 characters would have kept the server busy for ever."""
     with pytest.raises(RefusedError, match="too large: write it in fewer steps"):
         translated(text)
+
+
+@pytest.mark.parametrize("separator", [",", "."])
+def test_names_with_many_spaces_are_read_once_and_not_for_each_space(separator: str) -> None:
+    """Else this would take half an hour."""
+    assert names_in("x" + " " * 500_000 + "|", separator) == [Name("x" + " " * 500_000 + "|", False, 0)]
+    assert names_in("x" + " " * 500_000 + '"', separator) == []
+
+
+def test_an_array_with_many_spaces_is_read_once_and_not_for_each_space() -> None:
+    assert items_of("{x" + " " * 1_000_000 + "}") == ["x"]
+    with pytest.raises(ValueError, match="malformed"):
+        items_of("{x" + " " * 1_000_000 + '"')
