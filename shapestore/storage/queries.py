@@ -128,13 +128,13 @@ HAS_LITESTREAM = "SELECT 1 FROM sqlite_schema WHERE name = '_litestream_seq'"
 # --- writes: an attempt's way, each bound to its fencing token --------------------------------------------------
 # MATERIALIZED where much of a value is asked for: SQLite would write it as text again for each part of it.
 
-# (claims: {handle: [comparable, namespace, table, where as written, judged confirmed_by or null]}) -> those that lead.
-# A refresh leads unless the shape was confirmed by another attempt since it was judged, or if the shape has gone.
+# (claims: {handle: [comparable, namespace, table, where as written, judged confirmed_by or null]}) -> how many lead. A
+# refresh leads unless the shape was confirmed by another attempt since it was judged, or if the shape has gone.
 CLAIM = """
-    WITH claim AS MATERIALIZED (SELECT key, value FROM json_each(:claims))
     INSERT INTO create_locks (
         comparable, namespace, table_name, where_as_written, state, owner, handle, refreshes,
         started_boot, started_at_boot_ms, started_at_ms, touched_keys_from)
+    WITH claim AS MATERIALIZED (SELECT key, value FROM json_each(:claims))
     SELECT claim.value ->> 0, claim.value ->> 1, claim.value ->> 2, claim.value ->> 3, 'in_progress', :owner,
            claim.key, claim.value ->> 4, :boot, :boot_ms, :wall_ms,
            (SELECT coalesce(max(number), 0) FROM touched_keys)
@@ -143,7 +143,6 @@ CLAIM = """
         SELECT 1 FROM shapes
         WHERE shapes.comparable = claim.value ->> 0 AND shapes.confirmed_by IS NOT claim.value ->> 4)
     ON CONFLICT (comparable) DO NOTHING
-    RETURNING handle
 """
 
 # (handles: [handle]) -> those whose fencing token still holds, with the numbers of their attempts
@@ -176,10 +175,8 @@ PUBLISH = """
            published.value ->> 5 IS NOT NULL, published.value ->> 5, published.value ->> 6, published.value ->> 7,
            published.value ->> 7, published.value ->> 8, published.value ->> 9,
            lock.handle, lock.started_boot, lock.started_at_boot_ms, lock.started_at_ms, lock.touched,
-           :wall_ms, :wall_ms, :wall_ms, newest.read_order + published.id
-    FROM published
-    JOIN create_locks AS lock ON lock.handle = published.key AND lock.state = 'in_progress',
-         (SELECT coalesce(max(read_order), 0) AS read_order FROM shapes) AS newest
+           :wall_ms, :wall_ms, :wall_ms, (SELECT coalesce(max(read_order), 0) FROM shapes) + published.id
+    FROM published JOIN create_locks AS lock ON lock.handle = published.key AND lock.state = 'in_progress'
     RETURNING handle, number
 """
 

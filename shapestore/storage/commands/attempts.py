@@ -44,7 +44,9 @@ class Claim(Command[bool]):
             )
             for claim in group
         }
-        led = {handle for (handle,) in tx.run(queries.CLAIM, claims=as_json(claims))}
+        if tx.change(queries.CLAIM, claims=as_json(claims)) == len(group):
+            return [True] * len(group)
+        led = leading(tx, list(claims))
         return [claim.handle in led for claim in group]
 
 
@@ -124,6 +126,11 @@ class EndOwner(Command[None]):
         for command in group:
             end_owner(tx, command.owner, "died")
         return [None] * len(group)
+
+
+def leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
+    """The numbers of those attempts whose fencing token still holds."""
+    return dict(tx.run(queries.STILL_LEADING, handles=as_json(handles)))
 
 
 def end_owner(tx: Transaction, owner: str, outcome: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands import touched_queries
+from shapestore.storage.commands.attempts import leading
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import add_outcomes, end_attempts, record_created
 from shapestore.storage.commands.shapes import drop
@@ -38,7 +39,7 @@ class AddRows(Command[bool]):
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
         _end_those_that_lack_rows(tx, [(command.chunk.handle, command.chunk.first) for command in group])
-        numbers = _leading(tx, [command.chunk.handle for command in group])
+        numbers = leading(tx, [command.chunk.handle for command in group])
         _add_rows(tx, [(numbers[c.chunk.handle], c.chunk, c.followed) for c in group if c.chunk.handle in numbers])
         return [command.chunk.handle in numbers for command in group]
 
@@ -60,7 +61,7 @@ class CopyRows(Command[int]):
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
         _end_those_that_lack_rows(tx, [(command.handle, command.rows["first"]) for command in group])
-        numbers = _leading(tx, [command.handle for command in group])
+        numbers = leading(tx, [command.handle for command in group])
         return [command._copy(tx, numbers.get(command.handle)) for command in group]
 
     def _copy(self, tx: Transaction, number: int | None) -> int:
@@ -204,11 +205,6 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
             tx.run(touched_queries.MARK_ATTEMPT_TOUCHED, handle=self.handle)
         elif self.difference.changes:
             append(tx, number, self.difference)
-
-
-def _leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
-    """The numbers of those attempts whose fencing token still holds."""
-    return dict(tx.run(queries.STILL_LEADING, handles=as_json(handles)))
 
 
 def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) -> None:
