@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
@@ -259,7 +260,7 @@ def _close(rows: Any) -> None:
 
     A coroutine given in place of rows is closed as well; otherwise Python warns that it was never awaited.
     """
-    if inspect.isgenerator(rows) or inspect.iscoroutine(rows):
+    if isinstance(rows, (GeneratorType, CoroutineType)):
         rows.close()
 
 

@@ -57,10 +57,11 @@ def follows(creator: Creator | None) -> bool:
 
 def runs_on_the_loop(creator: Creator) -> bool:
     """Whether a call of it does not block: an async function, or an object whose ``__call__`` is one."""
-    return any(
-        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        for function in (creator, type(creator).__call__)
-    )
+    return _is_async(creator) or _is_async(type(creator).__call__)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def key_columns_of(creator: Creator, shape: Shape) -> tuple[str, ...] | None:
