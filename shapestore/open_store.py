@@ -168,7 +168,8 @@ class OpenStore:
     def _committed(self, numbers: set[int]) -> None:
         """The logs of these shapes have grown, or they were dropped."""
         self.waits.committed(numbers)
-        self.maintenance.logs.have_grown(numbers)
+        if numbers:
+            self.maintenance.logs.have_grown(numbers)
 
     def _end_waits(self) -> None:
         self._registrations.close()

@@ -12,8 +12,10 @@ T = TypeVar("T")
 def resolve(future: asyncio.Future[T], result: T) -> None:
     """Set the result, unless the future is done already (its waiter was cancelled)."""
     if not future.done():
-        with contextlib.suppress(RuntimeError):  # its loop is closed
+        try:
             future.set_result(result)
+        except RuntimeError:  # its loop is closed; contextlib.suppress would take as long as all of this
+            return
 
 
 def refuse(future: asyncio.Future[T], error: BaseException) -> None:

@@ -26,7 +26,10 @@ class FileLock(Descriptor):
 
     def __init__(self, path: str, flags: int = os.O_RDWR | os.O_CREAT) -> None:
         self.path = path
-        self._own(_open_regular(path, flags))
+        fd = _open_regular(path, flags)
+        self._own(fd)
+        self._file = os.fstat(fd)
+        """Which file it is: that does not change while it is open."""
 
     def try_lock(self) -> bool:
         """Take the lock if it is free. Never waits."""
@@ -63,7 +66,7 @@ class FileLock(Descriptor):
     def is_at_its_path(self) -> bool:
         """Whether the path still names the file that is locked, and not none, or another one."""
         try:
-            return os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
+            return os.path.samestat(os.lstat(self.path), self._file)
         except FileNotFoundError:
             return False
 

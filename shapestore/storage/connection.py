@@ -7,7 +7,6 @@ no transaction by itself (``isolation_level=None``), and trusts no function that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 import threading
@@ -190,10 +189,16 @@ def _serve_one(lock: threading.Lock, future: asyncio.Future[Any] | None, functio
     except BaseException as error:
         failure = error
     if future is not None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the waiter with it
-            future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
+        _send_back(future, result, failure)
     del failure  # or it and this frame, in its traceback, would keep each other in memory
     return result
+
+
+def _send_back(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+    try:
+        future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
+    except RuntimeError:  # the loop is closed, and the waiter with it
+        return
 
 
 def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

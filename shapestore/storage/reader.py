@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import aiosqlite
@@ -179,14 +178,10 @@ class Reader(PageReader):
             raise damaged(error, self._path) from error
         return KeyState(confirmed_by, lock, to_failure(*failure)), stored
 
-    @contextlib.contextmanager
-    def one_moment(self, reads: int) -> Iterator[None]:
+    def one_moment(self, reads: int) -> contextlib.AbstractContextManager[None]:
         """So many point reads, made in here without a pause, see the file as it is at the first of them."""
-        if reads < 2:  # a single statement is of one moment anyway
-            yield
-            return
-        with read.one_moment(self._point):
-            yield
+        # A single statement is of one moment anyway.
+        return read.one_moment(self._point) if reads > 1 else contextlib.nullcontext()
 
     @property
     def path(self) -> str:

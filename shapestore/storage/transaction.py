@@ -6,6 +6,7 @@ creation.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
@@ -39,7 +40,7 @@ class Transaction:
         """IMMEDIATE, because a deferred one that turns to writing fails at once if another has written since."""
         self._connection.execute("BEGIN IMMEDIATE")
         self.moment = boot_clock.now()
-        self._shared |= self.moment._asdict()
+        self._shared["boot"], self._shared["boot_ms"], self._shared["wall_ms"] = self.moment
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Execute a statement with named parameters, of which owner and times are given; return all of its rows."""
@@ -54,14 +55,13 @@ class Transaction:
         return self._connection.execute(statement, self._shared | parameters).rowcount
 
 
-async def transact(connection: aiosqlite.Connection, owner: str, work: Callable[[Transaction], T]) -> T:
-    """Do ``work`` in one transaction and commit it. The caller holds the gate.
+def transact(connection: aiosqlite.Connection, owner: str, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
+    """Do ``work`` in one transaction and commit it. The caller holds the gate, and awaits what it returns.
 
     A cancellation waits for the end of the transaction: the thread cannot be stopped, and the gate must be held until
     it is done.
     """
-    committed: Uncancelled[T] = Uncancelled()
-    return await on_thread(connection, lambda sqlite: commit(sqlite, work, Transaction(sqlite, owner)), committed)
+    return on_thread(connection, lambda sqlite: commit(sqlite, work, Transaction(sqlite, owner)), Uncancelled())
 
 
 def commit(connection: sqlite3.Connection, work: Callable[[Transaction], T], transaction: Transaction) -> T:

@@ -19,13 +19,14 @@ import aiosqlite
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.interrupts import raise_from_loop
+from shapestore.concurrency.uncancelled import Uncancelled
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
 from shapestore.logger import logger
 from shapestore.storage import commands, queries
 from shapestore.storage.commands import Command
-from shapestore.storage.connection import BUSY_TIMEOUT_MS
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, on_thread
 from shapestore.storage.path import sync, wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
@@ -90,7 +91,8 @@ class Writer:
         self._bulky: Batch = deque()
         self._closing = False
         self._stopped = False
-        self._wakeup = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
+        """What ``run`` waits for while nothing is queued."""
         self._checkpoint_at = CHECKPOINT_BYTES
         self._synced_bytes = 0
         self._syncing: asyncio.Future[None] | None = None
@@ -136,16 +138,17 @@ class Writer:
             raise StoreBusyError(f"{self.queued} commands wait for the writer, the limit; try again later", 0.1)
         (self._bulky if command.size > QUICK_BYTES else self._quick).append(Queued(command, answered, refused))
         self._telemetry.commands += 1
-        self._wakeup.set()
+        self._wake()
 
     async def run(self) -> None:
         """Commit batch after batch until ``close``, and what is queued by then."""
         try:
             while self.queued or not self._closing:
-                await self._wakeup.wait()
-                self._wakeup.clear()
-                while batch := self._next_batch():
-                    await self._write(batch)
+                if self.queued:
+                    await self._write(self._next_batch())
+                else:
+                    self._idle = asyncio.get_running_loop().create_future()
+                    await self._idle
         finally:
             self._stopped = not self._closing
             self._closing = True
@@ -159,7 +162,12 @@ class Writer:
     def close(self) -> None:
         """Take no more commands; ``run`` ends when those that are queued are done."""
         self._closing = True
-        self._wakeup.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._idle is not None:
+            resolve(self._idle, None)
+            self._idle = None
 
     def _next_batch(self) -> Batch:
         """What is quick first, then as much of the bulky as keeps the transaction short, but one at least."""
@@ -206,7 +214,8 @@ class Writer:
                 while batch:  # one of them is at fault: the others need not suffer for it
                     await self._write(deque([batch.popleft()]))
         finally:
-            _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
+            if batch:
+                _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
 
     def _apply(self, batch: list[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
         """Carry out a batch, kind by kind; the answers in the order of the commands, and which shapes changed."""
@@ -245,9 +254,6 @@ class Writer:
         elif size >= self._checkpoint_at:
             await self.checkpoint()
             return
-        self._sync_if_grown(size)
-
-    def _sync_if_grown(self, size: int) -> None:
         self._synced_bytes = min(self._synced_bytes, size)  # it may have been cut
         if size >= self._synced_bytes + SYNC_BYTES and (self._syncing is None or self._syncing.done()):
             self._synced_bytes = size
@@ -263,11 +269,7 @@ class Writer:
         self._checkpoint_at = size + CHECKPOINT_BYTES
         if size < LITESTREAM_IS_GONE_BYTES and await self._is_litestreams():
             return
-        with contextlib.suppress(sqlite3.Error):
-            # Wait for no reader: what cannot be copied now will be next time.
-            await self._connection.execute_fetchall("PRAGMA busy_timeout = 0")
-            await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        await self._connection.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        await on_thread(self._connection, _checkpoint, Uncancelled())
         size = self.wal_bytes()
         self._checkpoint_at = size + CHECKPOINT_BYTES
         self._telemetry.checkpointed(size)
@@ -281,6 +283,14 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
         return False
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """It waits for no reader: what cannot be copied now will be next time."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def _tell(told: Callable[[T], object], fact: T) -> None:
