@@ -353,7 +353,8 @@ class ShapeStore:
         ``after`` itself, when ``timeout`` seconds are over. Waiting costs next to nothing: a caller is woken by the
         commit, in this process or in another. A shape that is waited for is the last to be evicted. Where the store has
         a ``max_age``, its ``create`` refreshes the shape whenever it is older, once for all processes: so any source is
-        live.
+        live. A creator that a call has brought, as a function that is ``cached``, is not remembered for this: wait for
+        shapes that ``create`` can make.
 
         >>> position = await store.wait(stored, after=stored.position)
 
