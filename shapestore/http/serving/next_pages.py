@@ -77,7 +77,7 @@ class NextPage:
         except Exception as error:
             for waiter in self._waiters:
                 refuse(waiter, fresh(error) if isinstance(error, ShapeStoreError) else error)
-        except asyncio.CancelledError:  # not by us, who do so once no client is left
+        except BaseException:  # interrupted, or cancelled by other code: we cancel it once no client is left
             for waiter in self._waiters:
                 resolve(waiter, None)  # so that it looks again
             raise
