@@ -321,7 +321,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "ROWS_AS_OF": OF_SHAPE,
     "ENTRIES_AS_OF": OF_SHAPE,
     "LOG": OF_SHAPE | {"after": 10},
-    "ANY_ROW_BEHIND": {"number": ANY, "after": 3},
+    "ANY_ROW_BEHIND": {"number": ANY, "after": 3, "position": 5},
     "ROUND_AT": OF_SHAPE,
     "LAST_POSITION_OF_ROUND": {"number": ANY, "round": 2},
     "GAP_AT": {"round": 15},

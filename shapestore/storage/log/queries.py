@@ -56,7 +56,10 @@ LOCATE_SERVED = f"""
 
 FIRST_ROW = f"SELECT value FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT 1"
 
-ANY_ROW_BEHIND = f"SELECT 1 FROM shape_rows WHERE {_OF_SHAPE} AND id > (:number << 28) + :after LIMIT 1"
+# (number, after, position) -> something, if a row stands behind ``after``, up to ``position``
+ANY_ROW_BEHIND = """
+    SELECT 1 FROM shape_rows WHERE id > (:number << 28) + :after AND id <= (:number << 28) + :position LIMIT 1
+"""
 
 # (number, after, limit): the next rows behind a position, of which the last has to be looked for
 _NEXT_ROWS = """

@@ -101,7 +101,7 @@ def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tup
         if log is None or position is None:
             raise ShapeGoneError(handle)
         if position < log.base == log.position:  # the last row of the snapshot may stand far before its end
-            given = {"number": log.number, "after": position}
+            given = {"number": log.number, "after": position, "position": log.position}  # not what a round has hidden
             return log, bool(connection.execute(queries.ANY_ROW_BEHIND, given).fetchall())
         return log, log.position > position
 

@@ -16,7 +16,8 @@ from logs import copy_of, entries, key, materialized, row, rows_as_of, transact
 from processes import assert_sound
 
 from shapestore.storage.log.pages import served_log
-from shapestore.storage.log.positions import accepted, locate, pack
+from shapestore.storage.log.positions import accepted, locate, pack, pack_row
+from shapestore.storage.log.read import ends_behind
 from shapestore.storage.log.rounds import begin_round, finish_round, show_alone
 from shapestore.storage.log.wanted import Appended, WantedRow, append_wanted
 from shapestore.storage.log.wanted_queries import FEW_POSITIONS
@@ -159,6 +160,20 @@ def test_a_round_goes_on_behind_a_jump_under_another_number(connection: sqlite3.
     assert new > 1 << 20
     assert [(position, round_) for position, round_, *_ in log_of(connection, number)] == [(2, 2), (3, new), (4, new)]
     assert connection.execute("SELECT first, last FROM gaps ORDER BY first").fetchall() == [(3, 3), (4, new - 1)]
+
+
+def test_nothing_follows_the_last_row_of_a_snapshot_before_a_round_has_ended(connection: sqlite3.Connection) -> None:
+    """Who has read it waits for more: there is a row behind it, which no reader may see yet."""
+    number = add_live_shape(connection, "a", {key(1): row(n=1), key(2): row(n=2)})
+    want(connection, (number, key(2), None))
+    connection.execute("UPDATE shapes SET floor = position, floor_round = round")
+    log = locate(connection, "a")
+    assert log is not None
+    last = pack_row(log, 1)
+    want(connection, (number, key(3), row(n=3)), finished=False)
+    assert ends_behind(connection, "a", last) == (locate(connection, "a"), False)
+    finish(connection)
+    assert ends_behind(connection, "a", last) == (locate(connection, "a"), True)
 
 
 @pytest.mark.parametrize("jumps", [False, True])
