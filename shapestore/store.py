@@ -196,6 +196,7 @@ class ShapeStore:
                 found = await open_store.reader.find_marked(key, shape)
             if found is not None:
                 stored, mark = found
+                # It is stale; or the creator follows its source, and it follows none, or one that is not followed here.
                 if mark & STALE or (
                     mark > STALE
                     and (self._follows if create is None else follows(create))
@@ -402,27 +403,6 @@ class ShapeStore:
                 yield batch
                 self._live()  # between two batches this process may have become the child of a fork
 
-    def _pieces(self, stored: StoredShape) -> AsyncGenerator[bytes, None]:
-        """All rows of a shape as text, in pieces."""
-        return self._live().recent_texts.pieces(self._key(stored.shape), stored, self._batches(stored))
-
-    # --- for shapestore.http
-
-    def _log_pages(self) -> LogPages:
-        """Pages of logs, with what the rows were before their changes."""
-        return self._live().log_pages
-
-    def _can_ask_source(self, method: str) -> bool:
-        """Whether the store's creator has such a method."""
-        return hasattr(self._create, method)
-
-    async def _ask_source(self, method: str, *arguments: Any, **more: Any) -> Any:
-        """Call a method of the store's creator in a thread: it may ask its database. None if it has no such method."""
-        ask = getattr(self._create, method, None)
-        if ask is None:
-            return None
-        return await self._live().threads.run(partial(ask, *arguments, **more), name=f"shapestore {method}")
-
     def _small(
         self, open_store: OpenStore, shape: Shape, create: Creator | None, max_age: float | None
     ) -> bytes | None:
@@ -451,6 +431,27 @@ class ShapeStore:
         open_store.telemetry.hits += 1
         open_store.access.touch(handle)
         return inside
+
+    def _pieces(self, stored: StoredShape) -> AsyncGenerator[bytes, None]:
+        """All rows of a shape as text, in pieces."""
+        return self._live().recent_texts.pieces(self._key(stored.shape), stored, self._batches(stored))
+
+    # --- for shapestore.http
+
+    def _log_pages(self) -> LogPages:
+        """Pages of logs, with what the rows were before their changes."""
+        return self._live().log_pages
+
+    def _can_ask_source(self, method: str) -> bool:
+        """Whether the store's creator has such a method."""
+        return hasattr(self._create, method)
+
+    async def _ask_source(self, method: str, *arguments: Any, **more: Any) -> Any:
+        """Call a method of the store's creator in a thread: it may ask its database. None if it has no such method."""
+        ask = getattr(self._create, method, None)
+        if ask is None:
+            return None
+        return await self._live().threads.run(partial(ask, *arguments, **more), name=f"shapestore {method}")
 
     # --- listing
 

@@ -134,33 +134,22 @@ class Follower:
         return pause
 
     def _follow(self) -> float:
-        path = self._find()
-        if self._path != path:
-            if self._path is not None:  # what its shapes follow is not the source any more
-                self._drop_all()
-            self._path = path
-            self._store.store.is_at(self, path)
+        """Make a round, if it is due and this follower's turn; for how many seconds there is nothing more to do."""
+        self._be_at(self._find())
         with self._section.lock:
             rounds = self._ready()
             if rounds is None:
-                self._close_source()
-                return TICK_SECONDS
-            leads = self._leads(rounds)
-            if leads:
-                self._alarm.watch(f"{self._path}-wal")
-            else:
-                self._alarm.unwatch()
+                return self._rest()
+            if not self._leads(rounds):
+                return self._stand_by(rounds)
+            self._alarm.watch(f"{self._path}-wal")
             version = rounds.connection.data_version()
-            is_due = leads and (self._goes_on or version != self._data_version)
+            is_due = self._goes_on or version != self._data_version
             if not is_due:  # else a round will tell
                 live = self._store.live_shapes(rounds.source)
                 if live is LiveShapes.NONE:
-                    self._close_source()
-                    return TICK_SECONDS
+                    return self._rest()
                 is_due = live is LiveShapes.WITH_NEWCOMERS
-            if not leads:
-                rounds.behind = 0
-                return _FOLLOWERS_PAUSE
         if not is_due and time.monotonic() - self._round_at < HEARTBEAT_SECONDS:
             self._pause = min(LONGEST_PAUSE_IF_TOLD if self._alarm.is_watching else LONGEST_PAUSE, self._pause * 1.5)
             return self._pause
@@ -179,6 +168,13 @@ class Follower:
                 self._meanings = self._meanings or self._source.meanings()
                 return path
             return self._rounds.connection.path
+
+    def _be_at(self, path: str) -> None:
+        if self._path != path:
+            if self._path is not None:  # what its shapes follow is not the source any more
+                self._drop_all()
+            self._path = path
+            self._store.store.is_at(self, path)
 
     def _ready(self) -> Rounds | None:
         """The rounds of the source; None if none of its shapes is live. Opens what is not open."""
@@ -212,6 +208,19 @@ class Follower:
         return self._leadership.holds_lock(self._store.path, rounds.source) or self._leadership.is_overdue(
             self._store, rounds.source, rounds.connection.newest_change()
         )
+
+    def _rest(self) -> float:
+        """Nothing is live."""
+        self._close_source()
+        return TICK_SECONDS
+
+    def _stand_by(self, rounds: Rounds) -> float:
+        """Another process makes the rounds: be ready to take its place."""
+        if self._store.live_shapes(rounds.source) is LiveShapes.NONE:
+            return self._rest()
+        self._alarm.unwatch()
+        rounds.behind = 0
+        return _FOLLOWERS_PAUSE
 
     def _make_round(self, rounds: Rounds) -> bool:
         """Whether more is to be done at once."""
