@@ -67,9 +67,8 @@ class LongLogs:
 
     async def _cut_one(self, number: int) -> bool:
         """Delete some of what is below the floor of a log, or raise the floor. Whether it did either."""
-        self._due[number] = (
-            self._loop.time() + CUT_AGAIN_SECONDS
-        )  # also if this fails: the others have their turn first
+        # Also if this fails: the others have their turn first.
+        self._due[number] = self._loop.time() + CUT_AGAIN_SECONDS
         last = await self._reader.run(partial(compact.next_trim, number=number))
         if last is not None:
             await self._writer.submit(TrimLog(number, last))

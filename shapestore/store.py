@@ -548,7 +548,7 @@ class ShapeStore:
 
     @property
     def stats(self) -> Stats:
-        """What this store has done since it was made, and what it is doing."""
+        """What an open store has done since it was made, and what it is doing."""
         open_store = self._lifecycle.opened
         return open_store.telemetry.stats(
             in_flight=len(open_store.coalescer),

@@ -93,21 +93,10 @@ class ContentsReader:
         most_bytes: float,
     ) -> bool:
         """Read each row once for all shapes that want the same columns of it. False if they are too large."""
-        by_columns: dict[tuple[str, ...], list[Match]] = defaultdict(list)
-        for match in matches:
-            columns = self._registry.shapes[match.shape].shape.columns
-            by_columns[columns or tuple(table.columns)].append(match)
-        for columns, wanting in by_columns.items():
-            places = sorted({match.place for match in wanting})
+        for columns, wanting in self._by_columns(table, matches).items():
             rows = _Rows(self._source, table, columns, nan_as_null=self._nan_as_null)
-            for some in _in_batches(places):
-                try:
-                    rows.read(keys, some)
-                except sqlite3.Error as error:
-                    if is_environmental(error):
-                        raise
-                    fault = Fault(type(error).__name__, f"the rows of the table cannot be read: {error}")
-                    raise RoutingError(dict.fromkeys((match.shape for match in wanting), fault)) from error
+            for places in _in_batches(sorted({match.place for match in wanting})):
+                _read(rows, keys, places, wanting)
                 if rows.bytes > most_bytes:
                     return False
             if rows.faults:
@@ -118,6 +107,14 @@ class ContentsReader:
             if contents.bytes > most_bytes:
                 return False
         return True
+
+    def _by_columns(self, table: SourceTable, matches: Iterable[Match]) -> dict[tuple[str, ...], list[Match]]:
+        """The matches by the columns that their shapes want."""
+        by_columns: dict[tuple[str, ...], list[Match]] = defaultdict(list)
+        for match in matches:
+            columns = self._registry.shapes[match.shape].shape.columns
+            by_columns[columns or tuple(table.columns)].append(match)
+        return by_columns
 
 
 class _Contents:
@@ -191,6 +188,17 @@ class _Rows:
                 raise
         with any_text(self._connection):
             return self._connection.execute(self._statement, given).fetchall()
+
+
+def _read(rows: _Rows, keys: Sequence[Key], places: Sequence[int], wanting: Iterable[Match]) -> None:
+    """Read some rows. Raises RoutingError for all shapes that want them, if the table cannot be read."""
+    try:
+        rows.read(keys, places)
+    except sqlite3.Error as error:
+        if is_environmental(error):
+            raise
+        fault = Fault(type(error).__name__, f"the rows of the table cannot be read: {error}")
+        raise RoutingError(dict.fromkeys((match.shape for match in wanting), fault)) from error
 
 
 def _in_batches(places: Sequence[int]) -> Iterator[Sequence[int]]:

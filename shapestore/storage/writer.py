@@ -96,9 +96,9 @@ class Writer:
         self._checkpoint_at = CHECKPOINT_BYTES
         self._synced_bytes = 0
         self._syncing: asyncio.Future[None] | None = None
-        # As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
-        # file: the next one jumps.
         self.newest_round = 0
+        """As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
+        file: the next one jumps."""
         self.on_commit: Callable[[set[int]], object] = lambda _: None
         """Called after each commit, while the gate is held: with the numbers of the shapes whose logs have grown, or
         that were dropped."""
@@ -183,8 +183,10 @@ class Writer:
         return batch
 
     async def _write(self, batch: Batch) -> None:
-        """Commit a batch and answer it. Whatever goes wrong, every command is answered exactly once: answered commands
-        leave the batch."""
+        """Commit a batch, and answer each of its commands exactly once, whatever goes wrong.
+
+        Those that are answered leave the batch.
+        """
         try:
             await self._gate.acquire()
             try:
