@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 from enum import Enum, auto
 
 from shapestore.concurrency import at_fork
@@ -16,6 +15,7 @@ from shapestore.events import RoundMade
 from shapestore.following.registry import Registry
 from shapestore.following.source_look import Look, OtherPastError, SourceConnection, Unfollowable
 from shapestore.following.store_side import StoreSide
+from shapestore.locking import boot_clock
 from shapestore.logger import logger
 from shapestore.storage.commands import FollowRound, Unfollow
 from shapestore.storage.commands.rounds import Follows
@@ -62,7 +62,7 @@ class Rounds:
 
     def make(self) -> Made:
         """Make a round, or a part of one."""
-        began = time.monotonic()
+        began = boot_clock.now()
         with self._section.lock:
             look = self._look()
         if look is None:
@@ -82,7 +82,7 @@ class Rounds:
         except OtherPastError:
             return Unfollowable(lost=list(self._registry.shapes))
 
-    def _write(self, look: Look, began: float) -> Made:
+    def _write(self, look: Look, began: boot_clock.Moment) -> Made:
         known = self._registry.follows
         round_ = FollowRound(
             self.source,
@@ -90,6 +90,7 @@ class Rounds:
             seq=look.seq,
             nonce=look.nonce,
             read_at=look.read_at,
+            began=began,
             contents=look.contents,
             markers=look.markers,
             newcomers=look.newcomers,
@@ -101,7 +102,7 @@ class Rounds:
         self.reached, self.behind = look.seq, look.read_at - look.seq
         changes = 0 if known.nonce is None else look.seq - known.seq
         if changes:
-            duration_ms = round((time.monotonic() - began) * 1000)
+            duration_ms = boot_clock.age_ms(began, boot_clock.now())
             self._store.made_round(RoundMade(self.connection.path, changes, len(shown), self.behind, duration_ms))
         return Made.FINISHED if look.seq == look.read_at else Made.PART
 

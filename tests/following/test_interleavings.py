@@ -15,6 +15,7 @@ from inspections import eventually
 
 from shapestore import Shape, ShapeStore, SQLSource
 from shapestore.following import follower, leadership, source_look, store_side
+from shapestore.locking import boot_clock
 
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
@@ -150,6 +151,17 @@ async def test_a_refresh_of_a_shape_that_no_round_has_reached_is_published_whole
     world.creator.hold.let_go()
     await refresh
     assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_a_live_shape_is_as_old_as_what_a_round_has_read(world: World) -> None:
+    """However late the round is written, as by a process that was stopped."""
+    await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id = 1")
+    stopped_at = boot_clock.now().boot_ms
+    await eventually(lambda: boot_clock.now().boot_ms > stopped_at)
+    world.before_write.let_go()
+    await world.followed()
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
+    assert looked_up(world.path, "SELECT followed_at_boot_ms <= ? FROM sources", stopped_at) == [(1,)]
 
 
 async def test_a_follower_that_was_overtaken_writes_nothing(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+from shapestore.locking.boot_clock import Moment
 from shapestore.locking.handles import Handles
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.shapes import drop
@@ -42,6 +43,7 @@ class FollowRound(Command[set[int] | None]):
         seq: int,
         nonce: int,
         read_at: int,
+        began: Moment,
         contents: RoundContents,
         markers: Sequence[int],
         newcomers: Mapping[int, int],
@@ -53,6 +55,8 @@ class FollowRound(Command[set[int] | None]):
         self.nonce = nonce
         self.read_at = read_at
         """The newest change that is in what was read: if it is later than ``seq``, the round goes on."""
+        self.began = began
+        """When the look at the source began: what the shapes' age is counted from."""
         self.contents = contents
         self.markers = markers
         self.newcomers = newcomers
@@ -74,6 +78,7 @@ class FollowRound(Command[set[int] | None]):
             seq=self.seq,
             nonce=self.nonce,
             finished=finished,
+            **self.began._asdict(),
         )
         if not taken:
             return None
