@@ -34,7 +34,8 @@ from shapestore.store import ShapeStore
 def get(path: str, *, source: str, shape: Shape, namespace: str, timeout: float, form: str | None) -> None:
     """Print the rows of a shape, created first if it is not stored.
 
-    It is created from the source, and then kept in the store. A missing store file is made.
+    It is created from the source, and then kept in the store: from then on it is printed as it is stored, until
+    `shapestore refresh` reads the source again. A missing store file is made.
     """
     creator = CountedSource.beside(path, source)
     try:

@@ -21,6 +21,12 @@ from shapestore.source.sqlite_feed.file import path_in_uri
 
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
 _PACKAGE_OF_MODULE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+_SYNCHRONOUS = {
+    "sqlite": "sqlite:///app.db",
+    "postgresql": "postgresql+psycopg://",
+    "mysql": "mysql+pymysql://",
+    "mariadb": "mariadb+pymysql://",
+}
 
 _URL_FORM = (
     "a source is an SQLAlchemy URL, dialect://user:password@host:port/database, in which special characters of a name "
@@ -38,9 +44,13 @@ def engine_of(url_or_engine: object) -> Engine:
     if engine.dialect.is_async:
         raise InvalidSourceError(
             f'the driver "{engine.dialect.driver}" is for asyncio; a source is read in a thread: name a synchronous '
-            f'driver, as in "{engine.dialect.name}+driver://", or give a synchronous Engine'
+            f'driver, as in "{_synchronous(engine.dialect.name)}", or give a synchronous Engine'
         )
     return engine
+
+
+def _synchronous(dialect: str) -> str:
+    return _SYNCHRONOUS.get(dialect, f"{dialect}+driver://")
 
 
 def _parsed(url: object) -> URL:

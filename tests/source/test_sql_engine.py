@@ -30,7 +30,7 @@ from shapestore.errors import InvalidSourceError
         ("postgresql+hunter2://host/x", "does not know the dialect or driver of the URL: correct it, or install"),
         ("sqlite://", "poolclass=StaticPool"),
         ("sqlite:///:memory:", "poolclass=StaticPool"),
-        ("sqlite+aiosqlite:///music.db", 'the driver "aiosqlite" is for asyncio'),
+        ("sqlite+aiosqlite:///music.db", 'name a synchronous driver, as in "sqlite:///app.db"'),
         (Path("music.db"), "synchronous Engine, not "),
         (None, "synchronous Engine, not NoneType"),
     ],
