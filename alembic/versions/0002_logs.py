@@ -92,11 +92,13 @@ TABLES_AND_INDEXES = [
         key TEXT NOT NULL,
         old TEXT,
         PRIMARY KEY (id),
-        CONSTRAINT shape_changes_operation CHECK (operation IN ('insert', 'update', 'delete')),
+        CONSTRAINT shape_changes_operation CHECK (
+            operation = 'insert' OR operation = 'update' OR operation = 'delete'
+        ),
         CONSTRAINT shape_changes_old CHECK ((operation = 'insert') = (old IS NULL))
     ) STRICT
     """,
-    "CREATE INDEX changes_of_row ON shape_changes (row_id)",
+    "CREATE INDEX changes_of_row ON shape_changes (row_id) WHERE old IS NOT NULL",
     f"""
     CREATE TABLE create_locks (
         number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,

@@ -122,10 +122,11 @@ REPEATED_KEY = """
 """
 
 # Rows as of ``position``, behind ``after``: old images are put back. Without INDEXED BY the planner takes the primary
-# key, and reads all changes of the shape for each row.
+# key, and reads all changes of the shape for each row. The index holds what has an old image, which has to be said.
 _IMAGE_BEFORE = """
     SELECT later.old FROM shape_changes AS later INDEXED BY changes_of_row
-    WHERE later.row_id = {row} AND later.id > (:number << 28) + :position ORDER BY later.id LIMIT 1
+    WHERE later.row_id = {row} AND later.id > (:number << 28) + :position AND later.old IS NOT NULL
+    ORDER BY later.id LIMIT 1
 """
 
 
@@ -140,7 +141,7 @@ def _as_of(last: str) -> str:
         SELECT d.row_id, d.key, ({_IMAGE_BEFORE.format(row="d.row_id")})
         FROM shape_changes AS d INDEXED BY changes_of_row
         WHERE d.row_id > (:number << 28) + :after AND d.row_id <= (:number << 28) + {last}
-          AND d.id > (:number << 28) + :position AND d.operation = 'delete'
+          AND d.id > (:number << 28) + :position AND d.operation = 'delete' AND d.old IS NOT NULL
         ORDER BY 1 LIMIT :limit)
 """
 
@@ -177,7 +178,7 @@ LOG = """
     SELECT c.id & 268435455, c.round, c.operation, c.key,
         CASE WHEN c.operation <> 'delete' THEN coalesce(
             (SELECT later.old FROM shape_changes AS later INDEXED BY changes_of_row
-             WHERE later.row_id = c.row_id AND later.id > c.id ORDER BY later.id LIMIT 1),
+             WHERE later.row_id = c.row_id AND later.id > c.id AND later.old IS NOT NULL ORDER BY later.id LIMIT 1),
             (SELECT value FROM shape_rows WHERE id = c.row_id)) END,
         c.old
     FROM shape_changes AS c
