@@ -17,6 +17,11 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 def encode_row(row: Any, position: int) -> str:
+    """As ``row_bytes``, as a text."""
+    return row_bytes(row, position).decode()
+
+
+def row_bytes(row: Any, position: int) -> bytes:
     """The JSON text of a row. Raises InvalidRowError, which names the row by ``position`` and the value by its path."""
     if not _is_plain(row):
         row = _plain(row, position)
@@ -26,7 +31,7 @@ def encode_row(row: Any, position: int) -> str:
         raise _named(row, position, error) from error
     if len(text) > MAX_ROW_BYTES:
         raise _too_large(row, position, text)
-    return text.decode()
+    return text
 
 
 def as_json(value: Any) -> str:

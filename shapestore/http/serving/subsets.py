@@ -19,7 +19,7 @@ from shapestore.http.response import invalid_request, refused
 from shapestore.http.serving.log_reader import LogReader, Read, messages_for
 from shapestore.logger import logger
 from shapestore.storage.log.keys import encode_key
-from shapestore.storage.row_codec import encode_row
+from shapestore.storage.row_codec import row_bytes
 
 # So many are read from the source at a time, and so many more may wait for that.
 AT_ONCE = 8
@@ -52,7 +52,7 @@ class Subsets:
         mark = secrets.randbelow(2**31)
         head = msgspec.json.encode(_metadata(mark, found.moment.seq or 0, now.log.last_seen))
         keys = [encode_key(key or ()).encode() for key, _ in found.rows]
-        rows = [encode_row(row, number).encode() for number, (_, row) in enumerate(found.rows, 1)]
+        rows = [row_bytes(row, number) for number, (_, row) in enumerate(found.rows, 1)]
         return b'{"metadata":%s,"data":[%s]}' % (head, messages_for(read.log).of_subset(rows, keys, mark))
 
     async def _followed(self, asked: ShapeRequest, seq: int | None) -> Read:

@@ -9,7 +9,7 @@ from shapestore.errors import InvalidRowError
 from shapestore.storage.log.keys import encode_plain_key, json_string, plain_key
 from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.positions import MAX_POSITION
-from shapestore.storage.row_codec import encode_row
+from shapestore.storage.row_codec import row_bytes
 
 # A chunk is one transaction's worth of rows: large enough that its commit costs little beside its rows, small
 # enough that other keys' commands, which take turns with it, hardly wait.
@@ -35,13 +35,14 @@ class Chunk:
         self.size = 0
         """Bytes of the rows."""
 
-    def add(self, row: str, size: int, key: str | None) -> None:
-        """Add a row of so many bytes; its key, if the chunk is keyed."""
+    def add(self, row: str, size: int, key: str | None) -> bool:
+        """Add a row of so many bytes; its key, if the chunk is keyed. Whether the chunk is full then."""
         self.rows.append(row)
         self.size += size
         if self.keys is not None:
             assert key is not None
             self.keys.append(key)
+        return self.size >= CHUNK_BYTES or len(self.rows) >= CHUNK_ROWS
 
     def next(self) -> Chunk:
         """An empty one, for the rows that come after these."""
@@ -97,12 +98,11 @@ class Encoder:
         ``key``: the values of the row's key, where the row itself may lack them.
         """
         position = self.row_count + 1
-        text = encode_row(row, position)
-        size = byte_length(text)
+        encoded = row_bytes(row, position)
+        size = len(encoded)
         self._count(position, size)
         chunk = self._chunk
-        chunk.add(text, size, None if self.key_columns is None else self._key(row, key, position))
-        if not chunk.is_full:
+        if not chunk.add(encoded.decode(), size, None if self.key_columns is None else self._key(row, key, position)):
             return None
         self._chunk = chunk.next()
         return chunk
