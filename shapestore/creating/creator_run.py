@@ -145,7 +145,7 @@ class CreatorRun:
 
     async def _take_on_the_loop(self, given: Any) -> None:
         rows = await given if inspect.isawaitable(given) else given
-        if isinstance(rows, AsyncIterable):
+        if type(rows) is not list and isinstance(rows, AsyncIterable):
             async with _async_closing(rows):
                 async for row in rows:
                     if (chunk := self.encoded.add(row)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.logger import logger
@@ -18,16 +18,16 @@ class HasSteps(Protocol):
 
 
 S = TypeVar("S", bound=HasSteps)
-P = ParamSpec("P")
+Facts = TypeVarTuple("Facts")
 
 
-def error_boundary(step: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+def error_boundary(step: Callable[[S, *Facts], None]) -> Callable[[S, *Facts], None]:
     """Make any exception of this step end the flight and be raised to its callers."""
 
     @functools.wraps(step)
-    def bounded_step(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def bounded_step(self: S, /, *facts: *Facts) -> None:
         try:
-            step(self, *args, **kwargs)
+            step(self, *facts)
         except ShapeStoreError as error:
             self.end_by(error)
         except Exception as error:
