@@ -29,6 +29,7 @@ from shapestore.http.serving.log_reader import LogReader
 from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
+from shapestore.logger import logger
 from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
@@ -96,6 +97,11 @@ class ShapeApp:
         sse_length: float = 60.0,
         keep_alive: float = 21.0,
     ) -> None:
+        if not isinstance(store, ShapeStore):
+            raise TypeError(f"ShapeApp takes a shapestore.ShapeStore, not {store!r:.100}")
+        for option, function in (("shape", shape), ("authorize", authorize)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{option} is a function, not {function!r:.100}")
         if (tables is None) == (shape is None):
             raise TypeError("ShapeApp takes either tables=, which clients may name, or shape=, a function of requests")
         self._store = store
@@ -130,6 +136,7 @@ class ShapeApp:
             seconds("long_poll", long_poll), seconds("sse_length", sse_length), seconds("keep_alive", keep_alive)
         )
         self._answers = LogAnswers(reader, subsets, self._clients, caching, durations)
+        self._has_told_why = False
 
     def stop(self) -> None:
         """Have all live answers end at once, now and from now on; for servers whose signals are not noticed."""
@@ -172,9 +179,17 @@ class ShapeApp:
         except ClientDisconnect:
             return Response(status_code=204)
         except ShapeStoreError as error:
+            if isinstance(error, StoreClosedError):
+                self._tell_why(error)
             return refusal_of(error).response()
         except Exception:
             return unexpected().response()
+
+    def _tell_why(self, error: StoreClosedError) -> None:
+        """Log, once, what the application has forgotten; nothing, if the process was told to stop."""
+        if not self._has_told_why and not self._clients.stopping.begun:
+            self._has_told_why = True
+            logger.warning("clients are answered 503: %s", error)
 
     async def _route(self, request: Request) -> ASGIApp:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))

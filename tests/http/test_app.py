@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from shapestore import Shape, ShapeStore, SQLSource, keyed
+from shapestore import Shape, ShapeStore, SQLSource, keyed, sync
 from shapestore.http import ShapeApp
 
 PRIVATE = "private, no-cache"
@@ -180,6 +180,8 @@ async def test_clients_cannot_have_more_shapes_created_than_is_allowed(tmp_path:
         ({}, "either tables"),
         ({"tables": {}, "shape": lambda _: Shape("Track")}, "either tables"),
         ({"tables": ["Track"]}, "a mapping of names"),
+        ({"shape": Shape("Track")}, "shape is a function, not Shape"),
+        ({"tables": {"Track": None}, "authorize": "me"}, "authorize is a function, not 'me'"),
         ({"tables": {"Track": "Name"}}, "a list of columns"),
         ({"tables": {"Track": None}, "max_live": 0}, "max_live is an int"),
         ({"tables": {"Track": None}, "long_poll": -1}, "long_poll is a finite number"),
@@ -193,6 +195,21 @@ def test_options_that_make_no_sense_are_refused_at_once(tmp_path: Path, options:
     store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
     with pytest.raises((TypeError, ValueError), match=error):
         ShapeApp(store, **options)
+
+
+def test_the_synchronous_store_is_refused(tmp_path: Path) -> None:
+    with sync.ShapeStore(tmp_path / "shapes.db") as store, pytest.raises(TypeError, match=r"not <shapestore\.sync"):
+        ShapeApp(store, shape=lambda _: Shape("Track"))  # type: ignore[arg-type]
+
+
+async def test_a_store_that_nobody_has_opened_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
+    async with client_of(app_of(store)) as client:
+        for _ in range(3):
+            answer = await client.get("/v1/shape", params={"table": "Track", "offset": "-1"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    [message] = caplog.messages
+    assert message.startswith("clients are answered 503: the store is not open: use `async with ShapeStore(...)`")
 
 
 def test_tables_need_a_creator_that_describes_them(tmp_path: Path) -> None:
