@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +21,10 @@ from sqlalchemy.pool import NullPool
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError, StoreClosedError
 from shapestore.following import follower, round_contents, rounds, routing, source_look, store_side
+from shapestore.source import sqlite_feed
 from shapestore.storage.commands import Command, Unfollow
 
+README = Path(sqlite_feed.__file__).parents[1] / "README.md"
 ALL = Shape("t")
 OF_X = Shape("t", where="a = :a", params={"a": "x"})
 
@@ -61,6 +65,24 @@ async def test_what_is_written_appears_in_the_shapes(store: ShapeStore, empty_pa
     assert await ids(store, OF_X) == [1, 3, 4, 5, 9]
     log = await store.read_log(stored, after=stored.position)
     assert [(change.operation, change.key) for change in log] == [("delete", (2,)), ("insert", (9,))]
+
+
+async def test_the_copy_that_the_readme_keeps_is_what_the_source_holds(store: ShapeStore, source: str) -> None:
+    [example] = re.findall(r"```python\n(from contextlib import suppress.*?)```", README.read_text(), re.DOTALL)
+    namespace: dict[str, Any] = {"ShapeStore": ShapeStore, "Shape": Shape}
+    exec(example, namespace)
+    copy: dict[int, dict[str, Any]] = {}
+    mirroring = asyncio.create_task(namespace["mirror"](store, ALL, copy))
+    await eventually(lambda: len(copy) == 5)
+    write(source, "UPDATE t SET a = 'y' WHERE id = 2")
+    write(source, "DELETE FROM t WHERE id > 2")
+    await eventually(lambda: [row["a"] for row in copy.values()] == ["x", "y"])
+    write(source, "ALTER TABLE t ADD COLUMN later TEXT DEFAULT 'l'")
+    write(source, "INSERT INTO t VALUES (9, 'z', 9, 'm')")
+    await eventually(lambda: [row.get("later") for row in copy.values()] == ["l", "l", "m"])
+    assert not mirroring.done()
+    mirroring.cancel()
+    await asyncio.wait([mirroring])
 
 
 async def test_rows_of_a_shape_that_went_are_deleted_with_their_members(empty_path: str, source: str) -> None:
