@@ -43,7 +43,7 @@ MAX_BATCH_BYTES = 1024 * 1024
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 # Whenever it has grown by so much, what it holds is written to the disk, while the writer goes on. A checkpoint, for
 # which all writers wait, has to wait for that before anything else.
-SYNC_BYTES = 1024 * 1024
+SYNC_BYTES = 2 * 1024 * 1024
 # Where Litestream replicates the file, checkpoints are its work. It never lets the log grow by as much as this; if the
 # log has, Litestream is not running any more.
 LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
