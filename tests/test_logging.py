@@ -92,6 +92,7 @@ async def test_a_creators_failure_is_logged_once_an_attempt_with_its_traceback(
         with pytest.raises(CreateFailedError):
             await store.get_or_create(Shape("Track"))
     assert len(caplog.records) == 2
+    assert caplog.records[1].exc_info is None, "it was logged just now"
 
 
 @pytest.mark.parametrize(

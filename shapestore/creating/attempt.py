@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple
 from shapestore import events
 from shapestore.creating.creator_run import CreatorRun, CreatorTask, Ordered, outcome_of
 from shapestore.creating.error_boundary import error_boundary
-from shapestore.creating.failure import describe, log_failure
+from shapestore.creating.failure import describe
 from shapestore.creating.phase import TRANSITIONS, Phase
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
@@ -269,7 +269,7 @@ class Attempt:
 
     def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
         failure = fail.failure
-        log_failure(self._key, failure, error)
+        self._services.failure_log.log(self._key, failure, error)
         self._services.failure_ages.age_ms(self.handle)  # its TTL begins now
         self._services.sweep_later(self.handle, failure.retry_after_ms / 1000)
         self._tell(events.Failed, failure.error_type, failure.message, failure.retry_after_ms, fail.duration_ms)

@@ -1,7 +1,8 @@
-"""A creator's failure: as the text that its lock row publishes, and for how long this store has known it."""
+"""A creator's failure: as the text that its lock row publishes, in the log, and for how long this store knows it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +24,7 @@ _TELL_ALL = (InvalidRowError, InvalidShapeError, InvalidSourceError, UnknownColu
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 100_000
+SHOWN_AGAIN_SECONDS = 60.0
 MAX_SECONDS = 10 * 365 * 86_400.0  # a longer failure TTL, in milliseconds, might not fit its column
 
 
@@ -39,26 +41,6 @@ def describe(error: BaseException, *, grace: float) -> Failure:
     return Failure(_text(type(shown).__name__), _message(shown), round(min(seconds, MAX_SECONDS) * 1000))
 
 
-def log_failure(key: str, failure: Failure, error: BaseException) -> None:
-    """Log that creating a shape failed."""
-    logger.warning(
-        "creating %.500s failed: %s: %s; callers get this error for %g s",
-        key,
-        failure.error_type,
-        failure.message,
-        failure.retry_after_ms / 1000,
-        exc_info=error if _has_a_useful_traceback(error) else None,
-    )
-
-
-def _has_a_useful_traceback(error: BaseException) -> bool:
-    """Whether it adds to the message, and is neither huge nor something no log file can hold."""
-    if isinstance(error, _TELL_ALL):
-        return False
-    traceback = "".join(format_exception(error))
-    return _text(traceback, MAX_TRACEBACK) == traceback
-
-
 def _message(error: BaseException) -> str:
     try:
         return _text(str(error))
@@ -71,6 +53,47 @@ def _text(text: str, limit: int = MAX_MESSAGE) -> str:
     if len(text) > limit:
         text = f"{text[:limit]}... ({len(text)} characters)"
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+class FailureLog:
+    """Logs failed attempts: each in a line, and the traceback of those that fail alike once a minute.
+
+    While a source is down, every shape that is polled fails every second or so.
+    """
+
+    def __init__(self, limit: int = 1_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._shown: OrderedDict[int, float] = OrderedDict()
+        """By the hash of a traceback, when it was logged last."""
+
+    def log(self, key: str, failure: Failure, error: BaseException) -> None:
+        """Log that creating a shape failed."""
+        logger.warning(
+            "creating %.500s failed: %s: %s; callers get this error for %g s",
+            key,
+            failure.error_type,
+            failure.message,
+            failure.retry_after_ms / 1000,
+            exc_info=error if self._is_traceback_news(error) else None,
+        )
+
+    def _is_traceback_news(self, error: BaseException) -> bool:
+        """Whether it adds to the message, and is neither huge nor something no log file can hold."""
+        if isinstance(error, _TELL_ALL):
+            return False
+        traceback = "".join(format_exception(error))
+        return _text(traceback, MAX_TRACEBACK) == traceback and not self._was_just_shown(hash(traceback))
+
+    def _was_just_shown(self, traceback: int) -> bool:
+        now = self._clock()
+        if now - self._shown.get(traceback, -math.inf) < SHOWN_AGAIN_SECONDS:
+            return True
+        self._shown[traceback] = now
+        self._shown.move_to_end(traceback)
+        if len(self._shown) > self._limit:
+            self._shown.popitem(last=False)
+        return False
 
 
 class FailureAges:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shapestore.concurrency.worker_threads import WorkerThreads
-from shapestore.creating.failure import FailureAges
+from shapestore.creating.failure import FailureAges, FailureLog
 from shapestore.creating.poll_batch import PollBatch
 from shapestore.creating.running_creators import RunningCreators
 from shapestore.creating.slots import Slots
@@ -57,6 +57,7 @@ class Services:
         self.slots = Slots(max_creating)
         self.creators = RunningCreators(self.slots)
         self.failure_ages = FailureAges()
+        self.failure_log = FailureLog()
         self.sweep_later: Callable[[str, float], None]
         """Set by maintenance: sweep the failure of this handle in so many seconds."""
         self.follow: Callable[[object], None] = lambda _: None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapestore.creating.failure import MAX_MESSAGE, FailureAges, describe
+from shapestore.creating.failure import MAX_MESSAGE, SHOWN_AGAIN_SECONDS, FailureAges, FailureLog, describe
 from shapestore.errors import RetryLater
 from shapestore.locking.create_lock import Failure
 
@@ -88,6 +88,26 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_traceback_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = FailureLog(limit=2, clock=lambda: now)
+
+    def shows_traceback(error: Exception) -> bool:
+        caplog.clear()
+        log.log("key", describe(error, grace=1.0), error)
+        [record] = caplog.records
+        assert f"ValueError: {error}; callers" in record.getMessage()
+        return record.exc_info is not None
+
+    assert [shows_traceback(ValueError("a")) for _ in range(3)] == [True, False, False]
+    assert shows_traceback(ValueError("b"))
+    now = SHOWN_AGAIN_SECONDS
+    assert [shows_traceback(ValueError("a")) for _ in range(2)] == [True, False]
+    assert shows_traceback(ValueError("c")), "there is room for it, since b is forgotten"
+    assert shows_traceback(ValueError("b"))
+    assert shows_traceback(ValueError("a"))
 
 
 def test_a_failure_ages_from_when_it_was_first_seen() -> None:
