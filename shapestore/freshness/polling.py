@@ -72,6 +72,8 @@ class Polling:
         if found is None:  # it has gone, as its waiters are told
             return
         key, shape, is_live, confirmation = found
+        if key != shape.comparable_in(self._services.namespace):  # a handle names it; its creator is another store's
+            return
         fresh_for = self._policy.fresh_for(confirmation)
         if is_live and not confirmation.is_stale:
             fresh_for += _ROUNDS_SECONDS

@@ -92,6 +92,22 @@ async def test_it_is_refreshed_when_it_is_due_and_not_before(empty_path: str) ->
         task.cancel()
 
 
+async def test_a_shape_of_another_namespace_is_refreshed_by_its_own_stores_alone(empty_path: str) -> None:
+    """It was read by another creator, and put under a namespace whose ``invalidate`` did not find it."""
+    own, other = Rows(1), Rows(1, 2)
+    async with (
+        ShapeStore(empty_path, create=own, namespace="own") as store,
+        ShapeStore(empty_path, create=other, namespace="other", max_age=0.02) as foreign,
+    ):
+        stored, due = await store.get_or_create(TRACK), await foreign.get_or_create(ALBUM)
+        waits = [asyncio.create_task(foreign.wait(shape, shape.position, timeout=LONG)) for shape in (stored, due)]
+        await eventually(lambda: other.reads >= 5)  # and so what is waited for beside it would have been refreshed
+        assert await store.fetch(TRACK) == [{"id": 1, "n": 0}]
+        assert await store.invalidate("Track") == 1
+        for wait in waits:
+            wait.cancel()
+
+
 @pytest.mark.parametrize("max_age", [None, 3_600.0, math.inf])
 async def test_what_is_marked_stale_is_refreshed_at_once(
     empty_path: str, max_age: float | None, monkeypatch: pytest.MonkeyPatch
