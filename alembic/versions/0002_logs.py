@@ -357,14 +357,14 @@ BACK = [
     """
     INSERT INTO shapes (handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms, read_order)
     SELECT handle, comparable, table_name, row_count, created_at_ms, last_read_at_ms, read_order
-    FROM shapes_of_0002 WHERE namespace = ''
+    FROM shapes_of_0002 WHERE namespace = '' AND written = position AND NOT stale
     """,
     """
     INSERT INTO shape_rows (handle, position, value)
     SELECT handle, row_number() OVER (PARTITION BY number ORDER BY id), value
     FROM shapes_of_0002 AS shape JOIN shape_rows_of_0002 AS old
         ON old.id > shape.number << 28 AND old.id < (shape.number + 1) << 28
-    WHERE namespace = ''
+    WHERE namespace = '' AND written = shape.position AND NOT stale
     """,
     """
     INSERT INTO create_locks (
@@ -401,7 +401,11 @@ NEW_INDEXES = ["shapes_by_table", "shapes_by_read_order"]
 
 
 def downgrade() -> None:
-    """Keep the rows of each shape as they are now; its log, and shapes of other namespaces, are dropped."""
+    """Keep the rows of each shape as they are now; its log, and shapes of other namespaces, are dropped.
+
+    So are those that count as stale, which 0001 cannot say; and those in which a round goes on: their rows have half of
+    its changes, which no reader has seen.
+    """
     op.execute(RENAME_NOTHING_ELSE)
     op.execute(NEW_HANDLES)
     scripts = op.get_context().script

@@ -221,6 +221,20 @@ def test_after_a_downgrade_no_position_that_was_given_out_stands_for_other_rows(
     assert_sound(old_path)
 
 
+@pytest.mark.parametrize("is_so", ["written = written + 1", "stale = 1"])
+def test_a_downgrade_drops_a_shape_whose_rows_are_of_no_moment_or_known_to_be_old(old_path: str, is_so: str) -> None:
+    """A round goes on in it, or its source was touched: 0001 would serve it all the same, or call it corrupt."""
+    migrations.upgrade(old_path)
+    execute(old_path, f"UPDATE shapes SET {is_so} WHERE handle = '{HANDLES[ALBUMS]}'")
+    old_file.migrate(old_path, "0001")
+    with closing(sqlite3.connect(old_path)) as connection:
+        for table in ("shapes", "shape_rows"):
+            handles = {handle for (handle,) in connection.execute(f"SELECT handle FROM {table}")}
+            assert HANDLES[TRACKS] in handles
+            assert HANDLES[ALBUMS] not in handles
+        assert connection.execute("SELECT value FROM totals").fetchall() == [(2,)]
+
+
 def kept_columns() -> dict[str, int | str]:
     times = ("created_at_ms", "refreshed_at_ms", "gone_at_boot_ms", "gone_at_ms")
     counts = ("number", "row_count", "snapshot", "position", "written", "bytes")
