@@ -138,7 +138,7 @@ def _register(tx: Transaction, path: str) -> int:
         if not is_alive(path, owner):
             end_owner(tx, owner, "died")
     remove_dead_owner_files(path)
-    tx.run(queries.ADD_OWNER, pid=os.getpid(), hostname=socket.gethostname(), program=_program())
+    tx.run(queries.ADD_OWNER, pid=os.getpid(), hostname=_text(socket.gethostname()), program=_text(_program()))
     for round_, jump_due, _ in tx.run(log_queries.LOG_STATE):
         return int(round_) + int(jump_due)
     raise damaged("it does not know its newest round", path)
@@ -146,5 +146,10 @@ def _register(tx: Transaction, path: str) -> int:
 
 def _program() -> str:
     """Return what people call this process: its script, or what follows ``python -m``."""
-    folder, script = os.path.split(sys.argv[0])
+    folder, script = os.path.split(sys.argv[0] if sys.argv else "")
     return os.path.basename(folder) if script == "__main__.py" and folder else script or "python"
+
+
+def _text(name: str) -> str:
+    """A name as the system has it, in text: bytes in it that are not UTF-8 are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from shapestore import (
     StoredShape,
     WaitTimeoutError,
 )
+from shapestore.admin.inspector import open_inspector
 from shapestore.locking.create_lock import State
 from shapestore.locking.gate import Gate
 from shapestore.storage import migrations
@@ -333,6 +335,25 @@ async def test_a_file_that_has_lost_its_count_of_rounds_is_refused_as_damaged(em
         await ShapeStore(empty_path).open()
     assert read(empty_path, "SELECT count(*) FROM owners") == [0]
     await eventually(lambda: not left_open(empty_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program"),
+    [
+        (["/srv/app.py", "-v"], "app.py"),
+        (["/srv/worker/__main__.py"], "worker"),
+        (["/srv/\udce9t\udce9.py"], r"\udce9t\udce9.py"),  # bytes that are not UTF-8
+        ([""], "python"),
+        ([], "python"),
+    ],
+)
+async def test_a_store_is_open_under_what_people_call_its_process(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], program: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    async with ShapeStore(empty_path):
+        with open_inspector(empty_path) as inspector:
+            assert [owner.program for owner in inspector.owners()] == [program]
 
 
 async def test_a_store_does_nothing_before_it_is_opened(path: str) -> None:
