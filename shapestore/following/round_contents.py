@@ -110,10 +110,10 @@ class ContentsReader:
 
     def _by_columns(self, table: SourceTable, matches: Iterable[Match]) -> dict[tuple[str, ...], list[Match]]:
         """The matches by the columns that their shapes want."""
+        shapes, all_columns = self._registry.shapes, tuple(table.columns)
         by_columns: dict[tuple[str, ...], list[Match]] = defaultdict(list)
         for match in matches:
-            columns = self._registry.shapes[match.shape].shape.columns
-            by_columns[columns or tuple(table.columns)].append(match)
+            by_columns[shapes[match.shape].shape.columns or all_columns].append(match)
         return by_columns
 
 

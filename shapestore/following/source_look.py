@@ -188,6 +188,8 @@ class SourceConnection:
     def _with_nameless_rows(self, registry: Registry, changes: Changes) -> list[int]:
         """The shapes of tables in which a row has a key that names nothing."""
         tables = {number for number, table in self._tables.items() if table.feed_number in changes.unfollowable}
+        if not tables:  # as a rule; there may be many shapes
+            return []
         return [number for number, known in registry.shapes.items() if known.table in tables]
 
 
