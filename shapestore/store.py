@@ -287,7 +287,8 @@ class ShapeStore:
         """Make a function the creator of the shapes of ``table``: one for each set of its arguments.
 
         The decorated function is async, and returns the rows from the store. Its arguments are the params of the shape,
-        so each is a None, bool, int, float or str. It may be async or plain, and return rows or yield them.
+        so each is a None, bool, int, float or str. It may be async or plain, and return rows or yield them. Two
+        functions with one ``table`` and the same arguments would be given each other's rows.
 
         >>> @store.cached(table="report", max_age=60)
         ... async def report(year: int, region: str):
