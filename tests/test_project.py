@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -189,3 +190,16 @@ def test_an_installed_wheel_migrates_by_itself(wheel: Path, tmp_path: Path) -> N
     check = f"import sys, sqlite3; {migrations}; migrations.check(sqlite3.connect(sys.argv[1]), '')"
     ran = run(sys.executable, "-c", check, path)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_an_application_migrates_a_store_by_its_own_alembic(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    readme = (ROOT / "alembic" / "README.md").read_text()
+    [ini] = re.findall(r"^```ini\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    (tmp_path / "alembic.ini").write_text(ini)
+    [command] = re.findall(r"^\$ alembic (-n .*?) +#", readme, re.MULTILINE)
+    for words in (command, "-n shapes -x db=shapes.db current"):
+        ran = run(sys.executable, "-m", "alembic", *words.split(), cwd=tmp_path, PYTHONPATH=str(site))
+        assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith(" (head)\n")
