@@ -304,6 +304,25 @@ def test_a_quick_look_finds_what_needs_no_reading_of_every_page(store: str, dama
     assert not is_sound(examine(store, quick=True))
 
 
+def test_what_a_round_that_goes_on_has_written_and_not_shown_yet_is_no_damage(store: str) -> None:
+    """The doctor called each shape of such a source damaged, and had it dropped."""
+    sql(
+        store,
+        "UPDATE shapes SET written = written + 3 WHERE table_name = '10'",
+        *(
+            "INSERT INTO shape_changes (id, round, operation, row_id, key, old) "
+            f"SELECT (number << 28) + 10 + {nth}, 2, '{operation}', (number << 28) + {nth}, '[]', {old} "
+            "FROM shapes WHERE table_name = '10'"
+            for nth, (operation, old) in enumerate([("delete", "'{}'"), ("delete", "'{}'"), ("update", "'{}'")], 1)
+        ),
+        "DELETE FROM shape_rows WHERE id IN (SELECT row_id FROM shape_changes WHERE operation = 'delete')",
+    )
+    assert is_sound(examine(store))
+    sql(store, "DELETE FROM shape_rows WHERE id = (SELECT row_id FROM shape_changes WHERE operation = 'update')")
+    [finding] = [finding for finding in examine(store) if finding.name == "row-count"]
+    assert "should have 8 rows and has 7" in finding.what
+
+
 def test_all_that_is_wrong_is_named_the_gravest_first(store: str) -> None:
     for damage in (let_all_read, leave_rows_of_no_shape, lose_a_row, miscount):
         damage(store)
