@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import _setup
@@ -16,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import shapestore
+from shapestore.storage import migrations
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -199,7 +202,7 @@ def test_an_application_migrates_a_store_by_its_own_alembic(wheel: Path, tmp_pat
     [ini] = re.findall(r"^```ini\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     (tmp_path / "alembic.ini").write_text(ini)
     [command] = re.findall(r"^\$ alembic (-n .*?) +#", readme, re.MULTILINE)
-    for words in (command, "-n shapes -x db=shapes.db current"):
-        ran = run(sys.executable, "-m", "alembic", *words.split(), cwd=tmp_path, PYTHONPATH=str(site))
-        assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.endswith(" (head)\n")
+    ran = run(sys.executable, "-m", "alembic", *command.split(), cwd=tmp_path, PYTHONPATH=str(site))
+    assert ran.returncode == 0, ran.stderr
+    with closing(sqlite3.connect(tmp_path / "shapes.db")) as store:
+        migrations.check(store, "shapes.db")
