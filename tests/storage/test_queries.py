@@ -355,6 +355,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "TRIM_LOG": {"number": ANY, "last": (ANY << 28) + 12},
     "SHORTEN_LOG": {"number": ANY, "size": 1},
     "DISCARD": {"numbers": json.dumps([10**6])},
+    "STILL_DISCARDED": {"numbers": json.dumps([10**6])},
     "FORGET_DISCARDED": {"numbers": f"[{5 * LARGE + ANY}]"},
     "ROWS_LEFT": {"numbers": f"[{ANY}]"},
     "CHANGES_LEFT": {"numbers": f"[{ANY}]"},

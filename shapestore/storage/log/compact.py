@@ -53,12 +53,16 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
-    """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added."""
+    """Delete a piece, and the members of its rows. It was discarded before it was measured, so nothing is added.
+
+    What is not discarded any more stays: a copy of the file in which its shape was stored still was put back.
+    """
+    numbers = [number for (number,) in tx.run(compact_queries.STILL_DISCARDED, numbers=as_json(piece.numbers))]
     if piece.statement == compact_queries.DELETE_ROWS:
-        reached = [number for number in piece.numbers if number <= piece.last >> BITS]
+        reached = [number for number in numbers if number <= piece.last >> BITS]
         for number, table in tx.run(live.WITH_MEMBERS, numbers=as_json(reached)):
             tx.run(live.FORGET_MEMBERS, number=number, table=table, last=piece.last)
-    tx.run(piece.statement, numbers=as_json(piece.numbers), last=piece.last)
+    tx.run(piece.statement, numbers=as_json(numbers), last=piece.last)
     tx.run(compact_queries.FORGET_DISCARDED, numbers=as_json(piece.done))
 
 

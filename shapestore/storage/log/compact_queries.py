@@ -75,6 +75,9 @@ SHORTEN_LOG = "UPDATE shapes SET log_bytes = max(0, log_bytes - :size) WHERE num
 # (numbers: [number])
 DISCARD = "INSERT INTO discarded (number) SELECT value FROM json_each(:numbers) WHERE true ON CONFLICT DO NOTHING"
 
+# (numbers: [number]) -> those of them that are pending deletion
+STILL_DISCARDED = "SELECT number FROM discarded WHERE number IN (SELECT value FROM json_each(:numbers)) ORDER BY number"
+
 # (numbers: [number])
 FORGET_DISCARDED = "DELETE FROM discarded WHERE number IN (SELECT value FROM json_each(:numbers))"
 

@@ -155,6 +155,24 @@ def test_members_are_looked_for_only_of_what_a_piece_deletes(
     assert steps(100) < 2 * steps(5)
 
 
+def test_a_piece_that_was_measured_before_a_copy_was_put_back_takes_no_rows_of_what_is_stored_there(
+    connection: sqlite3.Connection,
+) -> None:
+    add_rows(connection, 5, 3, keyed=True)
+    add_rows(connection, 6, 3, keyed=True)
+    for number in (5, 6):
+        insert(connection, "members", source_table=1, key="[1]", shape=number, position=1)
+    insert(connection, "source_tables", number=1, source=1, name="t")
+    discard(connection, 5, 6)
+    piece = compact.next_piece(connection)
+    assert piece is not None
+    connection.execute("DELETE FROM discarded WHERE number = 5")  # as it is in the copy
+    transact(connection, partial(DeletePiece.apply, [DeletePiece(piece)]))
+    assert connection.execute("SELECT DISTINCT id >> 28 FROM shape_rows").fetchall() == [(5,)]
+    assert counted(connection, "shape_rows") == 3
+    assert connection.execute("SELECT shape FROM members").fetchall() == [(5,)]
+
+
 def test_the_pieces_are_of_the_sizes_that_were_measured() -> None:
     assert (compact.PIECE_ROWS, compact.PIECE_BYTES) == (5_000, 1024 * 1024)
 
