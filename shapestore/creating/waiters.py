@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from shapestore.concurrency.futures import refuse
 from shapestore.creating.timers import Timer, Timers
@@ -16,7 +17,7 @@ from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What callers are given."""
 
     stored: StoredShape

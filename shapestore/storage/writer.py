@@ -13,9 +13,10 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
+import msgspec
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.interrupts import raise_from_loop
@@ -49,7 +50,7 @@ SYNC_BYTES = 2 * 1024 * 1024
 LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
 
 
-class Queued(NamedTuple):
+class Queued(msgspec.Struct, frozen=True):
     """A command, and what is called with its answer, once, after the commit; or with the error, if nothing was done.
 
     The command does not know them: they mostly know it, and both would stay in memory until garbage is collected.

@@ -70,7 +70,8 @@ class CopyRows(Command[int]):
             return 0
         statement = log.COPY_ROWS if written <= self._position else log.COPY_ROWS_AS_OF
         count = tx.change(statement, number=number, position=self._position, limit=MAX_POSITION, **self.rows)
-        add_members(tx, [(self.followed, AddedRows(number, self.rows["first"], count))])
+        if self.followed is not None:
+            add_members(tx, [(self.followed, AddedRows(number, self.rows["first"], count))])
         return count
 
 
@@ -234,4 +235,7 @@ def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]])
         tx.run(log.ADD_SMALL_CHUNKS, chunks=f"[{','.join(small)}]")
     if small_keyed:
         tx.run(log.ADD_SMALL_KEYED_CHUNKS, chunks=f"[{','.join(small_keyed)}]")
-    add_members(tx, ((followed, AddedRows(number, chunk.first, len(chunk.rows))) for number, chunk, followed in chunks))
+    live = [
+        (each, AddedRows(number, chunk.first, len(chunk.rows))) for number, chunk, each in chunks if each is not None
+    ]
+    add_members(tx, live)

@@ -42,12 +42,12 @@ def source_numbers(tx: Transaction, followed: Followed) -> tuple[int, int]:
     return source, table
 
 
-def add_members(tx: Transaction, added: Iterable[tuple[Followed | None, AddedRows]]) -> None:
-    """Note the keys of rows that were added; those of shapes that are not followed are left out."""
+def add_members(tx: Transaction, added: Iterable[tuple[Followed, AddedRows]]) -> None:
+    """Note the keys of rows that were added to shapes that are followed."""
     tables: dict[tuple[str, str], int] = {}
     rows = []
     for followed, (number, first, row_count) in added:
-        if followed is not None and row_count:
+        if row_count:
             name = followed.source, followed.table
             table = tables.get(name) or tables.setdefault(name, source_numbers(tx, followed)[1])
             rows.append((table, number, first, row_count))
