@@ -23,6 +23,8 @@ from shapestore.storage import migrations
 from shapestore.storage.connection import open_immutable
 
 _PAGES_A_STEP = 1_000
+_SHOWN = 50
+"""So many characters of a name are in that of the unfinished file: four bytes each, where a name has 255 at most."""
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -120,7 +122,7 @@ def _unfinished(target: str) -> Iterator[str]:
     """A new file beside the target, removed at the end unless it has been renamed."""
     folder, name = os.path.split(target)
     try:
-        descriptor, copy = tempfile.mkstemp(dir=folder, prefix=f".{name[:200]}-", suffix=".partial")
+        descriptor, copy = tempfile.mkstemp(dir=folder, prefix=f".{name[:_SHOWN]}-", suffix=".partial")
     except OSError as error:
         raise StorageError(f"no file can be made in {folder!r}: {error.strerror}") from error
     try:

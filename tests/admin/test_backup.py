@@ -96,6 +96,14 @@ def test_what_is_committed_meanwhile_neither_gets_in_nor_begins_the_backup_again
     assert read(to, "SELECT count(*) FROM shape_rows") == [5_000]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "🎵" * 63])
+def test_a_backup_has_any_name_that_the_file_system_takes(store: str, tmp_path: Path, name: str) -> None:
+    """That of the unfinished copy is longer, in bytes, unless it is cut."""
+    to = str(tmp_path / name)
+    assert backup(store, to).path == to
+    assert os.path.isfile(to)
+
+
 def test_whatever_the_umask_only_its_user_can_read_it(store: str, to: str) -> None:
     for umask in (0o000, 0o777):
         before = os.umask(umask)
