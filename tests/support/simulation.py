@@ -202,7 +202,7 @@ class Simulation:
         turn.set_result(None)
 
     def _let_pass(self, seconds: float) -> bool:
-        self.now += min(seconds, LONGEST_STEP / 10 if self.is_fair else LONGEST_STEP)
+        self.now += min(seconds, LONGEST_STEP)
         return True
 
 
