@@ -27,7 +27,7 @@ from shapestore.locking.gate import Gate
 from shapestore.logger import logger
 from shapestore.storage import commands, queries
 from shapestore.storage.commands import Command
-from shapestore.storage.connection import BUSY_TIMEOUT_MS, on_thread
+from shapestore.storage.connection import checkpoint, on_thread
 from shapestore.storage.path import sync, wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
@@ -272,7 +272,7 @@ class Writer:
         self._checkpoint_at = size + CHECKPOINT_BYTES
         if size < LITESTREAM_IS_GONE_BYTES and await self._is_litestreams():
             return
-        await on_thread(self._connection, _checkpoint, Uncancelled())
+        await on_thread(self._connection, checkpoint, Uncancelled())
         size = self.wal_bytes()
         self._checkpoint_at = size + CHECKPOINT_BYTES
         self._telemetry.checkpointed(size)
@@ -286,14 +286,6 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
         return False
-
-
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    """It waits for no reader: what cannot be copied now will be next time."""
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def _tell(told: Callable[[T], object], fact: T) -> None:
