@@ -119,6 +119,17 @@ def living_owners(path: str) -> set[str]:
     return {name for name in _owner_files(folder) if _content(os.path.join(folder, name)) == database}
 
 
+def owners_of_another_file(path: str) -> set[str]:
+    """The owners that have another file open than the one at ``path``, which was there before: ids."""
+    try:
+        database = _identity(path)
+    except FileNotFoundError:
+        database = b""
+    folder = owners_folder(path)
+    contents = {name: _content(os.path.join(folder, name)) for name in _owner_files(folder)}
+    return {name for name, content in contents.items() if content and content != database and _OURS.fullmatch(content)}
+
+
 def dead_owner_files(path: str) -> set[str]:
     """The names of those owner files whose owners have ended."""
     folder = owners_folder(path)

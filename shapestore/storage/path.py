@@ -13,6 +13,9 @@ import stat
 from collections.abc import Callable
 
 from shapestore.errors import StorageError
+from shapestore.locking.owner import living_owners, owners_folder, owners_of_another_file
+
+_MOST_SHOWN = 5
 
 
 def bind(path: str | os.PathLike[str]) -> str:
@@ -125,6 +128,7 @@ def check_beside(path: str) -> None:
     check_files_of_sqlite(path)
     _check(path, "-gate", "an empty file, the write gate", _is_gate)
     _check(path, "-owners", "a folder, for the files of its owners", _is_owners_folder)
+    _check_log(path)
 
 
 def check_files_of_sqlite(path: str) -> None:
@@ -132,6 +136,24 @@ def check_files_of_sqlite(path: str) -> None:
     _check(path, "-wal", "a write-ahead log of SQLite", _is_wal)
     _check(path, "-shm", "a shared-memory file of SQLite", _is_shm)
     _check(path, "-journal", "a rollback journal of SQLite", _is_rollback_journal)
+
+
+def _check_log(path: str) -> None:
+    """Raise StorageError if the log beside the database is that of another file, which has had its name, and is open.
+
+    SQLite finds the log by the name. So it would be that of both files: what is committed to the one would be copied
+    into the other, and be lost with that. Where a store of the present file is open, the log is that of this one.
+    """
+    with contextlib.suppress(OSError):  # a folder that cannot be read is told of by who needs it
+        if not os.path.lexists(f"{path}-wal") or (os.path.exists(path) and living_owners(path)):
+            return
+        others = sorted(os.path.join(owners_folder(path), owner) for owner in owners_of_another_file(path))
+        if others:
+            raise StorageError(
+                f"{path!r} was moved, removed or replaced while it was open, and stores have the former file open "
+                f"still (they hold locks on {', '.join(map(repr, others[:_MOST_SHOWN]))}): SQLite would mix the two "
+                "files, by their common log; nothing was changed: close these stores first"
+            )
 
 
 def _check(path: str, suffix: str, what: str, is_ours: Callable[[str, os.stat_result], bool]) -> None:

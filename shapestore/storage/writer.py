@@ -242,7 +242,8 @@ class Writer:
             raise StorageError(f"{self._path!r} cannot be examined: {error}") from error
         if not same:
             raise StorageError(
-                f"{self._path!r} was moved, removed or replaced while it was open; close the store, and open it again"
+                f"{self._path!r} was moved, removed or replaced while it was open: close all stores of it, and open "
+                "them again"
             )
 
     def wal_bytes(self) -> int:

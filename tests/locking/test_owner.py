@@ -23,6 +23,7 @@ from shapestore.locking.owner import (
     is_alive,
     living_owners,
     owners_folder,
+    owners_of_another_file,
     remove_dead_owner_files,
 )
 
@@ -271,6 +272,25 @@ def test_a_database_put_in_the_place_of_another_has_none_of_its_owners(tmp_path:
     remove_dead_owner_files(path)
     assert os.listdir(owners_folder(path)) == [owner.id]  # it is alive, though not of this database
     owner.withdraw()
+
+
+def test_who_has_the_former_file_open_is_told_from_the_dead_and_from_what_is_not_an_owner(path: str) -> None:
+    former, dead = Owner(path), Owner(path)
+    dead.abandon()
+    assert owners_of_another_file(path) == set()
+    os.rename(path, f"{path}.moved")
+    assert owners_of_another_file(path) == {former.id}
+    Path(path).touch()
+    present = Owner(path)
+    foreign = FileLock(os.path.join(owners_folder(path), "0" * 16))
+    assert foreign.try_lock()
+    assert owners_of_another_file(path) == {former.id}  # a file that its owner has not written yet is of this one
+    foreign.write(b"not ours")
+    assert owners_of_another_file(path) == {former.id}
+    former.withdraw()
+    assert owners_of_another_file(path) == set()
+    foreign.close()
+    present.withdraw()
 
 
 def test_a_copy_of_a_database_has_none_of_its_owners(tmp_path: Path, path: str) -> None:

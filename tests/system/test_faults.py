@@ -34,6 +34,7 @@ from shapestore import (
     maintenance,
     open_file,
 )
+from shapestore.admin.vacuum import vacuum
 from shapestore.creating import attempt
 from shapestore.locking import gate
 from shapestore.storage import connection
@@ -512,7 +513,7 @@ async def test_a_file_that_was_taken_away_is_noticed_by_every_write(
         take_away(empty_path, taken_away, empty_store)
         with pytest.raises(StorageError, match="was moved, removed or replaced while it was open"):
             await store.get_or_create(TRACK)
-        with pytest.raises(StorageError, match="close the store, and open it again"):
+        with pytest.raises(StorageError, match="close all stores of it, and open them again"):
             await store.delete(stored.handle)
         assert source.asked == 1, "nothing is created that could not be kept"
         await store.close()
@@ -520,6 +521,29 @@ async def test_a_file_that_was_taken_away_is_noticed_by_every_write(
         assert await store.get(STORED) is None
         await store.get_or_create(STORED)
         assert source.asked == 2
+
+
+async def test_no_store_is_opened_beside_those_that_have_the_former_file_open(
+    empty_path: str, empty_store: Path, source: Source, taken_away: str
+) -> None:
+    """SQLite found one log for both files: what was committed to the one ended in the other, and was lost with it."""
+    source.go.set()
+    refused = pytest.raises(StorageError, match=r"stores have the former file open still .*-owners/[0-9a-f]{16}'")
+    async with ShapeStore(empty_path, create=source.create) as former:
+        stored = await former.get_or_create(STORED)
+        take_away(empty_path, taken_away, empty_store)
+        with refused:
+            await ShapeStore(empty_path).open()
+        if taken_away == "replaced":
+            with refused:
+                vacuum(empty_path, beside_others=True)
+        else:
+            assert not os.path.exists(empty_path)
+        assert await former.get(STORED) == stored
+    async with ShapeStore(empty_path, create=source.create) as store:
+        assert await store.count() == 0
+        await store.get_or_create(TRACK)
+    assert_sound(empty_path)
 
 
 async def test_a_file_that_was_taken_away_is_told_of_once_though_nobody_writes(
