@@ -705,20 +705,21 @@ async def test_a_row_whose_flight_leads_is_no_orphan(
 
 
 async def test_what_a_creator_gives_after_its_time_was_up_is_refused(empty_path: str) -> None:
-    go, asked = threading.Event(), []
+    go, ended = threading.Event(), threading.Event()
 
     def create(shape: Shape) -> Iterator[Row]:
-        asked.append(shape)
-        if len(asked) == 1:
+        try:
             go.wait(60)
-        yield from MANY_ROWS
+            yield from MANY_ROWS
+        finally:
+            ended.set()
 
     async with ShapeStore(empty_path, create=create, create_timeout=0.1, failure_grace=0) as store:
         with pytest.raises(CreateFailedError, match="TimeoutError: the creator did not finish"):
             await store.get_or_create(TRACK)
         await eventually(lambda: not read(empty_path, "SELECT 1 FROM create_locks"))
         go.set()
-        await eventually(lambda: not any("shapestore creator" in thread.name for thread in threading.enumerate()))
+        await eventually(ended.is_set)
         assert await store.get(TRACK) is None
         await settled(store, empty_path)
         assert [outcome for _, outcome in outcomes(empty_path)] == ["failed"]
