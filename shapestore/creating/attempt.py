@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from shapestore import events
-from shapestore.creating.creator_run import CreatorRun, CreatorTask, Ordered, outcome_of
+from shapestore.creating.creator_run import MOST_OVERTAKEN, CreatorRun, CreatorTask, Ordered, outcome_of
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
 from shapestore.creating.phase import TRANSITIONS, Phase
@@ -77,7 +77,7 @@ class Attempt:
         self._taken_over: str | None = None
         self._claimed_at = 0.0
         self._run = CreatorRun(services, leader, self.handle)
-        self._publishing: PublishDifference | None = None
+        self._publishing: Publish | PublishDifference | None = None
         self._given_up = False
         self._closing = False
         self._pause = _SHORTEST_PAUSE
@@ -186,8 +186,10 @@ class Attempt:
             rest,
             self._run.encoded,
             replaces=self._leader.older is not None,
+            at_any_rate=self._leader.overtaken >= MOST_OVERTAKEN,
             **self._cost(),
         )
+        self._publishing = publish
         self._land(publish, partial(self._published, publish))
 
     def _publish_difference(self, difference: Difference) -> None:

@@ -14,6 +14,7 @@ from followed_store import HeldSource, Hold, followed, looked_up, make_source, w
 from inspections import eventually
 
 from shapestore import Shape, ShapeStore, SQLSource
+from shapestore.creating import creator_run
 from shapestore.following import follower, leadership, source_look, store_side
 from shapestore.locking import boot_clock
 
@@ -151,6 +152,24 @@ async def test_a_refresh_of_a_shape_that_no_round_has_reached_is_published_whole
     world.creator.hold.let_go()
     await refresh
     assert await world.row(1, OF_X) == {"id": 1, "a": "x", "n": 100}
+
+
+async def test_a_shape_is_replaced_by_nothing_older_than_what_it_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too much is different, say. It is read once more."""
+    monkeypatch.setattr(creator_run, "MOST_OVERTAKEN", 0)  # all refreshes replace the shape
+    before = await world.store.get(ALL)
+    world.creator.hold.set()
+    refresh = asyncio.create_task(world.store.refresh(ALL))
+    await world.creator.hold.arrived()
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    await eventually(lambda: looked_up(world.path, "SELECT 1 FROM shape_rows WHERE value LIKE '%\"n\":100}'"))
+    world.creator.hold.let_go()
+    refreshed = await refresh
+    assert before is not None
+    assert refreshed.handle != before.handle
+    assert [row["n"] async for row in world.store.rows(refreshed)] == [100, 2, 3, 4, 5]
 
 
 async def test_a_live_shape_is_as_old_as_what_a_round_has_read(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import msgspec
@@ -17,6 +18,7 @@ from shapestore.storage.log.append import append
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Difference, Run
 from shapestore.storage.log.keys import json_string
+from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
@@ -78,8 +80,9 @@ class CopyRows(Command[int]):
 class Publish(Command[int | None]):
     """End an attempt with a shape: its last rows, its shape row and its lock row change together.
 
-    Answered with the time of creation in milliseconds, or with None, and nothing changed, if the fencing token no
-    longer holds.
+    Answered with the time of creation in milliseconds; or with None, and nothing published, if the fencing token no
+    longer holds, or if the live shape that is to be replaced shows what its source held later (then the attempt is
+    ended too). ``at_any_rate``: it is replaced all the same.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Publish(Command[int | None]):
         encoder: Encoder,
         *,
         replaces: bool,
+        at_any_rate: bool = False,
         duration_ms: int,
         followers: int,
     ) -> None:
@@ -97,12 +101,16 @@ class Publish(Command[int | None]):
         self._encoder = encoder
         self.followed = encoder.followed
         self.replaces = replaces
+        self.at_any_rate = at_any_rate
+        self.was_overrun = False
+        """Set where the shape shows what was read later, and so nothing was published."""
         self.duration_ms = duration_ms
         self.followers = followers
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
         _end_those_that_lack_rows(tx, [(command.rest.handle, command.rest.first) for command in group])
+        _end_those_that_are_overrun(tx, group)
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
             drop(tx, tx.run(drop_queries.REPLACED, handles=as_json(replacing)))
@@ -217,6 +225,20 @@ def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) ->
     lacking = tx.run(queries.LACK_ROWS, firsts=as_json(further)) if further else []
     if lacking:
         end_attempts(tx, tx.run(queries.RELEASE, handles=as_json([handle for (handle,) in lacking])), "abandoned")
+
+
+def _end_those_that_are_overrun(tx: Transaction, group: Sequence[Publish]) -> None:
+    """End attempts that would replace a live shape by what its source held before: a round has read it later."""
+    read = {
+        command.rest.handle: (command.followed.source, command.followed.seq)
+        for command in group
+        if command.replaces and command.followed is not None and not command.at_any_rate
+    }
+    overrun = {handle for (handle,) in tx.run(live_queries.SHOW_LATER, read=as_json(read))} if read else set()
+    if overrun:
+        end_attempts(tx, tx.run(queries.RELEASE, handles=as_json(list(overrun))), "abandoned")
+    for command in group:
+        command.was_overrun = command.rest.handle in overrun
 
 
 def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]]) -> None:

@@ -191,6 +191,17 @@ ANY_REFRESHED = """
     WHERE create_locks.state = 'in_progress' AND shapes.source = :source LIMIT 1
 """
 
+# (read: {handle: [path of the source, seq]}) -> those of these attempts whose shapes show what was read of that source
+# later
+SHOW_LATER = """
+    SELECT lock.handle FROM json_each(:read) AS read
+    CROSS JOIN create_locks AS lock ON lock.handle = read.key AND lock.state = 'in_progress'
+    CROSS JOIN shapes ON shapes.comparable = lock.comparable
+    CROSS JOIN rounds ON rounds.number = shapes.round
+    CROSS JOIN sources ON sources.number = shapes.source AND sources.name = read.value ->> 0
+    WHERE rounds.seq > read.value ->> 1
+"""
+
 # (source, seq, asked: {source table: [key]})
 NOTE_ASKED = """
     INSERT INTO touched_keys (source, table_name, key, seq)
