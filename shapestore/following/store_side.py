@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from shapestore.errors import StoreClosedError
 from shapestore.events import RoundMade
+from shapestore.source.sqlite_feed.file import why_unnamed
 from shapestore.storage.commands import Command
 from shapestore.storage.commands.rounds import Follows
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_point_reader
@@ -83,6 +84,8 @@ class StoreSide:
 
     def number_of(self, path: str) -> int | None:
         """What stands for the source of this path; None if no shape was ever made of it."""
+        if why_unnamed(path):
+            return None
         found = self.reader.execute(queries.SOURCE_NUMBER, {"source": path}).fetchall()
         return found[0][0] if found else None
 

@@ -23,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.where.lexer import quoted
 from shapestore.source.sql_engine import IN_MEMORY
-from shapestore.source.sqlite_feed.file import ask
+from shapestore.source.sqlite_feed.file import ask, files_of
 
 COPY_TIMEOUT = 5.0
 """Seconds for which the copy of an in-memory database waits for a writer, as SQLite's own connections do."""
@@ -108,9 +108,9 @@ _USING_SHARED = threading.Lock()
 
 
 def _copy(shared: sqlite3.Connection, own: sqlite3.Connection) -> None:
-    attached = _files(own)
+    attached = files_of(own)
     with _USING_SHARED:
-        files = _files(shared)
+        files = files_of(shared)
         in_memory = [name for name, file in files.items() if not file and _has_pages(shared, name)]
     for schema, file in files.items():
         if schema not in attached:
@@ -139,8 +139,3 @@ def _images(shared: sqlite3.Connection, schemas: list[str]) -> dict[str, bytes]:
 
 def _has_pages(connection: sqlite3.Connection, schema: str) -> bool:
     return ask(connection, f"PRAGMA {quoted(schema)}.page_count") != [(0,)]
-
-
-def _files(connection: sqlite3.Connection) -> dict[str, str]:
-    """The databases of a connection by their names, each with its file, which is empty for one in memory."""
-    return {name: file for _, name, file in ask(connection, "PRAGMA database_list") if name != "temp"}

@@ -23,7 +23,7 @@ from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
 from shapestore.source.snapshot import snapshot
 from shapestore.source.sql_engine import engine_of
-from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, named_path, source_path
+from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, named_path, source_path, why_unnamed
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.sqlite_feed.refusals import null_key
@@ -93,6 +93,8 @@ class SQLSource:
         self.nan_as_null = nan == "null"
         if follow and self._engine.dialect.name != "sqlite":
             raise InvalidSourceError(f"a source on {self._engine.dialect.name} cannot be followed: {NO_FILE}")
+        if follow and (why := why_unnamed(self._engine.url.database or "")):
+            raise InvalidSourceError(f"the source cannot be followed: {why}")
         self.follow = follow
 
     def __repr__(self) -> str:

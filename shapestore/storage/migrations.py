@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import shlex
 import sqlite3
@@ -187,4 +188,7 @@ def _quiet_alembic() -> Iterator[None]:
 
 
 def _path_of(connection: sqlite3.Connection) -> str:
-    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+    ((path,),) = connection.execute(
+        "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+    ).fetchall()
+    return os.fsdecode(path)  # it need not be UTF-8

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 
 from shapestore import InvalidSourceError, Shape, ShapeStore, SQLSource, UnknownTableError
 from shapestore.source import snapshot
+from shapestore.source.sqlite_feed.file import files_of
 
 
 def execute(target: Path | Engine, script: str) -> None:
@@ -207,7 +208,7 @@ def in_halves(files: Callable[[sqlite3.Connection], dict[str, str]]) -> Callable
     """Gives nothing to two threads that ask one connection at once, as Python 3.13 does now and then."""
     asked: Counter[sqlite3.Connection] = Counter()
 
-    def files_of(connection: sqlite3.Connection) -> dict[str, str]:
+    def found(connection: sqlite3.Connection) -> dict[str, str]:
         asked[connection] += 1
         try:
             time.sleep(0.001)
@@ -215,14 +216,14 @@ def in_halves(files: Callable[[sqlite3.Connection], dict[str, str]]) -> Callable
         finally:
             asked[connection] -= 1
 
-    return files_of
+    return found
 
 
 async def test_shapes_of_an_engine_on_a_static_pool_are_created_side_by_side(
     memory: Engine, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheres = [f"id <= {n}" for n in range(60)]
-    monkeypatch.setattr(snapshot, "_files", in_halves(snapshot._files))
+    monkeypatch.setattr(snapshot, "files_of", in_halves(files_of))
     async with ShapeStore(path, create=SQLSource(memory)) as store, asyncio.TaskGroup() as group:
         tasks = [group.create_task(store.get_or_create(Shape("t", where=where))) for where in wheres]
     assert [task.result().row_count for task in tasks] == [min(n, 2) for n in range(60)]

@@ -13,8 +13,17 @@ from typing import Any
 
 import pytest
 from children import child
+from inspections import eventually
 
-from shapestore import CorruptStoreError, Shape, ShapeStore, StorageError
+from shapestore import (
+    CorruptStoreError,
+    CreateFailedError,
+    InvalidSourceError,
+    Shape,
+    ShapeStore,
+    SQLSource,
+    StorageError,
+)
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.vacuum import vacuum
 from shapestore.storage.path import bind, make_if_missing, resolve, sync, wal_bytes
@@ -44,6 +53,48 @@ def test_a_relative_path_starts_at_the_working_directory(tmp_path: Path, monkeyp
     (tmp_path / "link").symlink_to("deep/er")
     for path in ("link/../shapes.db", bind("link/../shapes.db")):
         assert resolve(path) == str(tmp_path / "deep" / "shapes.db")  # as open() would have it
+
+
+@pytest.fixture
+def no_text(tmp_path: Path) -> Path:
+    """A folder whose name is not UTF-8."""
+    folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    return folder
+
+
+async def test_a_path_need_not_be_text(no_text: Path) -> None:
+    async with ShapeStore(no_text / "shapes.db", create=albums) as store:
+        assert await store.fetch(ALBUMS) == [{"id": 1}]
+    with closing(sqlite3.connect(no_text / "foreign.db")) as foreign, foreign:
+        foreign.execute("CREATE TABLE t (a)")
+    with pytest.raises(StorageError, match=r"foreign\.db' is a database of another program"):
+        await ShapeStore(no_text / "foreign.db").open()
+    assert sorted(os.listdir(no_text)) == ["foreign.db", "shapes.db", "shapes.db-gate", "shapes.db-owners"]
+
+
+async def test_a_source_is_read_at_any_path_and_followed_where_a_store_can_name_it(
+    no_text: Path, empty_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(no_text)
+    with closing(sqlite3.connect("app.db")) as source, source:
+        source.execute("PRAGMA journal_mode = WAL")
+        source.execute("CREATE TABLE albums (id INTEGER PRIMARY KEY)")
+        source.execute("INSERT INTO albums VALUES (1)")
+    named = f"sqlite:///{no_text}/app.db"
+    async with ShapeStore(empty_path) as store:
+        for url in ("sqlite:///app.db", named):
+            assert await store.fetch(ALBUMS, SQLSource(url), max_age=0) == [{"id": 1}]
+    with pytest.raises(InvalidSourceError, match="its path is not text in UTF-8"):
+        SQLSource(named, follow=True)
+    async with ShapeStore(empty_path, create=SQLSource("sqlite:///app.db", follow=True)) as store:
+        with pytest.raises(CreateFailedError, match='the table "albums" cannot be followed: its path is not text'):
+            await store.refresh(ALBUMS)
+        await eventually(lambda: "the follower tries again at every tick" in caplog.text)
+    assert "unexpected" not in caplog.text
 
 
 def test_a_relative_path_in_a_directory_that_was_removed_is_refused(

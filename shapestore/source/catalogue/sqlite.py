@@ -66,6 +66,6 @@ class SqliteCatalogue(Catalogue):
 
     def _refuse_empty_memory(self, schemas: list[str]) -> None:
         """A new in-memory database is what each thread gets from an Engine that was not made for sharing one."""
-        [main_file] = self._names("SELECT file FROM pragma_database_list WHERE name = 'main'")
-        if not main_file and not any(map(self.tables, schemas)):
+        [has_file] = self._names("SELECT file <> '' FROM pragma_database_list WHERE name = 'main'")
+        if not has_file and not any(map(self.tables, schemas)):
             raise InvalidSourceError(f"this in-memory database is empty: {IN_MEMORY}")

@@ -31,7 +31,18 @@ def source_path(engine: Engine) -> str:
         path = path_of(connection.connection.driver_connection)
     if path is None:
         raise InvalidSourceError(f"the source cannot be followed: {NO_FILE}")
+    if why := why_unnamed(path):
+        raise InvalidSourceError(f"the source cannot be followed: {why}")
     return path
+
+
+def why_unnamed(path: str) -> str | None:
+    """Why a store cannot name a source by this path; None if it can."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"its path is not text in UTF-8, by which a store would name it: {path!r}; give it another path"
+    return None
 
 
 def named_path(engine: Engine) -> str | None:
@@ -78,8 +89,18 @@ def path_of(connection: object) -> str | None:
     """The resolved path of a driver connection's main database, or None: it has no file, or is not of SQLite."""
     if not isinstance(connection, sqlite3.Connection):
         return None
-    files = {name: file for _, name, file in ask(connection, "PRAGMA database_list")}
-    return os.path.realpath(files["main"]) if os.path.isabs(files["main"]) else None  # a copy in memory is called "x"
+    file = files_of(connection)["main"]
+    return os.path.realpath(file) if os.path.isabs(file) else None  # a copy in memory is called "x"
+
+
+def files_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The databases of a connection by their names, each with its file, which is empty for one in memory."""
+    try:
+        files = {name: file for _, name, file in ask(connection, "PRAGMA database_list")}
+    except (sqlite3.OperationalError, UnicodeDecodeError):  # a path that is not UTF-8; to ask so takes a lock
+        in_hex = ask(connection, "SELECT name, hex(file) FROM pragma_database_list")
+        files = {name: os.fsdecode(bytes.fromhex(file)) for name, file in in_hex}
+    return {name: file for name, file in files.items() if name != "temp"}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from shapestore.errors import InvalidSourceError
 from shapestore.source.catalogue.catalogue import Place
 from shapestore.source.keyed import Moment
 from shapestore.source.sqlite_feed.changes import newest, recent_markers
-from shapestore.source.sqlite_feed.file import NO_FILE, path_of
+from shapestore.source.sqlite_feed.file import NO_FILE, path_of, why_unnamed
 from shapestore.source.sqlite_feed.followed_table import refuse_other_modes, refuse_store
 from shapestore.source.sqlite_feed.installation import signature
 
@@ -36,6 +36,8 @@ def followed_moment_of(connection: Connection, place: Place) -> Moment:
     if moment.source is None or place.schema != "main":
         where = NO_FILE if moment.source is None else "only the tables of a source's main database can be followed"
         raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {where}')
+    if why := why_unnamed(moment.source):
+        raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {why}')
     driver: Any = connection.connection.driver_connection
     refuse_store(driver, place.table)
     refuse_other_modes(driver, place.table)
