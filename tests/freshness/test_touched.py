@@ -469,6 +469,20 @@ async def test_a_refresh_gives_way_to_nothing_that_was_read_before_it_began(empt
         assert await names(store, stored) == ["one", "NEW", "three"]
 
 
+async def test_a_refresh_gives_way_to_no_key_that_was_published_in_another_shape(empty_path: str, source: str) -> None:
+    """A shape that is created while the call publishes is as new as the call."""
+    held, slow = Held(source, readings=2), Slow(source)
+    async with ShapeStore(empty_path, create=held) as store, ShapeStore(empty_path, create=slow) as another:
+        await store.get_or_create(ALL)
+        telling = asyncio.create_task(store.touched("track", [2]))
+        await eventually(held.has_read.is_set)
+        await another.get_or_create(Shape("track", where="album = 1"))
+        held.go.set()
+        await telling
+        assert held.readings == 1
+        assert read(empty_path, "SELECT count(*) FROM touched_keys") == [1]
+
+
 async def test_a_refresh_that_is_overtaken_again_and_again_replaces_the_shape(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

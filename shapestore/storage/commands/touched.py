@@ -14,18 +14,22 @@ from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
-class MarkTouched(Command[None]):
-    """Have what is being read of a table now count as stale once it is published."""
+class MarkTouched(Command[int]):
+    """Have what is being read of a table now count as stale once it is published.
+
+    Answered with a number above which those are that begin from now on: what they read is as new as the call.
+    """
 
     def __init__(self, namespace: str, table: str) -> None:
         self.namespace = namespace
         self.table = table
 
     @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
         for namespace, table in {(command.namespace, command.table) for command in group}:
             tx.run(queries.MARK_ATTEMPTS_TOUCHED, namespace=namespace, table=table)
-        return [None] * len(group)
+        ((newest,),) = tx.run(queries.NEWEST_NUMBER)
+        return [newest] * len(group)
 
 
 class MarkStale(Command[int | None]):

@@ -8,6 +8,11 @@ MARK_ATTEMPTS_TOUCHED = """
     WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress'
 """
 
+# -> a number up to which all shapes and attempts are, and above which those will be that begin from now on
+NEWEST_NUMBER = """
+    SELECT max(coalesce((SELECT max(number) FROM shapes), 0), coalesce((SELECT max(number) FROM create_locks), 0))
+"""
+
 # (handle)
 MARK_ATTEMPT_TOUCHED = "UPDATE create_locks SET touched = 1 WHERE handle = :handle"
 
@@ -36,12 +41,13 @@ MARK_THESE_STALE = (
 # -> the number of the newest key in the ring
 NEWEST_TOUCHED_KEY = "SELECT coalesce(max(number), 0) FROM touched_keys"
 
-# (namespace, table, after: number, limit) -> the shapes, each with the attempt that is refreshing it
+# (namespace, table, after, last: numbers, limit) -> the shapes, each with the attempt that is refreshing it
 SHAPES_OF_TOUCHED_TABLE = """
     SELECT number, comparable, where_as_written, confirmed_by, live, row_count, key_columns,
            (SELECT handle FROM create_locks WHERE create_locks.comparable = shapes.comparable AND state = 'in_progress')
     FROM shapes
-    WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit
+    WHERE namespace = :namespace AND table_name = :table AND number > :after AND number <= :last
+    ORDER BY number LIMIT :limit
 """
 
 # (since: number, namespace, table, keys: [key]) -> something, if one of the keys was published since, or may have been:
