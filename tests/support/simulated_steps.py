@@ -36,7 +36,10 @@ def run(simulation: Simulation, test: Coroutine[Any, Any, None]) -> None:
         _hold_gate(simulation, patch)
         _set_clock(simulation, patch)
         with contextlib.closing(SimulatedLoop(simulation)) as loop:
-            loop.run_until_complete(test)
+            try:
+                loop.run_until_complete(test)
+            finally:
+                simulation.end()
 
 
 class _Jobs:

@@ -75,6 +75,8 @@ class Simulation:
         self._has_gate: gate.Gate | None = None
         self._writing = ""
         self._killed: set[str] = set()
+        self._has_ended = False
+        self._waited_for: set[concurrent.futures.Future[Any]] = set()
         self._turn: asyncio.Future[None] | None = None
 
     def note(self, what: str) -> None:
@@ -90,6 +92,15 @@ class Simulation:
         self._killed.add(store)
         for held in [held for held in self._held if held.store == store]:
             self._let_go(held)
+            self.rest()
+
+    def end(self) -> None:
+        """No thread waits for a turn any more, also after a failure."""
+        self._has_ended = True
+        for future in list(self._waited_for):
+            future.cancel()
+        while self._held:
+            self._let_go(self._held[0])
             self.rest()
 
     # --- for threads
@@ -113,14 +124,18 @@ class Simulation:
             self._held.sort(key=lambda held: (held.store, held.name))
         self.ends()
         assert held.go.wait(PATIENCE)
-        if held.store in self._killed:
+        if self._has_ended or held.store in self._killed:
             raise Killed("killed")
 
     def wait(self, future: concurrent.futures.Future[Any]) -> Any:
         """The result of what the loop does meanwhile."""
         self.ends()
+        self._waited_for.add(future)
         future.add_done_callback(lambda _: self.begins())
-        return concurrent.futures.Future.result(future, PATIENCE)
+        try:
+            return concurrent.futures.Future.result(future, PATIENCE)
+        finally:
+            self._waited_for.discard(future)
 
     # --- for the gate
 
