@@ -39,14 +39,20 @@ async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest)
             f"authorize returns a Shape of the table that it is asked about, {asked.shape.table!r}; or it raises "
             f"HTTPException. It returned {may_see!r:.200}"
         )
-    if may_see == asked.shape:
+    if may_see is asked.shape:
         return asked
     _refuse_hidden(asked, may_see)
+    return dataclasses.replace(asked, shape=_narrowed(may_see, asked.shape))
+
+
+def _narrowed(may_see: Shape, asked: Shape) -> Shape:
+    """What is asked for of what may be seen, whose conditions run as the application wrote them."""
+    if may_see == asked:
+        return may_see
     try:
-        shape = narrowed(_of_both_columns(asked.shape, may_see), asked.shape.where_as_written, asked.shape.params)
+        return narrowed(_of_both_columns(asked, may_see), asked.where_as_written, asked.params)
     except InvalidShapeError as error:
         raise InvalidRequest({"where": ["is too large"]}) from error
-    return dataclasses.replace(asked, shape=shape)
 
 
 def _of_both_columns(asked: Shape, may_see: Shape) -> Shape:

@@ -500,6 +500,29 @@ async def test_no_condition_is_accepted_on_a_column_that_may_not_be_seen(tmp_pat
         assert list(answer.json()["errors"].values()) == [['column "Price" does not exist']]
 
 
+@pytest.mark.parametrize("asked", [{"subset__where": '"Price" > 1'}, {"subset__order_by": '"Price"'}])
+async def test_nor_where_a_client_asks_for_just_what_it_may_see(tmp_path: Path, asked: dict[str, str]) -> None:
+    def names(_: Request, __: Shape) -> Shape:
+        return Shape("Track", columns=["TrackId", "Name"])
+
+    async with served(tmp_path, authorize=names) as api:
+        answer = await api.get(columns="TrackId,Name", **asked)
+        assert list(answer.json()["errors"].values()) == [['column "Price" does not exist']]
+    (tmp_path / "other").mkdir()
+    async with served(tmp_path / "other", authorize=lambda _, shape: shape) as api:
+        assert (await api.get("now", columns="TrackId,Name", **asked)).status_code == 200
+
+
+async def test_a_condition_is_run_as_the_application_wrote_it(tmp_path: Path) -> None:
+    guarded = Shape("Track", where="TrackId <> -9223372036854775808 AND abs(TrackId) > 1")
+
+    async with served(tmp_path, authorize=lambda _, __: guarded) as api:
+        api.write(OVERFLOWS)
+        await api.get(where='abs("TrackId") > 1 AND "TrackId" <> -9223372036854775808')
+        [stored] = [stored async for stored in api.store.shapes()]
+        assert stored.shape.where_as_written == guarded.where_as_written
+
+
 async def test_an_error_in_a_condition_tells_nothing_about_rows_that_may_not_be_seen(tmp_path: Path) -> None:
     async with served(tmp_path, authorize=cheap) as api:
         api.write(OVERFLOWS)
