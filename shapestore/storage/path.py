@@ -128,7 +128,6 @@ def check_beside(path: str) -> None:
     check_files_of_sqlite(path)
     _check(path, "-gate", "an empty file, the write gate", _is_gate)
     _check(path, "-owners", "a folder, for the files of its owners", _is_owners_folder)
-    _check_log(path)
 
 
 def check_files_of_sqlite(path: str) -> None:
@@ -136,13 +135,15 @@ def check_files_of_sqlite(path: str) -> None:
     _check(path, "-wal", "a write-ahead log of SQLite", _is_wal)
     _check(path, "-shm", "a shared-memory file of SQLite", _is_shm)
     _check(path, "-journal", "a rollback journal of SQLite", _is_rollback_journal)
+    _check_log(path)
 
 
 def _check_log(path: str) -> None:
     """Raise StorageError if the log beside the database is that of another file, which has had its name, and is open.
 
-    SQLite finds the log by the name. So it would be that of both files: what is committed to the one would be copied
-    into the other, and be lost with that. Where a store of the present file is open, the log is that of this one.
+    SQLite finds the log by the name. So it would be that of both files: what is committed to the one would be read in
+    the other, be copied into it, and be lost with that. Where a store of the present file is open, the log is this
+    one's.
     """
     with contextlib.suppress(OSError):  # a folder that cannot be read is told of by who needs it
         if not os.path.lexists(f"{path}-wal") or (os.path.exists(path) and living_owners(path)):

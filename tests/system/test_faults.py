@@ -34,6 +34,8 @@ from shapestore import (
     maintenance,
     open_file,
 )
+from shapestore.admin.backup import backup
+from shapestore.admin.doctor import examine
 from shapestore.admin.vacuum import vacuum
 from shapestore.creating import attempt
 from shapestore.locking import gate
@@ -537,6 +539,9 @@ async def test_no_store_is_opened_beside_those_that_have_the_former_file_open(
         if taken_away == "replaced":
             with refused:
                 vacuum(empty_path, beside_others=True)
+            with refused:
+                backup(empty_path, f"{empty_path}.backup")
+            assert "unreadable" in {finding.name for finding in examine(empty_path)}
         else:
             assert not os.path.exists(empty_path)
         assert await former.get(STORED) == stored
