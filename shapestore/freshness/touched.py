@@ -101,11 +101,11 @@ class TouchedRows:
         given = {encode_key(key): key for key in map(_as_key, keys)}
         marked = self._services.writer.submit(MarkTouched(self._namespace, table), refusable=True)
         try:
-            newest = await marked
+            await marked
             async with self._turn:
                 remaining = iter(given.items())
                 while some := dict(itertools.islice(remaining, KEYS_AT_ONCE)):
-                    await self._publish(self._source, table, some, newest)
+                    await self._publish(self._source, table, some)
         except BaseException:  # the caller's cancellation too: what it told of is not lost
             self._mark_stale(table)
             raise
@@ -123,24 +123,20 @@ class TouchedRows:
         mark(0)
         return done
 
-    async def _publish(self, source: ByKey, table: str, keys: Keys, newest: int) -> None:
-        """Publish these rows of all shapes of the table, some shapes at a time.
-
-        Those that were created since, whose numbers are above ``newest``, are as new as the call. To publish a key in
-        them would have refreshes of the others give way to it.
-        """
+    async def _publish(self, source: ByKey, table: str, keys: Keys) -> None:
+        """Publish these rows of all shapes of the table, some shapes at a time."""
         after: int | None = 0
         while after is not None:
             for _ in range(_TRIES):
-                look = await self._look(table, after, newest, limit=max(1, ROWS_AT_ONCE // len(keys)))
+                look = await self._look(table, after, limit=max(1, ROWS_AT_ONCE // len(keys)))
                 if await self._publish_in(source, table, keys, look.shapes, look.newest_key):
                     break
             else:  # others publish these keys again and again
                 await self._services.writer.submit(MarkTheseStale([shape.number for shape in look.shapes]))
             after = look.shapes[-1].number if look.shapes else None
 
-    async def _look(self, table: str, after: int, last: int, limit: int) -> _Look:
-        given = {"namespace": self._namespace, "table": table, "after": after, "last": last, "limit": limit}
+    async def _look(self, table: str, after: int, limit: int) -> _Look:
+        given = {"namespace": self._namespace, "table": table, "after": after, "limit": limit}
 
         def look(connection: sqlite3.Connection) -> _Look:
             with one_moment(connection):
@@ -163,7 +159,7 @@ class TouchedRows:
             await self._services.writer.submit(MarkTheseStale(others))
         if not wanted:
             return True
-        judged = {shape.number: (shape.confirmed_by, shape.refreshed_by) for shape in by_key}
+        judged = {shape.number: (shape.confirmed_by, shape.refreshed_by) for shape in shapes}
         publish = PublishTouched(self._namespace, table, list(keys), newest_key, judged, wanted)
         return await self._services.writer.submit(publish)
 

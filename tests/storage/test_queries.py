@@ -61,6 +61,7 @@ SCANS = {
     "LOCKS_OF_OWNER": ("create_locks", ATTEMPTS_OF_NOW),
     "ATTEMPTS": ("create_locks", ATTEMPTS_OF_NOW),
     "MARK_ATTEMPTS_TOUCHED": ("create_locks", ATTEMPTS_OF_NOW),
+    "REFRESHED_SINCE": ("lock", ATTEMPTS_OF_NOW),
     "LOCKS": ("create_locks", "it is asked for all of them; there are as many as there are creations and failures now"),
     "OWNERS": (
         "owners, create_locks, readers",
@@ -294,10 +295,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "TOUCHED_SINCE_CLAIM": {"handle": handle(-ANY)},
     "MARK_THESE_STALE": {"numbers": json.dumps([ANY])},
     "NEWEST_TOUCHED_KEY": {},
-    "SHAPES_OF_TOUCHED_TABLE": {"namespace": "", "table": "albums", "after": 0, "last": 10, "limit": 2},
-    "NEWEST_NUMBER": {},
+    "SHAPES_OF_TOUCHED_TABLE": {"namespace": "", "table": "albums", "after": 0, "limit": 2},
     "PUBLISHED_SINCE": {"since": 10**6, "namespace": "", "table": "albums", "keys": "[]"},
-    "REFRESHED_SINCE": {"judged": json.dumps({str(ANY): [handle(ANY), None]})},
     "ADD_TOUCHED_KEYS": {"namespace": "", "table": "albums", "keys": json.dumps(["[1]"])},
     # --- rows and changes
     "ENDS": {"numbers": json.dumps([ANY, 10**6])},
@@ -372,6 +371,7 @@ GROW = {
     "LOCKS_OF_OWNER": ATTEMPTS_OF_NOW,
     "ATTEMPTS": ATTEMPTS_OF_NOW,
     "MARK_ATTEMPTS_TOUCHED": ATTEMPTS_OF_NOW,
+    "REFRESHED_SINCE": ATTEMPTS_OF_NOW,
     "LEAST_READ_OF_THOSE_WAITED_FOR": "there are as many as there are readers now",
     "TRIM_GAPS": "as far as the last gap that is kept, at each jump: once after a copy was put back",
 }

@@ -14,22 +14,18 @@ from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
-class MarkTouched(Command[int]):
-    """Have what is being read of a table now count as stale once it is published.
-
-    Answered with a number above which those are that begin from now on: what they read is as new as the call.
-    """
+class MarkTouched(Command[None]):
+    """Have what is being read of a table now count as stale once it is published."""
 
     def __init__(self, namespace: str, table: str) -> None:
         self.namespace = namespace
         self.table = table
 
     @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
         for namespace, table in {(command.namespace, command.table) for command in group}:
             tx.run(queries.MARK_ATTEMPTS_TOUCHED, namespace=namespace, table=table)
-        ((newest,),) = tx.run(queries.NEWEST_NUMBER)
-        return [newest] * len(group)
+        return [None] * len(group)
 
 
 class MarkStale(Command[int | None]):
@@ -83,8 +79,8 @@ class PublishTouched(Command[bool]):
 
     A shape whose log is full is dropped, as by a round: the next one begins with an empty log.
     Answered False, and nothing appended, if it was read too early: one of the keys was published since the number
-    ``since`` of the ring, or one of the shapes was refreshed, or a refresh of it has begun. ``judged`` has the attempts
-    that had confirmed them, and those that were refreshing them.
+    ``since`` of the ring, or one of the shapes was refreshed, or another refresh is in progress in the table.
+    ``judged`` has the attempts that had confirmed the shapes, and those that were refreshing them.
     """
 
     def __init__(  # noqa: PLR0917 - what is published, and what must not have happened since
@@ -108,7 +104,7 @@ class PublishTouched(Command[bool]):
 
     def _publish(self, tx: Transaction) -> bool:
         is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
-        if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=self.judged):
+        if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=self.judged, **self.named):
             return False
         appended = append_wanted(tx, self.wanted)
         if appended is not None:

@@ -8,11 +8,6 @@ MARK_ATTEMPTS_TOUCHED = """
     WHERE namespace = :namespace AND table_name = :table AND state = 'in_progress'
 """
 
-# -> a number up to which all shapes and attempts are, and above which those will be that begin from now on
-NEWEST_NUMBER = """
-    SELECT max(coalesce((SELECT max(number) FROM shapes), 0), coalesce((SELECT max(number) FROM create_locks), 0))
-"""
-
 # (handle)
 MARK_ATTEMPT_TOUCHED = "UPDATE create_locks SET touched = 1 WHERE handle = :handle"
 
@@ -41,13 +36,12 @@ MARK_THESE_STALE = (
 # -> the number of the newest key in the ring
 NEWEST_TOUCHED_KEY = "SELECT coalesce(max(number), 0) FROM touched_keys"
 
-# (namespace, table, after, last: numbers, limit) -> the shapes, each with the attempt that is refreshing it
+# (namespace, table, after: number, limit) -> the shapes, each with the attempt that is refreshing it
 SHAPES_OF_TOUCHED_TABLE = """
     SELECT number, comparable, where_as_written, confirmed_by, live, row_count, key_columns,
            (SELECT handle FROM create_locks WHERE create_locks.comparable = shapes.comparable AND state = 'in_progress')
     FROM shapes
-    WHERE namespace = :namespace AND table_name = :table AND number > :after AND number <= :last
-    ORDER BY number LIMIT :limit
+    WHERE namespace = :namespace AND table_name = :table AND number > :after ORDER BY number LIMIT :limit
 """
 
 # (since: number, namespace, table, keys: [key]) -> something, if one of the keys was published since, or may have been:
@@ -60,13 +54,17 @@ PUBLISHED_SINCE = """
     LIMIT 1
 """
 
-# (judged: {number: [confirmed_by, refreshed_by]}) -> something, if a refresh of one of the shapes was published since,
-# or has begun: it may read later, and yet gives way to what is published before it
+# (namespace, table, judged: {number: [confirmed_by, refreshed_by]}) -> something, if a refresh of one of the shapes was
+# published since; or if another one is in progress, also of a shape that was not there then: it may read later, and yet
+# gives way to what is published before it, in whatever shape
 REFRESHED_SINCE = """
     SELECT 1 FROM json_each(:judged) AS judged CROSS JOIN shapes ON shapes.number = CAST(judged.key AS INTEGER)
     WHERE shapes.confirmed_by IS NOT judged.value ->> 0
-       OR EXISTS (SELECT 1 FROM create_locks WHERE create_locks.comparable = shapes.comparable
-                  AND state = 'in_progress' AND handle IS NOT judged.value ->> 1)
+    UNION ALL
+    SELECT 1 FROM create_locks AS lock CROSS JOIN shapes ON shapes.comparable = lock.comparable AND NOT shapes.live
+    WHERE lock.namespace = :namespace AND lock.table_name = :table AND lock.state = 'in_progress'
+      AND lock.handle IS NOT (
+          SELECT judged.value ->> 1 FROM json_each(:judged) AS judged WHERE CAST(judged.key AS INTEGER) = shapes.number)
     LIMIT 1
 """
 
