@@ -77,14 +77,9 @@ class Inspector:
         ((number,),) = self.read(statement)
         return int(number or 0)
 
-    @contextlib.contextmanager
-    def one_moment(self) -> Iterator[None]:
+    def one_moment(self) -> contextlib.AbstractContextManager[None]:
         """Let all reads inside see the file as of one moment. Keep it short: it blocks checkpoints."""
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("ROLLBACK")
+        return read.one_moment(self._connection)
 
     # --- shapes
 
