@@ -1,6 +1,6 @@
-"""Whether a request bears the secret, and what of it its sender may have.
+"""Whether a request bears the secret, and what its sender may have.
 
-``authorize`` says which rows, and the client's conditions narrow them.
+The application's ``shape`` says what is asked for, or its ``authorize`` which rows; a client's conditions narrow them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shapestore.shape.narrowed import narrowed
 from shapestore.shape.shape import Shape
 from shapestore.shape.where.where import where_columns
 
+ShapeOfRequest = Callable[[Request], Shape | Awaitable[Shape]]
 Authorize = Callable[[Request, Shape], Shape | Awaitable[Shape]]
 
 
@@ -28,6 +29,15 @@ def has_secret(request: Request, secret: str | None) -> bool:
         return True
     given = request.query_params.get("secret") or request.query_params.get("api_secret") or ""
     return hmac.compare_digest(given.encode(), secret.encode())
+
+
+async def shape_by(shape_of: ShapeOfRequest, request: Request) -> Shape:
+    """The shape that the application makes of a request. Raises what ``shape_of`` raises, and TypeError."""
+    found = shape_of(request)
+    shape = await found if inspect.isawaitable(found) else found
+    if not isinstance(shape, Shape):
+        raise TypeError(f"shape returns a Shape, or raises HTTPException. It returned {shape!r:.200}")
+    return shape
 
 
 async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest) -> ShapeRequest:

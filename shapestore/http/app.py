@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.http import response
-from shapestore.http.access import Authorize, has_secret, permitted
+from shapestore.http.access import Authorize, ShapeOfRequest, has_secret, permitted, shape_by
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.invalid import InvalidRequest
@@ -31,11 +30,8 @@ from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
 from shapestore.logger import logger
 from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds
-from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
-
-ShapeOfRequest = Callable[[Request], Shape | Awaitable[Shape]]
 
 
 class ShapeApp:
@@ -248,7 +244,7 @@ class ShapeApp:
         if request.method == "POST":
             body = await body_of(request)
             request = unread(request, body)
-        given = None if self._shape_of is None else await _awaited(self._shape_of(request))
+        given = None if self._shape_of is None else await shape_by(self._shape_of, request)
         asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))
         return asked if self._authorize is None else await permitted(self._authorize, request, asked)
 
@@ -287,10 +283,6 @@ def _each(option: str, given: Sequence[str], checked: Callable[[str, str], str])
     if isinstance(given, str):
         raise TypeError(f"{option} is a list, as in [{given!r:.100}]; not {given!r:.100}")
     return tuple(checked(option, one) for one in given)
-
-
-async def _awaited(given: Shape | Awaitable[Shape]) -> Shape:
-    return await given if inspect.isawaitable(given) else given
 
 
 def _json(status: int, body: object) -> Response:

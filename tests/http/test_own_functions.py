@@ -73,3 +73,14 @@ async def test_a_shape_that_they_make_wrongly_is_an_error_of_the_application(
     [record] = caplog.records
     assert "mistaken" in caplog.text
     assert record.levelname == "ERROR"
+
+
+async def test_what_shape_returns_has_to_be_a_shape(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a return it was the client's mistake: its table was blank."""
+
+    def forgetful(_: Request) -> Any:
+        Shape("Track")
+
+    async with served(tmp_path, shape=forgetful) as api:
+        assert (await api.get()).status_code == 500
+    assert "shape returns a Shape, or raises HTTPException. It returned None" in caplog.text
