@@ -90,17 +90,21 @@ def backup(path: str, to: str, force: bool, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _ended_cleanly() -> Iterator[None]:
-    """Let a signal that ends the program (from `timeout`, say) first clear away what is unfinished."""
+    """Let a signal that ends the program (from `timeout`, say) first clear away what is unfinished.
+
+    One that is ignored, as under `nohup`, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in signals]
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @click.command()

@@ -373,3 +373,22 @@ def test_a_killed_backup_leaves_no_file_of_that_name(store: str, to: str, number
     else:
         assert left == []
     shutil.rmtree(os.path.dirname(to))
+
+
+NOHUP = f"""
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+{HALF_WAY.replace("while True", "for _ in range(20)").replace("_STEP = 10", "_STEP = 100")}
+"""
+
+
+def test_a_backup_that_nohup_has_started_goes_on_when_its_terminal_goes(store: str, to: str) -> None:
+    command = [sys.executable, "-c", NOHUP, "backup", store, to]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as backing_up:
+        assert backing_up.stdout is not None
+        assert backing_up.stdout.readline() == "half way\n"
+        backing_up.send_signal(signal.SIGHUP)
+        _, told = backing_up.communicate(timeout=PATIENCE)
+    assert backing_up.returncode == 0
+    assert told.endswith(", sound\n")
+    assert files(to) == ["copy.db"]
