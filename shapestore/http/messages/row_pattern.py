@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import msgspec
 
-from shapestore.http.messages.values import TIMESTAMPS, Column
+from shapestore.http.messages.values import JSON_TYPES, TIMESTAMPS, Column, is_json
 
 # Possessive quantifiers, so that a line that does not match costs no more than one that does.
 _STRING = rb'null|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -43,25 +44,35 @@ class RowPattern:
 
     def __init__(self, names: Sequence[str], columns: Mapping[str, Column], before: bytes, after: bytes) -> None:
         """``before``, ``after``: what stands before and after the value of each message; before it comes the key."""
-        parts = [_part(columns.get(name, {})) for name in names]
+        described = [columns.get(name, {}) for name in names]
+        parts = list(map(_part, described))
         labels = [b"%s:" % msgspec.json.encode(name) for name in names]
         inside = b",".join(re.escape(label) + part for label, (part, _) in zip(labels, parts, strict=True))
         value = b",".join(_literal(label) + template for label, (_, template) in zip(labels, parts, strict=True))
         # The empty groups have findall() give tuples, however few others there are.
         self._find = re.compile(rb"^()\{%s\}()$" % inside, re.MULTILINE).findall
         self._template = _literal(before) + b'%s","value":%s{' + value + b"}%s" + _literal(after)
+        # The first is empty, and each part has as many as its template has places.
+        groups = accumulate((template.count(b"%s") for _, template in parts), initial=1)
+        self._json = [
+            group for group, column in zip(groups, described, strict=False) if column.get("type") in JSON_TYPES
+        ]
         self._afterwards = [pair for mark, pairs in _AFTERWARDS.items() if mark in self._template for pair in pairs]
 
     def messages(self, keys: Sequence[bytes], rows: bytes) -> bytes | None:
         """The messages of ``rows``, a row a line, with commas between them; None if a row is unusual."""
         found = self._find(rows)
-        if len(found) != len(keys):
+        if len(found) != len(keys) or not self._holds_json(found):
             return None
         template = self._template
         text = b",".join([template % (key, *groups) for key, groups in zip(keys, found, strict=True)])
         for mark, instead in self._afterwards:
             text = text.replace(mark, instead)
         return text
+
+    def _holds_json(self, found: Sequence[Sequence[bytes]]) -> bool:
+        """Whether texts in columns of JSON are JSON."""
+        return all(row[group][:1] != b'"' or is_json(row[group]) for group in self._json for row in found)
 
 
 def has_pattern(columns: Mapping[str, Column]) -> bool:

@@ -22,6 +22,8 @@ JSON_TYPES = frozenset(("json", "jsonb"))
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_decode_text = msgspec.json.Decoder(str).decode
+_read_through = msgspec.json.Decoder(msgspec.Raw).decode
 
 _TRUE, _FALSE = b'"t"', b'"f"'
 _WITH_T = re.compile(rb'("\d{4}-\d\d-\d\d)T(?=\d)')
@@ -69,8 +71,19 @@ def _timestamp(value: bytes) -> bytes:
 
 
 def _json(value: bytes) -> bytes:
-    """A text is taken for JSON already: this is how SQLite holds it."""
+    """A text that is JSON is taken for that, as SQLite holds it; any other for a string, since clients read JSON."""
+    if value[:1] == b'"':
+        return value if is_json(value) else as_json_text(value)
     return b'"%s"' % value if value in {b"true", b"false"} else _plain(value)
+
+
+def is_json(value: bytes) -> bool:
+    """Whether a text, of which the JSON is given, is JSON itself."""
+    try:
+        _read_through(_decode_text(value))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _bytea(value: bytes) -> bytes:

@@ -152,6 +152,12 @@ def test_rows_without_a_key_are_named_by_their_numbers() -> None:
         ({"type": "jsonb"}, '{"a":1}', '{"a":1}'),
         ({"type": "json"}, {"a": [1, "x"]}, '{"a":[1,"x"]}'),
         ({"type": "json"}, True, "true"),
+        ({"type": "json"}, "null", "null"),
+        ({"type": "json"}, "[1e400]", "[1e400]"),
+        ({"type": "json"}, "", '""'),
+        ({"type": "jsonb"}, "it's", '"it\'s"'),
+        ({"type": "jsonb"}, "{'a': 1}", "\"{'a': 1}\""),
+        ({"type": "jsonb"}, "[" * 10_000, f'"{"[" * 10_000}"'),
         ({"type": "bytea"}, b"\x00\xff1", r"\x00ff31"),
         ({"type": "bytea"}, None, None),
         ({"type": "int4", "dims": 1}, [1, None, 3], "{1,NULL,3}"),
@@ -204,7 +210,7 @@ USUAL: dict[str, Any] = {
     "price": NUMBERS | st.none(),
     "active": st.sampled_from([True, False, 0, 1, None]),
     "made": st.sampled_from(["2024-01-01T10:00:00", "2024-01-01 10:00", "2024-01-01", None]),
-    "data": TEXTS | st.none(),
+    "data": NESTED.map(json.dumps) | st.none(),
 }
 ROWS = st.lists(st.tuples(*USUAL.values()).map(lambda row: dict(zip(USUAL, row, strict=True))), min_size=1, max_size=5)
 ODD_ROWS = st.lists(st.fixed_dictionaries(dict.fromkeys(USUAL, SCALARS | NESTED)), min_size=1, max_size=5)
