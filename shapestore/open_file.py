@@ -126,8 +126,7 @@ def _bring_to_head(path: str, migrate: bool) -> None:
         )
     else:
         paths.check_writable(path)
-        with migrations.opened(path) as connection:
-            migrations.check(connection, path)
+        migrations.check_as_it_is(path)
 
 
 def _register(tx: Transaction, path: str) -> int:

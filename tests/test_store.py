@@ -449,6 +449,10 @@ async def test_where_it_must_not_migrate_a_store_makes_no_file_and_leaves_an_old
     with pytest.raises(MigrationRequiredError, match="does not exist"):
         await ShapeStore(path, migrate=False).open()
     assert not os.path.exists(path)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with pytest.raises(MigrationRequiredError, match="has no tables yet"):
+        await ShapeStore(path, migrate=False).open()
+    assert os.stat(path).st_size == 0
     old_file.make(path)
     before = old_file.contents(path)
     with pytest.raises(MigrationRequiredError, match="has the schema '0001'"):

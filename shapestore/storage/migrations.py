@@ -94,6 +94,17 @@ def check(connection: sqlite3.Connection, path: str) -> None:
     )
 
 
+def check_as_it_is(path: str) -> None:
+    """``check`` the file at ``path``, of which nothing is changed: an empty one stays empty."""
+    try:
+        with contextlib.closing(open_immutable(path)) as connection:
+            check(connection, path)
+    except sqlite3.Error as error:
+        raise translated(error, path, is_migrated=True) from error
+    except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
+        raise damaged(error, path) from error
+
+
 def upgrade(path: str) -> None:
     """Bring the file at ``path`` to HEAD, making it if it is missing. All or nothing, also if the process is killed.
 
