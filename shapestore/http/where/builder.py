@@ -32,6 +32,7 @@ from shapestore.shape.where.expression import (
 )
 
 _RANKS = {"+": "+-", "-": "+-", "*": "*/%", "/": "*/%", "%": "*/%", "||": "||"}
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ESCAPE = "\\"
 """What escapes in a pattern of PostgreSQL's that names no other character."""
 
@@ -112,17 +113,25 @@ class Builder:
 
     def comparison(self, left: Operand, sign: str, right: Operand, place: int) -> Operand:
         (first, second), _ = self.aligned((left, right), place)
-        if left.type == "timestamp" and right.is_open and (moments := moments_of(self.text_of(right) or "")):
+        if moments := self._moments(left, right):
             return _truth(self._moment_test(first, sign, right, moments), left.place)
+        if moments := self._moments(right, left):
+            return _truth(self._moment_test(second, _MIRRORED.get(sign, sign), left, moments), left.place)
         return _truth(Comparison(first, sign, second), left.place)
 
+    def _moments(self, column: Operand, sent: Operand) -> tuple[str, str] | None:
+        """The texts of a moment that was sent to stand beside a column of moments; the first is the lesser."""
+        return moments_of(self.text_of(sent) or "") if _is_of_moments(column) else None
+
     def _moment_test(self, column: Expression, sign: str, sent: Operand, moments: tuple[str, str]) -> Expression:
-        """A comparison with a moment that may be held as either of two texts, of which the first is the lesser."""
-        texts = dict.fromkeys(moments)
-        written = [self._moment(sent, text, "_" * count) for count, text in enumerate(texts, 1)]
+        """A comparison with a moment that may be held as either of two texts."""
+        written = self._written(sent, moments)
         if sign in ("=", "<>") and len(written) > 1:
             return In(column, tuple(written), sign == "<>")
         return Comparison(column, sign, written[-1] if sign in (">", "<=") else written[0])
+
+    def _written(self, sent: Operand, moments: tuple[str, str]) -> list[Expression]:
+        return [self._moment(sent, text, "_" * count) for count, text in enumerate(dict.fromkeys(moments), 1)]
 
     def _moment(self, sent: Operand, text: str, suffix: str) -> Expression:
         if sent.parameter is None:
@@ -131,6 +140,8 @@ class Builder:
 
     def distinction(self, left: Operand, right: Operand, place: int, *, negated: bool) -> Operand:
         """``IS DISTINCT FROM``, and negated ``IS NOT DISTINCT FROM``."""
+        if self._moments(left, right) or self._moments(right, left):
+            return self.truth_test(self.comparison(left, "=", right, place), "TRUE", negated=not negated)
         (first, second), _ = self.aligned((left, right), place)
         return _truth(Is(first, second, not negated), left.place)
 
@@ -141,6 +152,10 @@ class Builder:
         return _truth(Is(self.condition(operand), Constant(word), negated), operand.place)
 
     def between(self, value: Operand, low: Operand, high: Operand, place: int, *, negated: bool) -> Operand:
+        if any(self._moments(value, end) or self._moments(end, value) for end in (low, high)):
+            ends = self.comparison(value, ">=", low, place), self.comparison(value, "<=", high, place)
+            inside = self.junction("AND", ends)
+            return self.negation(inside, value.place) if negated else inside
         (middle, least, most), _ = self.aligned((value, low, high), place)
         return _truth(Between(middle, least, most, negated), value.place)
 
@@ -148,7 +163,11 @@ class Builder:
 
     def membership(self, value: Operand, items: Sequence[Operand], place: int, *, negated: bool) -> Operand:
         (first, *others), _ = self.aligned((value, *items), place)
-        return _truth(In(first, tuple(others), negated), value.place)
+        sought: list[Expression] = []
+        for item, other in zip(items, others, strict=True):
+            moments = self._moments(value, item)
+            sought += [other] if moments is None else self._written(item, moments)
+        return _truth(In(first, tuple(sought), negated), value.place)
 
     def array_test(self, value: Operand, array: Operand, place: int, *, negated: bool) -> Operand:
         """``= ANY(array)``, and negated ``<> ALL(array)``. Nothing is in an empty array, not even NULL."""
@@ -159,18 +178,18 @@ class Builder:
             family = Family.TEXT
         if family is None:
             refuse(value.place, "the type of the array's items cannot be told; write one, as in ANY($1::text[])")
-        sought, items = self.typed(value, family), self._items(array, family)
+        sought, items = self.typed(value, family), self._items(array, family, of_moments=_is_of_moments(value))
         if not items:
             return _truth(Constant("TRUE" if negated else "FALSE"), value.place)
         return _truth(In(sought, tuple(items), negated), value.place)
 
-    def _items(self, array: Operand, family: Family) -> list[Expression]:
+    def _items(self, array: Operand, family: Family, *, of_moments: bool) -> list[Expression]:
         if array.parameter is not None:
-            return self._params.items(array.parameter, family, array.place)
+            return self._params.items(array.parameter, family, array.place, of_moments=of_moments)
         text = self.text_of(array)
         if text is None:
             refuse(array.place, "ANY and ALL take an array: a parameter, '{a,b}', or ARRAY['a','b']")
-        values = item_values(text, family, array.place, "array")
+        values = item_values(text, family, array.place, "array", of_moments=of_moments)
         return [literal(value) for value in sorted(values, key=lambda value: (value is None, value))]
 
     # --- choices
@@ -237,6 +256,11 @@ class Builder:
     def written(self, operand: Operand, what: str) -> Expression:
         """An operand as a part of a text: it is text, or an integer, which every database writes in the same way."""
         return operand.expression if operand.family is Family.INTEGER else self.text(operand, what)
+
+
+def _is_of_moments(operand: Operand) -> bool:
+    """Whether it is a column, or what was made of one, that holds moments as texts."""
+    return operand.type == "timestamp" and not operand.is_open
 
 
 def _truth(expression: Expression, place: int) -> Operand:

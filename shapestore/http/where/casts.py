@@ -26,7 +26,9 @@ def cast(builder: Builder, operand: Operand, type_name: str, place: int, *, is_a
             refuse(place, "only a parameter or a string is cast to an array")
         return Operand(operand.expression, Family.ARRAY, operand.place, name, True, operand.parameter)
     if operand.is_open:
-        return Operand(builder.typed(operand, family), family, operand.place, name)
+        # A moment stays open: its text is another one beside a column.
+        is_open = name == "timestamp"
+        return Operand(builder.typed(operand, family), family, operand.place, name, is_open, operand.parameter)
     return Operand(_converted(operand, name, family, place), family, operand.place, name)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from shapestore.http.where.arrays import items_of
 from shapestore.http.where.refusal import refuse
-from shapestore.http.where.types import NUMBERS, Family, value_of
+from shapestore.http.where.types import NUMBERS, Family, moments_of, value_of
 from shapestore.shape.shape import Scalar
 from shapestore.shape.where.expression import Constant, Expression, Parameter
 
@@ -60,15 +60,19 @@ class Params:
         self._typed[_name(number) + suffix] = text
         return Parameter(_name(number) + suffix)
 
-    def items(self, number: int, family: Family, place: int) -> list[Expression]:
-        """The items of an array, sorted and each once, so that their order is no part of a shape's identity."""
+    def items(self, number: int, family: Family, place: int, *, of_moments: bool) -> list[Expression]:
+        """The items of an array, sorted and each once, so that their order is no part of a shape's identity.
+
+        ``of_moments``: they stand beside moments, so that each that JavaScript wrote is sought in all of its texts.
+        """
         text = self.text(number, place)
         self._take(number, Family.ARRAY, place)
         if self._items.setdefault(number, family) is not family:
             _refuse_types(number, self._items[number], family, place)
-        values = {None} if text is None else item_values(text, family, place, f"parameter ${number}")
+        what, prefix = f"parameter ${number}", f"{_name(number)}{'__' if of_moments else '_'}"
+        values = {None} if text is None else item_values(text, family, place, what, of_moments=of_moments)
         known = sorted(value for value in values if value is not None)
-        named = {f"{_name(number)}_{count}": value for count, value in enumerate(known, 1)}
+        named = {f"{prefix}{count}": value for count, value in enumerate(known, 1)}
         self._typed |= named
         nulls: list[Expression] = [Constant("NULL")] if None in values else []
         return [*map(Parameter, named), *nulls]
@@ -83,10 +87,13 @@ class Params:
         return self._families[number]
 
 
-def item_values(text: str, family: Family, place: int, what: str) -> set[Scalar]:
+def item_values(text: str, family: Family, place: int, what: str, *, of_moments: bool) -> set[Scalar]:
     """The items of an array literal, as values of one family. Raises RefusedError."""
     try:
-        return {None if item is None else value_of(item, family) for item in items_of(text)}
+        items: Iterable[str | None] = items_of(text)
+        if of_moments:
+            items = [text for item in items for text in moments_of(item or "") or (item,)]
+        return {None if item is None else value_of(item, family) for item in items}
     except ValueError as error:
         refuse(place, f"{what}: {error}")
 

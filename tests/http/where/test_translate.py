@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from datetime import datetime
-from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 from typing import Any
 
@@ -408,17 +406,61 @@ def test_no_text_at_all_selects_everything() -> None:
 MOMENTS = ["2024-01-01 09:59:59", "2024-01-01 10:00:00", "2024-01-01 10:00:00.000000", "2024-01-01 10:00:00.000001"]
 
 
-@pytest.mark.parametrize("sign", ["=", "<>", "<", "<=", ">", ">="])
-@pytest.mark.parametrize("form", ["$1", "'2024-01-01T10:00:00.000Z'"])
-def test_a_date_is_compared_as_a_moment_however_whole_seconds_are_held(sign: str, form: str) -> None:
-    found = translate(f'"createdAt" {sign} {form}', {1: "2024-01-01T10:00:00.000Z"}, COLUMNS)
+AT = "2024-01-01T10:00:00.000Z"
+LATER = "2024-01-02T00:00:00.000Z"
+BEFORE, SAME, AFTER = (MOMENTS[:1], MOMENTS[1:3], MOMENTS[3:])
+
+
+@pytest.mark.parametrize("form", ["$1", f"'{AT}'", "$1::timestamp", f"timestamp '{AT}'"])
+@pytest.mark.parametrize(
+    ("test", "found"),
+    [
+        ('"createdAt" = {}', SAME),
+        ('"createdAt" <> {}', BEFORE + AFTER),
+        ('"createdAt" < {}', BEFORE),
+        ('"createdAt" <= {}', BEFORE + SAME),
+        ('"createdAt" > {}', AFTER),
+        ('"createdAt" >= {}', SAME + AFTER),
+        ('{} = "createdAt"', SAME),
+        ('{} <> "createdAt"', BEFORE + AFTER),
+        ('{} < "createdAt"', AFTER),
+        ('{} <= "createdAt"', SAME + AFTER),
+        ('{} > "createdAt"', BEFORE),
+        ('{} >= "createdAt"', BEFORE + SAME),
+        ('"createdAt" BETWEEN {} AND $2', SAME + AFTER),
+        ('"createdAt" NOT BETWEEN {0} AND {0}', BEFORE + AFTER),
+        ('{} BETWEEN "createdAt" AND "createdAt"', SAME),
+        ('"createdAt" IN (NULL, {})', SAME),
+        ('"createdAt" NOT IN ({}, $2)', BEFORE + AFTER),
+        ('"createdAt" = ANY(ARRAY[{}])', SAME),
+        ('"createdAt" = ANY($3)', SAME),
+        ('"createdAt" <> ALL($3)', BEFORE + AFTER),
+        (f"""\"createdAt\" = ANY('{{{{{AT},x}}}}')""", SAME),
+        ('"createdAt" IS NOT DISTINCT FROM {}', SAME),
+        ('{} IS DISTINCT FROM "createdAt"', [*BEFORE, *AFTER, None]),
+        ('CASE "createdAt" WHEN {} THEN true END', SAME),
+    ],
+)
+def test_a_date_is_compared_as_a_moment_however_whole_seconds_are_held(
+    test: str, form: str, found: list[str | None]
+) -> None:
+    made = translate(
+        test.format(form), {1: AT, 2: LATER, 3: f'{{"{AT}",NULL}}' if " = " in test else f"{{{AT}}}"}, COLUMNS
+    )
     with closing(sqlite3.connect(":memory:")) as database:
         database.execute('CREATE TABLE "Issue" ("createdAt" TIMESTAMP)')
-        database.executemany('INSERT INTO "Issue" VALUES (?)', [(moment,) for moment in MOMENTS])
-        rows = database.execute(f'SELECT "createdAt" FROM "Issue" WHERE {found.where}', found.params).fetchall()
-    at = datetime.fromisoformat("2024-01-01 10:00:00")
-    compare = {"=": eq, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}[sign]
-    assert [text for (text,) in rows] == [text for text in MOMENTS if compare(datetime.fromisoformat(text), at)]
+        database.executemany('INSERT INTO "Issue" VALUES (?)', [(moment,) for moment in [*MOMENTS, None]])
+        rows = database.execute(f'SELECT "createdAt" FROM "Issue" WHERE {made.where}', made.params).fetchall()
+    assert [text for (text,) in rows] == found
+
+
+def test_an_array_may_stand_beside_moments_and_beside_texts() -> None:
+    found = translate('"createdAt" = ANY($1) OR title = ANY($1)', {1: f"{{{AT}}}"}, COLUMNS)
+    assert found.params == {
+        "p1__1": "2024-01-01 10:00:00",
+        "p1__2": "2024-01-01 10:00:00.000000",
+        "p1_1": AT,
+    }
 
 
 def test_the_examples_of_the_readme_are_understood_and_its_functions_are_those_there_are() -> None:
