@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from shapestore.errors import StorageError
 from shapestore.locking.owner import living_owners, owners_folder, owners_of_another_file
 
 _MOST_SHOWN = 5
+_MOUNTS = "/proc/self/mountinfo"
 
 
 def bind(path: str | os.PathLike[str]) -> str:
@@ -125,6 +127,7 @@ def check_beside(path: str) -> None:
 
     ``path`` is the real path of the database. Nothing is changed.
     """
+    _check_mount(path)
     check_files_of_sqlite(path)
     _check(path, "-gate", "an empty file, the write gate", _is_gate)
     _check(path, "-owners", "a folder, for the files of its owners", _is_owners_folder)
@@ -136,6 +139,21 @@ def check_files_of_sqlite(path: str) -> None:
     _check(path, "-shm", "a shared-memory file of SQLite", _is_shm)
     _check(path, "-journal", "a rollback journal of SQLite", _is_rollback_journal)
     _check_log(path)
+
+
+def _check_mount(path: str) -> None:
+    """Raise StorageError if the file is mounted without its folder, as containers mount a single file that they share.
+
+    Then each has a log, a gate and owners of its own, beside its own name of the file.
+    """
+    with contextlib.suppress(OSError), open(_MOUNTS, "rb") as mounts:  # not every system has it
+        name = re.sub(rb"[\\ \t\n]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(path))
+        if any(mount.split(b" ")[4:5] == [name] for mount in mounts):
+            raise StorageError(
+                f"{path!r} is mounted by itself, without its folder, as a single file is into a container: what is "
+                "written to the log beside it is seen under this name alone, and lost; nothing was changed: mount the "
+                "folder"
+            )
 
 
 def _check_log(path: str) -> None:

@@ -55,6 +55,37 @@ def test_a_relative_path_starts_at_the_working_directory(tmp_path: Path, monkeyp
         assert resolve(path) == str(tmp_path / "deep" / "shapes.db")  # as open() would have it
 
 
+@pytest.mark.parametrize(("folder", "file"), [("data", "shapes.db"), ("a folder", "s\\h\ta\np é.db")])
+async def test_a_file_that_is_mounted_without_its_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, file: str
+) -> None:
+    """Two containers that mount one file have two logs: of what both had written, one half was lost."""
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / file
+    async with ShapeStore(path):
+        pass
+    before = path.read_bytes()
+
+    def mounted(place: Path) -> None:
+        name = str(place).replace("\\", r"\134").replace(" ", r"\040").replace("\t", r"\011").replace("\n", r"\012")
+        lines = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 8:1 /host {name} rw,relatime - ext4 /dev/sda1 rw\n"
+        (tmp_path / "mounts").write_text(lines, "utf-8")
+
+    monkeypatch.setattr("shapestore.storage.path._MOUNTS", str(tmp_path / "mounts"))
+    mounted(path)
+    with pytest.raises(StorageError, match=r"is mounted by itself, without its folder.*: mount the folder$"):
+        await ShapeStore(path).open()
+    with pytest.raises(StorageError, match="is mounted by itself"):
+        vacuum(path)
+    assert path.read_bytes() == before
+    with open_inspector(path) as inspector:  # to read one that is closed does no harm
+        assert inspector.owners() == []
+    for elsewhere in (path.parent, path.with_name(f"{file}2")):
+        mounted(elsewhere)
+        async with ShapeStore(path):
+            pass
+
+
 @pytest.fixture
 def no_text(tmp_path: Path) -> Path:
     """A folder whose name is not UTF-8."""
