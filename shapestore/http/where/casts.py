@@ -27,7 +27,7 @@ def cast(builder: Builder, operand: Operand, type_name: str, place: int, *, is_a
         return Operand(operand.expression, Family.ARRAY, operand.place, name, True, operand.parameter)
     if operand.is_open:
         # A moment stays open: its text is another one beside a column.
-        is_open = name == "timestamp"
+        is_open = name in ("timestamp", "timestamptz")
         return Operand(builder.typed(operand, family), family, operand.place, name, is_open, operand.parameter)
     return Operand(_converted(operand, name, family, place), family, operand.place, name)
 

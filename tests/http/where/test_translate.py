@@ -411,7 +411,7 @@ LATER = "2024-01-02T00:00:00.000Z"
 BEFORE, SAME, AFTER = (MOMENTS[:1], MOMENTS[1:3], MOMENTS[3:])
 
 
-@pytest.mark.parametrize("form", ["$1", f"'{AT}'", "$1::timestamp", f"timestamp '{AT}'"])
+@pytest.mark.parametrize("form", ["$1", f"'{AT}'", "$1::timestamp", f"timestamptz '{AT}'"])
 @pytest.mark.parametrize(
     ("test", "found"),
     [
