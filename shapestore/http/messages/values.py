@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,9 +35,8 @@ AsText = Callable[[bytes], bytes]
 
 def as_text(column: Column) -> AsText:
     """What turns the JSON of a value of this column into the JSON of PostgreSQL's text of it."""
-    if column.get("dims"):
-        return _array
-    return _SPECIAL.get(column.get("type", ""), _plain)
+    convert = _SPECIAL.get(column.get("type", ""), _plain)
+    return partial(_array, convert) if column.get("dims") else convert
 
 
 def as_json_text(value: bytes) -> bytes:
@@ -96,25 +96,22 @@ def _bytea(value: bytes) -> bytes:
     return b'"\\\\x%s"' % held.hex().encode()
 
 
-def _array(value: bytes) -> bytes:
-    if value[:1] != b"[":
-        return _plain(value)
-    return _encode(_array_text(_decode(value)))
+def _array(of: AsText, value: bytes) -> bytes:
+    """The text of an array, of whose items ``of`` makes texts."""
+    return _encode(_array_text(of, _decode(value))) if value[:1] == b"[" else _plain(value)
 
 
-def _array_text(items: list[Any]) -> str:
-    return "{" + ",".join(map(_item_text, items)) + "}"
+def _array_text(of: AsText, items: list[Any]) -> str:
+    return "{" + ",".join([_item_text(of, item) for item in items]) + "}"
 
 
-def _item_text(item: Any) -> str:
+def _item_text(of: AsText, item: Any) -> str:
     if item is None:
         return "NULL"
     if isinstance(item, list):
-        return _array_text(item)
-    if isinstance(item, bool):
-        return "t" if item else "f"
-    text = item if isinstance(item, str) else _encode(item).decode()
-    if isinstance(item, (int, float)):
+        return _array_text(of, item)
+    text: str = _decode(of(_encode(item)))
+    if isinstance(item, (bool, int, float)):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
