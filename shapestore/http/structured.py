@@ -18,6 +18,7 @@ _INFIX = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "LI
 _JOINED = {"and": " AND ", "or": " OR "}
 _POSTFIX = {"isNull": "IS NULL", "isUndefined": "IS NULL"}
 _CALLS = frozenset(("upper", "lower", "length", "concat", "coalesce"))
+_WORDS_OF_ORDER = ("asc", "desc", "nulls", "first", "last")
 _MOST_NODES = 10_000
 
 
@@ -76,6 +77,6 @@ def _order(clause: Any) -> str:
         case {"column": str(column)}:
             words = [clause.get("direction") or "asc"]
             words += ["nulls", clause["nulls"]] if clause.get("nulls") else []
-            if set(words) <= {"asc", "desc", "nulls", "first", "last"}:
+            if all(word in _WORDS_OF_ORDER for word in words):
                 return " ".join((quoted(column), *words))
     raise RefusedError(f"not a column with its direction: {clause!r:.100}")

@@ -325,6 +325,14 @@ def test_a_subset_in_its_structured_form() -> None:
             {"order_by_expr": [{"column": "id", "direction": "; DROP"}]},
             {"subset__order_by": ["not a column with its direction: {'column': 'id', 'direction': '; DROP'}"]},
         ),
+        (
+            {"order_by_expr": [{"column": "id", "direction": ["asc"]}]},
+            {"subset__order_by": ["not a column with its direction: {'column': 'id', 'direction': ['asc']}"]},
+        ),
+        (
+            {"order_by_expr": [{"column": "id", "nulls": {"last": True}}]},
+            {"subset__order_by": ["not a column with its direction: {'column': 'id', 'nulls': {'last': True}}"]},
+        ),
     ],
 )
 def test_a_subset_that_is_not_accepted(body: object, expected: dict[str, list[str]]) -> None:
