@@ -82,7 +82,7 @@ def _refuse_hidden(asked: ShapeRequest, may_see: Shape) -> None:
         return
     subset = asked.subset
     named = {
-        "where": _named(asked.shape.where_as_written),
+        "where": _named(None if may_see == asked.shape else asked.shape.where_as_written),
         "subset__where": _named(None if subset is None else subset.where),
         "subset__order_by": frozenset() if subset is None else frozenset(order.column for order in subset.order_by),
     }

@@ -84,3 +84,12 @@ async def test_what_shape_returns_has_to_be_a_shape(tmp_path: Path, caplog: pyte
     async with served(tmp_path, shape=forgetful) as api:
         assert (await api.get()).status_code == 500
     assert "shape returns a Shape, or raises HTTPException. It returned None" in caplog.text
+
+
+async def test_a_shape_of_the_application_may_select_by_columns_that_it_leaves_out(tmp_path: Path) -> None:
+    def cheap(*_: Request | Shape) -> Shape:
+        return Shape("Track", where="Price < 1", columns=["TrackId"])
+
+    async with served(tmp_path, shape=cheap, authorize=cheap) as api:
+        assert [change["value"] for change in changes_of(await api.get())] == [{"TrackId": "1"}]
+        assert (await api.get("now", subset__where='"Price" > 0')).status_code == 400
