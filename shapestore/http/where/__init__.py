@@ -19,5 +19,6 @@ says where and why. It names no column that may not be asked for.
 
 A where means what the source makes of it. On SQLite LIKE ignores the case of ASCII letters, as ILIKE does. What
 JavaScript writes for a Date (``2024-01-01T00:00:00.000Z``) is compared with a column of type timestamp as the texts
-that SQLAlchemy, Django and SQLite itself hold for this moment; any other text is compared as it is.
+that SQLAlchemy, Django and SQLite itself hold for this moment, and with one of type date as its day; any other text is
+compared as it is.
 """

@@ -121,7 +121,7 @@ class Builder:
 
     def _moments(self, column: Operand, sent: Operand) -> tuple[str, str] | None:
         """The texts of a moment that was sent to stand beside a column of moments; the first is the lesser."""
-        return moments_of(self.text_of(sent) or "") if _is_of_moments(column) else None
+        return None if column.is_open else moments_of(self.text_of(sent) or "", column.type)
 
     def _moment_test(self, column: Expression, sign: str, sent: Operand, moments: tuple[str, str]) -> Expression:
         """A comparison with a moment that may be held as either of two texts."""
@@ -131,7 +131,10 @@ class Builder:
         return Comparison(column, sign, written[-1] if sign in (">", "<=") else written[0])
 
     def _written(self, sent: Operand, moments: tuple[str, str]) -> list[Expression]:
-        return [self._moment(sent, text, "_" * count) for count, text in enumerate(dict.fromkeys(moments), 1)]
+        """Both texts, or one if they are the same. A parameter may stand beside a date and beside a timestamp."""
+        first, second = moments
+        suffixes = {second: "__", first: "_"} if " " in first else {first: "_day"}
+        return [self._moment(sent, text, suffixes[text]) for text in dict.fromkeys(moments)]
 
     def _moment(self, sent: Operand, text: str, suffix: str) -> Expression:
         if sent.parameter is None:
@@ -178,18 +181,19 @@ class Builder:
             family = Family.TEXT
         if family is None:
             refuse(value.place, "the type of the array's items cannot be told; write one, as in ANY($1::text[])")
-        sought, items = self.typed(value, family), self._items(array, family, of_moments=_is_of_moments(value))
+        sought, items = self.typed(value, family), self._items(array, family, "" if value.is_open else value.type)
         if not items:
             return _truth(Constant("TRUE" if negated else "FALSE"), value.place)
         return _truth(In(sought, tuple(items), negated), value.place)
 
-    def _items(self, array: Operand, family: Family, *, of_moments: bool) -> list[Expression]:
+    def _items(self, array: Operand, family: Family, sought: str) -> list[Expression]:
+        """The items of an array, in which a value of the type ``sought`` is."""
         if array.parameter is not None:
-            return self._params.items(array.parameter, family, array.place, of_moments=of_moments)
+            return self._params.items(array.parameter, family, array.place, sought)
         text = self.text_of(array)
         if text is None:
             refuse(array.place, "ANY and ALL take an array: a parameter, '{a,b}', or ARRAY['a','b']")
-        values = item_values(text, family, array.place, "array", of_moments=of_moments)
+        values = item_values(text, family, array.place, "array", sought)
         return [literal(value) for value in sorted(values, key=lambda value: (value is None, value))]
 
     # --- choices
@@ -256,11 +260,6 @@ class Builder:
     def written(self, operand: Operand, what: str) -> Expression:
         """An operand as a part of a text: it is text, or an integer, which every database writes in the same way."""
         return operand.expression if operand.family is Family.INTEGER else self.text(operand, what)
-
-
-def _is_of_moments(operand: Operand) -> bool:
-    """Whether it is a column, or what was made of one, that holds moments as texts."""
-    return operand.type == "timestamp" and not operand.is_open
 
 
 def _truth(expression: Expression, place: int) -> Operand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NoReturn
 
 from shapestore.http.where.arrays import items_of
@@ -60,18 +60,18 @@ class Params:
         self._typed[_name(number) + suffix] = text
         return Parameter(_name(number) + suffix)
 
-    def items(self, number: int, family: Family, place: int, *, of_moments: bool) -> list[Expression]:
+    def items(self, number: int, family: Family, place: int, sought: str) -> list[Expression]:
         """The items of an array, sorted and each once, so that their order is no part of a shape's identity.
 
-        ``of_moments``: they stand beside moments, so that each that JavaScript wrote is sought in all of its texts.
+        ``sought``: the type of what stands beside them.
         """
         text = self.text(number, place)
         self._take(number, Family.ARRAY, place)
         if self._items.setdefault(number, family) is not family:
             _refuse_types(number, self._items[number], family, place)
-        what, prefix = f"parameter ${number}", f"{_name(number)}{'__' if of_moments else '_'}"
-        values = {None} if text is None else item_values(text, family, place, what, of_moments=of_moments)
+        values = {None} if text is None else item_values(text, family, place, f"parameter ${number}", sought)
         known = sorted(value for value in values if value is not None)
+        prefix = f"{_name(number)}_{sought if sought in ('date', 'timestamp') else ''}"
         named = {f"{prefix}{count}": value for count, value in enumerate(known, 1)}
         self._typed |= named
         nulls: list[Expression] = [Constant("NULL")] if None in values else []
@@ -87,12 +87,13 @@ class Params:
         return self._families[number]
 
 
-def item_values(text: str, family: Family, place: int, what: str, *, of_moments: bool) -> set[Scalar]:
-    """The items of an array literal, as values of one family. Raises RefusedError."""
+def item_values(text: str, family: Family, place: int, what: str, sought: str) -> set[Scalar]:
+    """The items of an array literal, as values of one family. Raises RefusedError.
+
+    ``sought``: the type of what stands beside them; a moment that JavaScript wrote is sought in all of its texts.
+    """
     try:
-        items: Iterable[str | None] = items_of(text)
-        if of_moments:
-            items = [text for item in items for text in moments_of(item or "") or (item,)]
+        items = [text for item in items_of(text) for text in moments_of(item or "", sought) or (item,)]
         return {None if item is None else value_of(item, family) for item in items}
     except ValueError as error:
         refuse(place, f"{what}: {error}")

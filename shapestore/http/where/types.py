@@ -87,19 +87,21 @@ def family_of_type(name: str) -> Family:
     return _FAMILIES.get(name, Family.TEXT)
 
 
-def moments_of(text: str) -> tuple[str, str] | None:
-    """The texts of a moment, as databases without dates hold it, from what JavaScript writes for a Date; else None.
+def moments_of(text: str, type_: str) -> tuple[str, str] | None:
+    """The texts of what JavaScript writes for a Date, as databases without dates hold it in a column of this type.
 
-    A whole second is held with a fraction or without one: SQLAlchemy writes ``.000000``, SQLite itself nothing. The
-    lesser of the two comes first.
+    None for any other text, and any type but date and timestamp. A whole second is held with a fraction or without one:
+    SQLAlchemy writes ``.000000``, SQLite itself nothing. The lesser of the two comes first.
 
-    >>> moments_of("2024-01-01T00:00:00.000Z")
+    >>> moments_of("2024-01-01T00:00:00.000Z", "timestamp")
     ('2024-01-01 00:00:00', '2024-01-01 00:00:00.000000')
     """
-    match = _DATE_OF_JAVASCRIPT.fullmatch(text)
+    match = _DATE_OF_JAVASCRIPT.fullmatch(text) if type_ in ("date", "timestamp") else None
     if match is None:
         return None
     day, time, thousandths = match.groups()
+    if type_ == "date":
+        return day, day
     exact = f"{day} {time}.{thousandths}000"
     return (exact if int(thousandths) else f"{day} {time}", exact)
 

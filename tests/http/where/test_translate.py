@@ -454,13 +454,36 @@ def test_a_date_is_compared_as_a_moment_however_whole_seconds_are_held(
     assert [text for (text,) in rows] == found
 
 
-def test_an_array_may_stand_beside_moments_and_beside_texts() -> None:
-    found = translate('"createdAt" = ANY($1) OR title = ANY($1)', {1: f"{{{AT}}}"}, COLUMNS)
-    assert found.params == {
-        "p1__1": "2024-01-01 10:00:00",
-        "p1__2": "2024-01-01 10:00:00.000000",
-        "p1_1": AT,
-    }
+@pytest.mark.parametrize(
+    ("test", "found"),
+    [
+        ("due = $1", ["2024-01-01"]),
+        ("due >= $1", ["2024-01-01", "2024-01-02"]),
+        ("$1 < due", ["2024-01-02"]),
+        ("due <> $1", ["2023-12-31", "2024-01-02"]),
+        ("due BETWEEN $1 AND $2", ["2024-01-01", "2024-01-02"]),
+        ("due IN ($1)", ["2024-01-01"]),
+        ("due = ANY($3)", ["2024-01-01", "2024-01-02"]),
+        ("due > $1 OR 'x' = $1", ["2024-01-02"]),
+    ],
+)
+def test_beside_a_column_of_days_a_date_is_its_day(test: str, found: list[str]) -> None:
+    columns = Columns("Issue", {"due": ColumnDescription("date")}, None)
+    made = translate(test, {1: AT, 2: LATER, 3: f"{{{AT},{LATER}}}"}, columns)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE issue (due DATE)")
+        database.executemany("INSERT INTO issue VALUES (?)", [("2023-12-31",), ("2024-01-01",), ("2024-01-02",)])
+        rows = database.execute(f"SELECT due FROM issue WHERE {made.where}", made.params).fetchall()
+    assert [text for (text,) in rows] == found
+
+
+def test_a_parameter_may_stand_beside_moments_days_and_texts() -> None:
+    columns = Columns("Issue", {**ISSUE, "due": ColumnDescription("date")}, None)
+    one = translate('"createdAt" = $1 OR due = $1 OR title = $1', {1: AT}, columns)
+    seconds = ["2024-01-01 10:00:00", "2024-01-01 10:00:00.000000"]
+    assert one.params == {"p1": AT, "p1_": seconds[0], "p1__": seconds[1], "p1_day": "2024-01-01"}
+    some = translate('"createdAt" = ANY($1) OR due = ANY($1) OR title = ANY($1)', {1: f"{{{AT}}}"}, columns)
+    assert sorted(map(str, some.params.values())) == ["2024-01-01", *seconds, AT]
 
 
 def test_the_examples_of_the_readme_are_understood_and_its_functions_are_those_there_are() -> None:
