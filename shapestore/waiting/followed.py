@@ -1,7 +1,8 @@
 """Waiting until live shapes hold all that their sources hold now.
 
 The newest change of a source is read after the call: what was committed before is not behind it. Then the store's file
-is read every few milliseconds, once for all waiters, until rounds have reached that change.
+is read every few milliseconds, once for all waiters, until rounds have reached that change. Where they have gone beyond
+it, the source is read once more: a round may have read what a copy has taken the place of meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StoreClosedError, fresh
+from shapestore.source.sqlite_feed.changes import SourcePosition
 from shapestore.storage.reader import Reader
 from shapestore.waiting.newest_changes import NewestChanges
 
@@ -69,13 +71,21 @@ class FollowedSources:
 
     async def _reached(self, number: int, path: str, timeout: float) -> bool:
         until = self._loop.time() + timeout
-        while (seq := await self._read(number, path, until)) is None and not self._reader.has_reached(number, _NEVER):
-            if self._loop.time() >= until:
+        while not self._reader.has_reached(number, _NEVER):
+            newest = await self._read(number, path, until)
+            if newest is None:
+                if self._loop.time() >= until:
+                    return False
+                await asyncio.sleep(min(LOOK_AGAIN_SECONDS, timeout))
+                self._refuse_if_closed()
+            elif not await self._passed(Goal(number, newest.seq), until):
                 return False
-            await asyncio.sleep(min(LOOK_AGAIN_SECONDS, timeout))
-            self._refuse_if_closed()
-        self._refuse_if_closed()
-        goal = Goal(number, seq or 0)
+            elif self._followed_up_to(number) == newest or await self._read(number, path, until) is not None:
+                return True  # and no round has passed it by the changes of another past
+        return True
+
+    async def _passed(self, goal: Goal, until: float) -> bool:
+        """Wait for rounds to come as far."""
         if self._reader.has_reached(*goal):
             return True
         waiter: Waiter = self._loop.create_future()
@@ -90,12 +100,18 @@ class FollowedSources:
             timer.cancel()
             self._remove(goal, waiter)
 
-    async def _read(self, number: int, path: str, until: float) -> int | None:
+    async def _read(self, number: int, path: str, until: float) -> SourcePosition | None:
         try:
             async with asyncio.timeout_at(max(until, self._loop.time() + READING_SECONDS)):
-                return await self._newest.read(number, path)
+                newest = await self._newest.read(number, path)
         except TimeoutError:
-            return None
+            newest = None
+        self._refuse_if_closed()
+        return newest
+
+    def _followed_up_to(self, number: int) -> tuple[int, int | None] | None:
+        followed = self._reader.followed_up_to(number)
+        return followed and followed[:2]
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

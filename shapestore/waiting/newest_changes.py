@@ -10,7 +10,7 @@ from functools import partial
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, fresh
-from shapestore.source.sqlite_feed.changes import newest, nonce_at
+from shapestore.source.sqlite_feed.changes import SourcePosition, newest, nonce_at
 from shapestore.source.sqlite_feed.file import ask, opened, transaction
 from shapestore.source.sqlite_feed.installation import signature
 from shapestore.storage.connection import BUSY_TIMEOUT_MS, open_point_reader
@@ -27,12 +27,12 @@ class NewestChanges:
     def __init__(self, reader: Reader, threads: WorkerThreads) -> None:
         self._reader = reader
         self._threads = threads
-        self._running: dict[int, asyncio.Future[int | None]] = {}
-        self._next: dict[int, asyncio.Future[int | None]] = {}
+        self._running: dict[int, asyncio.Future[SourcePosition | None]] = {}
+        self._next: dict[int, asyncio.Future[SourcePosition | None]] = {}
         self._schemas: dict[int, int] = {}
         """The version of each source's schema in which its tables were found to be captured. Used by one thread."""
 
-    async def read(self, source: int, path: str) -> int | None:
+    async def read(self, source: int, path: str) -> SourcePosition | None:
         """The newest change of a source, as of a moment after this call.
 
         None if it cannot be read; and if rounds will end some of its live shapes: it is not the source whose changes
@@ -50,14 +50,14 @@ class NewestChanges:
             refuse(waited_for, fresh(error))
         self._next.clear()
 
-    def _run(self, source: int, path: str) -> asyncio.Future[int | None]:
+    def _run(self, source: int, path: str) -> asyncio.Future[SourcePosition | None]:
         followed = self._reader.followed_up_to(source)
         reading = self._threads.run(lambda: self._newest(source, path, followed), name="shapestore followed")
         self._running[source] = reading
         reading.add_done_callback(partial(self._ended, source, path))
         return reading
 
-    def _ended(self, source: int, path: str, _: asyncio.Future[int | None]) -> None:
+    def _ended(self, source: int, path: str, _: asyncio.Future[SourcePosition | None]) -> None:
         del self._running[source]
         waited_for = self._next.pop(source, None)
         if waited_for is not None:
@@ -68,7 +68,7 @@ class NewestChanges:
 
     # --- in a thread
 
-    def _newest(self, source: int, path: str, followed: Followed | None) -> int | None:
+    def _newest(self, source: int, path: str, followed: Followed | None) -> SourcePosition | None:
         try:
             with opened(path) as connection, transaction(connection, "DEFERRED"):
                 position = newest(connection)
@@ -79,7 +79,7 @@ class NewestChanges:
                     return None
                 if has_newcomers:  # one may have been read before the last migration, and published after it
                     self._schemas.pop(source, None)
-                return position.seq if self._is_captured(source, connection) else None
+                return position if self._is_captured(source, connection) else None
         except sqlite3.Error:
             return None
 
@@ -95,7 +95,7 @@ class NewestChanges:
         return True
 
 
-def _hand_on(waited_for: asyncio.Future[int | None], reading: asyncio.Future[int | None]) -> None:
+def _hand_on(waited_for: asyncio.Future[SourcePosition | None], reading: asyncio.Future[SourcePosition | None]) -> None:
     error = reading.exception()
     if error is None:
         resolve(waited_for, reading.result())

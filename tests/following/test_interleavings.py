@@ -326,6 +326,58 @@ async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
     assert looked_up(world.path, told) == looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
 
 
+# --- what followed() waits for
+
+
+async def wait_until_followed(world: World) -> asyncio.Task[None]:
+    """Begin to wait for what the source holds now."""
+    task = asyncio.create_task(world.store.followed(timeout=60))
+    await eventually(lambda: world.store._live().sources._goals)
+    return task
+
+
+async def is_told(task: asyncio.Task[None]) -> bool:
+    """Whether the file, looked at every 5 ms, tells that all is followed."""
+    return bool((await asyncio.wait({task}, timeout=0.1))[0])
+
+
+async def test_a_part_that_finds_a_change_undone_does_not_end_the_wait_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It appends nothing, and what has changed together with the undoing is not in the shape yet."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    world.write("UPDATE t SET n = 2 WHERE id = 2")
+    await world.followed()  # the limit is that of the next look
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = 100 WHERE id = 1")
+    task = await wait_until_followed(world)
+    world.write("UPDATE t SET n = iif(id = 1, 1, 50) WHERE id IN (1, 5)")
+    await world.finish_the_round()
+    assert not await is_told(task)
+    world.before_look.let_go()
+    await task
+    assert [row["n"] for row in await world.store.fetch(ALL)] == [1, 2, 3, 4, 50]
+
+
+async def test_a_round_that_has_read_what_a_copy_took_the_place_of_does_not_end_a_wait(
+    world: World, tmp_path: Path
+) -> None:
+    """Its last change has the number of one of the copy's, or a greater one."""
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        source.backup(copy)
+    await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id IN (1, 2)")
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        copy.backup(source)
+    world.write("UPDATE t SET n = 50 WHERE id = 5")
+    task = await wait_until_followed(world)
+    world.before_look.set()
+    world.before_write.let_go()
+    await world.before_look.arrived()
+    assert not await is_told(task)
+    world.before_look.let_go()
+    await task
+    assert [row["n"] for row in await world.store.fetch(ALL)] == [1, 2, 3, 4, 50]
+
+
 # --- a first creation and a round
 
 

@@ -18,7 +18,7 @@ from live_file import CapturedSource
 from shapestore import Shape, ShapeStore, StoreClosedError, WaitTimeoutError
 from shapestore.freshness import requests
 from shapestore.locking import boot_clock
-from shapestore.source.sqlite_feed.changes import newest
+from shapestore.source.sqlite_feed.changes import SourcePosition, newest
 from shapestore.waiting import followed
 from shapestore.waiting.newest_changes import NewestChanges
 
@@ -36,17 +36,21 @@ def source(empty_path: str, tmp_path: Path) -> CapturedSource:
     return captured
 
 
-def make_round(path: str, source: CapturedSource) -> None:
-    """Follow the source up to now."""
+def newest_of(source: CapturedSource) -> SourcePosition:
     with closing(sqlite3.connect(source.path)) as connection:
         position = newest(connection)
     assert position is not None
+    return position
+
+
+def make_round(path: str, source: CapturedSource) -> None:
+    """Follow the source up to now."""
     now = boot_clock.now()
     edit(
         path,
         "UPDATE sources SET followed_seq = ?, followed_nonce = ?, "
         "followed_boot = ?, followed_at_boot_ms = ?, followed_at_ms = ?",
-        *position,
+        *newest_of(source),
         *now,
     )
 
@@ -62,9 +66,10 @@ async def test_it_waits_for_what_was_committed_before_the_call(empty_path: str, 
         source.write(INSERT)
         tasks = [asyncio.create_task(store.followed(timeout=60)) for _ in range(10)]
         await eventually(lambda: goals(store) == 10)
+        waited_for = newest_of(source)
         source.write(INSERT)
         assert not any(task.done() for task in tasks)
-        edit(empty_path, "UPDATE sources SET followed_seq = followed_seq + 1")
+        edit(empty_path, "UPDATE sources SET followed_seq = ?, followed_nonce = ?", *waited_for)
         await asyncio.gather(*tasks)
         assert (goals(store), store._live().sources._timer) == (0, None)
 
@@ -75,7 +80,7 @@ async def test_a_herd_shares_readings_that_begin_after_the_calls(
     readings, held, go = 0, threading.Event(), threading.Event()
     read = NewestChanges._newest
 
-    def counted(*given: Any) -> int | None:
+    def counted(*given: Any) -> SourcePosition | None:
         nonlocal readings
         readings += 1
         found = read(*given)

@@ -89,7 +89,8 @@ class FollowRound(Command[set[int] | None]):
         shown = set() if self.contents.asked == NOTHING else self._append(tx, finished=finished)
         if shown:  # then no round goes on
             return shown
-        if self.markers and not finished:  # what was written with them may be different in a later part only
+        if not finished and (self.markers or self.contents.asked != NOTHING):
+            # What was written with these may be different in a later part only: it may be undone here already.
             begin_round(tx, source, seq=self.read_at, markers=self.markers, finished=False)
         return finish_round(tx, source, seq=self.read_at, markers=self.markers) if finished else shown
 
