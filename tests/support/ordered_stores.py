@@ -92,7 +92,14 @@ class Stores:
         self.path = f"{folder}/shapes.db"
         self.source = RecordedSource(f"{folder}/app.db", self.random)
         one_moment = kind in ("live", "read again")
-        self.logs = WatchedLogs(self.path, self.source, self.random, one_moment=one_moment)
+        self.logs = WatchedLogs(
+            self.path,
+            self.source,
+            self.random,
+            one_moment=one_moment,
+            keeps=self.options.keep_replaced,
+            clock=lambda: simulation.now,
+        )
         self.promises = Promises(self.source, one_moment=one_moment)
         self.stores: dict[str, ShapeStore] = {}
         self.calls: dict[asyncio.Task[Any], Call] = {}

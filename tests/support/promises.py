@@ -49,7 +49,9 @@ class Promises:
         """Assert that these rows are as new."""
         rows: list[Row] = [tuple(row[name] for name in COLUMNS) for row in found]
         if self._one_moment:
-            assert self._source.version_of(shape, rows, since=0) is not None, f"{shape} was never so: {rows}"
+            since = min(promised.values())
+            version = self._source.version_of(shape, rows, since=since)
+            assert version is not None, f"{shape} was never so since version {since}: {rows}"
         for key, row in by_key(rows).items():
             version = self._source.version_of_row(shape, key, row, since=promised[key])
             assert version is not None, f"{key} of {shape} is {row}, which is older than version {promised[key]}"

@@ -119,7 +119,8 @@ def _hold_threads(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
 
 
 def _hold_followers(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
-    start, follow, begin_look = follower.Follower.start, follower.Follower._run, source_look.begin_look
+    start, follow = follower.Follower.start, follower.Follower._run
+    begin_look, write = source_look.begin_look, store_side.StoreSide.written
 
     def held(name: str) -> None:
         try:
@@ -146,6 +147,10 @@ def _hold_followers(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
         held("follower looks")
         begin_look(source)
 
+    def written(self: Any, command: Any) -> Any:
+        held("follower writes")
+        return write(self, command)
+
     class Answer(concurrent.futures.Future[Any]):
         def result(self, timeout: float | None = None) -> Any:
             return simulation.wait(self)
@@ -153,6 +158,7 @@ def _hold_followers(simulation: Simulation, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(follower.Follower, "start", start_in_context)
     patch.setattr(alarm.Alarm, "wait", wait)
     patch.setattr(source_look, "begin_look", look)
+    patch.setattr(store_side.StoreSide, "written", written)
     patch.setattr(store_side, "Future", Answer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from recorded_source import KEYS, SHAPES, RecordedSource, Row, Rows
 from shapestore import ShapeGoneError
 from shapestore.storage.log.positions import MAX_POSITION, pack
 from shapestore.storage.log.read import RowsReading, log_entries, one_moment
+
+ROUNDED_BY = 0.002
+"""Two times in the file, in milliseconds, are as much nearer to each other."""
 
 _SHAPES_OF_KEYS = {shape.comparable: shape for shape in SHAPES}
 
@@ -52,6 +56,8 @@ class Seen:
     log: Log
     at: dict[int, list[Row]] = field(default_factory=dict)
     """Its rows at each public position at which it was seen."""
+    superseded: dict[int, float] = field(default_factory=dict)
+    """When each of these was the newest one no more."""
     version: int = 0
     """The version of the source that it was seen to have reached."""
     versions: dict[int, int] = field(default_factory=dict)
@@ -62,14 +68,26 @@ class WatchedLogs:
     """Asserts, whenever the file has changed, that no reader sees what never was, and that no log misses anything.
 
     ``one_moment``: shapes are of one moment of their source. Else, as where an application tells of some rows, each row
-    is of a moment of its own.
+    is of a moment of its own. ``keeps``: for so many seconds, of those that ``clock`` tells, nothing that was
+    superseded is forgotten.
     """
 
-    def __init__(self, path: str, source: RecordedSource, chance: random.Random, *, one_moment: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        source: RecordedSource,
+        chance: random.Random,
+        *,
+        one_moment: bool,
+        keeps: float,
+        clock: Callable[[], float],
+    ) -> None:
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
         self._source = source
         self._random = chance
         self._one_moment = one_moment
+        self._keeps = keeps
+        self._clock = clock
         self._version = 0
         self._seen: dict[str, Seen] = {}
 
@@ -113,6 +131,8 @@ class WatchedLogs:
 
     def _check_rows(self, log: Log, rows: list[Row], seen: Seen) -> None:
         assert log.position >= seen.log.position, "the end of a log went back"
+        if log.end != seen.log.end:
+            seen.superseded[seen.log.end] = self._clock()
         seen.log = log
         assert seen.at.setdefault(log.end, rows) == rows, f"the position {log.end} stands for other rows"
         shape = _SHAPES_OF_KEYS[log.comparable]
@@ -137,10 +157,15 @@ class WatchedLogs:
                 told = self._replayed(log, position, seen.at.get(position, []))
                 as_of = self._rows_as_of(log, position) if position else []
             except ShapeGoneError:
-                assert log.is_kept or 0 < position & MAX_POSITION < log.floor, f"{position} of {log} is refused"
+                assert log.is_kept or self._may_have_forgotten(seen, position), f"{position} of {log} is refused"
                 continue
             assert told == rows, f"who goes on from {position} of {log} comes to hold {told}, not {rows}"
             assert not position or as_of == seen.at[position], f"as of {position} of {log} there are {as_of}"
+
+    def _may_have_forgotten(self, seen: Seen, position: int) -> bool:
+        """Whether the log may begin behind a position."""
+        age = self._clock() - seen.superseded.get(position, self._clock())
+        return 0 < position & MAX_POSITION < seen.log.floor and age >= self._keeps - ROUNDED_BY
 
     def _replayed(self, log: Log, position: int, begin: list[Row]) -> list[Row]:
         """What a client holds that had read up to a position, once it has read to the end, some changes at a time."""
