@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from msgspec.structs import replace
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
@@ -129,7 +130,7 @@ class SQLSource:
         It connects and looks each time. Raises UnknownTableError, UnknownColumnError.
         """
         with self._connection() as connection:
-            return _described(connection, shape)
+            return self._described(connection, shape)
 
     def subset(
         self,
@@ -197,12 +198,21 @@ class SQLSource:
         with self._moment(shape) as (connection, moment):
             query = shape_query(connection, shape, with_key=True)
             key_columns = tuple(query.columns[place] for place in query.key) or None
-            yield key_columns, moment, _described(connection, shape)
+            yield key_columns, moment, self._described(connection, shape)
             followed = moment.signature is not None
             for key, row in self._pairs(connection, query, followed=followed):
                 if followed and key is not None and None in key:
                     raise null_key(shape.table)
                 yield key, row
+
+    def _described(self, connection: Connection, shape: Shape) -> dict[str, ColumnDescription]:
+        columns = describe_table(connection, shape.table)
+        if shape.columns is not None:
+            find_table(connection, shape.table).check(shape.columns)
+            columns = {name: columns[name] for name in shape.columns}
+        if self.nan_as_null:  # then any may be null, whatever it is declared
+            columns = {name: replace(column, not_null=False) for name, column in columns.items()}
+        return columns
 
     def _pairs(
         self, connection: Connection, query: Query, *, followed: bool = False
@@ -249,14 +259,6 @@ class SQLSource:
     def _connection(self) -> Iterator[Connection]:
         with without_secrets(self._secrets), _plain_errors(), snapshot(self._engine) as connection:
             yield connection
-
-
-def _described(connection: Connection, shape: Shape) -> dict[str, ColumnDescription]:
-    columns = describe_table(connection, shape.table)
-    if shape.columns is None:
-        return columns
-    find_table(connection, shape.table).check(shape.columns)
-    return {name: columns[name] for name in shape.columns}
 
 
 def _check_key_values(keys: Sequence[Key], kinds: set[type]) -> None:

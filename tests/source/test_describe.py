@@ -182,3 +182,18 @@ def run(url: str, *statements: str) -> None:
     with create_engine(url, poolclass=NullPool).begin() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
+
+
+def test_where_nan_is_null_no_column_is_said_to_hold_none(tmp_path: Path) -> None:
+    """A client throws at a null in a column that is declared NOT NULL."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as database:
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, n REAL NOT NULL)")
+        database.execute("INSERT INTO t VALUES (1, 9e999)")
+        database.commit()
+    url = f"sqlite:///{tmp_path}/app.db"
+    assert SQLSource(url).describe(Shape("t"))["n"].not_null
+    source = SQLSource(url, nan="null")
+    assert not source.describe(Shape("t", columns=["n"]))["n"].not_null
+    with closing(source.keyed_rows(Shape("t"))) as rows:
+        assert not rows.description["n"].not_null
+        assert list(rows) == [((1,), {"id": 1, "n": None})]

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import msgspec
 
-from shapestore.http.messages.values import JSON_TYPES, TIMESTAMPS, Column, is_json
+from shapestore.http.messages.values import JSON_TYPES, TIMESTAMPS, Column, as_text
 
 # Possessive quantifiers, so that a line that does not match costs no more than one that does.
 _STRING = rb'null|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -55,7 +55,9 @@ class RowPattern:
         # The first is empty, and each part has as many as its template has places.
         groups = accumulate((template.count(b"%s") for _, template in parts), initial=1)
         self._json = [
-            group for group, column in zip(groups, described, strict=False) if column.get("type") in JSON_TYPES
+            (group, as_text(column))
+            for group, column in zip(groups, described, strict=False)
+            if column.get("type") in JSON_TYPES
         ]
         self._afterwards = [pair for mark, pairs in _AFTERWARDS.items() if mark in self._template for pair in pairs]
 
@@ -71,8 +73,8 @@ class RowPattern:
         return text
 
     def _holds_json(self, found: Sequence[Sequence[bytes]]) -> bool:
-        """Whether texts in columns of JSON are JSON."""
-        return all(row[group][:1] != b'"' or is_json(row[group]) for group in self._json for row in found)
+        """Whether what is text already, in columns of JSON, may be sent as it is."""
+        return all(convert(row[group]) == row[group] for group, convert in self._json for row in found if row[group])
 
 
 def has_pattern(columns: Mapping[str, Column]) -> bool:

@@ -36,6 +36,8 @@ AsText = Callable[[bytes], bytes]
 def as_text(column: Column) -> AsText:
     """What turns the JSON of a value of this column into the JSON of PostgreSQL's text of it."""
     convert = _SPECIAL.get(column.get("type", ""), _plain)
+    if convert is _json and column.get("not_null"):
+        convert = _json_of_not_null
     return partial(_array, convert) if column.get("dims") else convert
 
 
@@ -73,11 +75,16 @@ def _timestamp(value: bytes) -> bytes:
 def _json(value: bytes) -> bytes:
     """A text that is JSON is taken for that, as SQLite holds it; any other for a string, since clients read JSON."""
     if value[:1] == b'"':
-        return value if is_json(value) else as_json_text(value)
+        return value if _is_json(value) else as_json_text(value)
     return b'"%s"' % value if value in {b"true", b"false"} else _plain(value)
 
 
-def is_json(value: bytes) -> bool:
+def _json_of_not_null(value: bytes) -> bytes:
+    """JSON's own null is a value, and clients refuse the other where there is none."""
+    return b'"null"' if value == b"null" else _json(value)
+
+
+def _is_json(value: bytes) -> bool:
     """Whether a text, of which the JSON is given, is JSON itself."""
     try:
         _read_through(_decode_text(value))

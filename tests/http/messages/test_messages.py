@@ -25,6 +25,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "active": {"type": "bool"},
     "made": {"type": "timestamp"},
     "data": {"type": "jsonb"},
+    "facts": {"type": "json", "not_null": True},
 }
 
 
@@ -183,6 +184,16 @@ def test_values_are_the_text_that_postgresql_has_for_them(column: dict[str, Any]
     ]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_null_in_a_column_that_holds_none_is_that_of_json(count: int) -> None:
+    """A client throws at any other, and reads no more of the table."""
+    messages = Messages("t", {"v": {"type": "jsonb", "not_null": True}}, None)
+    rows = [{"v": None}, {"v": "[null]"}][:count]
+    assert [message["value"]["v"] for message in of_rows(messages, rows)] == ["null", "[null]"][:count]
+    nullable = Messages("t", {"v": {"type": "jsonb"}}, None)
+    assert [message["value"]["v"] for message in of_rows(nullable, rows)] == [None, "[null]"][:count]
+
+
 def test_a_text_where_bytes_are_declared_is_given_as_its_bytes() -> None:
     [message] = of_rows(Messages("t", {"v": {"type": "bytea"}}, None), [{"v": "no base64!"}])
     assert message["value"] == {"v": "\\x" + b"no base64!".hex()}
@@ -215,6 +226,7 @@ USUAL: dict[str, Any] = {
     "active": st.sampled_from([True, False, 0, 1, None]),
     "made": st.sampled_from(["2024-01-01T10:00:00", "2024-01-01 10:00", "2024-01-01", None]),
     "data": NESTED.map(json.dumps) | st.none(),
+    "facts": NESTED.map(json.dumps),
 }
 ROWS = st.lists(st.tuples(*USUAL.values()).map(lambda row: dict(zip(USUAL, row, strict=True))), min_size=1, max_size=5)
 ODD_ROWS = st.lists(st.fixed_dictionaries(dict.fromkeys(USUAL, SCALARS | NESTED)), min_size=1, max_size=5)
