@@ -188,7 +188,8 @@ def test_values_are_the_text_that_postgresql_has_for_them(column: dict[str, Any]
 def test_null_in_a_column_that_holds_none_is_that_of_json(count: int) -> None:
     """A client throws at any other, and reads no more of the table."""
     messages = Messages("t", {"v": {"type": "jsonb", "not_null": True}}, None)
-    rows = [{"v": None}, {"v": "[null]"}][:count]
+    rows: list[dict[str, Any]] = [{"v": None}, {"v": "[null]"}]
+    rows = rows[:count]
     assert [message["value"]["v"] for message in of_rows(messages, rows)] == ["null", "[null]"][:count]
     nullable = Messages("t", {"v": {"type": "jsonb"}}, None)
     assert [message["value"]["v"] for message in of_rows(nullable, rows)] == [None, "[null]"][:count]
