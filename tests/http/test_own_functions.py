@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served_shapes import changes_of, served
+from served_shapes import Api, app_of, changes_of, client_of, served
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from shapestore import Shape
+from shapestore import Shape, ShapeStore, keyed
 
 SUBSET = b'{"subset": {"where": "\\"TrackId\\" = 2"}}'
 
@@ -93,3 +94,26 @@ async def test_a_shape_of_the_application_may_select_by_columns_that_it_leaves_o
     async with served(tmp_path, shape=cheap, authorize=cheap) as api:
         assert [change["value"] for change in changes_of(await api.get())] == [{"TrackId": "1"}]
         assert (await api.get("now", subset__where='"Price" > 0')).status_code == 400
+
+
+@pytest.mark.parametrize("how", [{}, {"live_sse": "true"}])
+async def test_a_live_client_of_an_empty_shape_begins_again_once_a_row_tells_the_columns(
+    tmp_path: Path, how: dict[str, str]
+) -> None:
+    """It was told of no column, and took the JSON of each value for the value."""
+    rows: list[dict[str, Any]] = []
+    report = Shape("report")
+    store = ShapeStore(tmp_path / "shapes.db", create=keyed(lambda _: list(rows), "id"))
+    async with store, client_of(app_of(store, shape=lambda _: report)) as client:
+        api = Api(store, "", client)
+        empty = await api.up_to_date()
+        assert (await api.after(empty, live="true", **how)).status_code == 200
+        rows.append({"id": 1, "name": "one"})
+        await store.refresh(report)
+        assert (await api.after(empty, live="true", **how)).status_code == 409
+        again = await api.up_to_date()
+        assert json.loads(again.headers["electric-schema"]) == {"id": {"type": "json"}, "name": {"type": "json"}}
+        assert changes_of(again)[0]["value"] == {"id": "1", "name": '"one"'}
+        rows.append({"id": 2, "name": "two"})
+        await store.refresh(report)
+        assert (await api.after(again, live="true", **how)).status_code == 200
