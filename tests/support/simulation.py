@@ -28,6 +28,8 @@ STORE: ContextVar[str] = ContextVar("STORE", default="")
 LONGEST_STEP = 0.2
 """So many seconds pass at once, at most, while something else could go on."""
 
+SLOW = ("follower rests", "follower writes")
+"""What goes on less often: a refresh is read and published before a round is written that has not seen it."""
 
 CONNECTION = "connection"
 """What a thread of a connection waits under."""
@@ -179,7 +181,7 @@ class Simulation:
 
     def _possible(self, until_timer: float | None) -> Iterator[Step]:
         for held in self._held:
-            weight = 1 if held.name == "follower rests" else 4
+            weight = 1 if held.name in SLOW else 4
             yield Step(f"{held.store}: {held.name}", weight, partial(self._let_go, held))
         if self._has_gate is None:
             for asking in self._at_gate:
