@@ -339,7 +339,7 @@ def test_where_the_file_system_has_no_hard_links_it_is_renamed(
 
 
 HALF_WAY = """
-import sys, time
+import signal, sys, time
 import shapestore.admin.backup as module
 from shapestore.cli import main
 
@@ -350,6 +350,7 @@ def wait(*_):
 
 module._PAGES_A_STEP = 10
 module._progress = wait
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -375,11 +376,11 @@ def test_a_killed_backup_leaves_no_file_of_that_name(store: str, to: str, number
     shutil.rmtree(os.path.dirname(to))
 
 
-NOHUP = f"""
-import signal
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-{HALF_WAY.replace("while True", "for _ in range(20)").replace("_STEP = 10", "_STEP = 100")}
-"""
+NOHUP = (
+    HALF_WAY.replace("SIG_DFL", "SIG_IGN")
+    .replace("while True", "for _ in range(20)")
+    .replace("_STEP = 10", "_STEP = 100")
+)
 
 
 def test_a_backup_that_nohup_has_started_goes_on_when_its_terminal_goes(store: str, to: str) -> None:
