@@ -13,7 +13,7 @@ import pytest
 from followed_store import HeldSource, Hold, followed, looked_up, make_source, write, written
 from inspections import eventually
 
-from shapestore import Shape, ShapeStore, SQLSource
+from shapestore import Shape, ShapeStore, SQLSource, StoredShape
 from shapestore.creating import creator_run
 from shapestore.following import follower, leadership, source_look, store_side
 from shapestore.locking import boot_clock
@@ -39,6 +39,13 @@ class World(NamedTuple):
     async def row(self, id_: int, shape: Shape = ALL) -> dict[str, Any] | None:
         rows = [row for row in await self.store.fetch(shape) if row["id"] == id_]
         return rows[0] if rows else None
+
+    async def begin_a_refresh(self, shape: Shape) -> asyncio.Task[StoredShape]:
+        """A refresh whose creator has read the source, and is held before its end."""
+        self.creator.hold.set()
+        refresh = asyncio.create_task(self.store.refresh(shape))
+        await self.creator.hold.arrived()
+        return refresh
 
     async def hold_a_round(self, hold: Hold, statement: str) -> None:
         """Have a round of a statement's changes held at a step."""
@@ -83,9 +90,7 @@ async def world(empty_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_refresh_publishes_nothing_older_than_a_round_has_appended(world: World) -> None:
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 100 WHERE id = 1")
     await eventually(lambda: looked_up(world.path, "SELECT 1 FROM shape_rows WHERE value LIKE '%\"n\":100}'"))
     world.creator.hold.let_go()
@@ -98,9 +103,7 @@ async def test_a_refresh_publishes_nothing_older_than_a_round_has_asked_for(worl
     world.before_look.set()
     world.write("UPDATE t SET n = 100 WHERE id = 1")
     await world.before_look.arrived()
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 1 WHERE id = 1")
     world.before_look.let_go()
     await world.followed()
@@ -127,9 +130,7 @@ async def test_a_round_that_read_before_a_refresh_is_taken_back_by_it(world: Wor
     """From 1 to 100, which the round reads, and back to 1, which the refresh reads; then the round is written."""
     await world.hold_a_round(world.before_write, "UPDATE t SET n = 100 WHERE id = 1")
     world.write("UPDATE t SET n = 1 WHERE id = 1")
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.before_look.set()
     world.before_write.let_go()
     await world.before_look.arrived()
@@ -144,9 +145,7 @@ async def test_a_refresh_of_a_shape_that_no_round_has_reached_is_published_whole
     await world.hold_a_round(world.before_look, "UPDATE t SET n = 50 WHERE id = 5")
     await world.store.get_or_create(OF_X)
     world.write("UPDATE t SET n = 100 WHERE id = 1")
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(OF_X))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(OF_X)
     world.write("UPDATE t SET n = 51 WHERE id = 5")
     await world.finish_the_round()
     world.creator.hold.let_go()
@@ -160,9 +159,7 @@ async def test_a_shape_is_replaced_by_nothing_older_than_what_it_shows(
     """Where too much is different, say. It is read once more."""
     monkeypatch.setattr(creator_run, "MOST_OVERTAKEN", 0)  # all refreshes replace the shape
     before = await world.store.get(ALL)
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 100 WHERE id = 1")
     await eventually(lambda: looked_up(world.path, "SELECT 1 FROM shape_rows WHERE value LIKE '%\"n\":100}'"))
     world.creator.hold.let_go()
@@ -254,9 +251,7 @@ async def test_a_refresh_that_a_part_of_a_round_has_overtaken_begins_again(
     await world.store.get_or_create(OF_X)
     await world.followed()
     await world.hold_a_round(world.before_look, "UPDATE t SET n = 10 WHERE id < 5")
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 100 WHERE id IN (1, 5)")
     await world.finish_the_round()  # its first part, which reads row 1 as it is now
     world.before_write.set()
@@ -285,9 +280,7 @@ async def test_keys_that_a_round_asked_for_before_it_knew_of_a_refresh_are_those
     await world.store.refresh(ALL)  # of which the round knows nothing
     world.write("INSERT INTO shapestore_changes (tab) VALUES (99), (99), (99)")  # of tables that are not live any more
     world.write("UPDATE t SET n = 100 WHERE id = 1")
-    world.creator.hold.set()
-    refresh = asyncio.create_task(world.store.refresh(ALL))
-    await world.creator.hold.arrived()
+    refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 50 WHERE id = 5")
     monkeypatch.setattr(source_look, "MAX_CHANGES", 3)  # in the next round
     await world.finish_the_round()  # it asks for row 1 as it is now
