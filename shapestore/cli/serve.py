@@ -53,7 +53,7 @@ _GRACE_SECONDS = 10
     multiple=True,
     metavar="ORIGIN",
     callback=lambda _context, _option, given: _checked_origins(given),
-    help="Let pages of this origin read it, as in http://a.test; * lets all.",
+    help="Let pages of this origin ask for tables and read them, as in http://a.test; * lets all.",
 )
 @click.option(
     "--poll",
@@ -80,6 +80,8 @@ def serve(  # noqa: PLR0917 - one for each argument and option
 
     A SQLite database is followed by triggers, which this command puts into it, and `shapestore unfollow` removes: it
     must be in WAL mode. Other databases are read again every few seconds.
+
+    Pages of other sites, open in a browser on this machine, are refused, unless --cors names their origin.
 
     Only programs on this machine can connect, unless --host names another address; then --secret is required, and the
     page is opened as http://ADDRESS:PORT/#secret=TEXT.

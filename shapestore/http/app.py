@@ -51,8 +51,9 @@ class ShapeApp:
     are withdrawn is out after one ``long_poll`` or ``sse_length``. It may be async, as ``shape`` may.
     ``vary``: the names of the request headers by which ``authorize`` or ``shape`` decide, for caches. With either of
     them, answers are private: browsers keep them, and ask each time whether they still may.
-    ``origins``: the origins of pages that may read answers, with credentials, as in ``https://app.example``. None: of
-    all pages, without credentials.
+    ``origins``: the origins of pages that may read answers, with credentials, as in ``https://app.example``. What pages
+    of any other origin than its own ask for is refused (403), if their browsers tell it. None: all pages may read
+    answers, without credentials.
     ``secret``: what clients have to send as the parameter ``secret``.
     ``allow_delete``: whether clients may drop shapes.
 
@@ -210,11 +211,11 @@ class ShapeApp:
         return _json(200, {"status": "active"})
 
     async def _get(self, request: Request) -> ASGIApp:
-        self._refuse_without_secret(request)
+        self._admit(request)
         return await self._answers.answer(await self._asked(request), request)
 
     async def _delete(self, request: Request) -> Response:
-        self._refuse_without_secret(request)
+        self._admit(request)
         if not self._allow_delete:
             raise self._refused_method("DELETE not allowed")
         stored = await self._named(request)
@@ -251,7 +252,9 @@ class ShapeApp:
     def _refused_method(self, message: str) -> Refusal:
         return Refusal(405, {"message": message}, {"allow": self._cors.methods})
 
-    def _refuse_without_secret(self, request: Request) -> None:
+    def _admit(self, request: Request) -> None:
+        """Raise Refusal if its page may not ask, or the secret is missing."""
+        self._cors.refuse_other_pages(request)
         if not has_secret(request, self._secret):
             raise refused(401, "Unauthorized: the secret is missing or wrong")
 

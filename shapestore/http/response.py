@@ -23,6 +23,8 @@ _EXPOSED = (
     "electric-cursor, electric-handle, electric-has-data, electric-offset, electric-schema, electric-snapshot, "
     "electric-up-to-date, etag, retry-after"
 )
+# What is no browser's, or none new enough, says nothing; "none" is what a person opens, by the address bar for example.
+_OF_NO_OTHER_PAGE = (None, "same-origin", "none")
 FIRST = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
 LIVE = "public, max-age=5, stale-while-revalidate=5"
 REFETCH = "public, max-age=60, must-revalidate"
@@ -58,7 +60,7 @@ class Caching(NamedTuple):
 
 
 class Cors:
-    """Which pages of other origins may read answers: those in ``origins``, or all, but without credentials."""
+    """Which pages of other origins may ask, and read answers: those in ``origins``, or all, but without credentials."""
 
     def __init__(self, origins: Collection[str] | None, methods: str) -> None:
         shared = {"access-control-allow-methods": methods, "access-control-expose-headers": _EXPOSED}
@@ -74,6 +76,20 @@ class Cors:
         if self._of_all is not None:
             return self._of_all
         return self._of_one.get(request.headers.get("origin", ""), ())
+
+    def refuse_other_pages(self, request: Request) -> None:
+        """Raise Refusal if a page asks that could not read the answer: it could have shapes created all the same.
+
+        It needs no more for that than an image with such an address. But browsers say where a request comes from.
+        """
+        if self._of_all is not None or request.headers.get("sec-fetch-site") in _OF_NO_OTHER_PAGE:
+            return
+        if request.headers.get("origin") not in self._of_one:
+            raise refused(
+                403,
+                "a page of another origin asked for this, and its origin is not allowed: name it in origins= of "
+                "ShapeApp, or by --cors of `shapestore serve`",
+            )
 
     @property
     def vary(self) -> tuple[str, ...]:

@@ -190,6 +190,17 @@ def test_pages_of_other_sites_may_read_only_what_cors_names(tmp_path: Path) -> N
             serving.end()
 
 
+def test_a_page_of_another_site_can_have_no_shape_created(serving: Serving, browser: Browser) -> None:
+    """Which it could by the address of an image, without reading the answer."""
+    asked = f"{serving.url}v1/shape?table=track&offset=-1"
+    browser.open("data:text/html,elsewhere")
+    browser.run("location.href = arguments[0]", asked)
+    browser.until("return document.body.innerText.includes('a page of another origin asked for this')")
+    assert serving.get("overview").json()["shapes"] == []
+    browser.open(asked)  # as by the address bar
+    browser.until("return document.body.innerText.includes('So What')")
+
+
 def test_only_the_tables_that_are_named_are_served(serving: Serving, tmp_path: Path) -> None:
     serving.sql("CREATE TABLE secrets (id INTEGER PRIMARY KEY, secret TEXT)")
     serving.sql("INSERT INTO secrets VALUES (1, 'hidden')")

@@ -619,3 +619,48 @@ async def test_a_subset_may_be_asked_for_by_a_body(api: Api, body: bytes, status
     assert answer.headers["cache-control"] == ("no-cache" if status == 200 else "no-store")
     if status == 200 and body:
         assert [row["value"]["TrackId"] for row in answer.json()["data"]] == ["1", "2"]
+
+
+# As browsers send them: a page's own requests, its images and its links say no origin, its fetches of others do.
+FROM_OTHER_PAGES = {
+    "an image of another site": {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    "a link of another site": {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+    "an image of another port": {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
+    "a fetch of another site": {"sec-fetch-site": "cross-site", "origin": "https://b.example"},
+    "a page without an origin": {"sec-fetch-site": "cross-site", "origin": "null"},
+}
+FROM_ALLOWED_PAGES: dict[str, dict[str, str]] = {
+    "its own page": {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
+    "its own page, by POST": {"sec-fetch-site": "same-origin", "origin": "http://test"},
+    "an allowed page": {"sec-fetch-site": "cross-site", "origin": "https://a.example"},
+    "an allowed page of the same host": {"sec-fetch-site": "same-site", "origin": "https://a.example"},
+    "the address bar": {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"},
+    "no browser": {},
+}
+
+
+@pytest.mark.parametrize("headers", FROM_OTHER_PAGES.values(), ids=FROM_OTHER_PAGES)
+async def test_a_page_that_may_read_no_answer_cannot_have_shapes_created_or_dropped(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    async with served(tmp_path, origins=["https://a.example"], allow_delete=True) as api:
+        asked = {"table": "Track", "offset": "-1", "where": "TrackId = 1"}
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            refused = await api.client.request(method, "/v1/shape", params=asked, headers=headers)
+            assert (refused.status_code, refused.headers["cache-control"]) == (403, "no-store")
+        assert await api.store.count() == 0
+
+
+@pytest.mark.parametrize("headers", FROM_OTHER_PAGES.values(), ids=FROM_OTHER_PAGES)
+async def test_where_all_pages_may_read_answers_all_may_ask(api: Api, headers: dict[str, str]) -> None:
+    asked = {"table": "Track", "offset": "-1"}
+    assert (await api.client.get("/v1/shape", params=asked, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", FROM_ALLOWED_PAGES.values(), ids=FROM_ALLOWED_PAGES)
+async def test_a_page_that_may_read_answers_may_ask(tmp_path: Path, headers: dict[str, str]) -> None:
+    async with served(tmp_path, origins=["https://a.example"]) as api:
+        asked = {"table": "Track", "offset": "-1"}
+        for method in ("GET", "POST"):
+            answer = await api.client.request(method, "/v1/shape", params=asked, headers=headers)
+            assert answer.status_code == 200, answer.text
