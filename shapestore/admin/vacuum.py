@@ -107,8 +107,8 @@ def _delete_left_behind(connection: sqlite3.Connection, *, forget_kept: bool) ->
     orphans = [number for (number,) in connection.execute(ORPHANS).fetchall()]
     commit(connection, lambda tx: discard(tx, orphans), Transaction(connection, "vacuum"))
     if forget_kept:
-        kept = ForgetKept([number for (number,) in connection.execute("SELECT number FROM kept").fetchall()])
-        commit(connection, lambda tx: ForgetKept.apply([kept], tx), Transaction(connection, "vacuum"))
+        kept = [number for (number,) in connection.execute("SELECT number FROM kept").fetchall()]
+        commit(connection, ForgetKept(kept).run, Transaction(connection, "vacuum"))
     while piece := compact.next_piece(connection):
         commit(connection, partial(compact.delete, piece=piece), Transaction(connection, "vacuum"))
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

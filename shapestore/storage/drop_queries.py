@@ -4,8 +4,7 @@ from __future__ import annotations
 
 # --- shapes that go -----------------------------------------------------------------------------------------------
 
-# (handles: [handle]) -> numbers of the shapes
-SHAPES_BY_HANDLE = "SELECT number FROM shapes WHERE handle IN (SELECT value FROM json_each(:handles))"
+NUMBER_OF_HANDLE = "SELECT number FROM shapes WHERE handle = :handle"
 
 # (handles: [handle]) -> numbers of the shapes that these attempts, if their fencing token still holds, replace
 REPLACED = """

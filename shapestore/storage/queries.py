@@ -213,11 +213,9 @@ FAIL = """
 
 _ENDED = "RETURNING handle, comparable, state, number"
 
-# (handles: [handle]) -> lock rows that were there
+# (handle) -> the lock row, if it was there
 ABANDON = f"""
-    DELETE FROM create_locks
-    WHERE handle IN (SELECT value FROM json_each(:handles)) AND state = 'in_progress' AND owner = :owner
-    {_ENDED}
+    DELETE FROM create_locks WHERE handle = :handle AND state = 'in_progress' AND owner = :owner {_ENDED}
 """
 
 # (handles: [handle])
@@ -237,7 +235,7 @@ RELEASE_KEY_IN_PROGRESS = f"""
 # -> the attempts of now, each with what it reads
 ATTEMPTS = "SELECT namespace, table_name, handle FROM create_locks WHERE state = 'in_progress'"
 
-LOCKS_OF_OWNER = "SELECT handle, comparable, state, number FROM create_locks WHERE owner = :owner"
+RELEASE_OWNER = f"DELETE FROM create_locks WHERE owner = :owner {_ENDED}"
 
 # --- writes: the record of outcomes -----------------------------------------------------------------------------
 

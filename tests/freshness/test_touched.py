@@ -90,13 +90,13 @@ async def test_one_transaction_goes_through_a_part_of_the_shapes(
 ) -> None:
     """To find one key in 400 shapes of 20,000 rows took more than a second, in which no process could write."""
     monkeypatch.setattr(touched_module, "ROWS_GONE_THROUGH", 4)
-    looked_up, publish = [], PublishTouched._publish
+    looked_up, publish = [], PublishTouched.run
 
     def noted(self: PublishTouched, tx: Transaction) -> bool:
         looked_up.append(len({wanted.shape for wanted in self.wanted}))
         return publish(self, tx)
 
-    monkeypatch.setattr(PublishTouched, "_publish", noted)
+    monkeypatch.setattr(PublishTouched, "run", noted)
     async with a_store(empty_path, source) as store:
         shapes = [await store.get_or_create(shape) for shape in (Shape("track", where="id < 99"), ALL, SOME, NAMES)]
         write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")
@@ -504,7 +504,7 @@ async def test_a_refresh_that_is_overtaken_again_and_again_replaces_the_shape(
 async def test_one_that_is_always_too_late_has_the_shapes_refreshed(
     empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PublishTouched, "_publish", lambda *_: False)
+    monkeypatch.setattr(PublishTouched, "run", lambda *_: False)
     async with a_store(empty_path, source) as store:
         await store.get_or_create(ALL)
         write(source, "UPDATE track SET name = 'TWO' WHERE id = 2")

@@ -33,7 +33,7 @@ class Claim(Command[bool]):
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
         over = [claim.over for claim in group if claim.over is not None]
         if over:
-            end_attempts(tx, tx.run(queries.RELEASE, handles=as_json(over)), "died")
+            end_attempts(tx, "died", queries.RELEASE, handles=as_json(over))
         claims = {
             claim.handle: (
                 claim.comparable,
@@ -79,12 +79,8 @@ class Abandon(Command[bool]):
     def __init__(self, handle: str) -> None:
         self.handle = handle
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        ended = tx.run(queries.ABANDON, handles=as_json([command.handle for command in group]))
-        end_attempts(tx, ended, "abandoned")
-        gone = {row[0] for row in ended}
-        return [command.handle in gone for command in group]
+    def run(self, tx: Transaction) -> bool:
+        return bool(end_attempts(tx, "abandoned", queries.ABANDON, handle=self.handle))
 
 
 class Sweep(Command[None]):
@@ -93,10 +89,8 @@ class Sweep(Command[None]):
     def __init__(self, handles: list[str]) -> None:
         self.handles = handles
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        tx.run(queries.SWEEP, handles=as_json([handle for command in group for handle in command.handles]))
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        tx.run(queries.SWEEP, handles=as_json(self.handles))
 
 
 class Release(Command[str | None]):
@@ -105,14 +99,8 @@ class Release(Command[str | None]):
     def __init__(self, comparable: str) -> None:
         self.comparable = comparable
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[str | None]:
-        answers = []
-        for command in group:
-            ended = tx.run(queries.RELEASE_KEY, comparable=command.comparable)
-            end_attempts(tx, ended, "released")
-            answers.append(ended[0][0] if ended else None)
-        return answers
+    def run(self, tx: Transaction) -> str | None:
+        return next(iter(end_attempts(tx, "released", queries.RELEASE_KEY, comparable=self.comparable)), None)
 
 
 class EndOwner(Command[None]):
@@ -121,11 +109,8 @@ class EndOwner(Command[None]):
     def __init__(self, owner: str) -> None:
         self.owner = owner
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            end_owner(tx, command.owner, "died")
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        end_owner(tx, self.owner, "died")
 
 
 def leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
@@ -135,9 +120,6 @@ def leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
 
 def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
     """Remove every trace of an owner that is gone: its row, its failures, its readers, its attempts and their rows."""
-    ended = tx.run(queries.LOCKS_OF_OWNER, owner=owner)
-    if ended:
-        tx.run(queries.RELEASE, handles=as_json([row[0] for row in ended]))
-        end_attempts(tx, ended, outcome)
+    end_attempts(tx, outcome, queries.RELEASE_OWNER, owner=owner)
     forget_readers(tx, drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
     tx.run(queries.FORGET_OWNER, owner=owner)

@@ -10,12 +10,19 @@ T = TypeVar("T")
 
 
 class Command(Generic[T]):
-    """One write request. It runs even if its caller was cancelled."""
+    """One write request. It runs even if its caller was cancelled.
+
+    A kind of which a batch may hold many overrides ``apply``, and carries out all of them in a few statements.
+    """
 
     size: int = 0
     """Bytes of rows that it brings; they are what makes a transaction long."""
 
+    def run(self, tx: Transaction) -> T:
+        """Carry it out on the writer's thread; return its answer."""
+        raise NotImplementedError
+
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[T]:
         """Carry out all of ``group`` on the writer's thread; return their answers in order."""
-        raise NotImplementedError
+        return [command.run(tx) for command in group]

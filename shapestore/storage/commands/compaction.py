@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from shapestore.storage.commands.command import Command
 from shapestore.storage.log import compact
 from shapestore.storage.transaction import Transaction
@@ -15,11 +13,8 @@ class DeletePiece(Command[None]):
     def __init__(self, piece: compact.Piece) -> None:
         self.piece = piece
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            compact.delete(tx, command.piece)
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        compact.delete(tx, self.piece)
 
 
 class Compact(Command[bool]):
@@ -29,9 +24,8 @@ class Compact(Command[bool]):
         self.number = number
         self.keep_ms = keep_ms
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        return [compact.raise_floor(tx, command.number, command.keep_ms) for command in group]
+    def run(self, tx: Transaction) -> bool:
+        return compact.raise_floor(tx, self.number, self.keep_ms)
 
 
 class TrimLog(Command[None]):
@@ -41,8 +35,5 @@ class TrimLog(Command[None]):
         self.number = number
         self.last = last
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            compact.trim(tx, command.number, command.last)
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        compact.trim(tx, self.number, self.last)

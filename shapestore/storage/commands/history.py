@@ -12,11 +12,16 @@ from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
-def end_attempts(tx: Transaction, ended: list[tuple[Any, ...]], outcome: str) -> None:
-    """Discard and record the attempts among the lock rows ``ended``; failures were recorded when they failed."""
+def end_attempts(tx: Transaction, outcome: str, statement: str, **which: str) -> list[str]:
+    """Remove lock rows by a statement that returns them; discard and record the attempts among them. Their handles.
+
+    Failures were discarded and recorded when they failed.
+    """
+    ended = tx.run(statement, **which)
     in_progress = [row for row in ended if row[2] == State.IN_PROGRESS]
     discard(tx, (number for *_, number in in_progress))
     record(tx, [(handle, key, outcome, None, None, 0) for handle, key, *_ in in_progress])
+    return [handle for handle, *_ in ended]
 
 
 def discard(tx: Transaction, numbers: Iterable[int]) -> None:

@@ -60,13 +60,9 @@ class CopyRows(Command[int]):
         self._position = position
         self.size = run.size
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
-        _end_those_that_lack_rows(tx, [(command.handle, command.rows["first"]) for command in group])
-        numbers = leading(tx, [command.handle for command in group])
-        return [command._copy(tx, numbers.get(command.handle)) for command in group]
-
-    def _copy(self, tx: Transaction, number: int | None) -> int:
+    def run(self, tx: Transaction) -> int:
+        _end_those_that_lack_rows(tx, [(self.handle, self.rows["first"])])
+        number = leading(tx, [self.handle]).get(self.handle)
         ((written, floor),) = tx.run(log.WRITTEN, number=self.rows["source"]) or [(0, 0)]
         if number is None or floor > self._position:
             return 0
@@ -166,17 +162,13 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
         self.duration_ms = duration_ms
         self.followers = followers
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[Any, ...] | None]:
-        return [command._publish(tx) for command in group]
-
-    def _publish(self, tx: Transaction) -> tuple[Any, ...] | None:
+    def run(self, tx: Transaction) -> tuple[Any, ...] | None:
         held = tx.run(queries.REFRESHED_BY, handle=self.handle)
         if not held:
             return None
         ((number,),) = held
         if number != self.shape or not self._append(tx, number):
-            end_attempts(tx, tx.run(queries.RELEASE, handles=as_json([self.handle])), "abandoned")
+            end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json([self.handle]))
             return None
         (stored,) = tx.run(queries.CONFIRM, handle=self.handle, number=number)
         tx.run(queries.UNLOCK, handles=as_json([self.handle]))
@@ -224,7 +216,7 @@ def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) ->
     further = {handle: first for handle, first in dict(reversed(adding)).items() if first > 1}
     lacking = tx.run(queries.LACK_ROWS, firsts=as_json(further)) if further else []
     if lacking:
-        end_attempts(tx, tx.run(queries.RELEASE, handles=as_json([handle for (handle,) in lacking])), "abandoned")
+        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json([handle for (handle,) in lacking]))
 
 
 def _end_those_that_are_overrun(tx: Transaction, group: Sequence[Publish]) -> None:
@@ -236,7 +228,7 @@ def _end_those_that_are_overrun(tx: Transaction, group: Sequence[Publish]) -> No
     }
     overrun = {handle for (handle,) in tx.run(live_queries.SHOW_LATER, read=as_json(read))} if read else set()
     if overrun:
-        end_attempts(tx, tx.run(queries.RELEASE, handles=as_json(list(overrun))), "abandoned")
+        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(list(overrun)))
     for command in group:
         command.was_overrun = command.rest.handle in overrun
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 from shapestore.locking.boot_clock import Moment
 from shapestore.locking.handles import Handles
@@ -63,11 +63,7 @@ class FollowRound(Command[set[int] | None]):
         """Shapes that the round reaches for the first time, each with the change as of which it was read."""
         self.size = len(contents.rows) + len(contents.matches)
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[set[int] | None]:
-        return [command._follow(tx) for command in group]
-
-    def _follow(self, tx: Transaction) -> set[int] | None:
+    def run(self, tx: Transaction) -> set[int] | None:
         source, known = self.source, self.known
         finished = self.seq == self.read_at
         taken = tx.change(
@@ -129,11 +125,7 @@ class Unfollow(Command[list[str]]):
         self.failures = failures or {}
         self.left = left
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
-        return [command._unfollow(tx) for command in group]
-
-    def _unfollow(self, tx: Transaction) -> list[str]:
+    def run(self, tx: Transaction) -> list[str]:
         handles = Handles()
         failures: dict[int, tuple[Any, ...]] = {
             number: (handles.new(), *failure) for number, failure in self.failures.items()
@@ -163,11 +155,7 @@ class UnfollowSource(Command[int]):
     def __init__(self, source: int) -> None:
         self.source = source
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[int]:
-        return [command._unfollow(tx) for command in group]
-
-    def _unfollow(self, tx: Transaction) -> int:
+    def run(self, tx: Transaction) -> int:
         numbers = tx.run(queries.NUMBERS_OF_SOURCE, source=self.source, limit=self.SHAPES)
         drop(tx, numbers)
         if len(numbers) < self.SHAPES:

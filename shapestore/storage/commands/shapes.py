@@ -32,15 +32,8 @@ class Delete(Command[bool]):
     def __init__(self, handle: str) -> None:
         self.handle = handle
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        numbers = tx.run(drop_queries.SHAPES_BY_HANDLE, handles=as_json([command.handle for command in group]))
-        handles = set(drop(tx, numbers))
-        answers = []
-        for command in group:
-            answers.append(command.handle in handles)
-            handles.discard(command.handle)  # of two who drop a shape at once, one has dropped it
-        return answers
+    def run(self, tx: Transaction) -> bool:
+        return bool(drop(tx, tx.run(drop_queries.NUMBER_OF_HANDLE, handle=self.handle)))
 
 
 class Invalidate(Command[tuple[int, list[str]]]):
@@ -63,10 +56,9 @@ class Invalidate(Command[tuple[int, list[str]]]):
         return [command._invalidate(tx, attempts.pop((command.namespace, command.table), [])) for command in group]
 
     def _invalidate(self, tx: Transaction, attempts: list[str]) -> tuple[int, list[str]]:
-        ended = tx.run(queries.RELEASE, handles=as_json(attempts)) if attempts else []
-        end_attempts(tx, ended, "invalidated")
+        ended = end_attempts(tx, "invalidated", queries.RELEASE, handles=as_json(attempts)) if attempts else []
         numbers = tx.run(drop_queries.NUMBERS_OF_TABLE, namespace=self.namespace, table=self.table, limit=self.SHAPES)
-        return len(drop(tx, numbers)), [row[0] for row in ended]
+        return len(drop(tx, numbers)), ended
 
 
 class InvalidateKey(Command[tuple[int, list[str]]]):
@@ -75,15 +67,10 @@ class InvalidateKey(Command[tuple[int, list[str]]]):
     def __init__(self, comparable: str) -> None:
         self.comparable = comparable
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
-        answers = []
-        for command in group:
-            ended = tx.run(queries.RELEASE_KEY_IN_PROGRESS, comparable=command.comparable)
-            end_attempts(tx, ended, "invalidated")
-            dropped = drop(tx, tx.run(drop_queries.NUMBER_OF_KEY, comparable=command.comparable))
-            answers.append((len(dropped), [row[0] for row in ended]))
-        return answers
+    def run(self, tx: Transaction) -> tuple[int, list[str]]:
+        ended = end_attempts(tx, "invalidated", queries.RELEASE_KEY_IN_PROGRESS, comparable=self.comparable)
+        dropped = drop(tx, tx.run(drop_queries.NUMBER_OF_KEY, comparable=self.comparable))
+        return len(dropped), ended
 
 
 class Evict(Command[list[str]]):
@@ -99,11 +86,7 @@ class Evict(Command[list[str]]):
         self.max_shapes = max_shapes
         self.max_bytes = max_bytes
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[list[str]]:
-        return [command._evict(tx) for command in group]
-
-    def _evict(self, tx: Transaction) -> list[str]:
+    def run(self, tx: Transaction) -> list[str]:
         totals = dict(tx.run(queries.TOTALS))
         too_many = beyond(totals["shapes"], self.max_shapes)
         too_large = beyond(totals["bytes"], self.max_bytes)
@@ -138,10 +121,8 @@ class ForgetKept(Command[None]):
     def __init__(self, numbers: list[int]) -> None:
         self.numbers = numbers
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        _forget(tx, [(number,) for command in group for number in command.numbers])
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        _forget(tx, [(number,) for number in self.numbers])
 
 
 def forget_readers(tx: Transaction, statement: str, **which: str) -> None:
@@ -172,12 +153,9 @@ class Register(Command[None]):
         self.begun = begun
         self.ended = ended
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            tx.run(drop_queries.ADD_READERS, readers=as_json(command.begun))
-            forget_readers(tx, drop_queries.FORGET_READERS, readings=as_json(command.ended))
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        tx.run(drop_queries.ADD_READERS, readers=as_json(self.begun))
+        forget_readers(tx, drop_queries.FORGET_READERS, readings=as_json(self.ended))
 
 
 class Note(Command[None]):
@@ -187,10 +165,7 @@ class Note(Command[None]):
         self.read = read
         self.followers = followers
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            tx.run(drop_queries.NOTE_READS, handles=as_json(command.read))
-            if command.followers:
-                tx.run(queries.NOTE_FOLLOWERS, followers=as_json(command.followers))
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        tx.run(drop_queries.NOTE_READS, handles=as_json(self.read))
+        if self.followers:
+            tx.run(queries.NOTE_FOLLOWERS, followers=as_json(self.followers))

@@ -66,12 +66,9 @@ class MarkTheseStale(Command[None]):
     def __init__(self, numbers: Sequence[int]) -> None:
         self.numbers = numbers
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
-        for command in group:
-            marked = tx.run(queries.MARK_THESE_STALE, numbers=as_json(list(command.numbers)))
-            tx.changed.update(number for (number,) in marked)
-        return [None] * len(group)
+    def run(self, tx: Transaction) -> None:
+        marked = tx.run(queries.MARK_THESE_STALE, numbers=as_json(list(self.numbers)))
+        tx.changed.update(number for (number,) in marked)
 
 
 class PublishTouched(Command[bool]):
@@ -98,11 +95,7 @@ class PublishTouched(Command[bool]):
         self.wanted = wanted
         self.size = sum(len(row.row or "") for row in wanted)
 
-    @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
-        return [command._publish(tx) for command in group]
-
-    def _publish(self, tx: Transaction) -> bool:
+    def run(self, tx: Transaction) -> bool:
         is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
         if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=self.judged, **self.named):
             return False
