@@ -80,7 +80,7 @@ class Superseded(Event):
 
 @dataclass(frozen=True, slots=True)
 class Abandoned(Event):
-    """An attempt of this store was given up, because the store closes."""
+    """An attempt of this store was given up: the store closes, or it begins again since its shape has changed."""
 
     comparable: str
     handle: str

@@ -189,7 +189,7 @@ class ShapeStore:
             return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
         # As Requests.get does: written out, since a hit is what callers mostly get.
         flight = open_store.coalescer.get(key)
-        if flight is None or flight.refreshing:
+        if flight is None or flight.older is not None:  # what a refresh renews is served meanwhile
             try:
                 found = open_store.reader.find_at_once(key, shape)
             except StoreBusyError:

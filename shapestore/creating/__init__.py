@@ -50,5 +50,5 @@ What must hold:
 - Everything is bounded: keys by `max_in_flight`, attempts and their creators by `max_creating`.
 
 `Services` is what flights and attempts share: the reader, the writer, timers, slots. An attempt knows its flight only
-as a `Leader`; a flight knows the coalescer only by the callable to which it reports its end.
+as a `Leader` (leader.py); a flight knows the coalescer only by the callable to which it reports its end.
 """

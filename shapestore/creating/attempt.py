@@ -5,7 +5,7 @@
     CREATING           _creator_ended      _publish what it gave, or _fail
                        _time_is_up         _fail
                        give_up, close      _abandon
-    LANDING              _landed           committed: _published, _failed or _abandoned; or void: _superseded
+    LANDING              _landed           committed: _published, _refreshed or _failed; or void: _superseded
                          _not_landed       the disk is full, say: the outcome is sent again after a pause
     ENDED
 
@@ -18,46 +18,29 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Any, TypeVarTuple
 
 from shapestore import events
-from shapestore.creating.creator_run import MOST_OVERTAKEN, CreatorRun, CreatorTask, Ordered, outcome_of
+from shapestore.creating.creator_run import MOST_OVERTAKEN, CreatorRun, CreatorTask, outcome_of
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
+from shapestore.creating.leader import Leader
 from shapestore.creating.phase import TRANSITIONS, Phase
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
-from shapestore.creating.waiters import Answer, Waiters
+from shapestore.creating.waiters import Answer
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.events import Event
-from shapestore.shape.stored_shape import from_row
+from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
 from shapestore.storage.from_row import to_stored
 from shapestore.storage.log.chunks import Chunk
 from shapestore.storage.log.difference import Difference
 
-T = TypeVar("T")
 Facts = TypeVarTuple("Facts")
 
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
-
-
-class Leader(Ordered, Protocol):
-    """What an attempt knows of the flight that leads by it."""
-
-    context: Context
-    """The context of the first caller."""
-    waiters: Waiters
-
-    def answer(self, answer: Answer) -> None:
-        """End with the shape."""
-
-    def end_by(self, error: ShapeStoreError) -> None:
-        """End with an error."""
-
-    def begin_again(self) -> None:
-        """The attempt has ended without an answer."""
 
 
 class Attempt:
@@ -77,7 +60,10 @@ class Attempt:
         self._taken_over: str | None = None
         self._claimed_at = 0.0
         self._run = CreatorRun(services, leader, self.handle)
-        self._publishing: Publish | PublishDifference | None = None
+        self._outcome: Command[Any]
+        """From LANDING on."""
+        self._error: BaseException
+        """Why it has failed, if it has."""
         self._given_up = False
         self._closing = False
         self._pause = _SHORTEST_PAUSE
@@ -182,44 +168,44 @@ class Attempt:
     def _publish(self, rest: Chunk) -> None:
         # Read after all that was read until now, also where these reads are written down behind the outcome.
         self._services.access.published(self.handle)
-        publish = Publish(
-            rest,
-            self._run.encoded,
-            replaces=self._leader.older is not None,
-            at_any_rate=self._leader.overtaken >= MOST_OVERTAKEN,
-            **self._cost(),
+        self._land(
+            Publish(
+                rest,
+                self._run.encoded,
+                replaces=self._leader.older is not None,
+                at_any_rate=self._leader.overtaken >= MOST_OVERTAKEN,
+                **self._cost(),
+            )
         )
-        self._publishing = publish
-        self._land(publish, partial(self._published, publish))
 
     def _publish_difference(self, difference: Difference) -> None:
-        publish = PublishDifference(
-            self.handle, self._run.compared_with, difference, refreshed=self._run.refreshed, **self._cost()
+        run = self._run
+        self._land(
+            PublishDifference(self.handle, run.compared_with, difference, refreshed=run.refreshed, **self._cost())
         )
-        self._publishing = publish
-        self._land(publish, partial(self._refreshed, publish))
 
     def _fail(self, error: BaseException) -> None:
+        self._error = error
         failure = describe(error, grace=self._services.failure_grace)
-        fail = Fail(self._key, self.handle, failure, **self._cost())
-        self._land(fail, partial(self._failed, fail, error))
+        self._land(Fail(self._key, self.handle, failure, **self._cost()))
 
     def _abandon(self) -> None:
         """End without an outcome: others must not take the closing of a store for a failure of its creator."""
-        self._land(Abandon(self.handle), self._abandoned)
+        self._land(Abandon(self.handle))
 
     # --- LANDING
 
-    def _land(self, outcome: Command[T], committed: Callable[[T], None]) -> None:
+    def _land(self, outcome: Command[Any]) -> None:
         """Send the outcome until it is committed, or found void."""
         self._enter(Phase.LANDING)
-        self._send_outcome(outcome, committed)
+        self._outcome = outcome
+        self._send_outcome()
 
-    def _send_outcome(self, outcome: Command[T], committed: Callable[[T], None]) -> None:
-        self._services.send(outcome, partial(self._landed, committed), partial(self._not_landed, outcome, committed))
+    def _send_outcome(self) -> None:
+        self._services.send(self._outcome, self._landed, self._not_landed)
 
     @error_boundary
-    def _landed(self, committed: Callable[[T], None], answer: T) -> None:
+    def _landed(self, answer: Any) -> None:
         """The outcome is committed, or void.
 
         Called while the gate is still held. A moment later another process may drop the shape, and a caller who comes
@@ -228,11 +214,20 @@ class Attempt:
         self._enter(Phase.ENDED)
         if answer is None or answer is False:
             self._superseded()
-        else:
-            committed(answer)
+            return
+        match self._outcome:
+            case Publish() as publish:
+                self._published(publish, answer)
+            case PublishDifference() as publish:
+                self._refreshed(publish, answer)
+            case Fail() as fail:
+                self._failed(fail)
+            case Abandon():
+                self._tell(events.Abandoned)
+                self._leader.begin_again()
 
     @error_boundary
-    def _not_landed(self, outcome: Command[T], committed: Callable[[T], None], error: ShapeStoreError) -> None:
+    def _not_landed(self, error: ShapeStoreError) -> None:
         """Tell the callers of the moment at once what is in the way; later ones may find it gone."""
         if self._closing or not isinstance(error, (StorageError, StoreBusyError)):
             # It could not be written before the store closed. To others it will be the attempt of a dead owner.
@@ -240,37 +235,33 @@ class Attempt:
             self.end_by(error)
             return
         self._leader.waiters.refuse(error)
-        self._timer = self._services.timers.after(self._pause, partial(self._send_outcome, outcome, committed))
+        self._timer = self._services.timers.after(self._pause, self._send_outcome)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     # --- ENDED
 
-    def _published(self, publish: Publish, created_at_ms: int | None) -> None:
-        assert created_at_ms is not None
-        services = self._services
-        services.access.published(self.handle)
-        services.after_publish()
-        if publish.followed is not None:
-            services.follow(self._leader.creator)
-        self._tell(events.Created, publish.row_count, publish.duration_ms, publish.followers)
-        stored = from_row(
-            self.handle, self._leader.shape, publish.row_count, created_at_ms, live=publish.followed is not None
-        )
-        self._leader.answer(Answer(stored, self.handle))
+    def _published(self, publish: Publish, created_at_ms: int) -> None:
+        self._services.access.published(self.handle)
+        self._services.after_publish()
+        live = publish.followed is not None
+        stored = from_row(self.handle, self._leader.shape, publish.row_count, created_at_ms, live=live)
+        self._created(publish, stored)
 
-    def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...] | None) -> None:
-        assert columns is not None
-        services, stored = self._services, to_stored(self._leader.shape, columns)
-        services.access.touch(stored.handle)
+    def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...]) -> None:
+        stored = to_stored(self._leader.shape, columns)
+        self._services.access.touch(stored.handle)
         if publish.difference.changes:
-            services.after_publish()
-        if publish.refreshed is not None:
-            services.follow(self._leader.creator)
+            self._services.after_publish()
+        self._created(publish, stored)
+
+    def _created(self, publish: Publish | PublishDifference, stored: StoredShape) -> None:
+        if stored.live:
+            self._services.follow(self._leader.creator)
         self._tell(events.Created, stored.row_count, publish.duration_ms, publish.followers)
         self._leader.answer(Answer(stored, self.handle))
 
-    def _failed(self, fail: Fail, error: BaseException, _: bool) -> None:
-        failure = fail.failure
+    def _failed(self, fail: Fail) -> None:
+        failure, error = fail.failure, self._error
         self._services.failure_log.log(self._key, failure, error)
         self._services.failure_ages.age_ms(self.handle)  # its TTL begins now
         self._services.sweep_later(self.handle, failure.retry_after_ms / 1000)
@@ -280,12 +271,9 @@ class Attempt:
         else:
             self._leader.end_by(failure.as_error(error))
 
-    def _abandoned(self, _: bool) -> None:
-        self._tell(events.Abandoned)
-        self._leader.begin_again()
-
     def _superseded(self) -> None:
-        self._leader.overtaken += self._publishing is not None and self._publishing.was_overrun
+        if isinstance(self._outcome, Publish | PublishDifference) and self._outcome.was_overrun:
+            self._leader.overtaken += 1
         self._tell(events.Superseded)
         self._leader.begin_again()
 

@@ -31,11 +31,10 @@ class Coalescer:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def join(
-        self, key: str, shape: Shape, creator: Creator, *, refreshing: bool = False, older: str | None = None
-    ) -> Flight:
+    def join(self, key: str, shape: Shape, creator: Creator, *, older: str | None = None) -> Flight:
         """The flight of a key: the present one, or a new one with this creator and the context of this call.
 
+        ``older``: to refresh what this attempt has confirmed.
         Raises StoreBusyError if ``max_in_flight`` other keys are in flight.
         """
         if self._closed:
@@ -49,7 +48,7 @@ class Coalescer:
                 f"{len(self._flights)} keys are in flight, the limit (max_in_flight); try again later",
                 retry_after=0.1,
             )
-        flight = Flight(self.services, key, shape, creator, self._ended, refreshing=refreshing, older=older)
+        flight = Flight(self.services, key, shape, creator, self._ended, older=older)
         self._flights[key] = flight
         return flight
 

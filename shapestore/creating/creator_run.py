@@ -12,14 +12,15 @@ import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import CoroutineType, GeneratorType
-from typing import Any, Protocol
+from typing import Any
 
+from shapestore.creating.leader import Leader
 from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
-from shapestore.source.creator import Creator, description_of, key_columns_of, runs_on_the_loop
+from shapestore.source.creator import description_of, key_columns_of, runs_on_the_loop
 from shapestore.source.keyed import KeyedRows, Moment
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Comparison, Difference
@@ -42,26 +43,14 @@ _UNKNOWN_MOMENT = Moment()
 MOST_OVERTAKEN = 3
 
 
-class Ordered(Protocol):
-    """What is to be created, and by what."""
-
-    key: str
-    shape: Shape
-    creator: Creator
-    older: str | None
-    """Of a refresh: the attempt that has confirmed what is stored."""
-    overtaken: int
-    """How many attempts at it were overtaken by changes of the shape."""
-
-
 class CreatorRun:
     """Runs a creator for the attempt ``handle``, and ends with what is left for the publication."""
 
-    def __init__(self, services: Services, ordered: Ordered, handle: str) -> None:
+    def __init__(self, services: Services, leader: Leader, handle: str) -> None:
         self._services = services
-        self._ordered = ordered
-        self._shape = ordered.shape
-        self._creator = ordered.creator
+        self._leader = leader
+        self._shape = leader.shape
+        self._creator = leader.creator
         self._handle = handle
         self._stored: Standing | None = None
         self._rows = AttemptRows(handle, services.reader, services.writer)
@@ -104,8 +93,8 @@ class CreatorRun:
 
     async def _run(self) -> Given | BaseException:
         try:
-            if self._ordered.older is not None:
-                self._stored = await self._services.reader.standing_of_key(self._ordered.key)
+            if self._leader.older is not None:
+                self._stored = await self._services.reader.standing_of_key(self._leader.key)
             if runs_on_the_loop(self._creator):
                 self._prepare(*self._told_by_creator())
                 await self._take_on_the_loop(self._creator(self._shape))
@@ -131,7 +120,7 @@ class CreatorRun:
         self.encoded = Encoder(self._handle, key_columns, described, followed)
         self._rows.followed = followed
         stored = self._stored
-        if stored is None or self._ordered.overtaken >= MOST_OVERTAKEN:
+        if stored is None or self._leader.overtaken >= MOST_OVERTAKEN:
             return
         if not stored.has_key_columns(key_columns) or stored.columns_described != described:
             return

@@ -42,7 +42,6 @@ class Flight:
         creator: Creator,
         ended: Callable[[str], None],
         *,
-        refreshing: bool,
         older: str | None,
     ) -> None:
         self._services = services
@@ -50,7 +49,6 @@ class Flight:
         self.shape = shape
         self.creator = creator
         self._ended = ended
-        self.refreshing = refreshing
         self.older = older
         self.overtaken = 0
         self.context = contextvars.copy_context()
@@ -60,12 +58,10 @@ class Flight:
         self._awaited: str | None = None
         """The attempt of another store that was last followed."""
         self._has_slot = False
-        self._awaits_slot = False
         self._over: str | None = None
-        """The attempt to take over, as it was judged when a slot was asked for."""
+        """The attempt to take over, as it was judged last."""
         self._next_poll: Timer | None = None
         self._has_begun_again = False
-        self._closing = False
         self._has_ended = False
         self._began = services.timers.now()
         services.polls.add(self.poll)
@@ -99,8 +95,7 @@ class Flight:
             self._attempt.give_up()
 
     def close(self) -> None:
-        """End because the store closes; an attempt is given up first."""
-        self._closing = True
+        """End because the store closes; an attempt is given up first. No caller comes any more."""
         self.waiters.refuse(StoreClosedError("the store was closed while this shape was waited for"))
         if self._attempt is not None:
             self._attempt.close()
@@ -114,7 +109,7 @@ class Flight:
         """Read the key's rows and do what they ask for. Does nothing while the flight leads, or after its end."""
         if self._attempt is not None or self._has_ended:
             return
-        if self._closing or not len(self.waiters):
+        if not len(self.waiters):
             self._end()
             return
         self._cancel_next_poll()
@@ -174,19 +169,20 @@ class Flight:
 
         Until it is granted, polls only find out whether another process was quicker.
         """
-        if not self._has_slot and not self._services.slots.take(self._slot_granted):
-            self._over = over
-            self._awaits_slot = True
+        self._over = over
+        if self._has_slot or self._services.slots.take(self._slot_granted):
+            self._attempt_it()
+        else:
             self._services.polls.repeat(self.poll)
-            return
+
+    def _attempt_it(self) -> None:
         self._has_slot = False  # it is the attempt's
         # From before its lock row is written until after that is gone, so that the row is never without its flight.
         self._attempt = Attempt(self._services, self)
-        self._attempt.claim(over)
+        self._attempt.claim(self._over)
 
     def _slot_granted(self) -> None:
         self._has_slot = True
-        self._awaits_slot = False
         self._services.polls.withdraw(self.poll)
         # Not at once: it may release the slot, and so grant it to the next.
         self._services.polls.add(self._lead_as_judged)
@@ -196,18 +192,17 @@ class Flight:
         """Claim without another poll: if another process was quicker, the claim is void, and the flight polls then."""
         if not self._has_slot:
             return
-        if self._closing or not len(self.waiters):
+        if not len(self.waiters):
             self._end()
             return
         self._cancel_next_poll()
-        self._lead(self._over)
+        self._attempt_it()
 
     def _leave_slots(self) -> None:
         if self._has_slot:
             self._has_slot = False
             self._services.slots.release()
-        elif self._awaits_slot:
-            self._awaits_slot = False
+        else:
             self._services.slots.withdraw(self._slot_granted)
             self._services.polls.withdraw(self.poll)
 
@@ -218,7 +213,7 @@ class Flight:
         often as the machine can.
         """
         self._attempt = None
-        if self._has_begun_again and len(self.waiters) and not self._closing:
+        if self._has_begun_again and len(self.waiters):
             self._poll_later()
         else:
             self._has_begun_again = True

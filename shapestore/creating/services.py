@@ -8,8 +8,7 @@ from typing import TypeVar
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.creating.failure import FailureAges, FailureLog
 from shapestore.creating.poll_batch import PollBatch
-from shapestore.creating.running_creators import RunningCreators
-from shapestore.creating.slots import Slots
+from shapestore.creating.slots import RunningCreators, Slots
 from shapestore.creating.timers import Timers
 from shapestore.errors import ShapeStoreError
 from shapestore.locking.handles import Handles

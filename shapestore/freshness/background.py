@@ -56,7 +56,7 @@ class BackgroundRefreshes:
 
     def _begin(self, context: Context, key: str, shape: Shape, creator: Creator, older: str) -> None:
         try:
-            flight = context.run(self._coalescer.join, key, shape, creator, refreshing=True, older=older)
+            flight = context.run(self._coalescer.join, key, shape, creator, older=older)
         except ShapeStoreError:  # too many keys are in flight, or the store closes: the next stale hit tries again
             self._end(key)
         else:

@@ -100,9 +100,7 @@ class Requests:
         """
         creator = required_creator(request.creator)
         while True:
-            flight = self._coalescer.join(
-                request.key, request.shape, creator, refreshing=older is not None, older=older
-            )
+            flight = self._coalescer.join(request.key, request.shape, creator, older=older)
             answer = await flight.wait(request.time_left)
             # One that was in flight may only now have seen the very shape that is to be refreshed.
             if answer.confirmed_by not in outdated:

@@ -64,7 +64,7 @@ class World(Stores):
 
     def _waits_for_first(self, store: ShapeStore, shape: Shape) -> bool:
         flight = store._live().coalescer.get(shape.comparable)
-        return not self.logs.has(shape.comparable) or (flight is not None and not flight.refreshing)
+        return not self.logs.has(shape.comparable) or (flight is not None and flight.older is None)
 
     async def _refresh(self, name: str, store: ShapeStore, shape: Shape) -> None:
         self.begin(name, f"refresh {shape!r:.80}", lambda: store.refresh(shape))
