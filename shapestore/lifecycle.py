@@ -13,11 +13,6 @@ from shapestore.concurrency.uncancelled import until_done
 from shapestore.errors import ForkedStoreError, StoreClosedError
 from shapestore.open_store import OpenStore
 
-_NOT_OPEN: dict[type[StoreClosedError | ForkedStoreError], str] = {
-    StoreClosedError: "the store is not open: use `async with ShapeStore(...)`, or await store.open() first",
-    ForkedStoreError: "the store was opened before a fork and is used in the child: open a store in each process",
-}
-
 
 class Lifecycle:
     """A store's way between closed and open; ``open_store`` makes what is there between.
@@ -33,14 +28,21 @@ class Lifecycle:
         self._current: OpenStore | None = None
         self._closing: asyncio.Task[None] | None = None
         self._turns = _Turns()
-        self._why_not_open: type[StoreClosedError | ForkedStoreError] = StoreClosedError
+        self._is_the_parents = False
+        """Whether what was open is that of the process of which this one was forked."""
         at_fork.register(self)
 
     @property
     def opened(self) -> OpenStore:
         """What is open. Raises StoreClosedError, or ForkedStoreError in a child of the process that opened it."""
         if self._current is None or self._closing is not None:
-            raise self._why_not_open(_NOT_OPEN[self._why_not_open])
+            if self._is_the_parents:
+                raise ForkedStoreError(
+                    "the store was opened before a fork and is used in the child: open a store in each process"
+                )
+            raise StoreClosedError(
+                "the store is not open: use `async with ShapeStore(...)`, or await store.open() first"
+            )
         return self._current
 
     @property
@@ -63,7 +65,7 @@ class Lifecycle:
                 await self._end_of(self._closing)
             if self._current is None:
                 self._current = await self._open()
-                self._why_not_open = StoreClosedError
+                self._is_the_parents = False
 
     async def close(self) -> None:
         async with self._turns.next():  # an opening that is going on comes first
@@ -126,7 +128,7 @@ class Lifecycle:
     def in_forked_child(self) -> None:
         """Leave everything that is the parent's as it is, and refuse to be used."""
         if self._current is not None or self._closing is not None or self._turns.is_taken:
-            self._why_not_open = ForkedStoreError
+            self._is_the_parents = True
             at_fork.keep((self._current, self._closing))
         self._current = self._closing = None
         self._turns = _Turns()

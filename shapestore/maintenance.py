@@ -16,7 +16,6 @@ from shapestore.events import Evicted, Swept
 from shapestore.logger import logger
 from shapestore.long_logs import LongLogs
 from shapestore.options import Options
-from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import (
     Abandon,
     DeletePiece,
@@ -30,9 +29,7 @@ from shapestore.storage.commands import (
 from shapestore.storage.commands.shapes import beyond, first_beyond
 from shapestore.storage.drop_queries import SPARED_MS
 from shapestore.storage.log.compact import kept_beyond_two, next_piece
-from shapestore.storage.reader import Reader
-from shapestore.storage.writer import CHECKPOINT_BYTES, Writer
-from shapestore.telemetry import Telemetry
+from shapestore.storage.writer import CHECKPOINT_BYTES
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
@@ -45,37 +42,28 @@ class Maintenance:
     ``keep_provable`` makes the owner file again if it was removed; it raises OSError if it cannot.
     """
 
-    def __init__(  # noqa: PLR0917 - what it looks after, each by its own name
-        self,
-        reader: Reader,
-        writer: Writer,
-        coalescer: Coalescer,
-        access: AccessTracker,
-        telemetry: Telemetry,
-        options: Options,
-        *,
-        keep_provable: Callable[[], None],
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, coalescer: Coalescer, options: Options, *, keep_provable: Callable[[], None]) -> None:
+        services = coalescer.services
+        self._services = services
+        self._reader = services.reader
+        self._writer = services.writer
+        self._access = services.access
         self._coalescer = coalescer
-        self._access = access
-        self._telemetry = telemetry
         self._keep_provable = keep_provable
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._noted_at = self._loop.time()
         self._due: list[tuple[float, str]] = []
         self._wakeup = asyncio.Event()
-        self._writing, self._proving, self._unexpected = _Trouble(), _Trouble(), _Trouble()
+        self._working, self._proving = _Trouble(), _Trouble()
         self._dead_owners: set[str] = set()
         """Those that were dead at the last look."""
         self._kept_seen = 0
         """Handles that were kept up to this one were looked at for being more than two a key."""
-        self.logs = LongLogs(reader, writer, self._keep_ms)
-        coalescer.services.sweep_later = self.sweep_later
+        self.logs = LongLogs(self._reader, self._writer, self._keep_ms)
+        services.sweep_later = self.sweep_later
         if options.max_shapes is not None or options.max_bytes is not None:
-            coalescer.services.after_publish = self._wakeup.set
+            services.after_publish = self._wakeup.set
 
     def sweep_later(self, handle: str, seconds: float) -> None:
         """Sweep the failure of the attempt ``handle`` in so many seconds."""
@@ -91,17 +79,16 @@ class Maintenance:
                 self._prove()
                 if await self._take_turn():
                     self._wakeup.set()
-                self._writing.over()
-                self._unexpected.over()
+                self._working.over()
             except StoreClosedError:
                 return
             except ShapeStoreError as error:
                 # The disk is full, another process holds the gate, the file is gone: what is due stays due until the
                 # next tick. It is logged, for where all callers are served from what is stored, no caller sees it.
-                if self._writing.is_new(error):
+                if self._working.is_new(error):
                     logger.warning("maintenance cannot write to the file, and tries again at every tick: %s", error)
             except Exception as error:
-                if self._unexpected.is_new(error):
+                if self._working.is_new(error):
                     logger.exception("unexpected error in maintenance, which continues at the next tick")
             except (KeyboardInterrupt, SystemExit) as interrupt:  # the loop may go on all the same
                 raise_from_loop(interrupt)
@@ -154,7 +141,7 @@ class Maintenance:
             for entry in due:
                 heapq.heappush(self._due, (now + TICK_SECONDS, entry[1]))
             raise
-        self._telemetry.tell(Swept, tuple(handles))
+        self._services.telemetry.tell(Swept, tuple(handles))
 
     async def note(self) -> None:
         """Record what was read since the last time."""
@@ -194,7 +181,7 @@ class Maintenance:
 
         Not before the next look: a store whose owner file was removed has made itself provable again by then.
         """
-        dead = {owner for owner in await self._reader.owners() if not self._coalescer.services.is_alive(owner)}
+        dead = {owner for owner in await self._reader.owners() if not self._services.is_alive(owner)}
         for owner in dead & self._dead_owners:
             await self._writer.submit(EndOwner(owner))
         self._dead_owners = dead
@@ -211,8 +198,8 @@ class Maintenance:
         for _ in range(EVICTIONS_A_TURN):
             evicted = await self._writer.submit(Evict(limits.max_shapes, limits.max_bytes))
             if evicted:
-                self._telemetry.evicted += len(evicted)
-                self._telemetry.tell(Evicted, tuple(evicted))
+                self._services.telemetry.evicted += len(evicted)
+                self._services.telemetry.tell(Evicted, tuple(evicted))
             if len(evicted) < Evict.AT_ONCE:
                 break
         return bool(evicted)
@@ -246,7 +233,7 @@ class Maintenance:
         creator that hangs, though the shape may be stored by now.
         """
         claimed = self._coalescer.claimed()
-        in_progress = set(await self._reader.in_progress(self._coalescer.services.owner))
+        in_progress = set(await self._reader.in_progress(self._services.owner))
         self._coalescer.supersede(claimed - in_progress)
         for handle in in_progress - self._coalescer.leading():
             await self._writer.submit(Abandon(handle))

@@ -70,12 +70,12 @@ class OpenStore:
             self.access,
             telemetry,
             threads,
-            owner=file.owner.id,
             path=file.path,
+            owner=file.owner.id,
+            namespace=options.namespace,
             create_timeout=options.create_timeout,
             failure_grace=options.failure_grace,
             max_creating=options.max_creating,
-            namespace=options.namespace,
         )
         self.coalescer = Coalescer(services, max_in_flight=options.max_in_flight)
         background = BackgroundRefreshes(
@@ -85,22 +85,14 @@ class OpenStore:
             max_scheduled=options.max_in_flight,
         )
         self.sources = FollowedSources(self.reader, threads)
-        self.touched = TouchedRows(services, create, options.namespace)
+        self.touched = TouchedRows(services, create)
         self.recent_texts = RecentTexts(self.reader)
         self.row_batches = RowBatches(self.reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self._registrations = Registrations(self.writer)
         polling = Polling(services, background, create, freshness)
         self.waits = Waits(self.reader, [self._registrations, polling])
         self.log_pages = LogPages(self.reader, self.access)
-        self.maintenance = Maintenance(
-            self.reader,
-            self.writer,
-            self.coalescer,
-            self.access,
-            telemetry,
-            options,
-            keep_provable=file.owner.keep_provable,
-        )
+        self.maintenance = Maintenance(self.coalescer, options, keep_provable=file.owner.keep_provable)
         self.writer.on_commit = self._committed
         self.followers = Followers(file.path, self.writer, telemetry, sweep_later=self.maintenance.sweep_later)
         services.follow = self.followers.wake

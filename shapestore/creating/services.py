@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
 from typing import TypeVar
 
 from shapestore.concurrency.worker_threads import WorkerThreads
@@ -22,47 +23,37 @@ from shapestore.telemetry import Telemetry
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class Services:
-    """The parts of an open store that creating a shape needs. ``owner`` is the id under which the store is open."""
+    """The parts of an open store that creating a shape needs, and the options that concern it."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        writer: Writer,
-        access: AccessTracker,
-        telemetry: Telemetry,
-        threads: WorkerThreads,
-        *,
-        owner: str,
-        path: str,
-        create_timeout: float,
-        failure_grace: float,
-        max_creating: int,
-        namespace: str,
-    ) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.access = access
-        self.telemetry = telemetry
-        self.threads = threads
-        self.owner = owner
-        self._path = path
-        self.namespace = namespace
-        self.create_timeout = create_timeout
-        self.failure_grace = failure_grace
+    reader: Reader
+    writer: Writer
+    access: AccessTracker
+    telemetry: Telemetry
+    threads: WorkerThreads
+    path: str
+    owner: str
+    """The id under which the store is open."""
+    namespace: str
+    create_timeout: float
+    failure_grace: float
+    max_creating: InitVar[int]
+    sweep_later: Callable[[str, float], None] = field(init=False)
+    """Set by maintenance: sweep the failure of this handle in so many seconds."""
+    follow: Callable[[object], None] = field(init=False)
+    """Set by the open store: this creator has published a live shape, or read it again."""
+    after_publish: Callable[[], None] = lambda: None
+    """Set by maintenance where the number of shapes is limited."""
+
+    def __post_init__(self, max_creating: int) -> None:
         self.handles = Handles()
         self.timers = Timers()
-        self.polls = PollBatch(reader, self.timers)
+        self.polls = PollBatch(self.reader, self.timers)
         self.slots = Slots(max_creating)
         self.creators = RunningCreators(self.slots)
         self.failure_ages = FailureAges()
         self.failure_log = FailureLog()
-        self.sweep_later: Callable[[str, float], None]
-        """Set by maintenance: sweep the failure of this handle in so many seconds."""
-        self.follow: Callable[[object], None] = lambda _: None
-        """Set by the open store: this creator has published a live shape, or read it again."""
-        self.after_publish: Callable[[], None] = lambda: None
-        """Set by maintenance where the number of shapes is limited."""
 
     def send(
         self,
@@ -80,4 +71,4 @@ class Services:
 
     def is_alive(self, owner: str) -> bool:
         """Whether the open store ``owner`` is alive."""
-        return owner == self.owner or is_alive(self._path, owner)
+        return owner == self.owner or is_alive(self.path, owner)

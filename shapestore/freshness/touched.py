@@ -84,10 +84,9 @@ class _Look(NamedTuple):
 class TouchedRows:
     """Publishes what an application tells of, ``MOST_CALLS`` calls at a time."""
 
-    def __init__(self, services: Services, creator: Creator | None, namespace: str) -> None:
+    def __init__(self, services: Services, creator: Creator | None) -> None:
         self._services = services
         self._source: ByKey | None = creator if hasattr(creator, "rows_by_key") else None
-        self._namespace = namespace
         self._turn = asyncio.Semaphore(MOST_CALLS)
 
     async def touched(self, table: str, keys: Iterable[Any] | None) -> None:
@@ -99,7 +98,7 @@ class TouchedRows:
             await self._mark_stale(table)
             return
         given = {encode_key(key): key for key in map(_as_key, keys)}
-        marked = self._services.writer.submit(MarkTouched(self._namespace, table), refusable=True)
+        marked = self._services.writer.submit(MarkTouched(self._services.namespace, table), refusable=True)
         try:
             await marked
             async with self._turn:
@@ -118,7 +117,7 @@ class TouchedRows:
             if after is None:
                 resolve(done, None)
             else:
-                self._services.send(MarkStale(self._namespace, table, after), mark, partial(refuse, done))
+                self._services.send(MarkStale(self._services.namespace, table, after), mark, partial(refuse, done))
 
         mark(0)
         return done
@@ -136,7 +135,7 @@ class TouchedRows:
             after = look.shapes[-1].number if look.shapes else None
 
     async def _look(self, table: str, after: int, limit: int) -> _Look:
-        given = {"namespace": self._namespace, "table": table, "after": after, "limit": limit}
+        given = {"namespace": self._services.namespace, "table": table, "after": after, "limit": limit}
 
         def look(connection: sqlite3.Connection) -> _Look:
             with one_moment(connection):
@@ -160,7 +159,7 @@ class TouchedRows:
         if not wanted:
             return True
         judged = {shape.number: (shape.confirmed_by, shape.refreshed_by) for shape in shapes}
-        publish = PublishTouched(self._namespace, table, list(keys), newest_key, judged, wanted)
+        publish = PublishTouched(self._services.namespace, table, list(keys), newest_key, judged, wanted)
         return await self._services.writer.submit(publish)
 
 
