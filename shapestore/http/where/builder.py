@@ -17,21 +17,20 @@ from shapestore.shape.where.expression import (
     Between,
     Call,
     Case,
-    Chain,
     Comparison,
     Constant,
     Expression,
     In,
     Is,
-    Junction,
     Like,
     Negative,
     Not,
     Number,
     String,
+    chained,
+    joined,
 )
 
-_RANKS = {"+": "+-", "-": "+-", "*": "*/%", "/": "*/%", "%": "*/%", "||": "||"}
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ESCAPE = "\\"
 """What escapes in a pattern of PostgreSQL's that names no other character."""
@@ -106,10 +105,7 @@ class Builder:
         return _truth(Not(self.condition(operand)), place)
 
     def junction(self, word: str, operands: Sequence[Operand]) -> Operand:
-        parts: list[Expression] = []
-        for part in map(self.condition, operands):
-            parts += part.parts if isinstance(part, Junction) and part.word == word else (part,)
-        return _truth(Junction(word, tuple(parts)), operands[0].place)
+        return _truth(joined(word, map(self.condition, operands)), operands[0].place)
 
     def comparison(self, left: Operand, sign: str, right: Operand, place: int) -> Operand:
         (first, second), _ = self.aligned((left, right), place)
@@ -244,7 +240,7 @@ class Builder:
         (first, second), family = self.aligned((left, right), place)
         if family is not None and family not in NUMBERS:
             refuse(place, f"{sign} takes numbers, not {family.value}")
-        return Operand(_chained(first, sign, second), family, left.place)
+        return Operand(chained(first, (sign, second)), family, left.place)
 
     def negative(self, operand: Operand, place: int) -> Operand:
         if operand.is_open or operand.family not in (None, *NUMBERS):
@@ -255,7 +251,7 @@ class Builder:
         if not {left.family, right.family} & {None, Family.TEXT}:
             refuse(place, "|| takes text; convert a value, as in value::text")
         first, second = (self.written(operand, "||") for operand in (left, right))
-        return Operand(_chained(first, "||", second), Family.TEXT, left.place)
+        return Operand(chained(first, ("||", second)), Family.TEXT, left.place)
 
     def written(self, operand: Operand, what: str) -> Expression:
         """An operand as a part of a text: it is text, or an integer, which every database writes in the same way."""
@@ -271,10 +267,3 @@ def _joint(families: set[Family]) -> Family | None:
     if Family.NUMBER in families:
         return Family.NUMBER
     return next(iter(families - {Family.INTEGER}), Family.INTEGER) if families else None
-
-
-def _chained(left: Expression, sign: str, right: Expression) -> Chain:
-    """``(a - b) - c`` is one chain of three."""
-    if isinstance(left, Chain) and left.rest[0][0] in _RANKS[sign]:
-        return Chain(left.first, (*left.rest, (sign, right)))
-    return Chain(left, ((sign, right),))

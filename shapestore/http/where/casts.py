@@ -6,7 +6,7 @@ from shapestore.http.where.builder import Builder
 from shapestore.http.where.operand import Operand
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import Family, canonical_name, family_of_type
-from shapestore.shape.where.expression import Chain, Expression, Number, String
+from shapestore.shape.where.expression import Expression, Number, String, chained
 
 _PLAIN_TEXTS = frozenset(("text", "varchar", "name", "citext"))
 
@@ -35,9 +35,9 @@ def cast(builder: Builder, operand: Operand, type_name: str, place: int, *, is_a
 def _converted(operand: Operand, name: str, family: Family, place: int) -> Expression:
     match operand.family, family:
         case Family.INTEGER, Family.TEXT if name in _PLAIN_TEXTS:
-            return Chain(operand.expression, (("||", String("")),))
+            return chained(operand.expression, ("||", String("")))
         case Family.INTEGER, Family.NUMBER:
-            return Chain(operand.expression, (("*", Number("1.0")),))
+            return chained(operand.expression, ("*", Number("1.0")))
     if not _is_kept(operand, name, family):
         known = operand.type or ("unknown" if operand.family is None else operand.family.value)
         refuse(place, f"cannot cast type {known} to {name} here")

@@ -11,7 +11,6 @@ from shapestore.http.where.types import NUMBERS, Family, value_of
 from shapestore.shape.where.expression import (
     Call,
     Case,
-    Chain,
     Comparison,
     Constant,
     Expression,
@@ -20,6 +19,7 @@ from shapestore.shape.where.expression import (
     Negative,
     Number,
     String,
+    chained,
 )
 from shapestore.shape.where.parser import FUNCTIONS as KNOWN
 
@@ -116,14 +116,14 @@ class Functions:
         parts = [self._part(argument) for argument in arguments]
         if len(parts) == 1:
             return Operand(parts[0], Family.TEXT, place)
-        return Operand(Chain(parts[0], tuple(("||", part) for part in parts[1:])), Family.TEXT, place)
+        return Operand(chained(parts[0], *(("||", part) for part in parts[1:])), Family.TEXT, place)
 
     def _part(self, operand: Operand) -> Expression:
         expression = self._builder.written(operand, "concat")
         if operand.is_open:
             return String("") if self._builder.text_of(operand) is None else expression
         if operand.family is Family.INTEGER:
-            expression = Chain(expression, (("||", String("")),))
+            expression = chained(expression, ("||", String("")))
         return Call("coalesce", (expression, String("")))
 
     def _substr(self, arguments: Sequence[Operand], place: int) -> Operand:

@@ -6,7 +6,7 @@ as do ``+ -``, ``* / %`` and ``||``, so that a tree is no deeper than the parent
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -147,6 +147,24 @@ class Junction(Expression, frozen=True):
 
     def operands(self) -> tuple[Expression, ...]:
         return self.parts
+
+
+_RANKS = {"||": "||", "+": "+-", "-": "+-", "*": "*/%", "/": "*/%", "%": "*/%"}
+
+
+def chained(first: Expression, *rest: tuple[str, Expression]) -> Chain:
+    """A chain of what its first operand and further ones say: ``(a - b) - c`` is ``a - b - c``."""
+    if isinstance(first, Chain) and _RANKS[first.rest[0][0]] == _RANKS[rest[0][0]]:
+        return Chain(first.first, (*first.rest, *rest))
+    return Chain(first, rest)
+
+
+def joined(word: str, parts: Iterable[Expression]) -> Junction:
+    """A junction of parts, of which those of the same word give their own parts."""
+    flat: list[Expression] = []
+    for part in parts:
+        flat += part.parts if isinstance(part, Junction) and part.word == word else (part,)
+    return Junction(word, tuple(flat))
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

@@ -96,10 +96,6 @@ class Meter:
     """
 
     def __init__(self, params: Mapping[str, Scalar] | None = None) -> None:
-        self.parameters: set[str] = set()
-        """The names of the parameters that were met."""
-        self.nodes = 0
-        """How many expressions were met."""
         self.excess: str | None = None
         """Why the where may compute too much, or a LIKE in it always fails. None if neither."""
         self._params = params
@@ -107,7 +103,6 @@ class Meter:
 
     def cost(self, expression: Expression) -> Cost:
         """What an expression costs. Raises InvalidShapeError if SQLite cannot parse it; for the size, see excess."""
-        self.nodes += 1
         if isinstance(expression, Column):
             return _COLUMN
         operands = [*map(self.cost, expression.operands())]
@@ -134,7 +129,6 @@ class Meter:
     def _length_of_leaf(self, leaf: Expression) -> int:
         match leaf:
             case Parameter(name):
-                self.parameters.add(name)
                 return self._length(name)
             case String(text) | Number(text) | Constant(text):
                 return len(text.encode())

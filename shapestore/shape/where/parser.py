@@ -25,20 +25,20 @@ from shapestore.shape.where.expression import (
     Between,
     Call,
     Case,
-    Chain,
     Column,
     Comparison,
     Constant,
     Expression,
     In,
     Is,
-    Junction,
     Like,
     Negative,
     Not,
     Number,
     Parameter,
     String,
+    chained,
+    joined,
 )
 from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Token, refuse, tokenize
 
@@ -134,7 +134,7 @@ class _Parser:
         parts = [first]
         while self._take(word):
             parts.append(operand())
-        return Junction(word, tuple(inner for part in parts for inner in _joined(part, word)))
+        return joined(word, parts)
 
     def _negation(self) -> Expression:
         if not self._take("NOT"):
@@ -215,11 +215,7 @@ class _Parser:
         rest: list[tuple[str, Expression]] = []
         while self._next.kind in signs:
             rest.append((self._advance().kind, operand()))
-        if not rest:
-            return first
-        if isinstance(first, Chain) and first.rest[0][0] in signs:  # `(a - b) - c` is `a - b - c`
-            return Chain(first.first, (*first.rest, *rest))
-        return Chain(first, tuple(rest))
+        return chained(first, *rest) if rest else first
 
     def _term(self) -> Expression:
         return Negative(self._operand()) if self._take("-") else self._operand()
@@ -275,8 +271,3 @@ class _Parser:
             count = f"{least}" if least == most else f"{least} to {most}"
             refuse(self._text, name.start, f"{function} takes {count} argument(s), not {len(arguments)}")
         return Call(function, arguments)
-
-
-def _joined(part: Expression, word: str) -> tuple[Expression, ...]:
-    """What a part of a junction adds to it: a junction of the same word its own parts."""
-    return part.parts if isinstance(part, Junction) and part.word == word else (part,)

@@ -10,7 +10,7 @@ from shapestore.errors import InvalidShapeError
 from shapestore.shape.comparable import Scalar
 from shapestore.shape.where.cache import BoundedCache
 from shapestore.shape.where.canonical import canonical
-from shapestore.shape.where.expression import Column, Expression, walk
+from shapestore.shape.where.expression import Column, Expression, Parameter, walk
 from shapestore.shape.where.lexer import refuse
 from shapestore.shape.where.limits import Meter
 from shapestore.shape.where.parser import parse
@@ -67,12 +67,14 @@ def _read(text: str) -> Where:
     tree = parse(text)
     meter = Meter()
     meter.cost(tree)
-    if meter.excess and not meter.parameters:
+    nodes = list(walk(tree))
+    params = frozenset(node.name for node in nodes if isinstance(node, Parameter))
+    if meter.excess and not params:
         raise InvalidShapeError(meter.excess)
     canonical_text = canonical(tree)
     _check_length(canonical_text)
-    weight = 1_000 + 8 * len(text) + 300 * meter.nodes
-    return Where(tree, canonical_text, frozenset(meter.parameters), meter.excess is not None, weight)
+    weight = 1_000 + 8 * len(text) + 300 * len(nodes)
+    return Where(tree, canonical_text, params, meter.excess is not None, weight)
 
 
 def _check_length(text: str) -> None:
