@@ -19,11 +19,11 @@ from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW, VALUES, Template, functions_of, template_of
 from shapestore.shape.where.lexer import quoted
 from shapestore.source.sqlite_feed.changes import Key
+from shapestore.source.sqlite_feed.followed_table import MOST_KEY_COLUMNS
 from shapestore.storage.sqlite_errors import is_environmental
 
 MAX_TEMPLATES = 1_000
 CHANGED = "shapestore_changed"
-_MOST_KEY_COLUMNS = 4
 _ROWS_AT_ONCE = 200
 
 
@@ -72,7 +72,7 @@ class Router:
         self._names = count()
         self._tables: dict[Template, _Table] = {}
         self._shapes: dict[int, _Table] = {}
-        columns = ", ".join(f"k{place}" for place in range(_MOST_KEY_COLUMNS))
+        columns = ", ".join(f"k{place}" for place in range(MOST_KEY_COLUMNS))
         connection.execute(f"CREATE TEMP TABLE {CHANGED} (n INTEGER PRIMARY KEY, {columns})")
 
     def add(self, shapes: Sequence[LiveShape], tables: Mapping[int, SourceTable]) -> list[int]:

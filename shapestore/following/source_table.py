@@ -8,13 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shapestore.shape.where.lexer import quoted
-from shapestore.source.sqlite_feed.changes import table_number
-from shapestore.source.sqlite_feed.file import ask
-from shapestore.source.sqlite_feed.followed_table import describe
-from shapestore.source.sqlite_feed.installation import signature
+from shapestore.source.sqlite_feed.columns import Affinity, Column
+from shapestore.source.sqlite_feed.installation import captured
 from shapestore.storage.sqlite_errors import is_environmental
 
 _COLLATION = re.compile(r"(BINARY|NOCASE|RTRIM)-8")
+
+# REAL would lose integers beyond 2^53.
+_COPY_AFFINITIES = {
+    Affinity.NUMERIC: "NUMERIC",
+    Affinity.REAL: "NUMERIC",
+    Affinity.TEXT: "TEXT",
+    Affinity.NONE: "BLOB",
+}
 
 
 class SourceTable(NamedTuple):
@@ -35,40 +41,26 @@ class SourceTable(NamedTuple):
 
 def read_table(connection: sqlite3.Connection, name: str) -> SourceTable | None:
     """The table as it is in the transaction of ``connection``; None unless all of its changes are captured."""
-    found, number = signature(connection, name), None
-    if found is not None:
-        number = table_number(connection, name)
-    if found is None or number is None:
+    found = captured(connection, name)
+    if found is None:
         return None
-    columns = {
-        column: _copy_type(connection, name, column, kind)
-        for _, column, kind, _, _, _, hidden in ask(connection, f"PRAGMA main.table_xinfo({quoted(name)})")
-        if hidden != 1
-    }
-    return SourceTable(name, number, found, columns, [column.name for column in describe(connection, name).key])
+    columns = {column.name: _copy_type(connection, name, column) for column in found.table.columns}
+    return SourceTable(name, found.number, found.signature, columns, [column.name for column in found.table.key])
 
 
-def _copy_type(connection: sqlite3.Connection, table: str, column: str, declared: str) -> str | None:
+def _copy_type(connection: sqlite3.Connection, table: str, column: Column) -> str | None:
     """Comparing a column with a copy of this type takes at least those values for equal that the column does.
 
     SQLite tells a column's collation only where it explains a comparison, which it cannot if only the application has
     the collation.
     """
     try:
-        steps = connection.execute(f"EXPLAIN SELECT {quoted(column)} = ? FROM main.{quoted(table)}", (None,)).fetchall()
+        comparison = f"EXPLAIN SELECT {quoted(column.name)} = ? FROM main.{quoted(table)}"
+        steps = connection.execute(comparison, (None,)).fetchall()
     except sqlite3.Error as error:
         if is_environmental(error):
             raise
         return None
     collations = {str(step[5]) for step in steps if step[1] == "Eq"} or {"BINARY-8"}
     found = _COLLATION.fullmatch(collations.pop()) if len(collations) == 1 else None
-    return None if found is None else f"{_copy_affinity(declared.upper())} COLLATE {found[1]}"
-
-
-def _copy_affinity(declared: str) -> str:
-    """By SQLite's rules, in their order. REAL would lose integers beyond 2^53."""
-    if "INT" in declared:
-        return "NUMERIC"
-    if any(part in declared for part in ("CHAR", "CLOB", "TEXT")):
-        return "TEXT"
-    return "BLOB" if "BLOB" in declared or declared in ("", "ANY") else "NUMERIC"
+    return None if found is None else f"{_COPY_AFFINITIES[column.affinity]} COLLATE {found[1]}"

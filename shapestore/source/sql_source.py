@@ -27,7 +27,7 @@ from shapestore.source.sql_engine import engine_of
 from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, named_path, source_path, why_unnamed
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
-from shapestore.source.sqlite_feed.refusals import null_key
+from shapestore.source.sqlite_feed.refusals import null_key, refusal
 from shapestore.source.table import describe_table, find_table
 from shapestore.source.values import Values, key_part, naming_columns
 
@@ -236,9 +236,10 @@ class SQLSource:
                     yield connection, moment
                     return
             install(str(moment.source), place.table)
-        raise InvalidSourceError(
-            f'the table "{shape.table}" cannot be followed: its triggers were put back {_INSTALLATIONS} times, and '
-            "were gone again; ask for the shape once the migration of the table has ended"
+        raise refusal(
+            shape.table,
+            f"its triggers were put back {_INSTALLATIONS} times, and were gone again; ask for the shape once the "
+            "migration of the table has ended",
         )
 
     def _rows(self, connection: Connection, query: Query, *, followed: bool = False) -> Iterator[Sequence[Any]]:

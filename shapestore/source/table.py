@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -10,14 +10,13 @@ from sqlalchemy import Connection
 
 from shapestore.errors import UnknownColumnError, UnknownTableError
 from shapestore.shape.column_description import ColumnDescription
-from shapestore.shape.listing import listed
 from shapestore.source.catalogue.catalogue import Catalogue, Place
 from shapestore.source.catalogue.mariadb import MariadbCatalogue
 from shapestore.source.catalogue.other import OtherCatalogue
 from shapestore.source.catalogue.postgresql import PostgresCatalogue
 from shapestore.source.catalogue.sqlite import SqliteCatalogue
 from shapestore.source.column_type import ColumnType
-from shapestore.source.suggest import near
+from shapestore.source.suggest import instead
 
 _CATALOGUES: Mapping[str, type[Catalogue]] = {
     "sqlite": SqliteCatalogue,
@@ -41,9 +40,7 @@ class Table(NamedTuple):
         """Raise UnknownColumnError for a name that is not a column's."""
         for name in names:
             if name not in self.columns:
-                raise UnknownColumnError(
-                    f'the table "{self.name}" has no column "{name}"{_instead(name, self.columns)}'
-                )
+                raise UnknownColumnError(f'the table "{self.name}" has no column "{name}"{instead(name, self.columns)}')
 
 
 def find_table(connection: Connection, name: str) -> Table:
@@ -75,7 +72,7 @@ def _located(connection: Connection, name: str) -> tuple[Catalogue, Place]:
         if place is not None:
             return catalogue, place
     raise UnknownTableError(
-        f'the source has no table or view "{name}"{_instead(name, _there(catalogue, name, translated))}'
+        f'the source has no table or view "{name}"{instead(name, _there(catalogue, name, translated))}'
     )
 
 
@@ -95,14 +92,3 @@ def _there(catalogue: Catalogue, name: str, translated: Mapping[str | None, str 
         if real is None or real in schemas:
             there += [table if schema is None else f"{schema}.{table}" for table in catalogue.tables(real)]
     return there
-
-
-def _instead(name: str, there: Collection[str]) -> str:
-    """What to write instead, and what there is."""
-    has = f"t has {_quoted(there) if there else 'none at all'}"
-    meant = near(name, there)
-    return f"; did you mean {_quoted(meant, ' or ')}? I{has}" if meant else f"; i{has}"
-
-
-def _quoted(names: Iterable[str], comma: str = ", ") -> str:
-    return listed([f'"{name}"' for name in names], comma, most=40)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from shapestore.source.sqlite_feed.file import NotUtf8, any_text
+from shapestore.source.sqlite_feed.file import NotUtf8, any_text, ask
 
 CHANGES = "shapestore_changes"
 TABLES = "shapestore_tables"
@@ -59,31 +59,31 @@ class Changes:
 
 def newest(connection: sqlite3.Connection) -> SourcePosition | None:
     """The newest row; None where nothing is captured. Read it in the transaction that reads the source's rows."""
-    row = _row(connection, f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1")
-    return row and SourcePosition(*row)
+    rows = _ask_changes(connection, f"SELECT seq, nonce FROM {CHANGES} ORDER BY seq DESC LIMIT 1")
+    return SourcePosition(*rows[0]) if rows else None
 
 
 def recent_markers(connection: sqlite3.Connection) -> list[int]:
     """The markers among the newest rows. Those before them were followed long ago, as a rule."""
     statement = f"SELECT seq FROM {CHANGES} WHERE seq > (SELECT max(seq) FROM {CHANGES}) - ? AND tab = {MARKER}"
-    return [seq for (seq,) in _plain(connection).execute(statement, (_RECENT,)).fetchall()]
+    return [seq for (seq,) in ask(connection, statement, _RECENT)]
 
 
 def nonce_at(connection: sqlite3.Connection, seq: int) -> int | None:
     """The nonce of the row ``seq``; None if it is not there, or nothing is captured."""
-    row = _row(connection, f"SELECT nonce FROM {CHANGES} WHERE seq = ?", seq)
-    return row and row[0]
+    rows = _ask_changes(connection, f"SELECT nonce FROM {CHANGES} WHERE seq = ?", seq)
+    return rows[0][0] if rows else None
 
 
 def has_changes(connection: sqlite3.Connection) -> bool:
     """Whether the source has a change table."""
-    statement = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?"
-    return _number(connection, statement, CHANGES) is not None
+    return bool(ask(connection, "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?", CHANGES))
 
 
 def table_number(connection: sqlite3.Connection, table: str) -> int | None:
     """What stands for ``table`` in the change table; None if it was never followed."""
-    return _number(connection, f"SELECT number FROM {TABLES} WHERE name = ?", table)
+    rows = ask(connection, f"SELECT number FROM {TABLES} WHERE name = ?", table)
+    return rows[0][0] if rows else None
 
 
 def keys_between(
@@ -131,27 +131,14 @@ _NAMING_NOTHING = frozenset((type(None), NotUtf8))
 def _rows(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[Any]:
     statement = f"SELECT seq, tab, k0, k1, k2, k3 FROM {CHANGES} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
     with any_text(connection):
-        return _plain(connection).execute(statement, (after, until, limit)).fetchall()
+        return connection.execute(statement, (after, until, limit)).fetchall()
 
 
-def _row(connection: sqlite3.Connection, statement: str, *values: int) -> Any | None:
-    """The one row that a statement about the change table gives, or None: also where there is no such table."""
+def _ask_changes(connection: sqlite3.Connection, statement: str, *values: int) -> list[tuple[Any, ...]]:
+    """The rows that a statement about the change table gives; none where there is no such table."""
     try:
-        return _plain(connection).execute(statement, values).fetchone()
+        return ask(connection, statement, *values)
     except sqlite3.OperationalError:
         if has_changes(connection):
             raise
-        return None
-
-
-def _number(connection: sqlite3.Connection, statement: str, value: int | str) -> int | None:
-    """The one number that a statement gives, or None."""
-    row: tuple[int] | None = _plain(connection).execute(statement, (value,)).fetchone()
-    return None if row is None else row[0]
-
-
-def _plain(connection: sqlite3.Connection) -> sqlite3.Cursor:
-    """A cursor that gives plain tuples, whatever the connection was told."""
-    cursor = connection.cursor()
-    cursor.row_factory = None
-    return cursor
+        return []

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.where.lexer import quoted, unquoted
 from shapestore.source.sqlite_feed.file import ask
 from shapestore.source.sqlite_feed.index_condition import index_condition
 
@@ -84,10 +84,6 @@ def _affinity(declared: str) -> Affinity:
 def _sql(default: str) -> str:
     """A column's default as an expression. A word or a name in quotes is a string there, and a column elsewhere."""
     if default[0] in '"`[':
-        close = {"[": "]"}.get(default[0], default[0])
-        text = default[1:-1].replace(close * 2, close)
-    elif re.fullmatch(r"[^\W\d]\w*", default) and default.lower() not in _KEYWORDS:
-        text = default
-    else:
-        return f"({default})"
-    return "'" + text.replace("'", "''") + "'"
+        return quoted(unquoted(default), "'")
+    is_word = re.fullmatch(r"[^\W\d]\w*", default) and default.lower() not in _KEYWORDS
+    return quoted(default, "'") if is_word else f"({default})"

@@ -126,7 +126,7 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
 
 
 def ask(connection: sqlite3.Connection, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    """The rows of a catalogue query as plain tuples, whatever the connection was told to make of rows and text."""
+    """The rows of a query of our own as plain tuples, whatever the connection was told to make of rows and text."""
     cursor = connection.cursor()
     cursor.row_factory = None
     rows = cursor.execute(statement, values).fetchall()

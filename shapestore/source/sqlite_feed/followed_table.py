@@ -46,6 +46,7 @@ class FollowedTable:
     """A table that can be followed."""
 
     name: str
+    columns: Sequence[Column]
     key: Sequence[KeyColumn]
     """The columns of the primary key, in the key's own order."""
     rowid: str | None
@@ -115,6 +116,7 @@ def describe(connection: sqlite3.Connection, table: str) -> FollowedTable:
     [(definition,)] = ask(connection, "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?", table)
     return FollowedTable(
         name=table,
+        columns=columns,
         key=[KeyColumn(column.name, column.affinity in (Affinity.TEXT, Affinity.NONE), key_is_rowid) for column in key],
         rowid=rowid,
         replacing=replacing,

@@ -60,8 +60,24 @@ def uninstall(path: str) -> list[str]:
     return sorted({part.table for part in triggers.values()} - {CHANGES})
 
 
+class Captured(NamedTuple):
+    """A table of which all changes are captured."""
+
+    table: FollowedTable
+    number: int
+    """What stands for it in the change table."""
+    signature: str
+    """What stands for the table, its unique indexes and its triggers, exactly."""
+
+
 def signature(connection: sqlite3.Connection, table: str) -> str | None:
-    """What stands for the table, its unique indexes and its triggers, exactly; None unless all changes are captured."""
+    """The signature of a table; None unless all of its changes are captured."""
+    found = captured(connection, table)
+    return found and found.signature
+
+
+def captured(connection: sqlite3.Connection, table: str) -> Captured | None:
+    """The table as it is; None unless all of its changes are captured."""
     triggers, tables = _parts(connection)
     if {name: part.text for name, part in tables.items()} != _TABLES:
         return None
@@ -78,7 +94,8 @@ def signature(connection: sqlite3.Connection, table: str) -> str | None:
         return None
     if there != triggers_of(followed, number, str(tokens.pop())):
         return None
-    return hashlib.sha256(json.dumps([followed.definition, there]).encode()).hexdigest()
+    signed = hashlib.sha256(json.dumps([followed.definition, there]).encode()).hexdigest()
+    return Captured(followed, number, signed)
 
 
 # --- what is there

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from shapestore.errors import InvalidSourceError
 from shapestore.source.catalogue.catalogue import Place
 from shapestore.source.keyed import Moment
 from shapestore.source.sqlite_feed.changes import newest, recent_markers
 from shapestore.source.sqlite_feed.file import NO_FILE, path_of, why_unnamed
 from shapestore.source.sqlite_feed.followed_table import refuse_other_modes, refuse_store
 from shapestore.source.sqlite_feed.installation import signature
+from shapestore.source.sqlite_feed.refusals import refusal
 
 
 def moment_of(connection: Connection) -> Moment:
@@ -35,9 +35,9 @@ def followed_moment_of(connection: Connection, place: Place) -> Moment:
     moment = moment_of(connection)
     if moment.source is None or place.schema != "main":
         where = NO_FILE if moment.source is None else "only the tables of a source's main database can be followed"
-        raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {where}')
+        raise refusal(place.table, where)
     if why := why_unnamed(moment.source):
-        raise InvalidSourceError(f'the table "{place.table}" cannot be followed: {why}')
+        raise refusal(place.table, why)
     driver: Any = connection.connection.driver_connection
     refuse_store(driver, place.table)
     refuse_other_modes(driver, place.table)

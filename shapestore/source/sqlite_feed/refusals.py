@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from shapestore.errors import InvalidSourceError, UnknownTableError
-from shapestore.shape.listing import listed
 from shapestore.source.sqlite_feed.file import ask
-from shapestore.source.suggest import near
+from shapestore.source.suggest import instead
 
 PREFIX = "shapestore_"
 """With it begin the names of all that we put into a source."""
@@ -31,7 +30,4 @@ def unknown_table(connection: sqlite3.Connection, table: str) -> UnknownTableErr
     """The error for a table that is not there: what to write instead, and what there is."""
     names = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     there = [name for (name,) in ask(connection, names) if not name.startswith(PREFIX)]
-    meant = [f'"{name}"' for name in near(table, there)]
-    has = "t has " + (listed([f'"{name}"' for name in there], most=40) if there else "none at all")
-    instead = f"did you mean {listed(meant, ' or ')}? I{has}" if meant else f"i{has}"
-    return UnknownTableError(f'the source has no table "{table}"; {instead}')
+    return UnknownTableError(f'the source has no table "{table}"{instead(table, there)}')
