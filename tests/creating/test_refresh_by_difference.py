@@ -28,7 +28,7 @@ from shapestore import (
     maintenance,
 )
 from shapestore.shape.change import Change
-from shapestore.storage.log import append, difference
+from shapestore.storage.log import difference, rounds
 from shapestore.storage.log.difference import MAX_CHANGES
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -568,13 +568,13 @@ async def test_a_copy_of_another_history_that_is_put_back_under_an_open_store_is
     async with ShapeStore(path, create=keyed(source, "id")) as store:
         await store.get_or_create(TRACK)
     copy(path, tmp_path / "first.db")
-    monkeypatch.setattr(append, "_JUMP", (2_000_000, 2_000_000))
+    monkeypatch.setattr(rounds, "_JUMP", (2_000_000, 2_000_000))
     async with ShapeStore(path, create=keyed(source, "id")) as store:
         await renamed(store, "one history")
         copy(path, tmp_path / "one.db")
         given = await renamed(store, "given out by the one history")
     copy(tmp_path / "first.db", path)
-    monkeypatch.setattr(append, "_JUMP", (1_000_000, 1_000_000))
+    monkeypatch.setattr(rounds, "_JUMP", (1_000_000, 1_000_000))
     async with ShapeStore(path, create=keyed(source, "id")) as store:
         await renamed(store, "another history")
         copy(tmp_path / "one.db", path)

@@ -67,7 +67,7 @@ def difference(*changes: RowChange) -> Difference:
 
 
 def an_update() -> Difference:
-    return difference(RowChange("update", 1, key(1), row(n=10), row(n=1)))
+    return difference(RowChange(1, key(1), row(n=10), row(n=1)))
 
 
 def refreshing(file: sqlite3.Connection, handle: str = "attempt", **columns: Any) -> int:

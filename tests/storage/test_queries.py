@@ -95,7 +95,6 @@ SORTS = {
     "COMPARE_WANTED": "the changes of one round, in the order of the rows of each shape",
     "ROWS_CHANGED_SINCE": "what was appended to one log while its shape was refreshed",
     "ADD_TO_ROUND": "the few markers of one round",
-    "PUT_ROWS": "the changes of one round, so that their pages are written one after the other",
     "FURTHER_PART_ENDS": "the rows that came since the last compaction, to be grouped into parts",
 }
 
@@ -227,7 +226,6 @@ def lock_number(number: int) -> int:
 MOMENT = {"boot": "b", "boot_ms": 10**6, "wall_ms": 0, "owner": f"owner {ANY}"}
 OF_SHAPE = {"number": ANY, "after": 2, "limit": 5, "position": 12, "separator": ","}
 COMPARED = OF_SHAPE | {"values": "{}", "keys": "[1]", "keyed": True}
-CHANGES = json.dumps([["update", 4, "[4]", '{"new":1}'], ["delete", 5, "[5]", None], ["insert", None, "[99]", "{}"]])
 COPIED = {"number": lock_number(ANY), "first": 50, "source": ANY, "after": 2, "last": 9, "limit": 5, "position": 12}
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -338,10 +336,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "FORGET_GAPS_BEFORE": {"round": 5},
     "ADD_ROUND": {"round": 10**6, "source": None, "seq": None, "markers": None, "finished": 1},
     "TRIM_ROUNDS": {"round": 10**6 + 1},
-    "ADVANCE": {"number": ANY, "rows": 0, "count": 3, "round": 10**6, "size": 0, "log_size": 4},
-    "ADD_CHANGES": {"number": ANY, "first": 14, "round": 10**6, "changes": CHANGES},
-    "PUT_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
-    "REMOVE_ROWS": {"number": ANY, "first": 14, "changes": CHANGES},
     "LONG_LOG": {"number": ANY},
     "LONG_LOGS": {"numbers": "[1, 2]"},
     "SHAPES_BEHIND": {"number": 1, "limit": 5},

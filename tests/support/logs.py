@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import sqlite3
 import tempfile
@@ -17,9 +18,9 @@ from typing import NamedTuple
 from file_rows import add_rows, add_shape
 
 from shapestore.storage.log import read
-from shapestore.storage.log.append import append
-from shapestore.storage.log.difference import Difference, RowChange
+from shapestore.storage.log.difference import RowChange
 from shapestore.storage.log.positions import locate, pack
+from shapestore.storage.log.wanted import append_difference
 from shapestore.storage.transaction import Transaction, commit
 
 HANDLE = "h1"
@@ -64,30 +65,27 @@ class ModelledLog:
 
     def advance(self, new: Mapping[str, str | None]) -> None:
         """Append a round that gives these keys new rows, or none."""
-        difference = Difference()
-        for changed, value in new.items():
-            old = self.rows.get(changed)
-            if value is None and old is not None:
-                difference.add(RowChange("delete", self._positions[changed], changed, None, old))
-            elif value is not None and old is not None:
-                difference.add(RowChange("update", self._positions[changed], changed, value, old))
-            elif value is not None:
-                difference.add(RowChange("insert", None, changed, value, None))
-        if difference.changes:
-            transact(self.connection, lambda tx: append(tx, self.number, difference))
-            self._note(difference)
+        changes = [
+            RowChange(self._positions.get(changed), changed, value, self.rows.get(changed))
+            for changed, value in new.items()
+            if value != self.rows.get(changed)
+        ]
+        if changes:
+            transact(self.connection, lambda tx: append_difference(tx, self.number, changes))
+            self._note(sorted(changes, key=lambda change: change.position or math.inf))
 
-    def _note(self, difference: Difference) -> None:
+    def _note(self, changes: list[RowChange]) -> None:
         log = locate(self.connection, HANDLE)
         assert log is not None
         first = self.moments[-1].position + 1
-        for position, change in enumerate(difference.changes, first):
-            self.changes.append((log.round, position, change.operation, change.key, change.new))
+        for position, change in enumerate(changes, first):
+            operation = "delete" if change.new is None else "update" if change.position else "insert"
+            self.changes.append((log.round, position, operation, change.key, change.new))
             if change.new is None:
                 del self._positions[change.key]
             else:
                 self._positions.setdefault(change.key, position)
-        new = self.rows | {change.key: change.new for change in difference.changes if change.new is not None}
+        new = self.rows | {change.key: change.new for change in changes if change.new is not None}
         rows = {key: new[key] for key in sorted(self._positions, key=self._positions.__getitem__)}
         self.moments.append(Moment(log.round, log.position, rows))
 

@@ -14,7 +14,6 @@ from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import add_outcomes, end_attempts, record_created
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
-from shapestore.storage.log.append import append
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Difference, Run
 from shapestore.storage.log.keys import json_string
@@ -22,7 +21,7 @@ from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
-from shapestore.storage.log.wanted import WantedRow, append_wanted
+from shapestore.storage.log.wanted import append_difference
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
@@ -197,15 +196,13 @@ class PublishDifference(Command[tuple[Any, ...] | None]):
         Or it may be: so the attempt counts as stale, and another one is made.
         """
         ((overrun, keys),) = tx.run(touched_queries.TOUCHED_SINCE_CLAIM, handle=self.handle)
-        touched = set(msgspec.json.decode(keys, type=list[str]))
         if overrun:
             self.was_overrun = True
-        elif touched:
-            changes = (change for change in self.difference.changes if change.key not in touched)
-            append_wanted(tx, [WantedRow(number, change.key, change.new) for change in changes])
+            return
+        touched = msgspec.json.decode(keys, type=set[str])
+        append_difference(tx, number, [change for change in self.difference.changes if change.key not in touched])
+        if touched:
             tx.run(touched_queries.MARK_ATTEMPT_TOUCHED, handle=self.handle)
-        elif self.difference.changes:
-            append(tx, number, self.difference)
 
 
 def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) -> None:

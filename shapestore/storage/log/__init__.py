@@ -8,10 +8,9 @@ present rows are one range of ids, and the rows as of an older position are the 
     read          rows as of a position, and the log
     pages         the log as HTTP serves it: parts of the snapshot, then changes with what was before them
     difference    what a creator gives, compared with what is stored
-    append        a difference becomes the next round, in one transaction
     live/         live shapes: what they follow, and their refreshes beside rounds
-    wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of many logs
-    rounds        the rounds of a source, which may go on for several transactions before they are visible
+    wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of their logs
+    rounds        the numbers of rounds; those of a source may go on for several transactions before they are visible
     compact       a prefix of the log is forgotten; what is pending deletion is deleted, in pieces
     queries       the statements of all of these; compact_queries those of compact, wanted_queries those of wanted and
                   rounds

@@ -39,11 +39,11 @@ _COMPARE_AS_OF = (queries.COMPARE_ROWS_AS_OF,)
 class RowChange(NamedTuple):
     """How one row differs."""
 
-    operation: str
     position: int | None
     """Of the stored row; None for a new one."""
     key: str
     new: str | None
+    """None for a row that is not there any more."""
     old: str | None
 
 
@@ -52,29 +52,17 @@ class Difference:
 
     def __init__(self) -> None:
         self.changes: list[RowChange] = []
-        self.more_rows = 0
-        self.more_bytes = 0
-        self.log_bytes = 0
-        """Of the rows as they were."""
         self.bytes = 0
         """What the changes bring into a transaction."""
 
     def add(self, change: RowChange) -> None:
-        new, old = (0 if text is None else byte_length(text) for text in (change.new, change.old))
         self.changes.append(change)
-        self.more_rows += (change.old is None) - (change.new is None)
-        self.more_bytes += new - old
-        self.log_bytes += old
-        self.bytes += new + old
+        self.bytes += byte_length(change.new or "") + byte_length(change.old or "")
 
     @property
     def is_too_large(self) -> bool:
         """Whether it is more than one transaction takes."""
         return len(self.changes) > MAX_CHANGES or self.bytes > MAX_BYTES
-
-    def as_json(self) -> str:
-        """As ``queries.ADD_CHANGES`` takes it."""
-        return f"[{','.join(map(_as_json, self.changes))}]"
 
 
 class Run:
@@ -153,9 +141,9 @@ class Comparison:
             return
         self._refuse_repeated_keys(connection)
         for key, stored in self._old.items():
-            self.difference.add(RowChange("delete", stored.position, key, None, stored.value))
+            self.difference.add(RowChange(stored.position, key, None, stored.value))
         for key, new in self._new.items():
-            self.difference.add(RowChange("insert", None, key, new, None))
+            self.difference.add(RowChange(None, key, new, None))
         self._judge()
 
     def replay(self) -> Iterator[Run | Chunk]:
@@ -229,7 +217,7 @@ class Comparison:
 
     def _note_update(self, position: int, key: str, new: str, old: str) -> None:
         if new != old:
-            self.difference.add(RowChange("update", position, key, new, old))
+            self.difference.add(RowChange(position, key, new, old))
 
     def _note_run(self, run: Run) -> None:
         previous = self._came[-1] if self._came else None
@@ -278,8 +266,3 @@ class _Stored(NamedTuple):
 def repeated_key(key: str) -> InvalidRowError:
     """The error of a creator that gave two rows for one key."""
     return InvalidRowError(f"two rows have the key {key}: a key names one row; see key_columns of the creator")
-
-
-def _as_json(change: RowChange) -> str:
-    position = "null" if change.position is None else change.position
-    return f'["{change.operation}",{position},{json_string(change.key)},{change.new or "null"}]'

@@ -244,7 +244,7 @@ ADD_SMALL_KEYED_CHUNKS = """
     FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
 """
 
-# --- writes: appending a round ------------------------------------------------------------------------------------
+# --- writes: rounds ------------------------------------------------------------------------------------------------
 
 # (gap: how far to jump) -> the new round
 NEXT_ROUND = "UPDATE log_state SET round = round + :gap + 1, jump_due = 0 RETURNING round"
@@ -275,36 +275,4 @@ TRIM_ROUNDS = f"""
     WHERE :round % 1000 = 0
         AND number <= (SELECT number FROM rounds ORDER BY number DESC LIMIT 1 OFFSET {KEPT_ROUNDS})
         AND number NOT IN (SELECT unfinished_round FROM sources WHERE unfinished_round IS NOT NULL)
-"""
-
-# (number, rows: by how many there are more, size and log_size: by how many bytes, count: changes) -> position before
-ADVANCE = """
-    UPDATE shapes
-    SET row_count = row_count + :rows, position = position + :count, written = written + :count, round = :round,
-        bytes = bytes + :size, log_bytes = log_bytes + :log_size
-    WHERE number = :number
-    RETURNING position - :count
-"""
-
-# (changes: [[operation, position of the row or null if it is new, key, new row or null]]): first the log, which takes
-# the old images, then the rows.
-_CHANGES = """
-    SELECT (:number << 28) + :first + change.key AS id, change.value ->> 0 AS operation,
-           (:number << 28) + coalesce(change.value ->> 1, :first + change.key) AS row_id,
-           change.value ->> 2 AS key, change.value ->> 3 AS value
-    FROM json_each(:changes) AS change
-"""
-ADD_CHANGES = f"""
-    INSERT INTO shape_changes (id, round, operation, row_id, key, old)
-    SELECT id, :round, operation, row_id, key,
-           CASE WHEN operation <> 'insert' THEN (SELECT value FROM shape_rows WHERE shape_rows.id = row_id) END
-    FROM ({_CHANGES})
-"""
-PUT_ROWS = f"""
-    INSERT INTO shape_rows (id, value, key)
-    SELECT row_id, value, key FROM ({_CHANGES}) WHERE operation <> 'delete' ORDER BY row_id
-    ON CONFLICT (id) DO UPDATE SET value = excluded.value
-"""
-REMOVE_ROWS = f"""
-    DELETE FROM shape_rows WHERE id IN (SELECT row_id FROM ({_CHANGES}) WHERE operation = 'delete')
 """

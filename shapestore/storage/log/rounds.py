@@ -1,21 +1,23 @@
-"""The rounds of a source: each changes all shapes of its source together, for their readers too.
+"""Rounds: how they are numbered, and those of a source, each of which changes all of its shapes together.
 
-A round that is too large for one transaction goes on in further ones. Until it is finished its changes are written, but
-not visible: the shapes of its source stand at the end of the round before. A refresh of one of them that has seen all
-that the round has asked for so far ends the round for this shape.
+A round of a source that is too large for one transaction goes on in further ones. Until it is finished its changes are
+written, but not visible: the shapes of its source stand at the end of the round before. A refresh of one of them that
+has seen all that the round has asked for so far ends the round for this shape.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from shapestore.storage.log import queries, wanted_queries
-from shapestore.storage.log.append import jump_is_due, next_round
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
+
+_JUMP = (1 << 20, 1 << 31)
 
 
 class Round(NamedTuple):
@@ -99,3 +101,29 @@ def _behind_a_jump(tx: Transaction, source: int | None, unfinished: int) -> int:
     tx.run(wanted_queries.SET_UNFINISHED_ROUND, source=source, round=new)
     tx.run(queries.ADD_GAP, first=unfinished, last=unfinished)
     return new
+
+
+def next_round(tx: Transaction) -> int:
+    """The number of a new round.
+
+    Where a copy of the file may have given out rounds that this one does not know (no store had it open when it was
+    opened, or it knows fewer than this store has seen, or others), the counter jumps out of their way. So nothing has
+    to be known about the copies.
+    """
+    jumps = jump_is_due(tx)
+    gap = random.randint(*_JUMP) if jumps else 0
+    ((round_,),) = tx.run(queries.NEXT_ROUND, gap=gap)
+    tx.newest_round = round_
+    if jumps:
+        tx.run(queries.ADD_GAP, first=round_ - gap, last=round_ - 1)
+        for (last,) in tx.run(queries.TRIM_GAPS):
+            tx.run(queries.FORGET_GAPS_BEFORE, round=last + 1)
+    return int(round_)
+
+
+def jump_is_due(tx: Transaction) -> bool:
+    """Whether the next round has to jump: also where a round that this store has seen is not in the file any more."""
+    ((newest, jump_due, _),) = tx.run(queries.LOG_STATE)
+    if jump_due or newest < tx.newest_round:
+        return True
+    return newest > tx.newest_round > 1 and not tx.run(queries.HAS_ROUND, round=tx.newest_round)

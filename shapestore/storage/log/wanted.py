@@ -1,7 +1,7 @@
-"""The one way to change stored rows by key: say what each should be, and what is different is appended.
+"""The one way to change stored rows: say what each should be, and what is different is appended.
 
-Rounds that follow a source, keys that an application says it has touched, and refreshes of live shapes all end here. To
-say it twice, or needlessly, does no harm.
+Rounds that follow a source, keys that an application says it has touched, and refreshes all end here. To say it twice,
+or needlessly, does no harm.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from shapestore.storage.log import wanted_queries as queries
+from shapestore.storage.log.difference import RowChange
 from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.positions import BITS
 from shapestore.storage.log.rounds import Round, begin_round
@@ -26,6 +27,8 @@ class WantedRow(NamedTuple):
     key: str
     row: str | None
     """The row as JSON; None if the shape should not hold the key."""
+    position: int | None = None
+    """Where the shape holds the key, if that is known."""
 
 
 class Appended(NamedTuple):
@@ -69,10 +72,22 @@ def append_wanted(
     ``begin_round`` takes it; none is begun where nothing is different.
     """
     _begin_wanting(tx)
-    tx.run(queries.WANT, wanted=f"[{','.join(map(_as_json, wanted))}]")
+    tx.run(queries.WANT, wanted=_as_json(wanted))
     tx.run(queries.FIND_AS_MEMBERS)
     tx.run(queries.FIND_AMONG_ROWS)
     return _append(tx, source, seq, markers)
+
+
+def append_difference(tx: Transaction, number: int, changes: Iterable[RowChange]) -> None:
+    """Append changes of rows of one shape, which stand where the changes say, as one round, as ``append_wanted`` does.
+
+    A row whose position is not known is a new one.
+    """
+    wanted = [WantedRow(number, change.key, change.new, change.position) for change in changes]
+    if wanted:
+        _begin_wanting(tx)
+        tx.run(queries.WANT, wanted=_as_json(wanted))
+        _append(tx, None, None, ())
 
 
 def append_round(
@@ -120,6 +135,6 @@ def _append(
     return Appended(round_, shapes, msgspec.json.decode(full, type=set[int]))
 
 
-def _as_json(wanted: WantedRow) -> str:
-    shape, key, row = wanted
-    return f"[{shape},{json_string(key)},{row or 'null'}]"
+def _as_json(wanted: Iterable[WantedRow]) -> str:
+    rows = (f"[{shape},{json_string(key)},{row or 'null'},{at or 'null'}]" for shape, key, row, at in wanted)
+    return f"[{','.join(rows)}]"

@@ -26,10 +26,11 @@ CLEAR_WANTED_ROWS = "DELETE FROM temp.wanted_rows"
 
 CLEAR_APPENDED = "DELETE FROM temp.appended"
 
-# (wanted: [[number of a shape, key, row or null]])
+# (wanted: [[number of a shape, key, row or null, position or null]])
 WANT = """
-    INSERT OR REPLACE INTO temp.wanted (shape, key, nth, value)
-    SELECT wanted.value ->> 0, wanted.value ->> 1, wanted.key, wanted.value ->> 2 FROM json_each(:wanted) AS wanted
+    INSERT OR REPLACE INTO temp.wanted (shape, key, nth, value, position)
+    SELECT wanted.value ->> 0, wanted.value ->> 1, wanted.key, wanted.value ->> 2, wanted.value ->> 3
+    FROM json_each(:wanted) AS wanted
 """
 
 # (source, asked: {source table: [key]}): no shape that the round has reached is to hold them, but for its matches
