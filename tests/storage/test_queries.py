@@ -301,7 +301,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "LOCATE": {"handle": handle(ANY)},
     "LOCATE_KEY": {"comparable": key(ANY)},
     "LOCATE_SERVED": {"handle": handle(ANY)},
-    "FIRST_ROW": {"number": ANY},
     "PART": OF_SHAPE | {"last": 8},
     "PART_AS_OF": OF_SHAPE | {"last": 8},
     "ROUNDS": {"rounds": "[2,3]"},

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Literal
 
 import msgspec
 
 from shapestore.http.messages.row_pattern import RowPattern, has_pattern
-from shapestore.http.messages.values import AsText, Column, as_json_text, as_text
+from shapestore.http.messages.values import AsText, Column, as_it_is, as_text, is_mixed, may_become_null
 from shapestore.storage.log.pages import LoggedChange, Page, RowLines
 
 Replica = Literal["default", "full"]
@@ -29,6 +29,8 @@ _decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode = msgspec.json.decode
 
+_LIKE_ANOTHER = re.compile(rb'"(?:\'.*|t|f|-?inf|-?[0-9.]++(?:e[-+]?[0-9]++)?+|\\\\x[0-9a-f]*+)"')
+"""A text that reads like a truth value, a number or bytes in a key; or like one in quotes."""
 _NUMBERS = re.compile(rb"[\[\]0-9,\n-]*+")
 
 RawRow = Mapping[str, msgspec.Raw]
@@ -52,11 +54,17 @@ def as_events(body: bytes) -> bytes:
     return b"".join([b"data: %s\n\n" % bytes(message) for message in _decode_list(body)])
 
 
-def schema(columns_described: str | None, a_row: str | None) -> str:
-    """The columns of a shape and their types, as JSON in ASCII. Where nothing is known of them, each holds JSON."""
-    if columns_described is None:
-        return json.dumps({name: {"type": "json"} for name in _decode(a_row or "{}")})
-    return columns_described if columns_described.isascii() else json.dumps(_decode(columns_described))
+@lru_cache(maxsize=256)
+def schema(columns_described: str | None) -> str:
+    """The columns of a shape and their types, as JSON in ASCII; none where nothing is known of them.
+
+    Clients give up at a null where there is none: it is not told of a column in which one may be sent all the same.
+    """
+    columns: dict[str, dict[str, Any]] = {} if columns_described is None else _decode(columns_described)
+    for column in columns.values():
+        if may_become_null(column):
+            column.pop("not_null", None)
+    return json.dumps(columns, separators=(",", ":"))
 
 
 def relation_of(table: str) -> tuple[str, str]:
@@ -68,16 +76,19 @@ def relation_of(table: str) -> tuple[str, str]:
 class Messages:
     """Makes the messages of one shape.
 
-    ``columns``: what is known of its columns; None if nothing is: then each value is given as JSON, as which the schema
-    declares it. ``key_columns``: None where rows have no key; then each is named by its number.
+    ``columns``: what is known of its columns; None if nothing is: then each value is sent as the JSON that it is, and
+    clients take it so. ``key_columns``: None where rows have no key; then each is named by its number.
     """
 
     def __init__(self, table: str, columns: Mapping[str, Column] | None, key_columns: Sequence[str] | None) -> None:
         relation = relation_of(table)
         self._columns = columns
         self._key_columns = key_columns or ()
+        self._key_parts = [
+            partial(_key_part, is_mixed=is_mixed((columns or {}).get(name))) for name in self._key_columns
+        ]
         self._convert: dict[str, AsText] = {name: as_text(column) for name, column in (columns or {}).items()}
-        self._otherwise = as_json_text if columns is None else as_text({})
+        self._otherwise = as_it_is if columns is None else as_text({})
         self._prefix = _encode(".".join(f'"{_escaped(part)}"' for part in relation))[1:-1]
         self._relation = _encode(relation)
         self._before = b'{"key":"' + self._prefix
@@ -160,7 +171,7 @@ class Messages:
         return [self._key(key) for key in lines.keys.split(b"\n")]
 
     def _key(self, key: bytes) -> bytes:
-        return b"".join(map(_key_part, _decode_list(key)))
+        return b"".join([part(value) for part, value in zip(self._key_parts, _decode_list(key), strict=True)])
 
     def _pattern_of(self, rows: bytes) -> RowPattern:
         """The pattern of rows like the first of these."""
@@ -199,10 +210,13 @@ def _differs(new: msgspec.Raw, old: msgspec.Raw | None) -> bool:
     return old is None or bytes(new) != bytes(old)
 
 
-def _key_part(raw: msgspec.Raw) -> bytes:
+def _key_part(raw: msgspec.Raw, *, is_mixed: bool) -> bytes:
+    """What names a value. Where a column may hold 1 beside '1', a text that reads like another value is in quotes."""
     value = bytes(raw)
     if value == b"null":
         return b"/_"
+    if is_mixed and _LIKE_ANOTHER.fullmatch(value):
+        value = b"\"'%s'\"" % value[1:-1]
     if value[:1] == b"{":  # what JSON lacks; see storage/log/keys.py
         held: dict[str, Any] = _decode(value)
         value = _encode(rf"\x{held['bytes']}" if "bytes" in held else held["float"])

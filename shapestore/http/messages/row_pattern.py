@@ -13,14 +13,16 @@ from itertools import accumulate
 
 import msgspec
 
-from shapestore.http.messages.values import JSON_TYPES, TIMESTAMPS, Column, as_text
+from shapestore.http.messages.values import JSON_TYPES, NUMBER_TYPES, TIMESTAMPS, Column, as_text
 
 # Possessive quantifiers, so that a line that does not match costs no more than one that does.
 _STRING = rb'null|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NUMBER = rb"-?[0-9]++(?:\.(?!0[,}])[0-9]++)?+(?:[eE][-+]?[0-9]++)?+"
 
-# A group for what is text already, and one for what needs quotes.
+# A group for what is text already, and one for what needs quotes. Where numbers are declared, a text is unusual.
 _USUAL = rb"(?:(%s)|(%s)(?:\.0)?+)" % (_STRING, _NUMBER), b"%s\x01%s\x01"
+_OF_NUMBERS = rb"(?:(null)|(%s)(?:\.0)?+)" % _NUMBER, _USUAL[1]
+_INTEGER = rb"(?:(null)|(-?[0-9]++)(?:\.0)?+)", _USUAL[1]
 _TRUTH = rb"(null|true|false|1|0)", b"\x02%s\x02"
 _TIMESTAMP = rb'(null|"\d{4}-\d\d-\d\d)(?:[T ](\d[^"\\]*+))?+("?)', b"%s\x03%s%s"
 
@@ -83,9 +85,12 @@ def has_pattern(columns: Mapping[str, Column]) -> bool:
 
 
 def _part(column: Column) -> tuple[bytes, bytes]:
-    if column.get("type") == "bool":
+    type_ = column.get("type")
+    if type_ in NUMBER_TYPES:
+        return _INTEGER if type_ == "int8" else _OF_NUMBERS
+    if type_ == "bool":
         return _TRUTH
-    return _TIMESTAMP if column.get("type") in TIMESTAMPS else _USUAL
+    return _TIMESTAMP if type_ in TIMESTAMPS else _USUAL
 
 
 def _literal(text: bytes) -> bytes:

@@ -2,12 +2,16 @@
 
 A row is stored as a JSON object, and its values are taken as they stand there, as bytes: a number needs quotes, a text
 is what it was.
+
+SQLite keeps any value in any column, and clients read each by the type that is declared: what they would give up at, or
+mistake for another value, is sent as the next best that they can read.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,11 +19,15 @@ from typing import Any
 
 import msgspec
 
+from shapestore.http.where.arrays import items_of
+
 Column = Mapping[str, Any]
 """What is known of a column: ``type``, and perhaps ``dims``, ``pk_index`` and more."""
 
 TIMESTAMPS = frozenset(("timestamp", "timestamptz"))
 JSON_TYPES = frozenset(("json", "jsonb"))
+NUMBER_TYPES = frozenset(("int2", "int4", "int8", "float4", "float8"))
+"""Of which clients make numbers of JavaScript's."""
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -27,8 +35,13 @@ _decode_text = msgspec.json.Decoder(str).decode
 _read_through = msgspec.json.Decoder(msgspec.Raw).decode
 
 _TRUE, _FALSE = b'"t"', b'"f"'
+_DIGITS = frozenset(b"%c" % each for each in b"-0123456789")
 _WITH_T = re.compile(rb'("\d{4}-\d\d-\d\d)T(?=\d)')
 _NOT_WHOLE = re.compile(rb"\.0\Z")
+_INTEGER = re.compile(rb'-?[0-9]+(?:\.0)?|"-?[0-9]+"')
+_BLANK = re.compile(rb'"\s*"')
+_TRUTHS = dict.fromkeys((b'"t"', b'"true"', b'"y"', b'"yes"', b'"on"', b'"1"', b"true"), _TRUE)
+_TRUTHS |= dict.fromkeys((b'"f"', b'"false"', b'"n"', b'"no"', b'"off"', b'"0"', b"false"), _FALSE)
 
 AsText = Callable[[bytes], bytes]
 
@@ -36,14 +49,24 @@ AsText = Callable[[bytes], bytes]
 def as_text(column: Column) -> AsText:
     """What turns the JSON of a value of this column into the JSON of PostgreSQL's text of it."""
     convert = _SPECIAL.get(column.get("type", ""), _plain)
-    if convert is _json and column.get("not_null"):
-        convert = _json_of_not_null
-    return partial(_array, convert) if column.get("dims") else convert
+    if column.get("dims"):
+        return partial(_array, convert)
+    return _json_of_not_null if convert is _json and column.get("not_null") else convert
 
 
-def as_json_text(value: bytes) -> bytes:
-    """The JSON of a value as a text that holds this JSON: for a column of which no type is known."""
-    return b"null" if value == b"null" else _encode(value.decode())
+def as_it_is(value: bytes) -> bytes:
+    """The value itself."""
+    return value
+
+
+def is_mixed(column: Column | None) -> bool:
+    """Whether a column keeps 1 and '1' apart: if it has no type, or BLOB, or if nothing is known of it."""
+    return column is None or column.get("type") in {"unknown", "bytea"}
+
+
+def may_become_null(column: Column) -> bool:
+    """Whether null is sent for values of this column that are not null, or as an item of them."""
+    return column.get("type") == "int8" or bool(column.get("dims"))
 
 
 def _plain(value: bytes) -> bytes:
@@ -55,17 +78,29 @@ def _plain(value: bytes) -> bytes:
         case b"f":
             return _FALSE
         case b"{" | b"[":
-            return as_json_text(value)
+            return _encode(value.decode())
     return b'"%s"' % _NOT_WHOLE.sub(b"", value)
 
 
 def _truth(value: bytes) -> bytes:
-    match value:
-        case b"1" | b"true":
-            return _TRUE
-        case b"0" | b"false":
-            return _FALSE
-    return _plain(value)
+    """Whatever PostgreSQL, or a where of SQLite's, takes for a truth value. Of any other text clients make false."""
+    if value[:1] in _DIGITS:
+        return _TRUE if float(value) else _FALSE
+    return _TRUTHS.get(value.lower()) or _plain(value)
+
+
+def _number(value: bytes) -> bytes:
+    """Of a text clients make NaN, but of an empty one they would make 0."""
+    return b'"NaN"' if _BLANK.fullmatch(value) else _plain(value)
+
+
+def _integer(value: bytes) -> bytes:
+    """Clients make a BigInt of it, and give up if they cannot: what is no integer is null."""
+    if _INTEGER.fullmatch(value):
+        return _plain(value)
+    number = _decode(value)
+    is_whole = isinstance(number, bool) or (isinstance(number, float) and number.is_integer())
+    return b'"%d"' % int(number) if is_whole else b"null"
 
 
 def _timestamp(value: bytes) -> bytes:
@@ -75,7 +110,7 @@ def _timestamp(value: bytes) -> bytes:
 def _json(value: bytes) -> bytes:
     """A text that is JSON is taken for that, as SQLite holds it; any other for a string, since clients read JSON."""
     if value[:1] == b'"':
-        return value if _is_json(value) else as_json_text(value)
+        return value if _is_json(value) else _encode(value.decode())
     return b'"%s"' % value if value in {b"true", b"false"} else _plain(value)
 
 
@@ -104,8 +139,20 @@ def _bytea(value: bytes) -> bytes:
 
 
 def _array(of: AsText, value: bytes) -> bytes:
-    """The text of an array, of whose items ``of`` makes texts."""
-    return _encode(_array_text(of, _decode(value))) if value[:1] == b"[" else _plain(value)
+    """The text of an array, of whose items ``of`` makes texts. Any other value is sent as the only item of one."""
+    if value == b"null" or (value[:2] == b'"{' and of not in _EXACTING):
+        return value
+    return _encode(_array_text(of, _items(_decode(value))))
+
+
+def _items(held: Any) -> list[Any]:
+    """The items of an array. SQLite holds it as a text, either PostgreSQL's or JSON's."""
+    if isinstance(held, str):
+        with contextlib.suppress(ValueError):
+            return list(items_of(held))
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            held = _decode(held) if held[:1] == "[" else held
+    return held if isinstance(held, list) else [held]
 
 
 def _array_text(of: AsText, items: list[Any]) -> str:
@@ -113,19 +160,23 @@ def _array_text(of: AsText, items: list[Any]) -> str:
 
 
 def _item_text(of: AsText, item: Any) -> str:
-    if item is None:
-        return "NULL"
     if isinstance(item, list):
         return _array_text(of, item)
-    text: str = _decode(of(_encode(item)))
+    text: str | None = None if item is None else _decode(of(_encode(item)))
+    if text is None:
+        return "NULL"
     if isinstance(item, (bool, int, float)):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+_EXACTING = frozenset((_integer, _json))
+"""What makes texts for clients that give up at any other."""
 _SPECIAL: Mapping[str, AsText] = {
     "bool": _truth,
     "bytea": _bytea,
+    **dict.fromkeys(NUMBER_TYPES, _number),
+    "int8": _integer,
     **dict.fromkeys(TIMESTAMPS, _timestamp),
     **dict.fromkeys(JSON_TYPES, _json),
 }

@@ -94,15 +94,19 @@ class Rows {
   }
 
   begin(columns) {
-    this.columns = columns;
     this.lines = new Map();
     this.changes = 0;
     this.isWhole = false;
+    this.head(columns);
+    fill(element("rows"), []);
+    element("more").textContent = "";
+  }
+
+  head(columns) {
+    this.columns = columns;
     const line = document.createElement("tr");
     line.append(...columns.map((column) => made("th", column)));
     fill(element("columns"), [line]);
-    fill(element("rows"), []);
-    element("more").textContent = "";
   }
 
   change(messages) {
@@ -121,6 +125,7 @@ class Rows {
   }
 
   put(key, value) {
+    if (this.columns.length === 0) this.head(Object.keys(value)); // of a shape whose columns nothing describes
     const line = this.lines.get(key) ?? document.createElement("tr");
     if (!this.lines.has(key)) {
       this.lines.set(key, line);
@@ -134,7 +139,7 @@ class Rows {
   }
 
   write(cell, content) {
-    const text = content === null ? "null" : String(content);
+    const text = typeof content === "string" ? content : JSON.stringify(content);
     if (this.isWhole && text !== cell.textContent) {
       const fresh = document.createElement("td"); // a new element begins its animation again
       cell.replaceWith(fresh);

@@ -85,7 +85,7 @@ class LogAnswers:
         if asked.live:
             headers.append((b"electric-cursor", response.cursor(asked.cursor, self._durations.long_poll).encode()))
         else:
-            schema = messages.schema(read.log.standing.columns_described, read.log.a_row)
+            schema = messages.schema(read.log.standing.columns_described)
             headers.append((b"electric-schema", schema.encode()))
         return headers, handle
 

@@ -86,8 +86,6 @@ class LogReader:
             body = joined([snapshot_end(read.log.snapshot_seq)])
             end = Part(len(read.log.part_ends) - 1, read.log.floor)
             return Read(read.log, handle, body, end, is_end=False, is_idle=False)
-        if asked.live and isinstance(read, Read) and _had_no_columns(read, place):
-            return Refused(read.log)
         return read
 
     async def now(self, asked: ShapeRequest) -> Read:
@@ -136,13 +134,6 @@ def place_of(asked: ShapeRequest) -> pages.Place:
             return _NOWHERE if floor is None else Part(index, floor)
     position = offset.position or 0
     return pack(offset.round, position) if position <= MAX_POSITION else _NOWHERE
-
-
-def _had_no_columns(read: Read, place: pages.Place) -> bool:
-    """Whether a client at ``place`` was told of no column, since there was no row to tell them by, and now there is."""
-    standing = read.log.standing
-    is_first = isinstance(place, Part) and standing.base == 0 and not read.is_idle
-    return is_first and standing.columns_described is None
 
 
 def _messages(page: Page, replica: Replica) -> list[bytes]:

@@ -49,8 +49,6 @@ class ServedLog(NamedTuple):
 
     standing: Standing
     comparable: str
-    a_row: str | None
-    """The first row that there is, where columns are not described."""
     part_ends: tuple[int, ...]
     """The position at the end of each part of the snapshot: one at least."""
     last_seen: int
@@ -165,16 +163,9 @@ def served_log(connection: sqlite3.Connection, handle: str) -> ServedLog | None:
     for row in connection.execute(queries.LOCATE_SERVED, {"handle": handle}).fetchall():
         standing = Standing(*row[:12])
         comparable, ends, last_seen, snapshot_seq, followed_seq = row[12:]
-        a_row = _first_row(connection, standing) if standing.columns_described is None else None
         last_seen = max(last_seen, standing.round)
         part_ends = _part_ends(standing, ends)
-        return ServedLog(standing, comparable, a_row, part_ends, last_seen, snapshot_seq, followed_seq)
-    return None
-
-
-def _first_row(connection: sqlite3.Connection, standing: Standing) -> str | None:
-    for (row,) in connection.execute(queries.FIRST_ROW, {"number": standing.number}).fetchall():
-        return str(row)
+        return ServedLog(standing, comparable, part_ends, last_seen, snapshot_seq, followed_seq)
     return None
 
 

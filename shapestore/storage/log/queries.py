@@ -54,8 +54,6 @@ LOCATE_SERVED = f"""
     FROM shapes WHERE handle = :handle
 """
 
-FIRST_ROW = f"SELECT value FROM shape_rows WHERE {_OF_SHAPE} ORDER BY id LIMIT 1"
-
 # (number, after, position) -> something, if a row stands behind ``after``, up to ``position``
 ANY_ROW_BEHIND = """
     SELECT 1 FROM shape_rows WHERE id > (:number << 28) + :after AND id <= (:number << 28) + :position LIMIT 1

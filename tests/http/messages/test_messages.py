@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ def change(operation: str, old: dict[str, Any] | None, new: dict[str, Any] | Non
 
 def of_changes(messages: Messages, *changes: LoggedChange, replica: Any = "default", seqs: Any = None) -> list[Any]:
     standing = Standing(1, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
-    page = Page(ServedLog(standing, "", None, (0,), 1, None, None), None, None, changes, 0, True, seqs or {})
+    page = Page(ServedLog(standing, "", (0,), 1, None, None), None, None, changes, 0, True, seqs or {})
     return [json.loads(message) for message in messages.of_changes(page, replica)]
 
 
@@ -104,10 +105,20 @@ def test_the_relation_is_schema_and_table(table: str, relation: tuple[str, str],
         (("é\\",), '"é\\"'),
     ],
 )
-def test_a_key_names_the_row_by_its_values(items: Messages, key: tuple[Any, ...], text: str) -> None:
-    for keys in ([key], [key, (7,)], [("x",), key]):
+def test_a_key_names_the_row_by_its_values(key: tuple[Any, ...], text: str) -> None:
+    items = Messages("items", COLUMNS, ["id", "name"][: len(key)])
+    for keys in ([key], [key, (7, 7)[: len(key)]], [("x", "x")[: len(key)], key]):
         found = of_rows(items, [{"id": 0}] * len(keys), keys)
         assert found[keys.index(key)]["key"] == f'"public"."items"/{text}'
+
+
+@pytest.mark.parametrize("columns", [{"id": {"type": "unknown"}}, {"id": {"type": "bytea"}}, None])
+def test_keys_that_differ_in_their_type_alone_name_different_rows(columns: Any) -> None:
+    keys = [(1,), ("1",), ("'1'",), ("''1''",), (b"1",), (r"\x31",), (True,), ("t",), (1e300,), ("1e300",)]
+    keys += [(float("inf"),), ("inf",), ("'",), ("a",), ("",), ("3%",)]
+    found = of_rows(Messages("t", columns, ["id"]), [{"id": 0}] * len(keys), keys)
+    assert len({message["key"] for message in found}) == len(keys)
+    assert [message["key"].removeprefix('"public"."t"/') for message in found[-3:]] == ['"a"', '""', '"3%"']
 
 
 def test_rows_without_a_key_are_named_by_their_numbers() -> None:
@@ -140,6 +151,25 @@ def test_rows_without_a_key_are_named_by_their_numbers() -> None:
         ({"type": "bool"}, False, "f"),
         ({"type": "bool"}, 1, "t"),
         ({"type": "bool"}, 0, "f"),
+        ({"type": "bool"}, 2, "t"),
+        ({"type": "bool"}, 0.0, "f"),
+        ({"type": "bool"}, "TRUE", "t"),
+        ({"type": "bool"}, "Yes", "t"),
+        ({"type": "bool"}, "off", "f"),
+        ({"type": "bool"}, "perhaps", "perhaps"),
+        ({"type": "int8"}, 2**70, str(2**70)),
+        ({"type": "int8"}, -5.0, "-5"),
+        ({"type": "int8"}, 1e19, "10000000000000000000"),
+        ({"type": "int8"}, "12", "12"),
+        ({"type": "int8"}, True, "1"),
+        ({"type": "int8"}, 1.5, None),
+        ({"type": "int8"}, "", None),
+        ({"type": "int8"}, "0x10", None),
+        ({"type": "int8"}, "many", None),
+        ({"type": "int4"}, 1.5, "1.5"),
+        ({"type": "int4"}, "many", "many"),
+        ({"type": "int4"}, "", "NaN"),
+        ({"type": "float8"}, " ", "NaN"),
         ({"type": "bool"}, None, None),
         ({"type": "timestamp"}, "2024-01-02T03:04:05.678", "2024-01-02 03:04:05.678"),
         ({"type": "timestamptz"}, "2024-01-02T03:04:05Z", "2024-01-02 03:04:05Z"),
@@ -168,6 +198,17 @@ def test_rows_without_a_key_are_named_by_their_numbers() -> None:
         ({"type": "timestamp", "dims": 1}, ["2024-01-02T03:04:05", None], '{"2024-01-02 03:04:05",NULL}'),
         ({"type": "bytea", "dims": 2}, [[b"\x00\xff"], [b""]], r'{{"\\x00ff"},{"\\x"}}'),
         ({"type": "jsonb", "dims": 1}, [{"a": 1}, "x", True, 2], r'{"{\"a\":1}","\"x\"",true,2}'),
+        ({"type": "int8", "dims": 1}, [1, 1.5, 2.0, "x"], "{1,NULL,2,NULL}"),
+        ({"type": "int8", "dims": 1}, "{1,2,NULL,x}", '{"1","2",NULL,NULL}'),
+        ({"type": "int8", "dims": 1}, "[1,[2]]", "{1,{2}}"),
+        ({"type": "int4", "dims": 1}, "{1,2}", "{1,2}"),
+        ({"type": "int4", "dims": 1}, "[1,2]", "{1,2}"),
+        ({"type": "int4", "dims": 1}, 3, "{3}"),
+        ({"type": "text", "dims": 1}, "a, b", '{"a, b"}'),
+        ({"type": "text", "dims": 1}, "[a", '{"[a"}'),
+        ({"type": "text", "dims": 1}, None, None),
+        ({"type": "json", "dims": 1}, '{"{\\"a\\":1}",x}', r'{"{\"a\":1}","\"x\""}'),
+        ({"type": "json", "dims": 1}, '{"a":1}', r'{"{\"a\":1}"}'),
         ({"type": "unknown"}, 3, "3"),
         ({"type": "unknown"}, {"a": 1}, '{"a":1}'),
     ],
@@ -201,19 +242,23 @@ def test_a_text_where_bytes_are_declared_is_given_as_its_bytes() -> None:
     assert base64.b64encode(b"x") == b"eA=="
 
 
-def test_columns_of_which_nothing_is_known_hold_json() -> None:
+def test_values_of_columns_of_which_nothing_is_known_are_sent_as_they_are() -> None:
     messages = Messages("t", None, ["id"])
     row = {"id": 1, "a": "x", "b": 1.0, "c": None, "d": True, "e": {"f": [1]}}
     [message] = of_rows(messages, [row], [(1,)])
-    assert {name: value and json.loads(value) for name, value in message["value"].items()} == row
-    assert json.loads(schema(None, encode_row(row, 1))) == {name: {"type": "json"} for name in row}
-    assert json.loads(schema(None, None)) == {}
+    assert message["value"] == row
+    assert schema(None) == "{}"
 
 
 def test_the_schema_is_in_ascii_since_it_is_a_header() -> None:
-    assert schema('{"a":{"type":"text"}}', None) == '{"a":{"type":"text"}}'
-    assert schema('{"größe":{"type":"text"}}', None).isascii()
-    assert json.loads(schema('{"größe":{"type":"text"}}', None)) == {"größe": {"type": "text"}}
+    assert schema('{"a":{"type":"text","not_null":true}}') == '{"a":{"type":"text","not_null":true}}'
+    assert schema('{"größe":{"type":"text"}}').isascii()
+    assert json.loads(schema('{"größe":{"type":"text"}}')) == {"größe": {"type": "text"}}
+
+
+def test_no_client_is_told_that_a_column_holds_no_null_in_which_one_may_be_sent() -> None:
+    columns = {"a": {"type": "int8", "not_null": True}, "b": {"type": "int4", "dims": 1, "not_null": True}}
+    assert json.loads(schema(json.dumps(columns))) == {"a": {"type": "int8"}, "b": {"type": "int4", "dims": 1}}
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["null", "1", "{", '{"id":1}', "},{", "%s", "\x01", "2024-01-01T10:00"])
@@ -235,7 +280,7 @@ ODD_ROWS = st.lists(st.fixed_dictionaries(dict.fromkeys(USUAL, SCALARS | NESTED)
 
 @given(rows=ROWS | ODD_ROWS | st.lists(st.dictionaries(TEXTS, SCALARS | NESTED, max_size=4), min_size=1, max_size=4))
 def test_the_quick_way_says_what_the_exact_one_does(rows: list[dict[str, Any]]) -> None:
-    quick, exact = (Messages("items", COLUMNS, ["id"]) for _ in range(2))
+    quick, exact = (Messages("items", COLUMNS, ["id", "name"]) for _ in range(2))
     exact._has_pattern = False
     given_ = lines(rows, [(number, "a/b") for number in range(len(rows))])
     assert quick.of_rows(given_) == exact.of_rows(given_)
@@ -246,6 +291,38 @@ def test_usual_rows_go_the_quick_way(rows: list[dict[str, Any]]) -> None:
     messages = Messages("items", COLUMNS, ["id"])
     given_ = lines(rows, [(1,)] * len(rows))
     assert messages._pattern_of(given_.values).messages([b"1"] * len(rows), given_.values) is not None
+
+
+def read_as_clients_do(text: str | None, column: dict[str, Any]) -> Any:
+    """What the client makes of a value; an exception is one of its own, after which it reads no more of the table."""
+    if text is None:
+        assert not column.get("not_null")
+        return None
+    if column["type"] == "int8":
+        assert re.fullmatch(r"\s*|\s*-?[0-9]+\s*", text)
+        return int(text)
+    return json.loads(text)
+
+
+@given(value=SCALARS | NESTED, type_=st.sampled_from(["int8", "json", "jsonb"]), is_array=st.booleans())
+def test_there_is_no_value_at_which_a_client_gives_up(value: Any, type_: str, is_array: bool) -> None:
+    column = {"type": type_, "not_null": True, **({"dims": 1} if is_array else {})}
+    [message] = of_rows(Messages("t", {"v": column}, None), [{"v": value}])
+    text, told = message["value"]["v"], json.loads(schema(json.dumps({"v": column})))["v"]
+    if text is None or not is_array:
+        read_as_clients_do(text, told)
+        return
+    assert (text[0], text[-1]) == ("{", "}")
+    for item in leaves_of(text):
+        read_as_clients_do(item, told)
+
+
+def leaves_of(text: str) -> list[str | None]:
+    """The items of an array and of those within it, as the text of each; None for NULL."""
+    items = re.findall(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)', text, re.DOTALL)
+    return [
+        None if bare == "NULL" else bare or re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) for quoted, bare in items
+    ]
 
 
 # --- changes

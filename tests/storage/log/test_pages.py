@@ -338,13 +338,6 @@ def test_a_shape_has_seen_the_newest_round_of_the_file_but_not_one_that_its_sour
         assert page(connection, End.NOW).log.last_seen == seen
 
 
-def test_columns_that_are_not_described_are_known_by_a_row(connection: sqlite3.Connection) -> None:
-    parted(connection, 2, [])
-    assert page(connection, End.NOW).log.a_row == row(n=1)
-    connection.execute("UPDATE shapes SET columns_described = '{}'")
-    assert page(connection, End.NOW).log.a_row is None
-
-
 def test_rows_without_keys_are_served_in_their_order(connection: sqlite3.Connection) -> None:
     parted(connection, 2, [])
     connection.execute("UPDATE shapes SET key_columns = NULL")
