@@ -55,8 +55,8 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
             "rows a second",
             {
                 FIRST_LAYOUT: write(keyless, _add_to_first),
-                KEYLESS: write(keyless, _adds(queries.ADD_ROWS)),
-                KEYED: write(keyed, _adds(queries.ADD_KEYED_ROWS)),
+                KEYLESS: write(keyless, _add),
+                KEYED: write(keyed, _add),
             },
             repeats=sizes.long_repeats,
             targets=[
@@ -83,8 +83,6 @@ def _add_to_first(database: sqlite3.Connection, chunk: Chunk) -> None:
     database.execute(ADD_TO_FIRST, {"handle": HANDLE, "first": chunk.first, "rows": chunk.as_json()})
 
 
-def _adds(statement: str) -> Add:
-    def add(database: sqlite3.Connection, chunk: Chunk) -> None:
-        database.execute(statement, {"number": 1, "first": chunk.first, "rows": chunk.as_json()})
-
-    return add
+def _add(database: sqlite3.Connection, chunk: Chunk) -> None:
+    keyed = chunk.keys is not None
+    database.execute(queries.ADD_ROWS, {"number": 1, "first": chunk.first, "keyed": keyed, "rows": chunk.as_json()})

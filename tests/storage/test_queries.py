@@ -101,7 +101,8 @@ SORTS = {
 # What SQLite calls a scan, though it is of no table: of the values asked for, also in a temporary table, or of a
 # subquery that is searched itself.
 OF_NO_TABLE = re.compile(
-    r"VIRTUAL TABLE|SCAN CONSTANT ROW|SCAN (temp\.\w+|others|asked|claim|published|newest|first|\(subquery-\d+\))$"
+    r"VIRTUAL TABLE|SCAN CONSTANT ROW"
+    r"|SCAN (temp\.\w+|others|asked|claim|published|chunk|newest|first|\(subquery-\d+\))$"
 )
 
 
@@ -324,10 +325,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "GAP_AT": {"round": 15},
     "HAS_ROUND": {"round": 2},
     "LOG_STATE": {},
-    "ADD_ROWS": {"number": lock_number(ANY), "first": 50, "rows": "[{}]"},
-    "ADD_KEYED_ROWS": {"number": lock_number(ANY), "first": 50, "rows": '{"[1]":{}}'},
-    "ADD_SMALL_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}]]])},
-    "ADD_SMALL_KEYED_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, [{}], ["[1]"]]])},
+    "ADD_ROWS": {"number": lock_number(ANY), "first": 50, "keyed": 0, "rows": "[{}]"},
+    "ADD_SMALL_CHUNKS": {"chunks": json.dumps([[lock_number(ANY), 50, 1, {"[1]": {}}]])},
     "COPY_ROWS": COPIED,
     "COPY_ROWS_AS_OF": COPIED,
     "NEXT_ROUND": {"gap": 0},

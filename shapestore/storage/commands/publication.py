@@ -16,9 +16,8 @@ from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Difference, Run
-from shapestore.storage.log.keys import json_string
 from shapestore.storage.log.live import queries as live_queries
-from shapestore.storage.log.live.followed import AddedRows, Followed, add_members, source_numbers
+from shapestore.storage.log.live.followed import Followed, add_members, source_numbers
 from shapestore.storage.log.live.refreshed import Refreshed, append_refreshed
 from shapestore.storage.log.positions import MAX_POSITION
 from shapestore.storage.log.wanted import append_difference
@@ -68,7 +67,7 @@ class CopyRows(Command[int]):
         statement = log.COPY_ROWS if written <= self._position else log.COPY_ROWS_AS_OF
         count = tx.change(statement, number=number, position=self._position, limit=MAX_POSITION, **self.rows)
         if self.followed is not None:
-            add_members(tx, [(self.followed, AddedRows(number, self.rows["first"], count))])
+            add_members(tx, [(self.followed, number, self.rows["first"], count)])
         return count
 
 
@@ -232,21 +231,13 @@ def _end_those_that_are_overrun(tx: Transaction, group: Sequence[Publish]) -> No
 
 def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]]) -> None:
     """The rows of many small chunks together, those of a large one by themselves; and their members."""
-    small, small_keyed = [], []
+    small = []
     for number, chunk, _ in chunks:
+        keyed = int(chunk.keys is not None)
         if len(chunk.rows) > FEW_ROWS:
-            statement = log.ADD_ROWS if chunk.keys is None else log.ADD_KEYED_ROWS
-            tx.run(statement, number=number, first=chunk.first, rows=chunk.as_json())
-        elif chunk.keys is None:
-            small.append(f"[{number},{chunk.first},{chunk.as_json()}]")
+            tx.run(log.ADD_ROWS, number=number, first=chunk.first, keyed=keyed, rows=chunk.as_json())
         else:
-            keys = ",".join(map(json_string, chunk.keys))
-            small_keyed.append(f"[{number},{chunk.first},[{','.join(chunk.rows)}],[{keys}]]")
+            small.append(f"[{number},{chunk.first},{keyed},{chunk.as_json()}]")
     if small:
         tx.run(log.ADD_SMALL_CHUNKS, chunks=f"[{','.join(small)}]")
-    if small_keyed:
-        tx.run(log.ADD_SMALL_KEYED_CHUNKS, chunks=f"[{','.join(small_keyed)}]")
-    live = [
-        (each, AddedRows(number, chunk.first, len(chunk.rows))) for number, chunk, each in chunks if each is not None
-    ]
-    add_members(tx, live)
+    add_members(tx, [(of, number, c.first, len(c.rows)) for number, c, of in chunks if of is not None])

@@ -199,24 +199,21 @@ LOG_STATE = "SELECT round, jump_due, gaps_known_from FROM log_state"
 
 # --- writes: rows of an attempt -----------------------------------------------------------------------------------
 
-# (number, position of the first, rows: [row])
+# (number, position of the first, keyed, rows: [row], or {key: row} if keyed). The rowid of json_each counts its values
+# from 0; row_number() would take as long as all the rest.
 ADD_ROWS = """
-    INSERT INTO shape_rows (id, value)
-    SELECT (:number << 28) + :first + rows.key, rows.value FROM json_each(:rows) AS rows
-"""
-
-# (number, position of the first, rows: {key: row}). The rowid of json_each counts its values from 0; row_number() would
-# take as long as all the rest.
-ADD_KEYED_ROWS = """
     INSERT INTO shape_rows (id, value, key)
-    SELECT (:number << 28) + :first + rows.rowid, rows.value, rows.key FROM json_each(:rows) AS rows
+    SELECT (:number << 28) + :first + rows.rowid, rows.value, iif(:keyed, rows.key, NULL) FROM json_each(:rows) AS rows
 """
 
-# (chunks: [[number, position of the first, [row]]]): many chunks of a few rows each
+# (chunks: [[number, position of the first, keyed, rows]]): many chunks of a few rows each. MATERIALIZED, or all of a
+# chunk would be read again for each of its rows.
 ADD_SMALL_CHUNKS = """
-    INSERT INTO shape_rows (id, value)
-    SELECT ((chunk.value ->> 0) << 28) + (chunk.value ->> 1) + rows.key, rows.value
-    FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
+    WITH chunk (number, first, keyed, rows) AS MATERIALIZED (
+        SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3 FROM json_each(:chunks))
+    INSERT INTO shape_rows (id, value, key)
+    SELECT (chunk.number << 28) + chunk.first + rows.rowid, rows.value, iif(chunk.keyed, rows.key, NULL)
+    FROM chunk CROSS JOIN json_each(chunk.rows) AS rows
 """
 
 # (number, position of the first, source: number, after, last): rows of another attempt, as they are
@@ -232,14 +229,6 @@ COPY_ROWS_AS_OF = f"""
     INSERT INTO shape_rows (id, value, key)
     SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY position), value, key
     FROM ({_as_of(":last").replace(":number", ":source")})
-"""
-
-# (chunks: [[number, position of the first, [row], [key]]]): many chunks of a few rows each
-ADD_SMALL_KEYED_CHUNKS = """
-    INSERT INTO shape_rows (id, value, key)
-    SELECT ((chunk.value ->> 0) << 28) + (chunk.value ->> 1) + rows.key, rows.value,
-           chunk.value ->> ('$[3][' || rows.key || ']')
-    FROM json_each(:chunks) AS chunk, json_each(chunk.value, '$[2]') AS rows
 """
 
 # --- writes: rounds ------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def encoded(rows: list[dict[str, Any]], key_columns: list[str] | None = None) ->
 @pytest.mark.parametrize("count", [3, FEW_ROWS, FEW_ROWS + 1, 300])
 @pytest.mark.parametrize("keyed", [False, True])
 def test_a_chunk_of_any_size_is_written_as_it_is(connection: sqlite3.Connection, keyed: bool, count: int) -> None:
-    """Small ones together, a large one by itself: by three ways, and all of them end in the same."""
+    """Small ones together, a large one by itself: by two ways, and both end in the same."""
     rows = [{"id": f"{n} {TEXTS[n % len(TEXTS)]}", "value": NUMBERS[n % len(NUMBERS)]} for n in range(count)]
     encoder, [chunk] = encoded(rows, ["id"] if keyed else None)
     another = Chunk("h2", 7, keyed=keyed)

@@ -25,15 +25,6 @@ class Followed(NamedTuple):
     """Stands for the table and its triggers."""
 
 
-class AddedRows(NamedTuple):
-    """Rows that were added to a shape or an attempt, one behind the other."""
-
-    number: int
-    first: int
-    """The position of the first of them."""
-    row_count: int
-
-
 def source_numbers(tx: Transaction, followed: Followed) -> tuple[int, int]:
     """The numbers of a source and of its table in this file; given to them if they have none."""
     tx.run(queries.ADD_SOURCE, name=followed.source)
@@ -42,11 +33,14 @@ def source_numbers(tx: Transaction, followed: Followed) -> tuple[int, int]:
     return source, table
 
 
-def add_members(tx: Transaction, added: Iterable[tuple[Followed, AddedRows]]) -> None:
-    """Note the keys of rows that were added to shapes that are followed."""
+def add_members(tx: Transaction, added: Iterable[tuple[Followed, int, int, int]]) -> None:
+    """Note the keys of rows that were added to shapes that are followed, or to attempts at such.
+
+    Each: what the shape follows, its number, the position of the first row, and how many come one behind the other.
+    """
     tables: dict[tuple[str, str], int] = {}
     rows = []
-    for followed, (number, first, row_count) in added:
+    for followed, number, first, row_count in added:
         if row_count:
             name = followed.source, followed.table
             table = tables.get(name) or tables.setdefault(name, source_numbers(tx, followed)[1])
