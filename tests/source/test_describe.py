@@ -97,6 +97,7 @@ def source(tmp_path: Path) -> SQLSource:
             CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(20) NOT NULL, price, twice AS (price * 2));
             CREATE TABLE pair (b TEXT, n INTEGER NOT NULL, a TEXT, PRIMARY KEY (a, b));
             CREATE TABLE lone (n INTEGER PRIMARY KEY DESC);
+            CREATE TABLE apart (n INTEGER, PRIMARY KEY (n DESC));
             CREATE VIEW names AS SELECT name, count(*) AS times FROM item GROUP BY name;
             """
         )
@@ -118,6 +119,12 @@ def test_a_key_of_several_columns_has_an_order_of_its_own_and_may_be_null(source
     columns = source.describe(Shape("pair"))
     assert columns == {"b": C("text", pk_index=1), "n": C("int4", not_null=True), "a": C("text", pk_index=0)}
     assert key_of(columns) == ("a", "b")
+
+
+def test_a_key_that_is_the_number_of_its_row_is_never_null(source: SQLSource) -> None:
+    """SQLite takes the first for no such number, by a mistake that it keeps, and the second for one."""
+    assert source.describe(Shape("lone")) == {"n": C("int4", pk_index=0)}
+    assert source.describe(Shape("apart")) == {"n": C("int4", pk_index=0, not_null=True)}
 
 
 def test_a_view_has_no_key_and_the_types_that_sqlite_knows(source: SQLSource) -> None:

@@ -37,11 +37,16 @@ class SqliteCatalogue(Catalogue):
         return dict.fromkeys(self._names(statement, **place._asdict()), UNTYPED)
 
     def describe(self, place: Place) -> dict[str, ColumnDescription]:
-        """An ``INTEGER PRIMARY KEY`` is the row's number, and so never NULL; other keys may be, if not declared."""
-        statement = (
-            "SELECT name, type, \"notnull\" OR (pk = 1 AND type = 'INTEGER' COLLATE NOCASE"
-            " AND max(pk) OVER () = 1) FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
-        )
+        """An ``INTEGER PRIMARY KEY`` is the row's number, and so never NULL; other keys may be, if not declared.
+
+        Those have an index of their own, also an ``INTEGER PRIMARY KEY DESC``.
+        """
+        statement = """
+            SELECT name, type, "notnull" OR (
+                pk = 1 AND type = 'INTEGER' COLLATE NOCASE AND max(pk) OVER () = 1
+                AND NOT EXISTS (SELECT 1 FROM pragma_index_list(:table, :schema) WHERE origin = 'pk')
+            ) FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid
+        """
         rows = self._ask(statement, **place._asdict())
         return {name: replace(declared(type_), not_null=bool(not_null)) for name, type_, not_null in rows}
 
