@@ -16,24 +16,24 @@ from sqlalchemy import Engine, create_engine, event
 
 from shapestore import InvalidShapeError, Shape, SQLSource
 
-NUMBERS = "id int PRIMARY KEY, n {small}, m int, big bigint, r double precision, d decimal(12, 4)"
+NUMBERS = "id int PRIMARY KEY, n {small}, m int, big bigint, r double precision, d decimal(12, 4), f {single}"
 TEXTS = "s varchar(50) COLLATE {bytewise}, t varchar(50) COLLATE {bytewise}, flag boolean"
 COLUMNS = {
-    "sqlite": f"{NUMBERS}, {TEXTS}".format(small="int", bytewise="BINARY"),
-    "postgresql": f"{NUMBERS}, {TEXTS}".format(small="smallint", bytewise='"C"'),
-    "mariadb": f"{NUMBERS}, {TEXTS}".format(small="int unsigned", bytewise="utf8mb4_nopad_bin"),
+    "sqlite": f"{NUMBERS}, {TEXTS}".format(small="int", single="real", bytewise="BINARY"),
+    "postgresql": f"{NUMBERS}, {TEXTS}".format(small="smallint", single="real", bytewise='"C"'),
+    "mariadb": f"{NUMBERS}, {TEXTS}".format(small="int unsigned", single="float", bytewise="utf8mb4_nopad_bin"),
 }
 ROWS: list[tuple[Any, ...]] = [
-    (0, None, None, None, None, None, None, None, None),
-    (1, 0, 0, 0, 0.0, 0, "", "", False),
-    (2, 1, -1, 2**63 - 1, 0.5, 0.5, "a", "A", True),
-    (3, 2, 3, -(2**63), -2.5, 2.5, "ab", "b", False),
-    (4, 3, -7, 2**53 + 1, 2.5, -2.5, "a%b_c", "a\\b", True),
-    (5, 7, 2, 5, 1e10, 9.5, "it's", "!x!", None),
-    (6, 32767, 2147483647, -5, 0.1, 0.1, " a b ", "漢字😀", True),
-    (7, 10, -2147483648, 1, -0.5, 100, "12", "5", False),
-    (8, 5, 5, 7, 3.5, 0.25, "Abc", "abcabc", True),
-    (9, None, 4, None, 1e-3, None, None, "a ", False),
+    (0, None, None, None, None, None, None, None, None, None),
+    (1, 0, 0, 0, 0.0, 0, 0.0, "", "", False),
+    (2, 1, -1, 2**63 - 1, 0.5, 0.5, 0.5, "a", "A", True),
+    (3, 2, 3, -(2**63), -2.5, 2.5, -2.5, "ab", "b", False),
+    (4, 3, -7, 2**53 + 1, 2.5, -2.5, 2.5, "a%b_c", "a\\b", True),
+    (5, 7, 2, 5, 1e10, 9.5, 1e10, "it's", "!x!", None),
+    (6, 32767, 2147483647, -5, 0.1, 0.1, 0.1, " a b ", "漢字😀", True),
+    (7, 10, -2147483648, 1, -0.5, 100, -0.5, "12", "5", False),
+    (8, 5, 5, 7, 3.5, 0.25, 3.5, "Abc", "abcabc", True),
+    (9, None, 4, None, 1e-3, None, 1e-3, None, "a ", False),
 ]
 
 
@@ -76,6 +76,11 @@ WHERES = [
     "big = 9223372036854775807", "big = -9223372036854775808", "big > 9223372036854775807", "big < 1e19",
     "big > -1e19", "big = 9007199254740993", "n < 99999999999999999999", "2 - 3 - 4 = -5", "n - (m - 1) = n - m + 1",
     "d = 0.1", "d * 2 = 5", "n / 2 * 2 = n", "n * 0.5 = 3.5",
+    # numbers of 32 bits, where there are any
+    "f = 0.1", "f = '0.1'", "0.1 = f", "f <> 0.1", "f <= 0.1", "f < 0.1", "f IS 0.1", "f IS NOT 0.1", "f = 1e10",
+    "f IN (0.1, 2.5)", "f NOT IN (0.1)", "f BETWEEN 0.1 AND 0.5", "f < 1e300", "f > -1e300", "f > 1e-300", "f = NULL",
+    "nullif(f, 0.1) IS NULL", "nullif(f, 0.5) = 0.1", "coalesce(f, 0.1) = 0.1", "f * 2 = 0.2", "-f = -0.1", "f = r",
+    "f IN (r, 5)", "CASE WHEN n > 7 THEN f ELSE 0.1 END = 0.1", "coalesce(n, f) = 0.001", "NOT f", "f IS NULL",
     # truth values
     "flag", "NOT flag", "flag = TRUE", "flag = 1", "flag = 0", "flag IS TRUE", "flag IS NOT TRUE", "flag IS FALSE",
     "flag IS NULL", "n", "NOT n", "r", "d AND n", "n IS TRUE", "n IS NOT FALSE", "TRUE", "FALSE OR flag", "NULL",

@@ -18,6 +18,7 @@ where is refused with an InvalidShapeError that says what to write.
 ``round``         half away from zero, always a floating-point number; less than 0 digits are 0
 ``substr``        a start of 0 or less, and a length below 0, as in SQLite; both are literals or parameters
 ``coalesce``      its arguments are of one kind, as are both of ``nullif`` and what is compared
+32 bits           a floating-point number of so many is what it reads as: 0.1 is 0.1, and not 0.10000000149
 ``'5'``           is a number beside a column that holds numbers; else text
 TRUE, FALSE       are 1 and 0 beside a number; a number that stands as a condition is true unless it is 0
 ================  ==================================================================================================

@@ -10,7 +10,7 @@ from shapestore.shape.shape import Scalar
 from shapestore.source.column_type import Kind
 from shapestore.source.predicate.bindings import Bindings
 from shapestore.source.predicate.dialect import Dialect
-from shapestore.source.predicate.operand import NUMBERS, Operand, UntranslatableError, kind_of, number_in
+from shapestore.source.predicate.operand import NUMBERS, Operand, UntranslatableError, fits_single, kind_of, number_in
 
 _TEMPORAL = frozenset(("date", "datetime", "timestamp", "timestamptz"))
 
@@ -53,7 +53,7 @@ class Conversions:
             case Kind.INTEGER:
                 return Operand(self._dialect.integer(operand), Kind.INTEGER, operand.value)
             case Kind.DECIMAL | Kind.FLOAT:
-                return operand
+                return self._double(operand)
             case Kind.TRUTH:
                 return Operand(self._dialect.truth_as_integer(operand.sql), Kind.INTEGER)
             case Kind.NULL:
@@ -82,7 +82,7 @@ class Conversions:
 
         Where there is no column, bytes are compared.
         """
-        aligned = self.aligned(operands)
+        aligned = self._single_or_double(self._aligned(operands))
         if any(
             operand.has_collation or operand.kind is not Kind.TEXT for operand in aligned if operand.value is not None
         ):
@@ -91,6 +91,9 @@ class Conversions:
 
     def aligned(self, operands: Sequence[Operand]) -> list[Operand]:
         """The operands as values of one kind, or numbers."""
+        return [self._double(operand) for operand in self._aligned(operands)]
+
+    def _aligned(self, operands: Sequence[Operand]) -> list[Operand]:
         operands = self._with_numbers_from_text(operands)
         kinds = {operand.kind for operand in operands} - {Kind.NULL}
         if Kind.TRUTH in kinds and kinds & NUMBERS and kinds <= NUMBERS | {Kind.TRUTH}:
@@ -107,6 +110,21 @@ class Conversions:
         if not rest or not all(operand.is_column and operand.kind in NUMBERS for operand in rest):
             return operands
         return [self._number_from_text(operand) for operand in operands]
+
+    def _single_or_double(self, operands: list[Operand]) -> list[Operand]:
+        """The operands with numbers of 32 bits as what they read as: 0.1 is 0.1, though it has more digits in each.
+
+        Beside constants alone it is they that get 32 bits, so that an index of the column serves.
+        """
+        if not all(operand.is_single or operand.is_constant for operand in operands):
+            return [self._double(operand) for operand in operands]
+        return [
+            replace(one, sql=self._dialect.single(one), kind=Kind.FLOAT) if fits_single(one.value) else one
+            for one in operands
+        ]
+
+    def _double(self, operand: Operand) -> Operand:
+        return Operand(self._dialect.as_it_reads(operand.sql), Kind.FLOAT) if operand.is_single else operand
 
     def _number_from_text(self, operand: Operand) -> Operand:
         found = number_in(operand.value) if isinstance(operand.value, str) else None

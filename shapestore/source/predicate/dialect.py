@@ -17,6 +17,14 @@ class Dialect(ABC):
         """A number as a floating-point number."""
 
     @abstractmethod
+    def single(self, operand: Operand) -> str:
+        """A number as a floating-point number of 32 bits."""
+
+    @abstractmethod
+    def as_it_reads(self, single: str) -> str:
+        """A floating-point number of 32 bits as the one of 64 bits that is read of it: 0.1 as 0.1."""
+
+    @abstractmethod
     def integer(self, operand: Operand) -> str:
         """An integer as one of 64 bits with a sign, ready for arithmetic."""
 

@@ -51,7 +51,7 @@ class Functions:
         return self.choice(_sql("COALESCE", aligned), among=aligned)
 
     def _nullif(self, arguments: Sequence[Operand]) -> Operand:
-        compared = self._conversions.compared(arguments)
+        compared = self._conversions.compared(self._conversions.aligned(arguments))
         return self.choice(_sql("NULLIF", compared), among=compared[:1])
 
     def choice(self, sql: str, *, among: Sequence[Operand]) -> Operand:

@@ -26,6 +26,12 @@ class MariadbDialect(Dialect):
     def floating(self, operand: Operand) -> str:
         return f"CAST({operand.sql} AS DOUBLE)"
 
+    def single(self, operand: Operand) -> str:
+        return f"CAST({operand.sql} AS FLOAT)"
+
+    def as_it_reads(self, single: str) -> str:
+        return f"CAST(CAST({single} AS CHAR) AS DOUBLE)"
+
     def integer(self, operand: Operand) -> str:
         # Arithmetic with an unsigned integer refuses results below 0.
         return f"CAST({operand.sql} AS DECIMAL(20, 0))" if operand.is_unsigned else operand.sql

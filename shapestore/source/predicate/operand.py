@@ -11,6 +11,7 @@ from shapestore.shape.shape import Scalar
 from shapestore.source.column_type import Kind
 
 NUMBERS = frozenset((Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT))
+_SINGLES = frozenset(("float4", "float"))
 
 _NUMERIC_TEXT = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
@@ -50,6 +51,11 @@ class Operand:
     def is_constant(self) -> bool:
         return self.value is not VARIES
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is a column of floating-point numbers of 32 bits."""
+        return self.is_column and self.kind is Kind.FLOAT and self.type_name in _SINGLES
+
 
 def kind_of(value: Scalar) -> Kind:
     """The kind of a constant. A fraction is exact, as its literal is."""
@@ -68,6 +74,13 @@ def kind_of(value: Scalar) -> Kind:
 def has_short_literal(value: float) -> bool:
     """Whether its literal needs no exponent: databases take such a literal for exact, and others for a float."""
     return value == 0 or 1e-15 <= abs(value) < 1e15
+
+
+def fits_single(value: Scalar | _Varies) -> bool:
+    """Whether it is a number that one of 32 bits can be near: others are an error of the database."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value == 0 or 2.0**-126 <= abs(value) < 2.0**127
 
 
 def number_in(text: str) -> int | float | None:

@@ -26,6 +26,12 @@ class PostgresDialect(Dialect):
     def floating(self, operand: Operand) -> str:
         return f"CAST({operand.sql} AS double precision)"
 
+    def single(self, operand: Operand) -> str:
+        return f"CAST({operand.sql} AS real)"
+
+    def as_it_reads(self, single: str) -> str:
+        return f"CAST(CAST({single} AS text) AS double precision)"
+
     def integer(self, operand: Operand) -> str:
         return f"CAST({operand.sql} AS bigint)"
 
