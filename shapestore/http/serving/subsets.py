@@ -36,6 +36,7 @@ class Subsets:
     def __init__(self, reader: LogReader, most_rows: int) -> None:
         self._reader = reader
         self._most_rows = most_rows
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._asking = 0
 
@@ -72,12 +73,18 @@ class Subsets:
             now = await self._reader.now(asked)
         return now
 
+    def _turns_of(self, loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+        """An application may be served by one loop after another, as by tests; a semaphore is of the first alone."""
+        if self._loop is not loop:
+            self._loop, self._turns = loop, asyncio.Semaphore(AT_ONCE)
+        return self._turns
+
     async def _rows(self, asked: ShapeRequest, subset: Subset) -> Any:
         """The rows and the moment of the source. Raises Refusal."""
         limit = self._most_rows + 1 if subset.limit is None else min(subset.limit, self._most_rows + 1)
         wanted = {"where": subset.where, "params": subset.params, "order_by": subset.order_by, "offset": subset.offset}
         try:
-            async with self._turns:
+            async with self._turns_of(asyncio.get_running_loop()):
                 found = await self._reader.store._ask_source("subset", asked.shape, limit=limit, **wanted)
         except InvalidShapeError:
             raise invalid_request({"subset__where": ["is too large, together with the where of the shape"]}) from None

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_shapes import Api, changes_of, served
+from served_shapes import Api, app_of, changes_of, client_of, make_source, served
 
+from shapestore import ShapeStore, SQLSource
 from shapestore.http.serving import subsets
 from shapestore.source.sqlite_feed.installation import install
 
@@ -153,3 +154,17 @@ async def test_a_follower_that_does_not_come_up_does_not_hold_an_answer_for_ever
     await api.get()
     follow(api, 0, 5)
     assert ids(await api.get("now", subset__where='"TrackId" = 2')) == ["2"]
+
+
+def test_an_application_that_another_event_loop_served_before_reads_subsets_as_ever(tmp_path: Path) -> None:
+    store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
+    app = app_of(store)
+
+    async def many() -> None:
+        async with store, client_of(app) as client:
+            api = Api(store, "", client)
+            answers = [api.get("now", subset__where=f'"TrackId" = {n}') for n in range(subsets.AT_ONCE * 3)]
+            assert {answer.status_code for answer in await asyncio.gather(*answers)} == {200}
+
+    asyncio.run(many())
+    asyncio.run(many())
