@@ -23,7 +23,7 @@ from shapestore.source.predicate.mariadb import mariadb_dialect
 from shapestore.source.predicate.postgresql import PostgresDialect
 from shapestore.source.predicate.standard import Standard
 from shapestore.source.predicate.translated import Translator
-from shapestore.source.table import Table, find_table
+from shapestore.source.table import Table
 
 Quote = Callable[[str], str]
 
@@ -58,13 +58,11 @@ class Part(NamedTuple):
 ALL = Part()
 
 
-def shape_query(connection: Connection, shape: Shape, *, with_key: bool, part: Part = ALL) -> Query:
-    """The statement for ``shape``; ``with_key``, its rows hold the primary key too.
+def shape_query(connection: Connection, table: Table, shape: Shape, *, with_key: bool, part: Part = ALL) -> Query:
+    """The statement for ``shape``, whose table is ``table``; ``with_key``, its rows hold the primary key too.
 
-    What there is to be read is looked up each time, in the transaction that reads it: the schema of a source changes.
-    Raises UnknownTableError, UnknownColumnError.
+    Raises UnknownColumnError.
     """
-    table = find_table(connection, shape.table)
     own = shape.columns or tuple(table.columns)
     table.check(own)
     where = shape.where_as_written

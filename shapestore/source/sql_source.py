@@ -28,7 +28,7 @@ from shapestore.source.sqlite_feed.file import NO_FILE, Meanings, meanings, name
 from shapestore.source.sqlite_feed.installation import install
 from shapestore.source.sqlite_feed.moment import followed_moment_of, moment_of
 from shapestore.source.sqlite_feed.refusals import null_key, refusal
-from shapestore.source.table import describe_table, find_table
+from shapestore.source.table import Table, find_table
 from shapestore.source.values import Values, key_part, naming_columns
 
 _KEYS_IN_A_STATEMENT = 100
@@ -104,7 +104,7 @@ class SQLSource:
     def __call__(self, shape: Shape) -> Iterator[dict[str, Any]]:
         """The rows of ``shape``, fetched as they are asked for. Closing the iterator ends the transaction."""
         with self._connection() as connection:
-            query = shape_query(connection, shape, with_key=False)
+            query = shape_query(connection, find_table(connection, shape.table), shape, with_key=False)
             for row in self._rows(connection, query):
                 yield dict(zip(query.columns, row, strict=True))
 
@@ -122,7 +122,7 @@ class SQLSource:
         in several rows, unless its columns are NOT NULL.
         """
         with self._connection() as connection:
-            return tuple(find_table(connection, shape.table).key) or None
+            return find_table(connection, shape.table).key or None
 
     def describe(self, shape: Shape) -> dict[str, ColumnDescription]:
         """What the source says of the columns of ``shape``, in their order: types, the primary key, NOT NULL.
@@ -130,7 +130,7 @@ class SQLSource:
         It connects and looks each time. Raises UnknownTableError, UnknownColumnError.
         """
         with self._connection() as connection:
-            return self._described(connection, shape)
+            return self._described(find_table(connection, shape.table), shape)
 
     def subset(
         self,
@@ -153,7 +153,8 @@ class SQLSource:
         some = narrowed(shape, where, params)
         with self._connection() as connection:
             moment = moment_of(connection)
-            query = shape_query(connection, some, with_key=True, part=Part(order_by, limit, offset))
+            table, part = find_table(connection, shape.table), Part(order_by, limit, offset)
+            query = shape_query(connection, table, some, with_key=True, part=part)
             return Subset(moment, list(self._pairs(connection, query)))
 
     def rows_by_key(self, shapes: Sequence[Shape], keys: Sequence[Key]) -> Generator[Any, None, None]:
@@ -165,12 +166,12 @@ class SQLSource:
         """
         _check_key_values(keys, {int, str, float, bytes} if self._engine.dialect.name == "sqlite" else {int, str})
         with self._connection() as connection:
-            columns = tuple(find_table(connection, shapes[0].table).key)
-            yield columns or None
+            table = find_table(connection, shapes[0].table)
+            yield table.key or None
             for place, shape in enumerate(shapes):
                 for first in range(0, len(keys), _KEYS_IN_A_STATEMENT):
                     part = Part(keys=keys[first : first + _KEYS_IN_A_STATEMENT])
-                    query = shape_query(connection, shape, with_key=True, part=part)
+                    query = shape_query(connection, table, shape, with_key=True, part=part)
                     for key, row in self._pairs(connection, query):
                         yield place, key, row
 
@@ -195,20 +196,20 @@ class SQLSource:
 
     def _keyed(self, shape: Shape) -> Iterator[Any]:
         """As KeyedRows takes it: the key's columns first, and then pairs."""
-        with self._moment(shape) as (connection, moment):
-            query = shape_query(connection, shape, with_key=True)
+        with self._moment(shape) as (connection, table, moment):
+            query = shape_query(connection, table, shape, with_key=True)
             key_columns = tuple(query.columns[place] for place in query.key) or None
-            yield key_columns, moment, self._described(connection, shape)
+            yield key_columns, moment, self._described(table, shape)
             followed = moment.signature is not None
             for key, row in self._pairs(connection, query, followed=followed):
                 if followed and key is not None and None in key:
                     raise null_key(shape.table)
                 yield key, row
 
-    def _described(self, connection: Connection, shape: Shape) -> dict[str, ColumnDescription]:
-        columns = describe_table(connection, shape.table)
+    def _described(self, table: Table, shape: Shape) -> dict[str, ColumnDescription]:
+        columns = table.description
         if shape.columns is not None:
-            find_table(connection, shape.table).check(shape.columns)
+            table.check(shape.columns)
             columns = {name: columns[name] for name in shape.columns}
         if self.nan_as_null:  # then any may be null, whatever it is declared
             columns = {name: replace(column, not_null=False) for name, column in columns.items()}
@@ -223,19 +224,19 @@ class SQLSource:
             yield key or None, dict(zip(own, row, strict=False))
 
     @contextmanager
-    def _moment(self, shape: Shape) -> Iterator[tuple[Connection, Moment]]:
-        """A connection to the source as of one moment, from which on changes are captured if they are followed."""
+    def _moment(self, shape: Shape) -> Iterator[tuple[Connection, Table, Moment]]:
+        """A connection to the source as of one moment, from which on changes are captured if they are followed.
+
+        What there is to be read is looked up each time, in the transaction that reads it: schemas change.
+        """
         for _ in range(_INSTALLATIONS):
             with self._connection() as connection:
-                if not self.follow:
-                    yield connection, moment_of(connection)
+                table = find_table(connection, shape.table)
+                moment = followed_moment_of(connection, table.place) if self.follow else moment_of(connection)
+                if moment.signature is not None or not self.follow:
+                    yield connection, table, moment
                     return
-                place = find_table(connection, shape.table).place
-                moment = followed_moment_of(connection, place)
-                if moment.signature is not None:
-                    yield connection, moment
-                    return
-            install(str(moment.source), place.table)
+            install(str(moment.source), table.place.table)
         raise refusal(
             shape.table,
             f"its triggers were put back {_INSTALLATIONS} times, and were gone again; ask for the shape once the "

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from shapestore.errors import UnknownColumnError, UnknownTableError
-from shapestore.shape.column_description import ColumnDescription
-from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.shape.column_description import ColumnDescription, key_of
+from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.catalogue.mariadb import MariadbCatalogue
 from shapestore.source.catalogue.other import OtherCatalogue
 from shapestore.source.catalogue.postgresql import PostgresCatalogue
 from shapestore.source.catalogue.sqlite import SqliteCatalogue
-from shapestore.source.column_type import ColumnType
 from shapestore.source.suggest import instead
 
 _CATALOGUES: Mapping[str, type[Catalogue]] = {
@@ -32,9 +30,17 @@ class Table(NamedTuple):
     name: str
     """As the shape gives it."""
     place: Place
-    columns: Mapping[str, ColumnType]
-    key: Sequence[str]
-    """The columns of the primary key in its own order; none for a view, or a table without one."""
+    columns: Mapping[str, SourceColumn]
+
+    @property
+    def description(self) -> dict[str, ColumnDescription]:
+        """What the source says of the columns, in their order."""
+        return {name: column.description for name, column in self.columns.items()}
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns of the primary key in its own order; none for a view, or a table without one."""
+        return key_of(self.description)
 
     def check(self, names: Collection[str]) -> None:
         """Raise UnknownColumnError for a name that is not a column's."""
@@ -44,22 +50,7 @@ class Table(NamedTuple):
 
 
 def find_table(connection: Connection, name: str) -> Table:
-    """The table or view that ``name`` stands for. Raises UnknownTableError."""
-    catalogue, place = _located(connection, name)
-    return Table(name, place, catalogue.columns(place), catalogue.primary_key(place))
-
-
-def describe_table(connection: Connection, name: str) -> dict[str, ColumnDescription]:
-    """The columns of the table or view that ``name`` stands for, in their order. Raises UnknownTableError."""
-    catalogue, place = _located(connection, name)
-    columns = catalogue.describe(place)
-    for index, column in enumerate(catalogue.primary_key(place)):
-        columns[column] = replace(columns[column], pk_index=index)
-    return columns
-
-
-def _located(connection: Connection, name: str) -> tuple[Catalogue, Place]:
-    """Where the table stands that ``name`` stands for.
+    """The table or view that ``name`` stands for. Raises UnknownTableError.
 
     The whole name comes first, then ``schema.table``, cut at its first dot that gives a table: both parts may hold
     dots. An Engine's ``schema_translate_map`` replaces schemas, as it does for SQLAlchemy's own tables: where it names
@@ -70,7 +61,7 @@ def _located(connection: Connection, name: str) -> tuple[Catalogue, Place]:
     for schema, table in _cuts(name):
         place = catalogue.find(table, translated.get(schema, schema))
         if place is not None:
-            return catalogue, place
+            return Table(name, place, catalogue.columns(place))
     raise UnknownTableError(
         f'the source has no table or view "{name}"{instead(name, _there(catalogue, name, translated))}'
     )

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from shapestore import InvalidShapeError
+from shapestore.shape.column_description import key_of
 from shapestore.shape.where.where import parse_where
 from shapestore.source.catalogue.catalogue import Place
 from shapestore.source.catalogue.other import OtherCatalogue
@@ -103,5 +104,6 @@ def test_the_catalogue_of_a_database_that_is_not_known_is_sqlalchemys() -> None:
         catalogue = OtherCatalogue(connection)
         place = catalogue.find("t", None)
         assert place == Place(None, "t")
-        assert (list(catalogue.columns(place)), catalogue.primary_key(place)) == (["a", "b"], ["b", "a"])
+        columns = {name: column.description for name, column in catalogue.columns(place).items()}
+        assert (list(columns), key_of(columns)) == (["a", "b"], ("b", "a"))
         assert (catalogue.find("u", None), catalogue.tables(None), catalogue.schemas()) == (None, ["t", "v"], ["main"])

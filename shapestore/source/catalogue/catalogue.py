@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -20,6 +20,13 @@ class Place(NamedTuple):
     table: str
 
 
+class SourceColumn(NamedTuple):
+    """A column of a table or view."""
+
+    type: ColumnType
+    description: ColumnDescription
+
+
 class Catalogue(ABC):
     """The catalogue of one database, read over one connection."""
 
@@ -31,16 +38,8 @@ class Catalogue(ABC):
         """The table or view of exactly this name. A schema of None means: as the database itself resolves the name."""
 
     @abstractmethod
-    def columns(self, place: Place) -> Mapping[str, ColumnType]:
-        """The columns in their order, with their types."""
-
-    @abstractmethod
-    def describe(self, place: Place) -> dict[str, ColumnDescription]:
-        """The columns in their order, with their types by PostgreSQL's names, and without their places in the key."""
-
-    @abstractmethod
-    def primary_key(self, place: Place) -> Sequence[str]:
-        """The columns of the primary key, in the key's own order; none for a view, or a table without one."""
+    def columns(self, place: Place) -> Mapping[str, SourceColumn]:
+        """The columns in their order."""
 
     @abstractmethod
     def tables(self, schema: str | None) -> Sequence[str]:
@@ -50,10 +49,10 @@ class Catalogue(ABC):
     def schemas(self) -> Sequence[str]:
         """The names of the schemas that a table's name may be qualified with."""
 
-    def _ask(self, statement: str, **values: Any) -> Iterator[Sequence[Any]]:
+    def _ask(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """The rows of a catalogue query. Text is text, whatever the driver was told to make of it."""
-        for row in self.connection.execute(text(statement), values).fetchall():
-            yield tuple(value.decode() if isinstance(value, bytes) else value for value in row)
+        rows = self.connection.execute(text(statement), values).fetchall()
+        return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in rows]
 
     def _names(self, statement: str, **values: Any) -> list[str]:
         """The first column of a catalogue query."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from shapestore.shape.column_description import ColumnDescription
-from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.column_type import ColumnType, Kind
 
 _KINDS = {
@@ -54,33 +54,18 @@ class MariadbCatalogue(Catalogue):
         found = [Place(*row) for row in self._ask(statement, table=table, schema=schema)]
         return next((place for place in found if place.table == table and schema in (None, place.schema)), None)
 
-    def columns(self, place: Place) -> dict[str, ColumnType]:
+    def columns(self, place: Place) -> dict[str, SourceColumn]:
         statement = """
-            SELECT column_name, data_type, column_type LIKE '%unsigned%' FROM information_schema.columns
-            WHERE table_schema = :schema AND table_name = :table ORDER BY ordinal_position
+            SELECT c.column_name, lower(c.data_type), c.column_type LIKE '%unsigned%', c.is_nullable = 'NO',
+                k.seq_in_index - 1, c.character_maximum_length, coalesce(c.numeric_precision, c.datetime_precision),
+                c.numeric_scale
+            FROM information_schema.columns AS c LEFT JOIN information_schema.statistics AS k
+                ON k.table_schema = :schema AND k.table_name = :table AND k.index_name = 'PRIMARY'
+                AND k.column_name = c.column_name
+            WHERE c.table_schema = :schema AND c.table_name = :table ORDER BY c.ordinal_position
         """
         rows = self._ask(statement, **place._asdict())
-        return {
-            column: ColumnType(_KINDS.get(name.lower(), Kind.OTHER), name.lower(), bool(unsigned) or name == "bit")
-            for column, name, unsigned in rows
-        }
-
-    def describe(self, place: Place) -> dict[str, ColumnDescription]:
-        statement = """
-            SELECT column_name, data_type, column_type LIKE '%unsigned%', is_nullable = 'NO', character_maximum_length,
-                coalesce(numeric_precision, datetime_precision), numeric_scale
-            FROM information_schema.columns
-            WHERE table_schema = :schema AND table_name = :table ORDER BY ordinal_position
-        """
-        rows = self._ask(statement, **place._asdict())
-        return {name: _described(*column) for name, *column in rows}
-
-    def primary_key(self, place: Place) -> list[str]:
-        statement = """
-            SELECT column_name FROM information_schema.statistics
-            WHERE table_schema = :schema AND table_name = :table AND index_name = 'PRIMARY' ORDER BY seq_in_index
-        """
-        return self._names(statement, **place._asdict())
+        return {name: SourceColumn(_typed(*column[:2]), _described(*column)) for name, *column in rows}
 
     def tables(self, schema: str | None) -> list[str]:
         statement = f"""
@@ -93,12 +78,18 @@ class MariadbCatalogue(Catalogue):
         return self._names("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name")
 
 
-def _described(data_type: str, is_unsigned: int, not_null: int, *sizes: int | None) -> ColumnDescription:
-    name = _NAMES.get(data_type.lower(), "text")
+def _typed(data_type: str, is_unsigned: int) -> ColumnType:
+    return ColumnType(_KINDS.get(data_type, Kind.OTHER), data_type, bool(is_unsigned) or data_type == "bit")
+
+
+def _described(
+    data_type: str, is_unsigned: int, not_null: int, pk_index: int | None, *sizes: int | None
+) -> ColumnDescription:
+    name = _NAMES.get(data_type, "text")
     if is_unsigned:
         name = _UNSIGNED.get(name, name)
     length, precision, scale = sizes
-    column = ColumnDescription(name, not_null=bool(not_null))
+    column = ColumnDescription(name, not_null=bool(not_null), pk_index=pk_index)
     match name:
         case "varchar":
             return replace(column, max_length=length)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import inspect
 
-from shapestore.shape.column_description import ColumnDescription
-from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.catalogue.declared import declared
-from shapestore.source.column_type import UNTYPED, ColumnType
+from shapestore.source.column_type import UNTYPED
 
 
 class OtherCatalogue(Catalogue):
@@ -17,19 +16,21 @@ class OtherCatalogue(Catalogue):
     def find(self, table: str, schema: str | None) -> Place | None:
         return Place(schema, table) if inspect(self.connection).has_table(table, schema) else None
 
-    def columns(self, place: Place) -> dict[str, ColumnType]:
-        return {column["name"]: UNTYPED for column in inspect(self.connection).get_columns(place.table, place.schema)}
-
-    def describe(self, place: Place) -> dict[str, ColumnDescription]:
-        """By SQLAlchemy's own types, which are spelled as SQL does."""
-        columns = inspect(self.connection).get_columns(place.table, place.schema)
+    def columns(self, place: Place) -> dict[str, SourceColumn]:
+        """Described by SQLAlchemy's own types, which are spelled as SQL does."""
+        inspector = inspect(self.connection)
+        key = inspector.get_pk_constraint(place.table, place.schema)["constrained_columns"]
         return {
-            column["name"]: replace(declared(column["type"].__visit_name__), not_null=not column["nullable"])
-            for column in columns
+            column["name"]: SourceColumn(
+                UNTYPED,
+                replace(
+                    declared(column["type"].__visit_name__),
+                    pk_index=key.index(column["name"]) if column["name"] in key else None,
+                    not_null=not column["nullable"],
+                ),
+            )
+            for column in inspector.get_columns(place.table, place.schema)
         }
-
-    def primary_key(self, place: Place) -> list[str]:
-        return list(inspect(self.connection).get_pk_constraint(place.table, place.schema)["constrained_columns"])
 
     def tables(self, schema: str | None) -> list[str]:
         inspector = inspect(self.connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from shapestore.shape.column_description import ColumnDescription
-from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.column_type import ColumnType, Kind
 
 _KINDS = {
@@ -40,40 +40,28 @@ class PostgresCatalogue(Catalogue):
         found = self._names(statement, table=table, **({} if schema is None else {"schema": schema}))
         return Place(found[0], table) if found else None
 
-    def columns(self, place: Place) -> dict[str, ColumnType]:
+    def columns(self, place: Place) -> dict[str, SourceColumn]:
         # A domain has the kind of the type that it is made from, which may be a domain too.
         statement = f"""
-            WITH RECURSIVE columns (name, place, type) AS (
-                SELECT a.attname, a.attnum, a.atttypid FROM pg_catalog.pg_attribute AS a
+            WITH RECURSIVE columns (name, place, type, dims, modifier, not_null, pk_index) AS (
+                SELECT a.attname, a.attnum, a.atttypid, a.attndims, a.atttypmod, a.attnotnull,
+                    array_position((CAST(i.indkey AS int2[]))[0:i.indnkeyatts - 1], a.attnum) - 1
+                FROM pg_catalog.pg_attribute AS a
+                LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
                 WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
                 UNION ALL
-                SELECT c.name, c.place, t.typbasetype FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
+                SELECT c.name, c.place, t.typbasetype, c.dims, c.modifier, c.not_null, c.pk_index
+                FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
                 WHERE t.typtype = 'd'
             )
-            SELECT c.name, t.typname FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
+            SELECT c.name, t.typname, c.dims, c.modifier, c.not_null, c.pk_index
+            FROM columns AS c JOIN pg_catalog.pg_type AS t ON t.oid = c.type
             WHERE t.typtype <> 'd' ORDER BY c.place
         """
-        rows = self._ask(statement, **place._asdict())
-        return {column: ColumnType(_KINDS.get(name, Kind.OTHER), name) for column, name in rows}
-
-    def describe(self, place: Place) -> dict[str, ColumnDescription]:
-        statement = f"""
-            SELECT a.attname, a.attndims, a.atttypmod, a.attnotnull FROM pg_catalog.pg_attribute AS a
-            WHERE a.attrelid = (SELECT c.oid {_OF_PLACE}) AND a.attnum > 0 AND NOT a.attisdropped
-        """
-        rows = {row[0]: row[1:] for row in self._ask(statement, **place._asdict())}
-        return {name: _described(column.name, *rows[name]) for name, column in self.columns(place).items()}
-
-    def primary_key(self, place: Place) -> list[str]:
-        statement = f"""
-            SELECT a.attname
-            FROM pg_catalog.pg_index AS i
-            CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
-            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE i.indisprimary AND i.indrelid = (SELECT c.oid {_OF_PLACE}) AND k.place <= i.indnkeyatts
-            ORDER BY k.place
-        """
-        return self._names(statement.replace("::", r"\:\:"), **place._asdict())
+        return {
+            column: SourceColumn(ColumnType(_KINDS.get(name, Kind.OTHER), name), _described(name, *declared))
+            for column, name, *declared in self._ask(statement, **place._asdict())
+        }
 
     def tables(self, schema: str | None) -> list[str]:
         chosen = (
@@ -88,10 +76,10 @@ class PostgresCatalogue(Catalogue):
         return self._names("SELECT nspname FROM pg_catalog.pg_namespace ORDER BY nspname")
 
 
-def _described(name: str, dims: int, modifier: int, not_null: bool) -> ColumnDescription:
+def _described(name: str, dims: int, modifier: int, not_null: bool, pk_index: int | None) -> ColumnDescription:
     """The name of a type of arrays is that of its items, behind an underscore. A modifier of -1 means none."""
     is_array = name.startswith("_")
-    column = ColumnDescription(name[is_array:], max(dims, 1) if is_array else 0, not_null=not_null)
+    column = ColumnDescription(name[is_array:], max(dims, 1) if is_array else 0, pk_index, not_null)
     match column.type:
         case _ if modifier < 0:
             return column

@@ -7,10 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.column_description import ColumnDescription
-from shapestore.source.catalogue.catalogue import Catalogue, Place
+from shapestore.shape.where.lexer import quoted
+from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.catalogue.declared import declared
-from shapestore.source.column_type import UNTYPED, ColumnType
+from shapestore.source.column_type import UNTYPED
 from shapestore.source.sql_engine import IN_MEMORY
 
 
@@ -31,28 +31,22 @@ class SqliteCatalogue(Catalogue):
             self._refuse_empty_memory(schemas)
         return None
 
-    def columns(self, place: Place) -> dict[str, ColumnType]:
-        # hidden = 1: a column of a virtual table which `SELECT *` leaves out.
-        statement = "SELECT name FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid"
-        return dict.fromkeys(self._names(statement, **place._asdict()), UNTYPED)
-
-    def describe(self, place: Place) -> dict[str, ColumnDescription]:
+    def columns(self, place: Place) -> dict[str, SourceColumn]:
         """An ``INTEGER PRIMARY KEY`` is the row's number, and so never NULL; other keys may be, if not declared.
 
         Those have an index of their own, also an ``INTEGER PRIMARY KEY DESC``.
         """
+        # hidden = 1: a column of a virtual table which `SELECT *` leaves out.
         statement = """
-            SELECT name, type, "notnull" OR (
-                pk = 1 AND type = 'INTEGER' COLLATE NOCASE AND max(pk) OVER () = 1
+            SELECT name, type, nullif(pk, 0) - 1, "notnull" OR (
+                pk = 1 AND type = 'INTEGER' COLLATE NOCASE
                 AND NOT EXISTS (SELECT 1 FROM pragma_index_list(:table, :schema) WHERE origin = 'pk')
             ) FROM pragma_table_xinfo(:table, :schema) WHERE hidden <> 1 ORDER BY cid
         """
-        rows = self._ask(statement, **place._asdict())
-        return {name: replace(declared(type_), not_null=bool(not_null)) for name, type_, not_null in rows}
-
-    def primary_key(self, place: Place) -> list[str]:
-        statement = "SELECT name FROM pragma_table_info(:table, :schema) WHERE pk > 0 ORDER BY pk"
-        return self._names(statement, **place._asdict())
+        return {
+            name: SourceColumn(UNTYPED, replace(declared(type_), pk_index=pk_index, not_null=bool(not_null)))
+            for name, type_, pk_index, not_null in self._ask(statement, **place._asdict())
+        }
 
     def tables(self, schema: str | None) -> list[str]:
         """The default is the database ``main``."""
@@ -66,8 +60,8 @@ class SqliteCatalogue(Catalogue):
         return self._names("SELECT name FROM pragma_database_list WHERE name <> 'temp' ORDER BY seq")
 
     def _master(self, schema: str, statement: str, **values: Any) -> list[str]:
-        quoted = schema.replace('"', '""').replace(":", r"\:")
-        return self._names(statement.format(f'"{quoted}".sqlite_master'), **values)
+        master = f"{quoted(schema)}.sqlite_master".replace(":", r"\:")
+        return self._names(statement.format(master), **values)
 
     def _refuse_empty_memory(self, schemas: list[str]) -> None:
         """A new in-memory database is what each thread gets from an Engine that was not made for sharing one."""

@@ -28,7 +28,8 @@ from shapestore.shape.where.expression import (
     String,
 )
 from shapestore.shape.where.render import case_text
-from shapestore.source.column_type import ColumnType, Kind
+from shapestore.source.catalogue.catalogue import SourceColumn
+from shapestore.source.column_type import Kind
 from shapestore.source.predicate.bindings import Bindings
 from shapestore.source.predicate.conversions import Conversions
 from shapestore.source.predicate.dialect import Dialect
@@ -48,7 +49,7 @@ class Translator:
     def __init__(
         self,
         dialect: Dialect,
-        columns: Mapping[str, ColumnType],
+        columns: Mapping[str, SourceColumn],
         spell_column: Callable[[str], str],
         params: Mapping[str, Scalar],
         bindings: Bindings,
@@ -132,7 +133,7 @@ class Translator:
         raise AssertionError(f"no translation of {expression!r}")
 
     def _column(self, name: str) -> Operand:
-        column = self._columns[name]
+        column = self._columns[name].type
         return Operand(
             self._spell_column(name),
             column.kind,
