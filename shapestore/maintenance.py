@@ -23,12 +23,12 @@ from shapestore.storage.commands import (
     Evict,
     ForgetKept,
     Note,
-    Register,
     Sweep,
 )
 from shapestore.storage.commands.shapes import beyond, first_beyond
 from shapestore.storage.drop_queries import SPARED_MS
 from shapestore.storage.log.compact import kept_beyond_two, next_piece
+from shapestore.storage.readers import Registrations
 from shapestore.storage.writer import CHECKPOINT_BYTES
 
 TICK_SECONDS = 1.0
@@ -42,13 +42,16 @@ class Maintenance:
     ``keep_provable`` makes the owner file again if it was removed; it raises OSError if it cannot.
     """
 
-    def __init__(self, coalescer: Coalescer, options: Options, *, keep_provable: Callable[[], None]) -> None:
+    def __init__(
+        self, coalescer: Coalescer, registrations: Registrations, options: Options, *, keep_provable: Callable[[], None]
+    ) -> None:
         services = coalescer.services
         self._services = services
         self._reader = services.reader
         self._writer = services.writer
         self._access = services.access
         self._coalescer = coalescer
+        self._registrations = registrations
         self._keep_provable = keep_provable
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -109,8 +112,9 @@ class Maintenance:
         """Do what is due; whether more is left to do at once. What takes long is done in parts, one in each turn."""
         self._writer.check_file()
         self._writer.has_seen(self._reader.newest_round(self._writer.newest_round))  # those of other processes, too
+        self._registrations.forget_idle()
         steps: list[Callable[[], Awaitable[bool | None]]]
-        steps = [self._sweep, self._note_readers, self._evict, self._forget_kept, self.logs.find, self.logs.cut]
+        steps = [self._sweep, self._evict, self._forget_kept, self.logs.find, self.logs.cut]
         if self._loop.time() >= self._noted_at + NOTE_SECONDS:
             self._noted_at = self._loop.time()
             steps += [self.note, self._end_dead_owners, self._checkpoint_if_long]
@@ -162,19 +166,6 @@ class Maintenance:
         if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
             self._writer.checkpoint_soon()
             await self._writer.submit(Note([], {}))
-
-    async def _note_readers(self) -> None:
-        """Readers that were registered and have ended no longer keep what they read; others could not be registered."""
-        self._access.forget_idle()
-        begun, ended = self._access.to_be_registered()
-        if not begun and not ended:
-            return
-        try:
-            await self._writer.submit(Register(begun, ended))
-        except ShapeStoreError:
-            self._access.not_registered(begun)
-            raise
-        self._access.registered(begun, ended)
 
     async def _end_dead_owners(self) -> None:
         """Remove what killed processes have left: no other store may be opened for long, which would clear it away.

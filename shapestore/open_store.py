@@ -23,12 +23,11 @@ from shapestore.reading.log_pages import LogPages
 from shapestore.reading.recent_texts import RecentTexts
 from shapestore.reading.row_batches import RowBatches
 from shapestore.source.creator import Creator
-from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.path import resolve
+from shapestore.storage.readers import AccessTracker, Registrations
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 from shapestore.waiting.followed import FollowedSources
-from shapestore.waiting.registrations import Registrations
 from shapestore.waiting.waits import Waits
 
 
@@ -87,12 +86,16 @@ class OpenStore:
         self.sources = FollowedSources(self.reader, threads)
         self.touched = TouchedRows(services, create)
         self.recent_texts = RecentTexts(self.reader)
-        self.row_batches = RowBatches(self.reader, self.writer, self.access, keep_replaced=options.keep_replaced)
         self._registrations = Registrations(self.writer)
+        self.row_batches = RowBatches(
+            self.reader, self.access, self._registrations, keep_replaced=options.keep_replaced
+        )
         polling = Polling(services, background, create, freshness)
-        self.waits = Waits(self.reader, [self._registrations, polling])
+        self.waits = Waits(self.reader, self._registrations, polling)
         self.log_pages = LogPages(self.reader, self.access)
-        self.maintenance = Maintenance(self.coalescer, options, keep_provable=file.owner.keep_provable)
+        self.maintenance = Maintenance(
+            self.coalescer, self._registrations, options, keep_provable=file.owner.keep_provable
+        )
         self.writer.on_commit = self._committed
         self.followers = Followers(file.path, self.writer, telemetry, sweep_later=self.maintenance.sweep_later)
         services.follow = self.followers.wake

@@ -18,8 +18,7 @@ from processes import Workers, handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, keyed, long_logs, maintenance
 from shapestore.maintenance import Maintenance
-from shapestore.reading import row_batches
-from shapestore.storage import writer
+from shapestore.storage import readers, writer
 from shapestore.storage.commands import EndOwner, ForgetKept
 from shapestore.storage.log import compact
 from shapestore.storage.transaction import Transaction
@@ -321,7 +320,7 @@ async def test_a_store_that_keeps_nothing_leaves_what_another_one_reads_until_th
 ) -> None:
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 0.005)
     monkeypatch.setattr(maintenance, "SPARED_MS", 600_000)
-    monkeypatch.setattr(row_batches, "REGISTERED_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(readers, "BEGIN_AFTER_SECONDS", 0.2)
     async with ShapeStore(empty_path, create=create) as store, ShapeStore(empty_path, keep_replaced=0) as another:
         stored = await store.get_or_create(LARGE)
         rows = store.rows(stored)

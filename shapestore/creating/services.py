@@ -14,9 +14,9 @@ from shapestore.creating.timers import Timers
 from shapestore.errors import ShapeStoreError
 from shapestore.locking.handles import Handles
 from shapestore.locking.owner import is_alive
-from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.commands import Command
 from shapestore.storage.reader import Reader
+from shapestore.storage.readers import AccessTracker
 from shapestore.storage.writer import Writer
 from shapestore.telemetry import Telemetry
 

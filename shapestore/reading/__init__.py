@@ -4,7 +4,7 @@ A small shape is read with its key, in one statement on the event loop's thread 
 is read batch by batch on the reader's thread, as of a position that is fixed at the first batch: refreshes,
 deletions and evictions meanwhile change nothing about it. Between batches no transaction is open. What a reader still
 needs is kept for it: a handle that goes stays readable for ``keep_replaced`` seconds, and a reader that takes longer is
-registered, in the file, so that other processes know of it too.
+registered in the file (storage/readers.py), so that other processes know of it too.
 
 What was fetched last is kept as text (recent_texts.py). A fetch of it reads one row of the file, that of the shape,
 which says whether the text is still its own.

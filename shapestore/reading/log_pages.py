@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from shapestore.concurrency.futures import refuse, resolve
-from shapestore.storage.access_tracker import AccessTracker
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Place, Refused, SnapshotRange
 from shapestore.storage.reader import Reader
+from shapestore.storage.readers import AccessTracker
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@
     log/            the rows of each shape and their changes: append, difference, compaction, positions
     schema/         the tables, as alembic compares them with its revisions, and the views for people
     row_codec       rows as JSON
-    access_tracker  which shapes are read, for eviction
+    readers         which shapes are read, for eviction; and what is kept for those who read or wait for long
     fork_guard      the files that a forked child must not open
     sqlite_errors   what an error of SQLite means to the caller of a store
 

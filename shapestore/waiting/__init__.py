@@ -3,7 +3,6 @@
     waits           the waiters of one open store: which are woken, by what, and how long they wait
     watched_log     the waiters for one log, in groups behind the same position
     looks           when the file is looked at for commits of other processes
-    registrations   tells the file which shapes are waited for
     followed        waiting until live shapes hold what is in their sources now
     newest_changes  what that is, as far as the shapes can still follow it
 

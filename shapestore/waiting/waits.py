@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from shapestore.errors import ShapeGoneError, ShapeStoreError, StoreBusyError, S
 from shapestore.storage.log import read
 from shapestore.storage.log.positions import Standing
 from shapestore.storage.reader import Reader
+from shapestore.storage.readers import Registrations
 from shapestore.storage.row_codec import as_json
 from shapestore.waiting.looks import Looks
 from shapestore.waiting.watched_log import Waiter, WatchedLog
@@ -19,8 +19,8 @@ from shapestore.waiting.watched_log import Waiter, WatchedLog
 MOST_WAITERS = 100_000
 
 
-class Attendant(Protocol):
-    """What does something about the shapes that are waited for."""
+class Refresher(Protocol):
+    """What keeps the shapes that are waited for fresh."""
 
     def begin(self, number: int, handle: str) -> None:
         """The shape is waited for."""
@@ -35,10 +35,11 @@ class Attendant(Protocol):
 class Waits:
     """Wakes the waiters of an open store: by ``committed``, and by what other processes commit."""
 
-    def __init__(self, reader: Reader, attendants: Sequence[Attendant]) -> None:
+    def __init__(self, reader: Reader, registrations: Registrations, refresher: Refresher) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._attendants = attendants
+        self._registrations = registrations
+        self._refresher = refresher
         self._logs: dict[int, WatchedLog] = {}
         self._numbers: str | None = None
         """Those of all logs, as JSON; None if it has to be made again."""
@@ -46,8 +47,6 @@ class Waits:
         self._looks = Looks(reader.log_path, self._look_for_commits)
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
-        self._seen: dict[int, object] = {}
-        """What was seen of each of them then."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -62,8 +61,7 @@ class Waits:
         looked = self._reader.ends_behind(handle, after)
         if looked is None:
             looked = await self._reader.run(partial(read.ends_behind, handle=handle, public=after))
-            self._version = None  # it may have grown since, and other waiters have seen it
-            self._seen.pop(looked[0].number, None)
+            self._look_anew(looked[0].number)  # it may have grown since, and other waiters have seen it
         log, is_behind = looked
         if is_behind:
             return log.public
@@ -99,8 +97,8 @@ class Waits:
                 watched.refuse(ShapeGoneError(watched.handle))
             watched = self._logs[log.number] = WatchedLog(log.number, handle)
             self._numbers = None
-            for attendant in self._attendants:
-                attendant.begin(log.number, handle)
+            self._registrations.wait_begins(log.number)
+            self._refresher.begin(log.number, handle)
         if not self._looks.have_begun:
             self._version = None
             self._looks.begin()
@@ -109,10 +107,9 @@ class Waits:
     def _forget_if_unwatched(self, watched: WatchedLog) -> None:
         if not watched.is_waited_for and self._logs.get(watched.number) is watched:
             del self._logs[watched.number]
-            self._seen.pop(watched.number, None)
             self._numbers = None
-            for attendant in self._attendants:
-                attendant.end(watched.number)
+            self._registrations.wait_ends(watched.number)
+            self._refresher.end(watched.number)
             if not self._logs:
                 self._looks.end()
 
@@ -130,13 +127,17 @@ class Waits:
             self._looks.own_commit()
 
     def _look_at(self, numbers: set[int]) -> None:
-        """Tell the waiters for these, and what attends to them. Once more, if the file is busy."""
+        """Tell the waiters for these, and what refreshes them. Once more, if the file is busy."""
         for number in self._logs.keys() & numbers:
             if not self._logs[number].look(self._reader):
-                self._version = None
-                self._seen.pop(number, None)
-            for attendant in self._attendants:
-                attendant.changed(number)
+                self._look_anew(number)
+            self._refresher.changed(number)
+
+    def _look_anew(self, number: int) -> None:
+        """Have the log of this shape looked at, whatever was seen of it."""
+        self._version = None
+        if number in self._logs:
+            self._logs[number].seen = ()
 
     def _look_for_commits(self) -> None:
         """Look at all logs if another connection has committed since the last time."""
@@ -149,7 +150,8 @@ class Waits:
             self._refuse_all(error)
         except BaseException:  # it was cut short
             self._version = None
-            self._seen.clear()
+            for log in self._logs.values():
+                log.seen = ()
             raise
 
     def _look_at_all(self) -> None:
@@ -160,10 +162,9 @@ class Waits:
         if ends is None:
             self._version = None
             return
-        changed = {
-            number for number in self._logs if number not in self._seen or self._seen[number] != ends.get(number)
-        }
-        self._seen = {number: ends.get(number) for number in self._logs}
+        changed = {number for number, log in self._logs.items() if log.seen != ends.get(number)}
+        for number in changed:
+            self._logs[number].seen = ends.get(number)
         self._look_at(changed)
 
     # --- the end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.errors import ShapeStoreError, fresh
@@ -15,11 +16,13 @@ Waiter = asyncio.Future[int]
 class WatchedLog:
     """The log of the shape ``number``. Waiters behind the same position share one read of it."""
 
-    __slots__ = ("_waiting", "handle", "number")
+    __slots__ = ("_waiting", "handle", "number", "seen")
 
     def __init__(self, number: int, handle: str) -> None:
         self.number = number
         self.handle = handle
+        self.seen: tuple[Any, ...] | None = ()
+        """What says where it ends, at the last look; nothing at all, if it is to be looked at in any case."""
         self._waiting: dict[int, set[Waiter]] = {}
 
     @property

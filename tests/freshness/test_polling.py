@@ -64,7 +64,7 @@ async def test_what_is_not_waited_for_is_not_refreshed(empty_path: str) -> None:
         await eventually(lambda: source.reads >= 5)
         task.cancel()
         await eventually(lambda: not len(store._live().waits) and not store.stats.in_flight)
-        polled = store._live().waits._attendants[1]
+        polled = store._live().waits._refresher
         assert isinstance(polled, polling.Polling)
         assert (polled._handles, polled._timers) == ({}, {})
         album = await store.get(ALBUM)
@@ -79,7 +79,7 @@ async def test_it_is_refreshed_when_it_is_due_and_not_before(empty_path: str) ->
         source.put(1, n=1)
         task = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
         await begun(store, task)
-        polled = store._live().waits._attendants[1]
+        polled = store._live().waits._refresher
         assert isinstance(polled, polling.Polling)
         [number] = polled._handles
         await eventually(lambda: polled._timers and polled._timers[number][0] > store._live().loop.time() + 3_000)

@@ -13,17 +13,24 @@ import pytest
 from inspections import eventually, gate_held
 from processes import Workers, read
 
-from shapestore import Shape, ShapeGoneError, ShapeStore, StoredShape
+from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, StoredShape
 from shapestore.locking import gate
-from shapestore.reading import row_batches
-from shapestore.storage import access_tracker
-from shapestore.storage.commands import Register
+from shapestore.storage import readers
+from shapestore.storage.commands import Command, Register
 from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled", "busy_maintenance")
 
 TRACK = Shape("Track")
 MANY = 20_000
+
+
+@pytest.fixture(autouse=True)
+def quick_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in ("END_AFTER_SECONDS", "AGAIN_AFTER_SECONDS"):
+        monkeypatch.setattr(readers, seconds, 0.01)
+
+
 Rows = list[dict[str, Any]]
 
 
@@ -203,7 +210,7 @@ async def test_kept_bytes_are_limited_as_stored_ones_are(path: str) -> None:
 async def test_a_reader_that_takes_long_is_registered_until_it_has_ended(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_batches, "REGISTERED_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(readers, "BEGIN_AFTER_SECONDS", 0.0)
     async with ShapeStore(path, create=Source()) as store:
         stored = await store.get_or_create(TRACK)
         async with aclosing(store.rows(stored)) as rows:
@@ -220,7 +227,7 @@ async def test_a_reader_that_was_left_half_way_is_forgotten_after_a_while(
         left = store.rows(stored)
         await anext(left)
         assert read(path, "SELECT count(*) FROM readers") == [1]
-        monkeypatch.setattr(access_tracker, "IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(readers, "IDLE_SECONDS", 0.0)
         await store.delete(stored)
         await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
@@ -236,7 +243,7 @@ async def test_a_reader_that_was_forgotten_and_goes_on_in_time_is_registered_aga
         async with aclosing(store.rows(stored)) as rows:
             await anext(rows)
             with monkeypatch.context() as patch:
-                patch.setattr(access_tracker, "IDLE_SECONDS", 0.0)
+                patch.setattr(readers, "IDLE_SECONDS", 0.0)
                 await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
             for _ in range(2_000):
                 await anext(rows)
@@ -264,7 +271,7 @@ async def test_a_reader_that_could_not_be_registered_is_registered_once_it_can(
 
 
 async def test_the_end_of_a_reader_that_could_not_be_noted_is_noted_once_it_can(
-    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise its rows would stay until the store is closed."""
     monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
@@ -275,7 +282,7 @@ async def test_the_end_of_a_reader_that_could_not_be_noted_is_noted_once_it_can(
         await store.delete(stored)
         async with gate_held(path):
             await rows.aclose()
-            await eventually(lambda: "cannot write to the file" in caplog.text)
+            await eventually(lambda: not store._live()._registrations._is_sure)
         await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
         await eventually(lambda: read(path, "SELECT count(*) FROM shape_rows") == [0])
 
@@ -286,7 +293,6 @@ async def test_readers_that_could_never_be_registered_leave_nothing_to_be_forgot
     """While the disk is full, say, which may last: they would be remembered until then."""
     async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
         stored = await store.get_or_create(TRACK)
-        access = store._live().access
         refused: list[object] = []
 
         def refuse(group: list[Register], _: Transaction) -> list[None]:
@@ -298,10 +304,34 @@ async def test_readers_that_could_never_be_registered_leave_nothing_to_be_forgot
             rows = store.rows(stored)
             await anext(rows)
             refused.clear()
-            await eventually(lambda: len(refused) > 1)  # by maintenance, too
+            await eventually(lambda: len(refused) > 1)  # it is tried again
             await rows.aclose()
-        await eventually(lambda: not access._ended)
-        assert not access._unregistered
+        registrations = store._live()._registrations
+        await eventually(lambda: not registrations._registered and not registrations._due)
+        assert (registrations._wanted, registrations._asked_at) == ({}, {})
+
+
+async def test_a_reader_that_was_registered_though_an_error_was_told_is_forgotten_too(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk reports an error of what it has written. Its rows would stay until the store is closed."""
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        writer = store._live().writer
+        submit = writer.submit
+
+        def submit_and_fail(command: Command[Any], **how: Any) -> asyncio.Future[Any]:
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            submit(command, **how).add_done_callback(lambda _: answer.set_exception(StorageError("disk I/O error")))
+            return answer
+
+        rows = store.rows(stored)
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "submit", submit_and_fail)
+            await anext(rows)
+        assert read(path, "SELECT count(*) FROM readers") == [1]
+        await rows.aclose()
+        await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
 
 
 async def test_readers_of_a_killed_process_are_cleared_away(path: str, workers: Workers) -> None:

@@ -304,11 +304,27 @@ def test_a_kept_handle_that_somebody_reads_is_not_forgotten(file: sqlite3.Connec
     assert kept(empty_path) == []
 
 
+def test_all_readers_that_are_not_told_of_are_forgotten_and_the_others_keep_what_they_read(
+    file: sqlite3.Connection, empty_path: str
+) -> None:
+    """As after an error, of which it is not known what it has left."""
+    for n in range(2):
+        drop_one_of(file, f"h{n}", "key", ago_ms=5_000)
+    first, second = read(empty_path, "SELECT number FROM kept ORDER BY number")
+    done(file, Register({"1": (first, 1), "2": (second, 1), "3": (second, 1)}, []))
+    for n in range(2, 5):
+        drop_one_of(file, f"h{n}", "key", ago_ms=5_000)
+    assert kept(empty_path) == ["h0", "h1", "h3", "h4"]
+    done(file, Register({"1": (first, 1), "4": (first, 2)}, None))
+    assert kept(empty_path) == ["h0", "h3", "h4"]
+    assert read(empty_path, "SELECT reading FROM readers ORDER BY reading") == [1, 4]
+
+
 def test_readers_are_of_their_owner_and_registering_twice_does_no_harm(
     file: sqlite3.Connection, empty_path: str
 ) -> None:
     begun = {"1": (5, 10), "2": (6, 0)}
-    done(file, Register(begun, []), Register(begun, [2, 3]))
+    done(file, Register(begun, []), Register(begun, []), Register({}, [2, 3]))
     assert read(empty_path, "SELECT owner, reading, shape, position FROM readers") == [("me", 1, 5, 10)]
     file.execute("UPDATE readers SET owner = 'another'")
     done(file, Register({}, [1]))

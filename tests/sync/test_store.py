@@ -547,7 +547,7 @@ def test_an_iterator_that_is_left_half_way_ends_its_reading(empty_path: str, lea
 def readings(store: ShapeStore) -> int:
     open_store = store._store._lifecycle.opened
     assert open_store is not None
-    return len(open_store.access._readings)
+    return len(open_store._registrations._wanted)
 
 
 @pytest.mark.parametrize("taken", [1, 500])

@@ -18,11 +18,11 @@ from sources import Rows
 
 from shapestore import Shape, ShapeGoneError, ShapeStore, StoreBusyError, StoreClosedError, StoredShape
 from shapestore.concurrency.file_watch import FileWatch
+from shapestore.storage import readers
 from shapestore.storage.commands import Command, Register
-from shapestore.storage.log.positions import Standing, pack, unpack
+from shapestore.storage.log.positions import MAX_POSITION, Standing, pack, unpack
 from shapestore.storage.reader import Reader
 from shapestore.waiting import looks as looks_module
-from shapestore.waiting import registrations
 from shapestore.waiting import waits as waits_module
 from shapestore.waiting.waits import Waits
 from shapestore.waiting.watched_log import WatchedLog
@@ -228,7 +228,7 @@ async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_ot
         monkeypatch.undo()
         position = (await grown(store, source)).position
         other = await waiting(store, stored, position)
-        await eventually(lambda: waits_of(store)._seen and waits_of(store)._version is not None)
+        await eventually(lambda: waits_of(store)._version is not None)
         go_on.set()
         assert await late == position
         other.cancel()
@@ -487,7 +487,7 @@ async def test_looks_follow_each_other_after_what_was_told_just_before_one(
 async def test_a_shape_is_registered_once_while_it_is_waited_for(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registrations, "END_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(readers, "END_AFTER_SECONDS", 0.0)
     source = Rows(1)
 
     def registered() -> int:
@@ -508,8 +508,8 @@ async def test_a_registration_that_could_not_be_written_or_forgotten_is_tried_ag
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that stayed would keep the rows of a shape that went, for as long as this store is open."""
-    for seconds in ("BEGIN_AFTER_SECONDS", "END_AFTER_SECONDS"):
-        monkeypatch.setattr(registrations, seconds, 0.01)
+    for seconds in ("BEGIN_AFTER_SECONDS", "END_AFTER_SECONDS", "AGAIN_AFTER_SECONDS"):
+        monkeypatch.setattr(readers, seconds, 0.01)
     refusing = False
     refused: list[Register] = []
     async with ShapeStore(empty_path, create=Rows(1)) as store:
@@ -529,14 +529,13 @@ async def test_a_registration_that_could_not_be_written_or_forgotten_is_tried_ag
         refusing = True
         task = await waiting(store, stored, stored.position)
         await eventually(lambda: len(refused) > 3)
-        assert len(refused[-1].begun) == 1
-        assert len(refused[-1].ended) == 0, "it does not grow from try to try"
+        assert [*refused[-1].begun.values()] == [(1, MAX_POSITION)]
         refusing = False
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [1])
         refusing = True
         refused.clear()
         task.cancel()
         await eventually(lambda: len(refused) > 3)
-        assert (len(refused[-1].begun), len(refused[-1].ended)) == (0, 1)
+        assert refused[-1].begun == {}
         refusing = False
         await eventually(lambda: read(empty_path, "SELECT count(*) FROM readers") == [0])

@@ -6,10 +6,10 @@ from typing import Self
 
 from shapestore.locking.create_lock import Failure
 from shapestore.shape.shape import Shape
-from shapestore.storage import drop_queries, queries
+from shapestore.storage import queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import discard, end_attempts, record
-from shapestore.storage.commands.shapes import forget_readers
+from shapestore.storage.commands.shapes import forget_readers_of
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
@@ -121,5 +121,5 @@ def leading(tx: Transaction, handles: list[str]) -> dict[str, int]:
 def end_owner(tx: Transaction, owner: str, outcome: str) -> None:
     """Remove every trace of an owner that is gone: its row, its failures, its readers, its attempts and their rows."""
     end_attempts(tx, outcome, queries.RELEASE_OWNER, owner=owner)
-    forget_readers(tx, drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
+    forget_readers_of(tx, owner)
     tx.run(queries.FORGET_OWNER, owner=owner)

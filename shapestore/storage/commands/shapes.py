@@ -22,7 +22,7 @@ def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
     given = as_json(dropping)
     tx.run(drop_queries.KEEP, numbers=given)
     dropped = [handle for (handle,) in tx.run(drop_queries.DROP_SHAPES, numbers=given)]
-    _forget_beyond_two(tx, given)
+    _forget_beyond_two(tx, dropping)
     return dropped
 
 
@@ -125,16 +125,16 @@ class ForgetKept(Command[None]):
         _forget(tx, [(number,) for number in self.numbers])
 
 
-def forget_readers(tx: Transaction, statement: str, **which: str) -> None:
-    """Forget readers that have ended, and what was kept for them alone."""
-    read = tx.run(statement, **which)
-    if read:
-        _forget_beyond_two(tx, as_json([number for (number,) in read]))
+def forget_readers_of(tx: Transaction, owner: str) -> None:
+    """Forget the readers of an owner that is gone, and what was kept for them alone."""
+    read = tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
+    _forget_beyond_two(tx, [number for (number,) in read])
 
 
-def _forget_beyond_two(tx: Transaction, numbers: str) -> None:
+def _forget_beyond_two(tx: Transaction, numbers: list[int]) -> None:
     """Of the keys of these numbers: forget the oldest handles that are kept, beyond two a key."""
-    _forget(tx, tx.run(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=numbers))
+    if numbers:
+        _forget(tx, tx.run(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=as_json(numbers)))
 
 
 def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
@@ -144,18 +144,22 @@ def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
 
 
 class Register(Command[None]):
-    """Register long readers, and forget those that have ended.
+    """Register long readers of this store, and forget those that have ended; None: all others.
 
-    ``begun`` has, for each reading of this store, the number of what is read and the position as of which.
+    ``begun`` has, for each reading, the number of what is read and the position as of which.
     """
 
-    def __init__(self, begun: dict[str, tuple[int, int]], ended: list[int]) -> None:
+    def __init__(self, begun: dict[str, tuple[int, int]], ended: list[int] | None) -> None:
         self.begun = begun
         self.ended = ended
 
     def run(self, tx: Transaction) -> None:
+        if self.ended is None:
+            read = tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=tx.owner)
+        else:
+            read = tx.run(drop_queries.FORGET_READERS, readings=as_json(self.ended))
         tx.run(drop_queries.ADD_READERS, readers=as_json(self.begun))
-        forget_readers(tx, drop_queries.FORGET_READERS, readings=as_json(self.ended))
+        _forget_beyond_two(tx, [number for (number,) in read])
 
 
 class Note(Command[None]):
