@@ -107,7 +107,7 @@ class ShapeStore:
             check_listener(on_event)
         self._path = bind(path)
         self._create = create
-        self._follows = follows(create)
+        self._follows = follows(create)  # asked once, and not at each hit
         self._wait_timeout = seconds("wait_timeout", wait_timeout)
         self._options = Options(
             create_timeout=seconds("create_timeout", create_timeout),
@@ -196,11 +196,9 @@ class ShapeStore:
                 found = await open_store.reader.find_marked(key, shape)
             if found is not None:
                 stored, mark = found
-                # It is stale; or the creator follows its source, and it follows none, or one that is not followed here.
                 if mark & STALE or (
-                    mark > STALE
-                    and (self._follows if create is None else follows(create))
-                    and mark not in open_store.followers.marks
+                    (self._follows or create is not None)
+                    and open_store.requests.is_in_doubt(mark, self._create if create is None else create)
                 ):
                     return await open_store.requests.get(self._request(key, shape, create, timeout), policy)
                 open_store.telemetry.hits += 1
@@ -418,10 +416,8 @@ class ShapeStore:
         if found is None:
             return None
         inside, handle, mark, confirmation = found
-        if (
-            mark > STALE
-            and (self._follows if create is None else follows(create))
-            and mark & ~STALE not in open_store.followers.marks
+        if (self._follows or create is not None) and open_store.requests.is_in_doubt(
+            mark, self._create if create is None else create
         ):
             return None
         if confirmation is None:

@@ -22,13 +22,13 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._waiting: OrderedDict[Callable[[], None], None] = OrderedDict()
+        self._waiting: OrderedDict[Callable[[], object], None] = OrderedDict()
 
     def __len__(self) -> int:
         """How many requests wait for a slot."""
         return len(self._waiting)
 
-    def take(self, granted: Callable[[], None]) -> bool:
+    def take(self, granted: Callable[[], object]) -> bool:
         """Take a slot, if one is free. Otherwise ``granted`` is called once a slot has been taken for it."""
         if self._free:
             self._free -= 1
@@ -36,7 +36,7 @@ class Slots:
         self._waiting[granted] = None
         return False
 
-    def withdraw(self, granted: Callable[[], None]) -> None:
+    def withdraw(self, granted: Callable[[], object]) -> None:
         """Withdraw the request of ``granted``, if it still waits."""
         self._waiting.pop(granted, None)
 

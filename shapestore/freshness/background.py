@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import random
-from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 
 from shapestore.creating.coalescer import Coalescer
+from shapestore.creating.slots import Slots
 from shapestore.creating.timers import Timers
-from shapestore.creating.waiters import Waiter
 from shapestore.errors import ShapeStoreError
 from shapestore.shape.shape import Shape
 from shapestore.source.creator import Creator
@@ -28,10 +27,9 @@ class BackgroundRefreshes:
     def __init__(self, coalescer: Coalescer, timers: Timers, *, max_creating: int, max_scheduled: int) -> None:
         self._coalescer = coalescer
         self._timers = timers
-        self._free = max(1, max_creating // 2)
+        self._slots = Slots(max(1, max_creating // 2))
         self._max_scheduled = max_scheduled
         self._keys: set[str] = set()
-        self._waiting: deque[Callable[[], None]] = deque()
 
     def schedule(self, key: str, shape: Shape, creator: Creator, *, older: str, within: float) -> None:
         """Refresh what the attempt ``older`` confirmed, unless that is in flight here.
@@ -43,16 +41,12 @@ class BackgroundRefreshes:
             return
         self._keys.add(key)
         begin = partial(self._begin, contextvars.copy_context(), key, shape, creator, older)
-        self._timers.after(random.uniform(0, within), partial(self._enqueue, begin))
+        self._timers.after(random.uniform(0, within), self._take_slot, begin)
 
-    def _enqueue(self, begin: Callable[[], None]) -> None:
-        self._waiting.append(begin)
-        self._begin_next()
-
-    def _begin_next(self) -> None:
-        while self._free and self._waiting:
-            self._free -= 1
-            self._waiting.popleft()()
+    def _take_slot(self, begin: Callable[[], None]) -> None:
+        # Not at once where one is granted: it may release the slot, and so grant it to the next.
+        if self._slots.take(partial(self._timers.after, 0.0, begin)):
+            begin()
 
     def _begin(self, context: Context, key: str, shape: Shape, creator: Creator, older: str) -> None:
         try:
@@ -60,12 +54,8 @@ class BackgroundRefreshes:
         except ShapeStoreError:  # too many keys are in flight, or the store closes: the next stale hit tries again
             self._end(key)
         else:
-            flight.waiters.add(_NEVER).add_done_callback(partial(self._ended, key))
-
-    def _ended(self, key: str, _: Waiter) -> None:
-        self._end(key)
-        self._begin_next()
+            flight.waiters.add(_NEVER).add_done_callback(lambda _: self._end(key))
 
     def _end(self, key: str) -> None:
         self._keys.discard(key)
-        self._free += 1
+        self._slots.release()

@@ -15,7 +15,7 @@ from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.source.creator import Creator, follows, required_creator
 from shapestore.storage.from_row import Confirmation
-from shapestore.storage.queries import LIVE, NEVER_FOLLOWED, STALE
+from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.waiting.followed import FollowedSources
 
 FOLLOWED_SECONDS = 1.0
@@ -64,7 +64,7 @@ class Requests:
         if found is None:
             return await self.refresh(request, older=None)
         stored, mark, confirmation = found
-        if (mark & NEVER_FOLLOWED and follows(request.creator)) or self._is_adrift(request, mark):
+        if self.is_in_doubt(mark, request.creator) and (mark & NEVER_FOLLOWED or self._is_adrift(request)):
             return await self._refresh_or_serve_stale(request, policy, confirmation.by, {confirmation.by})
         if self.serves(request, policy, confirmation):
             self.hit(stored)
@@ -121,7 +121,7 @@ class Requests:
     async def _followed(self, request: Request) -> StoredShape | None:
         """The live shape, once it holds all that its source held at the call; None if rounds do not reach that soon."""
         found = await self._services.reader.find_marked(request.key, request.shape)
-        if found is None or self._is_adrift(request, found[1]):
+        if found is None or (self.is_in_doubt(found[1], request.creator) and self._is_adrift(request)):
             return None
         if not await self._sources.reached(request.key, min(FOLLOWED_SECONDS, request.time_left)):
             return None
@@ -131,10 +131,12 @@ class Requests:
         self.hit(found[0])
         return found[0]
 
-    def _is_adrift(self, request: Request, mark: int) -> bool:
+    def is_in_doubt(self, mark: int, creator: Creator | None) -> bool:
+        """Whether the creator follows its source, but the shape follows none, or one that is not followed here."""
+        return mark > STALE and follows(creator) and mark & ~STALE not in self._followers.marks
+
+    def _is_adrift(self, request: Request) -> bool:
         """Whether the shape is live, but of a source that is not the creator's, and that nobody follows any more."""
-        if not mark & LIVE or not follows(request.creator) or mark & ~STALE in self._followers.marks:
-            return False
         try:
             of = self._services.reader.source_of(request.key)
         except StoreBusyError:  # for a moment: the next caller will see

@@ -95,7 +95,7 @@ class TouchedRows:
             # The parts of a text would be taken for keys, of rows that are not there.
             raise TypeError(f"keys is an iterable of keys, as in [1, 2], not {type(keys).__name__}: {keys!r:.100}")
         if keys is None or self._source is None:
-            await self._mark_stale(table)
+            await self._mark_stale(table, refusable=True)
             return
         given = {encode_key(key): key for key in map(_as_key, keys)}
         marked = self._services.writer.submit(MarkTouched(self._services.namespace, table), refusable=True)
@@ -106,10 +106,10 @@ class TouchedRows:
                 while some := dict(itertools.islice(remaining, KEYS_AT_ONCE)):
                     await self._publish(self._source, table, some)
         except BaseException:  # the caller's cancellation too: what it told of is not lost
-            self._mark_stale(table)
+            self._mark_stale(table, refusable=False)
             raise
 
-    def _mark_stale(self, table: str) -> asyncio.Future[None]:
+    def _mark_stale(self, table: str, *, refusable: bool) -> asyncio.Future[None]:
         """Have all shapes of the table count as stale. It is done also if the waiter of the future is cancelled."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -117,9 +117,10 @@ class TouchedRows:
             if after is None:
                 resolve(done, None)
             else:
-                self._services.send(MarkStale(self._services.namespace, table, after), mark, partial(refuse, done))
+                self._services.send(behind(after), mark, partial(refuse, done))
 
-        mark(0)
+        behind = partial(MarkStale, self._services.namespace, table)
+        self._services.send(behind(0), mark, partial(refuse, done), refusable=refusable)
         return done
 
     async def _publish(self, source: ByKey, table: str, keys: Keys) -> None:

@@ -17,7 +17,7 @@ from processes import assert_sound, read
 from sources import Row, Rows
 from steps import Steps
 
-from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoredShape, maintenance
+from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError, StoredShape, maintenance
 from shapestore.creating.creator_run import MOST_OVERTAKEN
 from shapestore.freshness import touched as touched_module
 from shapestore.source.keyed import KeyedRows
@@ -572,3 +572,19 @@ async def test_many_calls_at_once_end_with_what_the_source_says(empty_path: str,
         assert {row["id"]: row["name"] for row in await store.fetch(SOME)} == of_album
         assert (await store.get_or_create(ALL)).handle == all_.handle
         assert (await store.get_or_create(SOME)).handle == some.handle
+
+
+@pytest.mark.parametrize("keys", [None, [1]], ids=["any row", "a row"])
+async def test_a_call_is_refused_when_the_queue_of_the_writer_is_full(
+    empty_path: str, source: str, monkeypatch: pytest.MonkeyPatch, keys: list[int] | None
+) -> None:
+    async with a_store(empty_path, source) as store:
+        await store.get_or_create(ALL)
+        with monkeypatch.context() as patch:
+            patch.setattr(store._live().writer, "_max_queued", 0)
+            with pytest.raises(StoreBusyError):
+                await store.touched("track", keys)
+            assert store._live().writer.queued == 0
+        write(source, "UPDATE track SET name = 'new' WHERE id = 1")
+        await store.touched("track", keys)
+        assert (await store.fetch(ALL))[0]["name"] == "new"
