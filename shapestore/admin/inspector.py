@@ -113,11 +113,8 @@ class Inspector:
 
         All are of one moment. Raises ShapeGoneError if the handle goes meanwhile; it never ends short.
         """
-        _, position = read.standing(self._connection, handle, None)
-        after, is_last = 0, False
-        while not is_last:
-            text, _, after, is_last = read.rows(self._connection, handle, position, after, batch_size, "\n")
-            yield self._made(bytes.decode, text.split(b"\n")) if text else []
+        for batch in read.RowsReading(handle, None, 0, batch_size, "\n").all(self._connection):
+            yield self._made(bytes.decode, batch.text.split(b"\n")) if batch.text else []
 
     def decoded(self, texts: list[str]) -> list[dict[str, Any]]:
         """The rows that JSON texts hold."""

@@ -113,13 +113,10 @@ def transact(connection: sqlite3.Connection, work: object, *, newest_round: int 
 
 def rows_as_of(connection: sqlite3.Connection, public: int | None, batch_size: int, handle: str = HANDLE) -> list[str]:
     """All rows of a moment, in batches, as the readers of a store are given them."""
-    _, position = read.standing(connection, handle, public)
     found: list[str] = []
-    after, is_last = 0, False
-    while not is_last:
-        text, count, after, is_last = read.rows(connection, handle, position, after, batch_size, "\n")
-        rows = text.decode().split("\n") if count else []
-        assert len(rows) == count <= batch_size
+    for batch in read.RowsReading(handle, public, 0, batch_size, "\n").all(connection):
+        rows = batch.text.decode().split("\n") if batch.row_count else []
+        assert len(rows) == batch.row_count <= batch_size
         found += rows
     return found
 

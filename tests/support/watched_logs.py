@@ -186,12 +186,7 @@ class WatchedLogs:
 
     def _rows_as_of(self, log: Log, position: int) -> list[Row]:
         reading = RowsReading(log.handle, position, 0, self._random.choice((1, 3, 1_000)), "\n")
-        _, _, batch = reading.first(self._connection)
-        lines = batch.text.splitlines()
-        while not batch.is_last:
-            batch = reading.following(self._connection)
-            lines += batch.text.splitlines()
-        return [_row(line) for line in lines]
+        return [_row(line) for batch in reading.all(self._connection) for line in batch.text.splitlines()]
 
 
 def _row(text: str | bytes) -> Row:

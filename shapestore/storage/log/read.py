@@ -110,7 +110,7 @@ class RowsReading:
     """Reads a handle's rows as of one position: ``first``, and then again and again ``following``, batch by batch.
 
     Each call is one moment. They are made on one thread, in turn, and may be asked for ahead: after an error, and after
-    the last batch, there is nothing more.
+    the last batch, there is nothing more. A batch has ``limit`` rows at most; before the last it may have none.
     """
 
     def __init__(self, handle: str, public: int | None, after: int, limit: int, separator: str) -> None:
@@ -124,22 +124,27 @@ class RowsReading:
         self._ended = True
 
     def first(self, connection: sqlite3.Connection) -> tuple[Standing, int, Batch]:
-        """What ``standing`` says, and the rows behind the one at ``after``."""
+        """What ``standing`` says, and the rows behind the one at ``after``. Raises ShapeGoneError."""
         with one_moment(connection):
             self._log, self._position = _asked_for(connection, self._handle, self._public)
             limit = max(1, _usual(self._log, _FIRST_PART * self._limit) // _FIRST_PART)
-            batch = _rows(connection, self._log, self._position, self._after, limit, self._separator)
+            batch = self._next(connection, self._log, limit)
         return self._log, self._position, self._went_on(batch)
 
     def following(self, connection: sqlite3.Connection) -> Batch:
-        """The next rows; none, if it has ended."""
+        """The next rows; none, if it has ended. Raises ShapeGoneError."""
         if self._ended:
             return Batch(b"", 0, self._after, is_last=True)
         self._ended = True
-        batch = self._at_once(connection)
-        if batch is None:
-            batch = rows(connection, self._handle, self._position, self._after, self._limit, self._separator)
-        return self._went_on(batch)
+        return self._went_on(self._at_once(connection) or self._in_steps(connection))
+
+    def all(self, connection: sqlite3.Connection) -> Iterator[Batch]:
+        """Every batch, without an open transaction between them. Raises ShapeGoneError."""
+        _, _, batch = self.first(connection)
+        yield batch
+        while not batch.is_last:
+            batch = self.following(connection)
+            yield batch
 
     def _at_once(self, connection: sqlite3.Connection) -> Batch | None:
         """The next rows in a single statement, if that can be.
@@ -148,14 +153,9 @@ class RowsReading:
         """
         log = self._log
         assert log is not None
-        given = {
-            "number": log.number,
-            "position": self._position,
-            "after": self._after,
-            "limit": _usual(log, self._limit),
-        }
         try:
             with text_limit(connection, MOST_BATCH_BYTES):
+                given = self._given(log, _usual(log, self._limit))
                 (found,) = connection.execute(_PRESENT_ROWS[self._separator], given).fetchall()
         except sqlite3.DataError:  # the text is too large
             return None
@@ -164,37 +164,30 @@ class RowsReading:
             return None
         return Batch(text or b"", count, last, is_last != 0)
 
+    def _in_steps(self, connection: sqlite3.Connection) -> Batch:
+        with one_moment(connection):
+            log = locate(connection, self._handle)
+            if log is None or self._position < log.base:
+                raise ShapeGoneError(self._handle)
+            return self._next(connection, log, _usual(log, self._limit))
+
+    def _next(self, connection: sqlite3.Connection, log: Standing, limit: int) -> Batch:
+        given = self._given(log, limit)
+        if log.written != self._position:
+            return _bounded(connection, queries.ROWS_AS_OF, given)
+        batch = _bounded(connection, _PRESENT_ROWS[self._separator], given)
+        if _lie_far_between(batch.row_count, batch.last - self._after, batch.is_last):
+            return _bounded(connection, queries.ROWS_FAR_BETWEEN, given)
+        return batch
+
+    def _given(self, log: Standing, limit: int) -> dict[str, Any]:
+        where = {"number": log.number, "after": self._after, "position": self._position}
+        return {**where, "limit": limit, "separator": self._separator}
+
     def _went_on(self, batch: Batch) -> Batch:
         self._after = batch.last
         self._ended = batch.is_last
         return batch
-
-
-def rows(  # noqa: PLR0917 - what, as of when, from where, how much, how
-    connection: sqlite3.Connection, handle: str, position: int, after: int, limit: int, separator: str
-) -> Batch:
-    """The next rows as of ``position``, behind the row at ``after``. Raises ShapeGoneError.
-
-    There may be fewer of them than ``limit``, or even none, before the last batch.
-    """
-    with one_moment(connection):
-        log = locate(connection, handle)
-        if log is None or position < log.base:
-            raise ShapeGoneError(handle)
-        return _rows(connection, log, position, after, limit, separator)
-
-
-def _rows(  # noqa: PLR0917
-    connection: sqlite3.Connection, log: Standing, position: int, after: int, limit: int, separator: str
-) -> Batch:
-    given = {"number": log.number, "after": after, "position": position, "separator": separator}
-    limit = _usual(log, limit)
-    if log.written != position:
-        return _bounded(connection, queries.ROWS_AS_OF, given, limit)
-    batch = _bounded(connection, _PRESENT_ROWS[separator], given, limit)
-    if _lie_far_between(batch.row_count, batch.last - after, batch.is_last):
-        return _bounded(connection, queries.ROWS_FAR_BETWEEN, given, limit)
-    return batch
 
 
 def _usual(log: Standing, limit: int) -> int:
@@ -207,19 +200,20 @@ def _lie_far_between(row_count: int, positions: int, is_last: bool) -> bool:
     return not is_last and 2 * row_count <= positions
 
 
-def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
-    """At most ``limit`` rows: fewer, if these are larger than is usual for the shape."""
+def _bounded(connection: sqlite3.Connection, statement: str, given: dict[str, Any]) -> Batch:
+    """The next rows: fewer than their limit, if they are larger than is usual for the shape."""
+    limit = given["limit"]
     with text_limit(connection, MOST_BATCH_BYTES):
         while limit > 1:
             try:
-                return _batch(connection, statement, given, limit)
+                return _batch(connection, statement, given | {"limit": limit})
             except sqlite3.DataError:  # the text is too large
                 limit = max(1, limit // 4)
-    return _batch(connection, statement, given, 1)
+    return _batch(connection, statement, given | {"limit": 1})
 
 
-def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any], limit: int) -> Batch:
-    ((text, count, last, is_last, *_),) = connection.execute(statement, given | {"limit": limit}).fetchall()
+def _batch(connection: sqlite3.Connection, statement: str, given: dict[str, Any]) -> Batch:
+    ((text, count, last, is_last, *_),) = connection.execute(statement, given).fetchall()
     return Batch(text or b"", count, last or given["after"], is_last != 0)
 
 

@@ -138,9 +138,8 @@ def test_rows_that_are_much_larger_than_is_usual_come_in_smaller_batches(connect
     large, small = row(text="x" * read.BATCH_BYTES), row(n=1)
     rows = [small] * 5_000 + [large] * 9 + [small] * 10 + [row(text="y" * (2 * read.MOST_BATCH_BYTES)), small]
     add_shape(connection, HANDLE, "key", rows=rows)
-    found, batches, after, is_last = [], [], 0, False
-    while not is_last:
-        text, count, after, is_last = read.rows(connection, HANDLE, len(rows), after, 10_000, "\n")
+    found, batches = [], []
+    for text, count, _, _ in read.RowsReading(HANDLE, None, 0, 10_000, "\n").all(connection):
         found += text.decode().split("\n") if count else []
         batches.append((count, len(text)))
     assert found == rows
@@ -153,8 +152,11 @@ def test_an_old_moment_of_many_rows_is_read_in_large_batches_though_few_are_left
 ) -> None:
     log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 2_001)})
     log.advance({key(n): None for n in range(1, 2_001)})
-    text, count, _, _ = read.rows(connection, HANDLE, 2_000, 0, 10_000, ",")
-    assert (count, len(text)) == (2_000, sum(len(value) + 1 for value in log.moments[0].rows.values()) - 1)
+    counts = [
+        batch.row_count
+        for batch in read.RowsReading(HANDLE, log.public(log.moments[0]), 0, 10_000, ",").all(connection)
+    ]
+    assert counts == [2_000]
 
 
 @pytest.mark.parametrize("separator", [",", "\n"])
@@ -163,9 +165,8 @@ def test_rows_that_lie_far_between_are_read_in_few_batches_of_which_none_is_too_
 ) -> None:
     log = ModelledLog(connection, {key(n): row(n=n) for n in range(1, 2_001)})
     log.advance({key(n): None for n in range(1, 2_001) if n % 100 or 500 < n < 1_500})
-    found, batches, after, is_last = [], 0, 0, False
-    while not is_last:
-        text, count, after, is_last = read.rows(connection, HANDLE, log.moments[-1].position, after, 4, separator)
+    found, batches = [], 0
+    for text, count, _, _ in read.RowsReading(HANDLE, None, 0, 4, separator).all(connection):
         assert count <= 4
         found += text.decode().split(separator) if count else []
         batches += 1
@@ -177,7 +178,7 @@ def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite
     log = ModelledLog(connection, {key(1): row(n=1)})
     for call in (
         lambda: read.standing(connection, HANDLE, None),
-        lambda: read.rows(connection, HANDLE, 1, 0, 10, ","),
+        lambda: read.RowsReading(HANDLE, None, 0, 10, ",").first(connection),
         lambda: read.log_entries(connection, HANDLE, 0, 10),
     ):
         statements: list[str] = []
@@ -189,7 +190,7 @@ def test_a_reading_is_of_one_moment_and_leaves_no_transaction(connection: sqlite
     connection.execute("DELETE FROM shapes WHERE number = ?", (log.number,))
     for call in (
         lambda: read.standing(connection, HANDLE, None),
-        lambda: read.rows(connection, HANDLE, 1, 0, 10, ","),
+        lambda: read.RowsReading(HANDLE, None, 0, 10, ",").first(connection),
         lambda: read.log_entries(connection, HANDLE, 0, 10),
     ):
         with pytest.raises(ShapeGoneError, match=HANDLE):
