@@ -184,6 +184,24 @@ def test_a_backup_that_was_opened_and_closed_is_replaced_with_its_log(store: str
         sql(to, "DELETE FROM shapes")  # and its log holds changes until it is closed
 
 
+def test_a_backup_takes_the_place_of_a_killed_store_whose_log_is_still_there(
+    workers: Workers, empty_path: str, to: str
+) -> None:
+    """Moved there beside the log it would be mixed with it, and corrupt: SQLite cannot tell whose log it is."""
+    [worker] = workers.open(empty_path, 1)
+    handle = worker.call("get_or_create", key="kept", rows=100)
+    backup(empty_path, to)
+    worker.call("get_or_create", key="lost", rows=5_000)
+    with pytest.raises(StorageError, match="is a database that is open elsewhere"):
+        backup(to, empty_path, overwrite=True)
+    worker.kill()
+    assert os.path.getsize(f"{empty_path}-wal") > 0
+    backup(to, empty_path, overwrite=True)
+    assert not os.path.exists(f"{empty_path}-wal")
+    assert is_sound(examine(empty_path))
+    assert read(empty_path, "SELECT handle FROM shapes") == [handle]
+
+
 def test_a_backup_that_is_open_is_not_replaced(store: str, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backup(store, to)
     before = Path(to).read_bytes()

@@ -66,8 +66,9 @@ def unreadable(error: ShapeStoreError) -> Finding:
 
 
 _RESTORE = (
-    "Stop what uses the file, and restore it from a backup; or move it away with its -wal and -shm, and the shapes are "
-    "created again."
+    "Stop what uses the file, and restore it from a backup, as by `shapestore backup COPY PATH --force`; or move it "
+    "away with its -wal and -shm, and the shapes are created again. A backup that was put in its place by hand, beside "
+    "the -wal of the former file, is damaged by that: remove the -wal, and put it there again."
 )
 
 
