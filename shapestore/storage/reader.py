@@ -48,6 +48,8 @@ class Reader(PageReader):
     def __init__(self, path: str, point: sqlite3.Connection, pages: aiosqlite.Connection) -> None:
         super().__init__(path, pages)
         self._point = point
+        self._execute = point.cursor().execute
+        """Executes a point read, of which all rows are fetched at once. A cursor for each would be felt by hits."""
 
     @classmethod
     async def open(cls, path: str) -> Reader:
@@ -87,7 +89,7 @@ class Reader(PageReader):
         The hottest of all: it is written out, for a call more would be felt.
         """
         try:
-            for row in self._point.execute(queries.FIND, (comparable,)).fetchall():
+            for row in self._execute(queries.FIND, (comparable,)):  # one at most, so nothing is left half read
                 return to_stored(shape, row), row[6]
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
@@ -154,9 +156,9 @@ class Reader(PageReader):
         None if the file was busy: poll again.
         """
         try:
-            if not self._point.execute(queries.IS_KNOWN, (comparable, comparable, awaited)).fetchall():
+            if not self._execute(queries.IS_KNOWN, (comparable, comparable, awaited)).fetchall():
                 return _NOTHING, None
-            (row,) = self._point.execute(queries.POLL, {"comparable": comparable, "awaited": awaited}).fetchall()
+            (row,) = self._execute(queries.POLL, {"comparable": comparable, "awaited": awaited}).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
@@ -274,14 +276,14 @@ class Reader(PageReader):
     def _point_read(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """A point read. Raises StoreBusyError if the file is busy."""
         try:
-            return self._point.execute(statement, parameters).fetchall()
+            return self._execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 
     def _unless_busy(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]] | None:
         """A point read; None if the file is busy."""
         try:
-            return self._point.execute(statement, parameters).fetchall()
+            return self._execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None
