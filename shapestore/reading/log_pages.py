@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.storage.log import pages
-from shapestore.storage.log.pages import Page, Place, Refused, SnapshotRange
+from shapestore.storage.log.pages import Page, Place, Refused, ServedLog
 from shapestore.storage.reader import Reader
 from shapestore.storage.readers import AccessTracker
 
@@ -40,19 +40,24 @@ class LogPages:
         self._access = access
         self._reading: dict[Hashable, _Reading] = {}
 
-    async def read(  # noqa: PLR0917 - of which log, from where, how much, in which form
+    def log(self, handle: str) -> ServedLog | None:
+        """Where a log stands, at once, on the event loop's thread; None if it has to be found out by reading a page."""
+        log = self._reader.served_log(handle)
+        if log is not None:
+            self._access.touch(handle)
+        return log
+
+    async def read(
         self,
         handle: str,
         place: Place,
         most_bytes: int,
         form: Hashable,
         encode: Callable[[Page], T],
-        known: Container[SnapshotRange],
     ) -> T | Refused | None:
         """What ``encode`` makes of the page behind ``place``; None if no stored shape has this handle (any more).
 
-        ``form`` names what ``encode`` does: of two callers with one form either's is called. It is given no rows that
-        are ``known`` to it. Both are used on the reader's thread.
+        ``form`` names what ``encode`` does, on the reader's thread: of two callers with one form either's is called.
         """
         key = (handle, place, most_bytes, form)
         reading = self._reading.get(key)
@@ -61,7 +66,7 @@ class LogPages:
         waiter: asyncio.Future[T | Refused | None] = asyncio.get_running_loop().create_future()
         reading.waiters.append(waiter)
         if reading.task is None:  # not before a caller waits: where tasks begin at once, it may end at once
-            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode, known=known)
+            work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode)
             reading.task = asyncio.ensure_future(self._read(key, reading, work))
         page = await waiter
         if page is not None:
@@ -93,13 +98,7 @@ class LogPages:
 
 
 def _encoded(
-    connection: Any,
-    *,
-    handle: str,
-    place: Place,
-    most_bytes: int,
-    encode: Callable[[Page], T],
-    known: Container[SnapshotRange],
+    connection: Any, *, handle: str, place: Place, most_bytes: int, encode: Callable[[Page], T]
 ) -> T | Refused | None:
-    page = pages.page(connection, handle, place, most_bytes, known)
+    page = pages.page(connection, handle, place, most_bytes)
     return encode(page) if isinstance(page, Page) else page

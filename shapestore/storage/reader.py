@@ -18,6 +18,7 @@ from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage import queries
 from shapestore.storage.connection import abandon, open_point_reader, open_reader
 from shapestore.storage.from_row import Confirmation, to_confirmation, to_failure, to_stored
+from shapestore.storage.log import pages as log_pages
 from shapestore.storage.log import queries as log_queries
 from shapestore.storage.log import read
 from shapestore.storage.log.live import queries as live_queries
@@ -212,6 +213,14 @@ class Reader(PageReader):
         """Where a log stands, and whether anything follows a public position; see log.read. None if it is busy."""
         try:
             return read.ends_behind(self._point, handle, public)
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
+            return None
+
+    def served_log(self, handle: str) -> log_pages.ServedLog | None:
+        """Where the log of a stored shape stands. None if no shape has this handle (any more), or the file is busy."""
+        try:
+            return log_pages.served_log(self._point, handle)
         except sqlite3.Error as error:
             self._raise_unless_busy(error)
             return None

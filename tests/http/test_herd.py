@@ -57,7 +57,7 @@ async def test_a_page_that_many_ask_for_at_a_time_is_read_once(tmp_path: Path, m
 
     monkeypatch.setattr(maintenance, "TICK_SECONDS", 600)  # it reads too
     store = ShapeStore(tmp_path / "shapes.db", create=SQLSource(make_source(tmp_path / "source.db")))
-    async with store, client_of(app_of(store)) as client:
+    async with store, client_of(app_of(store, kept_bytes=0)) as client:
         params = {"table": "Track", "offset": "-1"}
         first = await client.get("/v1/shape", params=params)
         run_on_the_thread, read_page = Reader.run, LogPages.read

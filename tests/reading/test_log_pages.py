@@ -20,7 +20,7 @@ async def test_handles_that_no_shape_has_are_not_remembered(path: str) -> None:
         access = store._live().access
         access.recent.clear()
         for handle in ("x" * 1_000_000, stored.handle):
-            await store._log_pages().read(handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+            await store._log_pages().read(handle, BEGINNING, 1_000, "any", lambda _: object())
         assert list(access.recent) == [stored.handle]
         access.recent.clear()
         with pytest.raises(ShapeGoneError):
@@ -36,7 +36,7 @@ async def test_a_page_that_has_been_read_is_not_given_to_who_asks_after_that(pat
         pages = store._log_pages()
 
         async def read() -> object:
-            return await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+            return await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object())
 
         first = asyncio.ensure_future(read())
         while not pages._reading:
@@ -61,13 +61,13 @@ async def test_a_page_that_is_being_read_is_not_shared_with_who_asks_after_a_com
     async with ShapeStore(path, create=keyed(lambda _: rows, "id")) as store, ShapeStore(path) as another:
         stored = await store.get_or_create(Shape("Track"))
         pages = store._log_pages()
-        first = asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", held, ()))
+        first = asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", held))
         try:
             await eventually(is_read.is_set)
             rows.append({"id": 2})
             refreshed = await another.get_or_create(Shape("Track"), keyed(lambda _: rows, "id"), max_age=0)
             assert refreshed.position > stored.position
-            second = asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", held, ()))
+            second = asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", held))
             await asyncio.sleep(0)
         finally:
             goes_on.set()
@@ -79,7 +79,7 @@ async def test_a_caller_who_is_cancelled_leaves_the_page_to_the_others(path: str
         stored = await store.get_or_create(Shape("Track"))
         pages = store._log_pages()
         read = [
-            asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ()))
+            asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object()))
             for _ in range(3)
         ]
         while not pages._reading:
@@ -97,7 +97,7 @@ async def test_an_error_is_told_to_all_who_ask_for_the_page(path: str) -> None:
     async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
         stored = await store.get_or_create(Shape("Track"))
         pages = store._log_pages()
-        read = (pages.read(stored.handle, BEGINNING, 1_000, "any", fails, ()) for _ in range(2))
+        read = (pages.read(stored.handle, BEGINNING, 1_000, "any", fails) for _ in range(2))
         told = await asyncio.gather(*read, return_exceptions=True)
         assert [type(error) for error in told] == [ArithmeticError, ArithmeticError]
         assert pages._reading == {}
@@ -117,6 +117,6 @@ async def test_an_error_before_anything_is_read_is_told_too(path: str, monkeypat
         monkeypatch.setattr(pages._reader, "data_version", refuses)
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(StorageError):
-                await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object(), ())
+                await pages.read(stored.handle, BEGINNING, 1_000, "any", lambda _: object())
         assert pages._reading == {}
         monkeypatch.undo()

@@ -14,16 +14,13 @@ class KeptPages:
     """The bodies of the pages that were asked for last, of ``most_bytes`` together.
 
     What a range names never changes, so a body that is kept cannot be out of date. Who may have it was decided before:
-    its name says of which shape it is, and so for whom. It is used on one thread, the reader's.
+    its name says of which shape it is, and so for whom.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._bodies: OrderedDict[SnapshotRange, bytes] = OrderedDict()
-
-    def __contains__(self, range_: object) -> bool:
-        return range_ in self._bodies
 
     def get(self, range_: SnapshotRange) -> bytes | None:
         """The body of these rows, if it is kept."""
@@ -35,9 +32,9 @@ class KeptPages:
     def put(self, range_: SnapshotRange, body: bytes) -> None:
         """Keep a body, and forget those that were not asked for the longest, until all have room.
 
-        One that is too large by itself is not kept.
+        One that is too large by itself is not kept. Of clients who were given the same page, each brings it.
         """
-        if _size(body) > self._most_bytes:
+        if range_ in self._bodies or _size(body) > self._most_bytes:
             return
         self._bodies[range_] = body
         self._bytes += _size(body)

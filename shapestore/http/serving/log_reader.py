@@ -13,7 +13,7 @@ from shapestore.http.response import Caching, Refusal, joined, must_refetch, ref
 from shapestore.http.serving.kept_pages import KeptPages
 from shapestore.shape import comparable as comparables
 from shapestore.storage.log import pages
-from shapestore.storage.log.pages import Page, Part, Refused, ServedLog
+from shapestore.storage.log.pages import Page, Part, Refused, ServedLog, SnapshotRange
 from shapestore.storage.log.positions import MAX_POSITION, pack
 from shapestore.store import ShapeStore
 
@@ -36,6 +36,8 @@ class Read:
     is_end: bool
     is_idle: bool
     """Whether it says no more than that it is the end."""
+    range: SnapshotRange | None = None
+    """Which rows of the snapshot it has; None if it has changes."""
 
     @property
     def position(self) -> int:
@@ -79,9 +81,8 @@ class LogReader:
     async def behind(self, handle: str, place: pages.Place, asked: ShapeRequest) -> Read | Refused | None:
         """The page of a stored shape behind ``place``; None if the shape is gone."""
         skips_rows = asked.log == "changes_only" and place == pages.BEGINNING
-        encode = partial(self._in_messages, handle=handle, replica=asked.replica)
         begin = pages.End.NOW if skips_rows else place
-        read = await self.store._log_pages().read(handle, begin, self._chunk_bytes, asked.replica, encode, self._kept)
+        read = self._page_at_once(handle, begin, asked.replica) or await self._read_page(handle, begin, asked.replica)
         if skips_rows and isinstance(read, Read):
             body = joined([snapshot_end(read.log.snapshot_seq)])
             end = Part(len(read.log.part_ends) - 1, read.log.floor)
@@ -92,14 +93,31 @@ class LogReader:
         """Where the log that a request asks for ends now."""
         return await self.first(dataclasses.replace(asked, offset=NOW))
 
-    def _in_messages(self, page: Page, *, handle: str, replica: Replica) -> Read:
-        """A page in messages: those of rows are made once, as long as they are kept. On the reader's thread."""
-        body = None if page.range is None else self._kept.get(page.range)
+    def _page_at_once(self, handle: str, place: pages.Place, replica: Replica) -> Read | None:
+        """The page behind ``place`` if that is the end of the log, or if its messages are kept.
+
+        It takes a point read. Any answer of another thread would take ten times as long.
+        """
+        log = self.store._log_pages().log(handle)
+        if log is None:
+            return None
+        if place in (pages.End.NOW, log.end):
+            return _in_messages(pages.end_of(log), handle=handle, replica=replica)
+        behind = pages.rows_behind(handle, log, place, self._chunk_bytes) if isinstance(place, Part) else None
+        if behind is None:
+            return None
+        range_, end = behind
+        body = self._kept.get(range_)
         if body is None:
-            body = joined(_messages(page, replica))
-            if page.range is not None:
-                self._kept.put(page.range, body)
-        return Read(page.log, handle, body, page.end, page.is_end, is_idle=page.is_end and not page.changes)
+            return None
+        return Read(log, handle, body, end, is_end=False, is_idle=False, range=range_)
+
+    async def _read_page(self, handle: str, place: pages.Place, replica: Replica) -> Read | Refused | None:
+        encode = partial(_in_messages, handle=handle, replica=replica)
+        read = await self.store._log_pages().read(handle, place, self._chunk_bytes, replica, encode)
+        if isinstance(read, Read) and read.range is not None:
+            self._kept.put(read.range, read.body)
+        return read
 
     async def _handle(self, asked: ShapeRequest) -> str:
         """The handle of the stored shape, created if it is missing. Raises Refusal if it is not the one asked."""
@@ -136,12 +154,18 @@ def place_of(asked: ShapeRequest) -> pages.Place:
     return pack(offset.round, position) if position <= MAX_POSITION else _NOWHERE
 
 
+def _in_messages(page: Page, *, handle: str, replica: Replica) -> Read:
+    """A page in messages."""
+    is_idle = page.is_end and not page.changes
+    return Read(page.log, handle, joined(_messages(page, replica)), page.end, page.is_end, is_idle, page.range)
+
+
 def _messages(page: Page, replica: Replica) -> list[bytes]:
     messages = messages_for(page.log)
     if page.range is None:
         told = messages.of_changes(page, replica)
         return [*told, up_to_date(page.log.last_seen)] if page.is_end else told
-    assert page.rows is not None  # they were not known
+    assert page.rows is not None
     told = messages.of_rows(page.rows)
     return [*told, snapshot_end(page.log.snapshot_seq)] if page.range.last == page.log.standing.base else told
 

@@ -23,18 +23,15 @@ def in_pieces(send: Send) -> Send:
         if len(body) <= PIECE_BYTES:
             await send(message)
             return
-        view = memoryview(body)
-        for start in range(0, len(body), PIECE_BYTES):
-            end = start + PIECE_BYTES
-            more = message.get("more_body", False) or end < len(body)
-            await _in_time(send, {**message, "body": bytes(view[start:end]), "more_body": more})
+        view, loop = memoryview(body), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PATIENCE) as patience:
+                for start in range(0, len(body), PIECE_BYTES):
+                    end = start + PIECE_BYTES
+                    more = message.get("more_body", False) or end < len(body)
+                    await send({**message, "body": bytes(view[start:end]), "more_body": more})
+                    patience.reschedule(loop.time() + PATIENCE)
+        except TimeoutError as error:
+            raise GoneError("the client does not read its answer") from error
 
     return send_in_pieces
-
-
-async def _in_time(send: Send, message: Message) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await send(message)
-    except TimeoutError as error:
-        raise GoneError("the client does not read its answer") from error

@@ -8,7 +8,7 @@ rounds where that is possible.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from enum import Enum
 from typing import NamedTuple
@@ -121,7 +121,7 @@ class Page(NamedTuple):
     range: SnapshotRange | None
     """Which rows of the snapshot they are; None if they are changes."""
     rows: RowLines | None
-    """None if they are changes, or known to the caller."""
+    """None if they are changes."""
     changes: Sequence[LoggedChange]
     end: Part | int
     """Where the next page begins."""
@@ -137,25 +137,35 @@ class Refused(NamedTuple):
     log: ServedLog
 
 
-def page(
-    connection: sqlite3.Connection, handle: str, place: Place, most_bytes: int, known: Container[SnapshotRange] = ()
-) -> Page | Refused | None:
-    """What comes behind ``place``, of about ``most_bytes``; None if no shape has this handle (any more).
-
-    Rows that are ``known`` to the caller are named, and not read.
-    """
+def page(connection: sqlite3.Connection, handle: str, place: Place, most_bytes: int) -> Page | Refused | None:
+    """What comes behind ``place``, of about ``most_bytes``; None if no shape has this handle (any more)."""
     with one_moment(connection):
         log = served_log(connection, handle)
         if log is None:
             return None
         if isinstance(place, End):
-            return Page(log, None, None, (), log.end, True, {})
+            return end_of(log)
         if isinstance(place, Part):
-            return _behind_part(connection, handle, log, place, most_bytes, known)
+            return _behind_part(connection, handle, log, place, most_bytes)
         position = accepted(connection, log.standing, place)
         if position is None or position < log.standing.base:
             return Refused(log)
         return _changes(connection, log, position, most_bytes)
+
+
+def end_of(log: ServedLog) -> Page:
+    """What comes behind the end of a log: nothing."""
+    return Page(log, None, None, (), log.end, True, {})
+
+
+def rows_behind(handle: str, log: ServedLog, part: Part, most_bytes: int) -> tuple[SnapshotRange, Part] | None:
+    """Which rows of the snapshot a page behind ``part`` has, and where the next page begins; None if it has none."""
+    index, ends = _index_of(part, log), log.part_ends
+    if index is None or index == len(ends) - 1:
+        return None
+    last = min(index + max(1, most_bytes // chunks.PART_BYTES), len(ends) - 1)
+    range_ = SnapshotRange(handle, log.floor, 0 if index < 0 else ends[index], ends[last], log.snapshot_seq)
+    return range_, Part(last, log.floor)
 
 
 def served_log(connection: sqlite3.Connection, handle: str) -> ServedLog | None:
@@ -174,24 +184,22 @@ def _part_ends(standing: Standing, stored: str) -> tuple[int, ...]:
     return (*(end for end in ends if end < standing.base), standing.base)
 
 
-def _behind_part(  # noqa: PLR0917 - of which log, from where, how much, what not
-    connection: sqlite3.Connection,
-    handle: str,
-    log: ServedLog,
-    part: Part,
-    most_bytes: int,
-    known: Container[SnapshotRange],
+def _index_of(part: Part, log: ServedLog) -> int | None:
+    """The place of a part among those of a log; None if it is not one of them, or not any more."""
+    index = len(log.part_ends) - 1 if part.number == LAST else part.number
+    return None if index >= 0 and (part.floor != log.floor or index >= len(log.part_ends)) else index
+
+
+def _behind_part(
+    connection: sqlite3.Connection, handle: str, log: ServedLog, part: Part, most_bytes: int
 ) -> Page | Refused:
-    ends = log.part_ends
-    index = len(ends) - 1 if part.number == LAST else part.number
-    if index >= 0 and (part.floor != log.floor or index >= len(ends)):
+    behind = rows_behind(handle, log, part, most_bytes)
+    if behind is not None:
+        range_, end = behind
+        return Page(log, range_, _rows(connection, log.standing, range_), (), end, False, {})
+    if _index_of(part, log) is None:
         return Refused(log)
-    if index == len(ends) - 1:
-        return _changes(connection, log, log.standing.base, most_bytes)
-    last = min(index + max(1, most_bytes // chunks.PART_BYTES), len(ends) - 1)
-    range_ = SnapshotRange(handle, log.floor, 0 if index < 0 else ends[index], ends[last], log.snapshot_seq)
-    rows = None if range_ in known else _rows(connection, log.standing, range_)
-    return Page(log, range_, rows, (), Part(last, log.floor), False, {})
+    return _changes(connection, log, log.standing.base, most_bytes)
 
 
 def _rows(connection: sqlite3.Connection, standing: Standing, wanted: SnapshotRange) -> RowLines:
@@ -207,7 +215,7 @@ def _rows(connection: sqlite3.Connection, standing: Standing, wanted: SnapshotRa
 def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_bytes: int) -> Page:
     changes = _read_changes(connection, log.standing, after, most_bytes)
     if not changes:
-        return Page(log, None, None, (), log.end, True, {})
+        return end_of(log)
     following = _round_behind(connection, log.standing, changes[-1].position)
     if following == changes[-1].round:
         changes, following = _cut_between_rounds(changes)
