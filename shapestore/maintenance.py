@@ -29,7 +29,7 @@ from shapestore.storage.commands.shapes import beyond, first_beyond
 from shapestore.storage.drop_queries import SPARED_MS
 from shapestore.storage.log.compact import kept_beyond_two, next_piece
 from shapestore.storage.readers import Registrations
-from shapestore.storage.writer import CHECKPOINT_BYTES
+from shapestore.storage.wal import CHECKPOINT_BYTES
 
 TICK_SECONDS = 1.0
 NOTE_SECONDS = 5.0
@@ -163,8 +163,8 @@ class Maintenance:
 
         The reader that prevented it may have ended.
         """
-        if self._writer.wal_bytes() >= CHECKPOINT_BYTES:
-            self._writer.checkpoint_soon()
+        if self._writer.wal.size() >= CHECKPOINT_BYTES:
+            self._writer.wal.checkpoint_soon()
             await self._writer.submit(Note([], {}))
 
     async def _end_dead_owners(self) -> None:

@@ -17,9 +17,10 @@ import aiosqlite
 from shapestore.concurrency.uncancelled import uncancelled
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import MigrationRequiredError, ShapeStoreError, StorageError
+from shapestore.locking import fork_guard
 from shapestore.locking.gate import Gate
 from shapestore.locking.owner import Owner, is_alive, living_owners, remove_dead_owner_files
-from shapestore.storage import fork_guard, migrations, queries
+from shapestore.storage import migrations, queries
 from shapestore.storage import path as paths
 from shapestore.storage.commands import end_owner
 from shapestore.storage.connection import Durability, abandon, check_sqlite_version, open_writer

@@ -552,7 +552,7 @@ class ShapeStore:
             waiting=len(open_store.waits),
             behind=open_store.followers.behind,
             queue_depth=open_store.writer.queued,
-            wal_bytes=open_store.writer.wal_bytes(),
+            wal_bytes=open_store.writer.wal.size(),
         )
 
     # --- what all of them need

@@ -91,9 +91,6 @@ class Telemetry:
         """The counters, and the gauges as given."""
         return Stats(**self.counts(), **gauges)
 
-    def checkpointed(self, wal_bytes: int) -> None:
-        self.tell(events.Checkpointed, wal_bytes)
-
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
             try:

@@ -18,7 +18,7 @@ from processes import Workers, handles_with_rows, read
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, keyed, long_logs, maintenance
 from shapestore.maintenance import Maintenance
-from shapestore.storage import readers, writer
+from shapestore.storage import readers, wal
 from shapestore.storage.commands import EndOwner, ForgetKept
 from shapestore.storage.log import compact
 from shapestore.storage.transaction import Transaction
@@ -293,7 +293,7 @@ async def test_the_log_that_a_reader_has_kept_long_is_cut_once_it_has_gone_thoug
             await store.get_or_create(Shape(LARGE.table, where="number > 0"))
             commands = store.stats.commands
             await eventually(lambda: store.stats.commands > commands + 2)
-            assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
+            assert store.stats.wal_bytes > wal.CHECKPOINT_BYTES
         await eventually(lambda: store.stats.wal_bytes == 0)
 
 

@@ -20,8 +20,9 @@ from shapestore.storage.commands import ForgetKept
 from shapestore.storage.commands.history import discard
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
 from shapestore.storage.log import compact
-from shapestore.storage.path import check_beside, wal_bytes
+from shapestore.storage.path import check_beside
 from shapestore.storage.transaction import Transaction, commit
+from shapestore.storage.wal import wal_bytes
 
 # Expected to be empty: the transaction that ends an attempt also marks its rows as pending deletion.
 ORPHANS = "SELECT number FROM left_behind WHERE what = 'rows that belong to no shape'"

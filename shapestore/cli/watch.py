@@ -22,7 +22,7 @@ from shapestore.cli.arguments import Seconds, json_option, path_argument
 from shapestore.cli.printing.output import cell, console, is_terminal, plain, print_json
 from shapestore.cli.printing.tables import fitting, table_of
 from shapestore.cli.printing.words import CREATIONS, LOCKS, ago, size
-from shapestore.storage.path import wal_bytes
+from shapestore.storage.wal import wal_bytes
 
 _LATEST = 10
 _WIDTH_OF_A_PIPE = 160

@@ -15,4 +15,7 @@ stores in one process are as separate as two processes, and a forked child close
 
 Any program may have put files into a store's folder. A file is used as a lock only if it is a regular file; a link is
 not followed; an owner file is removed only if its name and its content have our form, and its lock is free.
+
+SQLite's own locks belong to a process, and it takes for granted that it still has them: so a forked child must not open
+what its parent had open (`fork_guard`).
 """

@@ -4,6 +4,7 @@
     migrations      the schema's revision, and the way to the newest one; alembic only where there is something to do
     connection      three connections: one that writes, one for point reads on the event loop's thread, one for pages
     writer          the only one that writes: a bounded queue of commands, whole batches, one transaction each
+    wal             the write-ahead log: when it is synced, and copied into the database
     commands/       what can be asked of the writer, and what each does inside the batch's transaction
     transaction     BEGIN IMMEDIATE, the work, COMMIT; or nothing at all
     reader          point reads; page_reader, whatever takes longer, on a thread of its own
@@ -13,7 +14,6 @@
     schema/         the tables, as alembic compares them with its revisions, and the views for people
     row_codec       rows as JSON
     readers         which shapes are read, for eviction; and what is kept for those who read or wait for long
-    fork_guard      the files that a forked child must not open
     sqlite_errors   what an error of SQLite means to the caller of a store
 
 What must hold:

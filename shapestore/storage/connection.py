@@ -7,7 +7,6 @@ no transaction by itself (``isolation_level=None``), and trusts no function that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 import threading
@@ -121,14 +120,6 @@ def on_thread(
         raise ValueError("Connection closed")  # as aiosqlite does
     connection._tx.put_nowait((answer, lambda: work(connection._conn)))
     return answer
-
-
-def checkpoint(connection: sqlite3.Connection) -> None:
-    """Copy the write-ahead log into the database and cut it. It waits for no reader: the rest is copied next time."""
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout = 0").fetchall()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
 
 
 def abandon(connection: aiosqlite.Connection) -> None:

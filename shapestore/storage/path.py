@@ -98,27 +98,6 @@ def check_writable(path: str) -> None:
         )
 
 
-def wal_bytes(path: str) -> int:
-    """The size of the write-ahead log of the database at ``path``; 0 if there is none."""
-    try:
-        return os.stat(f"{path}-wal").st_size
-    except FileNotFoundError:
-        return 0
-
-
-def sync(path: str) -> None:
-    """Have what was written to a file reach the disk. An error is left for SQLite to meet, which has it open too.
-
-    Not for the database itself, nor its shared memory: to close them would drop the locks that SQLite holds on them.
-    """
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
 # --- beside it
 
 

@@ -7,7 +7,6 @@ awaited BEGIN IMMEDIATE would leave an open transaction behind; so callers await
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 from collections import deque
@@ -20,17 +19,15 @@ import msgspec
 
 from shapestore.concurrency.futures import refuse, resolve
 from shapestore.concurrency.interrupts import raise_from_loop
-from shapestore.concurrency.uncancelled import Uncancelled
 from shapestore.concurrency.worker_threads import WorkerThreads
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, StoreClosedError, fresh
 from shapestore.locking.gate import Gate
 from shapestore.logger import logger
-from shapestore.storage import commands, queries
+from shapestore.storage import commands
 from shapestore.storage.commands import Command
-from shapestore.storage.connection import checkpoint, on_thread
-from shapestore.storage.path import sync, wal_bytes
 from shapestore.storage.sqlite_errors import damaged, is_environmental, translated
 from shapestore.storage.transaction import Transaction, transact
+from shapestore.storage.wal import WriteAheadLog
 from shapestore.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -40,14 +37,6 @@ MAX_BATCH = 1_000
 QUICK_BYTES = 32 * 1024
 # A batch takes no further command once it brings this much, so that no commit waits for a longer one.
 MAX_BATCH_BYTES = 1024 * 1024
-# The write-ahead log is checkpointed when it has grown by this much.
-CHECKPOINT_BYTES = 8 * 1024 * 1024
-# Whenever it has grown by so much, what it holds is written to the disk, while the writer goes on. A checkpoint, for
-# which all writers wait, has to wait for that before anything else.
-SYNC_BYTES = 2 * 1024 * 1024
-# Where Litestream replicates the file, checkpoints are its work. It never lets the log grow by as much as this; if the
-# log has, Litestream is not running any more.
-LITESTREAM_IS_GONE_BYTES = 256 * 1024 * 1024
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -85,7 +74,6 @@ class Writer:
         self._connection = connection
         self._gate = gate
         self._owner = owner
-        self._threads = threads
         self._max_queued = max_queued
         self._telemetry = telemetry
         self._quick: Batch = deque()
@@ -94,9 +82,7 @@ class Writer:
         self._stopped = False
         self._idle: asyncio.Future[None] | None = None
         """What ``run`` waits for while nothing is queued."""
-        self._checkpoint_at = CHECKPOINT_BYTES
-        self._synced_bytes = 0
-        self._syncing: asyncio.Future[None] | None = None
+        self.wal = WriteAheadLog(path, connection, threads, telemetry)
         self.newest_round = 0
         """As far as this store has seen. A batch that takes a round and then fails leaves it greater than any in the
         file: the next one jumps."""
@@ -198,7 +184,7 @@ class Writer:
                 _tell(self.on_commit, changed)
                 for answer in answers:
                     _tell(batch.popleft().answered, answer)
-                await self._checkpoint_if_grown()
+                await self.wal.committed()
             finally:
                 self._gate.release()
         except OSError as error:
@@ -245,48 +231,6 @@ class Writer:
                 f"{self._path!r} was moved, removed or replaced while it was open: close all stores of it, and open "
                 "them again"
             )
-
-    def wal_bytes(self) -> int:
-        """The size of the write-ahead log."""
-        return wal_bytes(self._path)
-
-    async def _checkpoint_if_grown(self) -> None:
-        """A failure here does not fail the batch, which is committed."""
-        size = self.wal_bytes()
-        if size < CHECKPOINT_BYTES:
-            self._checkpoint_at = CHECKPOINT_BYTES
-        elif size >= self._checkpoint_at:
-            await self.checkpoint()
-            return
-        self._synced_bytes = min(self._synced_bytes, size)  # it may have been cut
-        if size >= self._synced_bytes + SYNC_BYTES and (self._syncing is None or self._syncing.done()):
-            self._synced_bytes = size
-            self._syncing = self._threads.run(partial(sync, f"{self._path}-wal"), name="shapestore sync")
-
-    def checkpoint_soon(self) -> None:
-        """With the next commit, if the log is long, though it has not grown: what was in the way may be gone."""
-        self._checkpoint_at = CHECKPOINT_BYTES
-
-    async def checkpoint(self) -> None:
-        """Copy the log into the database and cut it, as far as readers allow. The caller holds the gate."""
-        size = self.wal_bytes()
-        self._checkpoint_at = size + CHECKPOINT_BYTES
-        if size < LITESTREAM_IS_GONE_BYTES and await self._is_litestreams():
-            return
-        await on_thread(self._connection, checkpoint, Uncancelled())
-        size = self.wal_bytes()
-        self._checkpoint_at = size + CHECKPOINT_BYTES
-        self._telemetry.checkpointed(size)
-
-    async def _is_litestreams(self) -> bool:
-        """Whether Litestream replicates the file, which it marks by a table.
-
-        It copies from the log, and reads the database while it thinks that no other process writes there: a checkpoint
-        by another may spoil its replica. The read lock by which it keeps others off does not always hold.
-        """
-        with contextlib.suppress(sqlite3.Error):
-            return bool(await self._connection.execute_fetchall(queries.HAS_LITESTREAM))
-        return False
 
 
 def _tell(told: Callable[[T], object], fact: T) -> None:

@@ -26,7 +26,8 @@ from shapestore import (
 )
 from shapestore.admin.inspector import open_inspector
 from shapestore.admin.vacuum import vacuum
-from shapestore.storage.path import bind, make_if_missing, resolve, sync, wal_bytes
+from shapestore.storage.path import bind, make_if_missing, resolve
+from shapestore.storage.wal import sync, wal_bytes
 
 ALBUMS = Shape("albums")
 

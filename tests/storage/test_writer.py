@@ -25,13 +25,13 @@ from shapestore.events import Checkpointed, Event
 from shapestore.locking import boot_clock
 from shapestore.locking.create_lock import Failure
 from shapestore.locking.gate import Gate
-from shapestore.storage import commands
-from shapestore.storage import writer as writer_module
+from shapestore.storage import commands, wal
 from shapestore.storage.commands import AddRows, Claim, Command, Delete, Fail, Invalidate, Publish, Release
 from shapestore.storage.connection import open_writer
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.transaction import Transaction
-from shapestore.storage.writer import CHECKPOINT_BYTES, MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, SYNC_BYTES, Writer
+from shapestore.storage.wal import CHECKPOINT_BYTES, SYNC_BYTES
+from shapestore.storage.writer import MAX_BATCH, MAX_BATCH_BYTES, QUICK_BYTES, Writer
 from shapestore.telemetry import Telemetry
 
 pytestmark = pytest.mark.usefixtures("untroubled")
@@ -72,7 +72,7 @@ class Desk:
     async def write(self, handle: str, size: int) -> None:
         """Add a row of so many bytes to an attempt, and note how large the log is then."""
         assert await self.writer.submit(AddRows(chunk(handle, size)))
-        self.sizes.append(self.writer.wal_bytes())
+        self.sizes.append(self.writer.wal.size())
 
 
 @contextlib.asynccontextmanager
@@ -422,7 +422,7 @@ async def test_the_log_is_written_to_the_disk_while_the_writer_goes_on(
         synced.append(path)
         disk_is_quick.wait(PATIENCE)
 
-    monkeypatch.setattr(writer_module, "sync", sync)
+    monkeypatch.setattr(wal, "sync", sync)
     assert await desk.writer.submit(claim("a"))
     for _ in range(3):
         await desk.write("a", SYNC_BYTES)
@@ -495,7 +495,7 @@ async def test_no_checkpoint_is_made_beside_the_writers(desk: Desk) -> None:
     size = os.stat(desk.path).st_size
     await desk.write("a", 1)
     assert os.stat(desk.path).st_size == size
-    assert desk.writer.wal_bytes() > 4_096 * 300
+    assert desk.writer.wal.size() > 4_096 * 300
 
 
 # --- the end

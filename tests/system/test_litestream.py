@@ -18,7 +18,7 @@ from inspections import eventually, rows_of
 
 from shapestore import Shape, ShapeStore, StoredShape, maintenance
 from shapestore.events import Checkpointed, Event
-from shapestore.storage import writer
+from shapestore.storage import wal
 
 Row = dict[str, object]
 
@@ -101,7 +101,7 @@ async def test_nothing_acknowledged_before_the_last_sync_is_lost(tmp_path: Path,
             litestream.kill()
         herd.cancel()
         await asyncio.wait([herd])
-        assert one.stats.wal_bytes < writer.LITESTREAM_IS_GONE_BYTES
+        assert one.stats.wal_bytes < wal.LITESTREAM_IS_GONE_BYTES
     assert 100 < len(synced) < len(acknowledged)
 
     restored = tmp_path / "restored" / "shapes.db"
@@ -142,12 +142,12 @@ async def test_checkpoints_are_litestreams_where_it_replicates_the_file(
         async with ShapeStore(empty_path, create=create, on_event=told.append) as store:
             for number in range(100):
                 await store.get_or_create(Shape(f"table {number}"))
-            assert store.stats.wal_bytes > writer.CHECKPOINT_BYTES
+            assert store.stats.wal_bytes > wal.CHECKPOINT_BYTES
             commands = store.stats.commands
             await eventually(lambda: store.stats.commands > commands + 2)  # maintenance has asked for one
         assert checkpoints(told) == []
 
-        monkeypatch.setattr(writer, "LITESTREAM_IS_GONE_BYTES", 2 * writer.CHECKPOINT_BYTES)
+        monkeypatch.setattr(wal, "LITESTREAM_IS_GONE_BYTES", 2 * wal.CHECKPOINT_BYTES)
         async with ShapeStore(empty_path, create=create, on_event=told.append) as store:
             for number in range(100, 200):
                 await store.get_or_create(Shape(f"table {number}"))

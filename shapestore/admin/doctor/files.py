@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.locking.owner import owners_folder
-from shapestore.storage.path import wal_bytes
+from shapestore.storage.wal import wal_bytes
 
 # The writer truncates the log at 8 MB, unless a reader is in the middle of a transaction.
 LARGE_WAL_BYTES = 64 * 1024 * 1024
