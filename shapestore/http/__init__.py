@@ -8,7 +8,6 @@ A request goes down this list, and its answer comes from the end of it:
     tables        names of tables and columns -> those that may be asked for
     descriptions  what the source says of its tables, asked for once a while
     where/        the where of a client that speaks PostgreSQL -> the where of a shape
-    invalid       what is answered to a request that is not accepted
     offset        the place in a log from which a client reads on
     handles       the handles that clients see
     serving/      the page of a log, at once, or as soon as there is one, or a stream of events

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from shapestore.errors import InvalidShapeError
-from shapestore.http.invalid import InvalidRequest, invalid
 from shapestore.http.request import ShapeRequest
+from shapestore.http.response import invalid
 from shapestore.shape.narrowed import narrowed
 from shapestore.shape.shape import Shape
 from shapestore.shape.where.where import where_columns
@@ -41,7 +41,7 @@ async def shape_by(shape_of: ShapeOfRequest, request: Request) -> Shape:
 
 
 async def permitted(authorize: Authorize, request: Request, asked: ShapeRequest) -> ShapeRequest:
-    """The request for no more than its sender may see. Raises what ``authorize`` raises, and InvalidRequest."""
+    """The request for no more than its sender may see. Raises what ``authorize`` raises, and Refusal."""
     found = authorize(request, asked.shape)
     may_see = await found if inspect.isawaitable(found) else found
     if not isinstance(may_see, Shape) or may_see.table != asked.shape.table:
@@ -61,12 +61,12 @@ def _narrowed(may_see: Shape, asked: Shape) -> Shape:
         return may_see
     try:
         return narrowed(_of_both_columns(asked, may_see), asked.where_as_written, asked.params)
-    except InvalidShapeError as error:
-        raise InvalidRequest({"where": ["is too large"]}) from error
+    except InvalidShapeError:
+        invalid("where", "is too large")
 
 
 def _of_both_columns(asked: Shape, may_see: Shape) -> Shape:
-    """What may be seen, with those of its columns that are asked for. Raises InvalidRequest if there are none."""
+    """What may be seen, with those of its columns that are asked for. Raises Refusal if there are none."""
     seen = may_see.columns
     columns = asked.columns if seen is None else seen
     if seen is not None and asked.columns is not None:

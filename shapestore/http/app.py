@@ -17,11 +17,10 @@ from shapestore.http import response
 from shapestore.http.access import Authorize, ShapeOfRequest, has_secret, permitted, shape_by
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
-from shapestore.http.invalid import InvalidRequest
 from shapestore.http.parameters import body_of, unread
 from shapestore.http.refusals import refusal_by, refusal_of, unexpected
 from shapestore.http.request import ShapeRequest, parse
-from shapestore.http.response import Caching, Cors, Refusal, invalid_request, refused, vary_on
+from shapestore.http.response import Caching, Cors, Refusal, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
 from shapestore.http.serving.live import LiveClients
 from shapestore.http.serving.log_reader import LogReader
@@ -169,8 +168,6 @@ class ShapeApp:
             return await self._route(request)
         except Refusal as refusal:
             return refusal.response()
-        except InvalidRequest as error:
-            return invalid_request(error.errors).response()
         except HTTPException as error:
             return refusal_by(error).response()
         except ClientDisconnect:

@@ -9,8 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from shapestore.errors import StoreClosedError, UnknownTableError
-from shapestore.http.invalid import invalid
-from shapestore.http.response import refused
+from shapestore.http.response import invalid, refused
 from shapestore.http.tables import Tables, misnamed
 from shapestore.logger import logger
 from shapestore.shape.column_description import Description

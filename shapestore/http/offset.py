@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from shapestore.http.invalid import invalid
+from shapestore.http.response import invalid
 
 _FORM = re.compile(r"([0-9]{1,19})_([0-9]{1,19}|inf)", re.ASCII)
 
@@ -42,7 +42,7 @@ BEGINNING, NOW = Offset(Place.BEGINNING), Offset(Place.NOW)
 
 
 def offset_of(text: str | None) -> Offset:
-    """The offset that a client sent. Raises InvalidRequest.
+    """The offset that a client sent. Raises Refusal.
 
     >>> offset_of("7_3"), str(offset_of("0_inf"))
     (Offset(place=<Place.CHANGE: 'l_n'>, round=7, position=3), '0_inf')

@@ -10,8 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Message
 
-from shapestore.http.invalid import invalid
-from shapestore.http.response import refused
+from shapestore.http.response import invalid, refused
 
 MAX_PARAMS_LENGTH = 262_144
 """The most characters of all params together."""

@@ -6,17 +6,20 @@ ShapeRequest(shape=Shape('track', where='"album" = :p1', params={'p1': 7}), offs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shapestore.http.invalid import about, invalid
+from shapestore.errors import InvalidShapeError
 from shapestore.http.offset import BEGINNING, NOW, Offset, offset_of
 from shapestore.http.parameters import json_of, params_of, subset_fields, subset_params
+from shapestore.http.response import invalid
 from shapestore.http.structured import order_text, where_text
 from shapestore.http.tables import Tables, check_key, columns_of, table_of
 from shapestore.http.where.names import Columns
 from shapestore.http.where.order import orders
+from shapestore.http.where.refusal import RefusedError
 from shapestore.http.where.translate import translate
 from shapestore.shape.column_description import Description
 from shapestore.shape.order import Order
@@ -64,7 +67,7 @@ def parse(
     describe: Callable[[str], Description],
     shape: Shape | None = None,
 ) -> ShapeRequest:
-    """The request. Raises InvalidRequest, whose messages name no table or column that is not allowed.
+    """The request. Raises Refusal, whose messages name no table or column that is not allowed.
 
     ``tables`` are those that may be asked for, each with its columns or None for all; ``describe`` tells the columns of
     one of them. A ``shape`` of the application's own takes the place of the table, where, params and columns.
@@ -105,7 +108,7 @@ def _shape(
     columns = Columns(table, description, tables[table])
     check_key(table, columns, description)
     chosen = columns_of(given.get("columns"), columns, description)
-    with about("where"):
+    with _about("where"):
         predicate = translate(given.get("where"), params_of(query), columns)
         return Shape(table, where=predicate.where, params=predicate.params, columns=chosen), columns
 
@@ -113,15 +116,24 @@ def _shape(
 def _subset(fields: Mapping[str, Any], columns: Columns) -> Subset | None:
     if not fields:
         return None
-    with about("subset__where"):
+    with _about("subset__where"):
         predicate = translate(_text(fields, "where", where_text), subset_params(fields), columns)
-    with about("subset__order_by"):
+    with _about("subset__order_by"):
         text = _text(fields, "order_by", order_text)
         order_by = orders(text, columns) if text else ()
     limit, offset = _count(fields, "limit", least=1), _count(fields, "offset", least=0)
     if not order_by and (limit is not None or offset is not None):
         invalid("subset__order_by", "order_by is required when limit or offset is present")
     return Subset(predicate.where, predicate.params, order_by, limit, offset or 0)
+
+
+@contextmanager
+def _about(parameter: str) -> Iterator[None]:
+    """What is refused within the block is wrong with this parameter."""
+    try:
+        yield
+    except (RefusedError, InvalidShapeError) as error:
+        invalid(parameter, str(error))
 
 
 def _text(fields: Mapping[str, Any], name: str, structured: Callable[[Any], str]) -> str | None:

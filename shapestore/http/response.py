@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
 from starlette.requests import Request
@@ -122,9 +122,9 @@ class Refusal(Exception):  # noqa: N818 - an answer, and no error of the store
     """An answer other than 200, raised wherever it is found out."""
 
     def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status)
+        super().__init__(status, body)
         self.status = status
-        self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self.body = msgspec.json.encode(body)
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
@@ -141,9 +141,12 @@ def refused(status: int, message: str, *, retry_after: float | None = None) -> R
     return Refusal(status, {"message": message}, headers)
 
 
-def invalid_request(errors: Mapping[str, Sequence[str]]) -> Refusal:
-    """400: what is wrong with which parameters."""
-    return Refusal(400, {"message": "Invalid request", "errors": errors})
+def invalid(parameter: str, why: str) -> NoReturn:
+    """Raise the refusal of a request of which this parameter is not understood, or not accepted.
+
+    No message says more than its sender may know.
+    """
+    raise Refusal(400, {"message": "Invalid request", "errors": {parameter: [why]}})
 
 
 def must_refetch(handle: str, caching: Caching) -> Refusal:

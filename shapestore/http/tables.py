@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from shapestore.http.invalid import invalid
+from shapestore.http.response import invalid
 from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
 from shapestore.shape.column_description import Description, key_of
 from shapestore.shape.listing import listed
@@ -17,7 +17,7 @@ MAX_LENGTH = 32_768
 
 
 def table_of(name: str | None, tables: Tables) -> str:
-    """The table that a client names: ``name`` or ``schema.name``, each as it is or quoted. Raises InvalidRequest.
+    """The table that a client names: ``name`` or ``schema.name``, each as it is or quoted. Raises Refusal.
 
     A name stands for the table that is spelled exactly so; else, without quotes, for the one that differs from it in
     the case of letters alone.
@@ -36,7 +36,7 @@ def table_of(name: str | None, tables: Tables) -> str:
 
 
 def columns_of(text: str | None, columns: Columns, description: Description) -> tuple[str, ...] | None:
-    """The columns that a client names, in the order of the table; None for all of the table. Raises InvalidRequest.
+    """The columns that a client names, in the order of the table; None for all of the table. Raises Refusal.
 
     Where the columns that may be named are listed they are named in the shape too, even if the table has no others: it
     may have more by the time the shape is made.
@@ -57,7 +57,7 @@ def columns_of(text: str | None, columns: Columns, description: Description) -> 
 
 
 def check_key(table: str, columns: Columns, description: Description) -> None:
-    """A client tells rows apart by their key. Raises InvalidRequest if it cannot read one."""
+    """A client tells rows apart by their key. Raises Refusal if it cannot read one."""
     key = key_of(description)
     if not key:
         invalid("table", f'Table "{table}" has no primary key')

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shapestore import Shape, SQLSource
-from shapestore.http.invalid import InvalidRequest
 from shapestore.http.request import parse
+from shapestore.http.response import Refusal
 from shapestore.shape.narrowed import narrowed
 from shapestore.shape.order import Order
 from shapestore.shape.where.where import where_columns
@@ -56,8 +56,8 @@ def answer(source: SQLSource, query: list[tuple[str, str]]) -> object:
     """What the client learns: the rows of its shape and subset; what is wrong with its request; or that it failed."""
     try:
         asked = parse(query, None, {"item": ALLOWED}, lambda table: source.describe(Shape(table)))
-    except InvalidRequest as error:
-        return error.errors
+    except Refusal as error:
+        return error.body
     assert asked.shape.table == "item"
     assert set(asked.shape.columns or ()) <= set(ALLOWED)
     assert where_columns(asked.shape.where_as_written or "TRUE") <= set(ALLOWED)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from shapestore import Shape
-from shapestore.http.invalid import InvalidRequest
 from shapestore.http.offset import BEGINNING, NOW, Offset, Place
 from shapestore.http.request import ShapeRequest, Subset, parse
+from shapestore.http.response import Refusal
 from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.shape.order import Order
 
@@ -35,10 +35,14 @@ def asked(query: Mapping[str, str], body: object = None, shape: Shape | None = N
     return parse(list(query.items()), sent, TABLES, lambda _: TRACK, shape)
 
 
-def errors(body: object = None, **query: str) -> dict[str, list[str]]:
-    with pytest.raises(InvalidRequest) as caught:
+def told(refusal: Refusal) -> Any:
+    return json.loads(refusal.body)["errors"]
+
+
+def errors(body: object = None, **query: str) -> Any:
+    with pytest.raises(Refusal) as caught:
         ask(body, **query)
-    return caught.value.errors
+    return told(caught.value)
 
 
 # --- the table and its columns
@@ -131,12 +135,12 @@ def test_columns_that_are_not_accepted(text: str, message: str) -> None:
 
 
 def test_a_table_without_a_key_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="has no primary key"):
+    with pytest.raises(Refusal, match="has no primary key"):
         parse([("offset", "-1"), ("table", "all")], None, TABLES, lambda _: {"n": ColumnDescription("int8")})
 
 
 def test_a_table_whose_key_is_hidden_is_refused_by_a_message_that_hides_it_too() -> None:
-    with pytest.raises(InvalidRequest, match=r"Table \"Track\" is not served with its primary key'"):
+    with pytest.raises(Refusal, match=r"Table \"Track\" is not served with its primary key'"):
         parse([("offset", "-1"), ("table", "Track")], None, {"Track": ["Title"]}, lambda _: TRACK)
 
 
@@ -191,9 +195,9 @@ def test_params_that_are_not_accepted(query: dict[str, str], message: str) -> No
 
 def test_no_digit_of_a_number_is_lost() -> None:
     body = b'{"where": "id = $1 OR id = $2", "params": {"1": 9223372036854775802, "2": true}}'
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         ask(body)
-    assert caught.value.errors == {
+    assert told(caught.value) == {
         "subset__where": ['At location 16: parameter $2: invalid input syntax for type integer: "true"']
     }
     request = ask(body.replace(b"true", b"-9223372036854775808"))
@@ -243,9 +247,9 @@ def test_an_offset_of_another_form_is_refused(text: str) -> None:
     ],
 )
 def test_what_is_missing_or_does_not_go_together(query: dict[str, str], expected: dict[str, list[str]]) -> None:
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(Refusal) as caught:
         asked(query)
-    assert caught.value.errors == expected
+    assert told(caught.value) == expected
 
 
 def test_what_else_may_be_sent() -> None:
@@ -348,5 +352,5 @@ def test_a_shape_of_the_application_takes_the_place_of_what_a_client_names() -> 
     request = asked(query, {"where": "title = $1", "params": {"1": "x"}}, shape)
     assert request.shape is shape
     assert request.subset == Subset('"Title" = :p1', {"p1": "x"}, (), None, 0)
-    with pytest.raises(InvalidRequest, match="unknown reference album"):
+    with pytest.raises(Refusal, match="unknown reference album"):
         asked(query, {"where": "album = 7"}, shape)

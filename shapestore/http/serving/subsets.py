@@ -15,7 +15,7 @@ import msgspec
 
 from shapestore.errors import InvalidShapeError, ShapeGoneError, ShapeStoreError
 from shapestore.http.request import ShapeRequest, Subset
-from shapestore.http.response import invalid_request, refused
+from shapestore.http.response import invalid, refused
 from shapestore.http.serving.log_reader import LogReader, Read, messages_for
 from shapestore.logger import logger
 from shapestore.storage.log.keys import encode_key
@@ -87,7 +87,7 @@ class Subsets:
             async with self._turns_of(asyncio.get_running_loop()):
                 found = await self._reader.store._ask_source("subset", asked.shape, limit=limit, **wanted)
         except InvalidShapeError:
-            raise invalid_request({"subset__where": ["is too large, together with the where of the shape"]}) from None
+            invalid("subset__where", "is too large, together with the where of the shape")
         except ShapeStoreError:
             raise
         except Exception as error:  # whatever the source raises; its text may tell about rows
