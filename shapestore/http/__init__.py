@@ -8,8 +8,7 @@ A request goes down this list, and its answer comes from the end of it:
     tables        names of tables and columns -> those that may be asked for
     descriptions  what the source says of its tables, asked for once a while
     where/        the where of a client that speaks PostgreSQL -> the where of a shape
-    offset        the place in a log from which a client reads on
-    handles       the handles that clients see
+    handles       the handles that clients see, and the places in a log from which they read on
     serving/      the page of a log, at once, or as soon as there is one, or a stream of events
     messages/     rows and changes -> messages
     refusals      what an error of the store means to a client

@@ -4,7 +4,8 @@ A client's handle is ``H~s``: H names the stored shape, and s begins with the fl
 parts of a snapshot that were made before a compaction and after it are never mixed. What follows a dot in s is free:
 so a handle can be unlike another one, though both name the same.
 
-An offset is ``0_i`` behind part i of the snapshot, and ``L_p`` behind position p, which was logged in round L.
+An offset is ``0_i`` behind part i of the snapshot, ``0_inf`` behind the last; ``L_p`` behind position p, which was
+logged in round L, and ``L_0``, as ``L_inf``, behind all of that round. ``-1`` is the beginning, and ``now`` the end.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import re
 import secrets
 from typing import NamedTuple
 
-from shapestore.storage.log.pages import Part
-from shapestore.storage.log.positions import pack, unpack
+from shapestore.storage.log.pages import BEGINNING, LAST, End, Part, Place
+from shapestore.storage.log.positions import MAX_POSITION, pack, unpack
 
 # What may be repeated in a header.
 _FORM = re.compile(r"[\w~.]{1,100}", re.ASCII)
+_OFFSET = re.compile(r"([0-9]{1,19})_([0-9]{1,19}|inf)", re.ASCII)
+_WORDS: dict[str, Place] = {"-1": BEGINNING, "now": End.NOW}
+
+# Where no page of any log begins.
+_NOWHERE = Part(0, -1)
 
 
 class ClientHandle(NamedTuple):
@@ -55,6 +61,25 @@ def another_handle(handle: str, asked: str, *, unlike: str | None = None) -> str
     """
     name = f"{handle}~0"
     return f"{handle}~.{secrets.token_hex(4)}" if parse_handle(asked).handle == handle or name == unlike else name
+
+
+def place_of(offset: str, handle: str | None) -> Place | None:
+    """The place that an offset names in the log of which a client has this handle; None if it is not an offset.
+
+    >>> place_of("7_3", "019d~0") == pack(7, 3), place_of("0_1", "019d~0")
+    (True, Part(number=1, floor=0))
+    """
+    if offset in _WORDS:
+        return _WORDS[offset]
+    match = _OFFSET.fullmatch(offset)
+    if match is None:
+        return None
+    round_, position = int(match[1]), match[2]
+    if round_ == 0:
+        floor = None if handle is None else parse_handle(handle).floor
+        return _NOWHERE if floor is None else Part(LAST if position == "inf" else int(position), floor)
+    last = 0 if position == "inf" else int(position)
+    return pack(round_, last) if last <= MAX_POSITION else _NOWHERE
 
 
 def offset_text(end: Part | int) -> str:

@@ -1,7 +1,7 @@
 """What a client asks for: a query string and a JSON body, read and checked.
 
 >>> parse([("table", "track"), ("offset", "-1"), ("where", "album = $1"), ("params[1]", "7")], None, tables, describe)
-ShapeRequest(shape=Shape('track', where='"album" = :p1', params={'p1': 7}), offset=Offset(...), ...)
+ShapeRequest(shape=Shape('track', where='"album" = :p1', params={'p1': 7}), offset='-1', ...)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shapestore.errors import InvalidShapeError
-from shapestore.http.offset import BEGINNING, NOW, Offset, offset_of
+from shapestore.http.handles import place_of
 from shapestore.http.parameters import json_of, params_of, subset_fields, subset_params
 from shapestore.http.response import invalid
 from shapestore.http.structured import order_text, where_text
@@ -24,6 +24,7 @@ from shapestore.http.where.translate import translate
 from shapestore.shape.column_description import Description
 from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape
+from shapestore.storage.log.pages import Place
 
 Query = Sequence[tuple[str, str]]
 """The parameters of a query string, decoded, in their order."""
@@ -49,7 +50,10 @@ class ShapeRequest:
 
     shape: Shape
     """As the client asks for it, its table and columns among those that are allowed."""
-    offset: Offset
+    offset: str
+    """As the client wrote it."""
+    place: Place
+    """The place in the log that it names."""
     handle: str | None
     live: bool
     sse: bool
@@ -73,11 +77,14 @@ def parse(
     one of them. A ``shape`` of the application's own takes the place of the table, where, params and columns.
     """
     given = dict(query)
-    offset = offset_of(given.get("offset"))
-    handle = None if offset in (BEGINNING, NOW) else _handle(given)
+    offset = given.get("offset") or invalid("offset", "can't be blank")
+    place = place_of(offset, given.get("handle"))
+    if place is None:
+        invalid("offset", "has invalid format")
+    handle = None if offset in ("-1", "now") else _handle(given)
     live = is_true(given.get("live"))
     sse = is_true(given.get("live_sse")) or is_true(given.get("experimental_live_sse"))
-    if live and offset in (BEGINNING, NOW):
+    if live and handle is None:
         invalid("live", f"can't be true when offset == {offset}")
     if sse and not live:
         invalid("live_sse", "can't be true unless live is also true")
@@ -88,6 +95,7 @@ def parse(
     return ShapeRequest(
         shape=shape,
         offset=offset,
+        place=place,
         handle=handle,
         live=live,
         sse=sse,

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from shapestore import Shape
-from shapestore.http.offset import BEGINNING, NOW, Offset, Place
 from shapestore.http.request import ShapeRequest, Subset, parse
 from shapestore.http.response import Refusal
 from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.shape.order import Order
+from shapestore.storage.log.pages import BEGINNING, LAST, End, Part, Place
+from shapestore.storage.log.positions import pack
 
 TRACK: Description = {
     "id": ColumnDescription("int8", pk_index=0, not_null=True),
@@ -209,19 +210,26 @@ def test_no_digit_of_a_number_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "offset"),
+    ("text", "place"),
     [
         ("-1", BEGINNING),
-        ("now", NOW),
-        ("0_0", Offset(Place.SNAPSHOT, 0, 0)),
-        ("0_inf", Offset(Place.SNAPSHOT, 0, None)),
-        ("12_7", Offset(Place.CHANGE, 12, 7)),
-        ("12_inf", Offset(Place.CHANGE, 12, None)),
+        ("now", End.NOW),
+        ("0_0", Part(0, pack(7, 3))),
+        ("0_inf", Part(LAST, pack(7, 3))),
+        ("12_7", pack(12, 7)),
+        ("12_inf", pack(12, 0)),
     ],
 )
-def test_an_offset_is_read_and_written_alike(text: str, offset: Offset) -> None:
-    assert ask(offset=text, handle="h").offset == offset
-    assert str(offset) == text
+def test_an_offset_names_a_place_in_a_log(text: str, place: Place) -> None:
+    request = ask(offset=text, handle="h~7_3")
+    assert (request.offset, request.place) == (text, place)
+
+
+def test_no_page_begins_where_a_handle_names_no_floor_or_a_position_is_too_large() -> None:
+    nowhere = Part(0, -1)
+    assert ask(offset="0_1", handle="h").place == nowhere
+    assert ask(offset=f"12_{2**28}", handle="h~0").place == nowhere
+    assert ask(offset=f"12_{2**28 - 1}", handle="h~0").place == pack(12, 2**28 - 1)
 
 
 @pytest.mark.parametrize(

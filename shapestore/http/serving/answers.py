@@ -14,13 +14,13 @@ from starlette.types import ASGIApp
 from shapestore.http import response
 from shapestore.http.handles import handle_text, offset_text
 from shapestore.http.messages import messages
-from shapestore.http.offset import BEGINNING, NOW
 from shapestore.http.request import ShapeRequest, Subset
 from shapestore.http.response import Answer, Caching
 from shapestore.http.serving.live import KEEP_ALIVE, EventStream, LiveClients, Presence, Woken
-from shapestore.http.serving.log_reader import LogReader, Read, place_of
+from shapestore.http.serving.log_reader import LogReader, Read
 from shapestore.http.serving.next_pages import Found, NextPages
 from shapestore.http.serving.subsets import Subsets
+from shapestore.storage.log.pages import BEGINNING, End
 
 _JSON, _EVENTS = ((b"content-type", kind.encode()) for kind in (response.JSON, response.EVENTS))
 
@@ -64,8 +64,8 @@ class LogAnswers:
     def _page(self, asked: ShapeRequest, request: Request, read: Read) -> Answer:
         end = offset_text(read.end)
         is_idle = asked.live and read.is_idle
-        headers, handle = self._headers(asked, request, read, str(asked.offset) if is_idle else end)
-        tag = response.etag(handle, str(asked.offset), end, unique=is_idle or asked.offset == NOW)
+        headers, handle = self._headers(asked, request, read, asked.offset if is_idle else end)
+        tag = response.etag(handle, asked.offset, end, unique=is_idle or asked.place is End.NOW)
         headers.append((b"etag", tag.encode()))
         if read.is_end:
             headers.append((b"electric-up-to-date", b""))
@@ -93,7 +93,7 @@ class LogAnswers:
         caching = self._caching
         if request.method == "POST" or asked.subset is not None:
             return response.NO_CACHE
-        if asked.offset == BEGINNING:
+        if asked.place == BEGINNING:
             return caching.of(response.FIRST)
         if not asked.live:
             return caching.of(caching.later)
@@ -105,7 +105,7 @@ class LogAnswers:
         """Some rows, and an offset from which no change of them is missed: the client's own, or that of before."""
         read = await self._reader.now(asked)
         body = await self._subsets.body(asked, subset, read)
-        offset = offset_text(read.end) if asked.offset in (BEGINNING, NOW) else str(asked.offset)
+        offset = offset_text(read.end) if asked.handle is None else asked.offset
         headers, _ = self._headers(asked, request, read, offset)
         return Answer(200, [*headers, (b"electric-snapshot", b"true")], body)
 
@@ -118,7 +118,7 @@ class LogAnswers:
         with Presence(request.receive, self._clients) as client:
             read = await self._reader.first(asked)
             while read.is_idle:
-                handle, page = read.handle, self._next.behind(read.handle, place_of(asked), read.position, asked)
+                handle, page = read.handle, self._next.behind(read.handle, asked.place, read.position, asked)
                 del read  # what is read again is not held by all who wait
                 found = await client.next(page, until - loop.time())
                 if isinstance(found, Woken):
@@ -128,7 +128,7 @@ class LogAnswers:
         return self._page(asked, request, read)
 
     def _stream(self, asked: ShapeRequest, request: Request, read: Read) -> EventStream:
-        headers, _ = self._headers(asked, request, read, str(asked.offset))
+        headers, _ = self._headers(asked, request, read, asked.offset)
         headers.append((b"x-accel-buffering", b"no"))
         return EventStream(partial(self._events, asked, read.handle), headers, self._clients, self._durations.events)
 
@@ -138,7 +138,7 @@ class LogAnswers:
         """What comes behind the offset, and signs of life; no page is held while there is nothing."""
         loop = asyncio.get_running_loop()
         quiet_until = loop.time() + self._durations.keep_alive
-        found: Found | Woken = await self._reader.behind(handle, place_of(asked), asked)
+        found: Found | Woken = await self._reader.behind(handle, asked.place, asked)
         while isinstance(found, Read):
             place, is_end, position = found.end, found.is_end, found.position
             told = found.events

@@ -7,18 +7,13 @@ from functools import cached_property, partial
 
 from shapestore.http.handles import another_handle, parse_handle
 from shapestore.http.messages.messages import Messages, Replica, as_events, messages_of, snapshot_end, up_to_date
-from shapestore.http.offset import NOW, Place
 from shapestore.http.request import ShapeRequest
 from shapestore.http.response import Caching, Refusal, joined, must_refetch, refused
 from shapestore.http.serving.kept_pages import KeptPages
 from shapestore.shape import comparable as comparables
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Part, Refused, ServedLog, SnapshotRange
-from shapestore.storage.log.positions import MAX_POSITION, pack
 from shapestore.store import ShapeStore
-
-# Where no page of any log begins.
-_NOWHERE = Part(0, -1)
 
 _TRIES = 5
 
@@ -66,7 +61,7 @@ class LogReader:
         """The page that a request asks for. Raises Refusal: 409 if its client has to begin again."""
         for _ in range(_TRIES):
             handle = await self._handle(asked)
-            read = await self.behind(handle, place_of(asked), asked)
+            read = await self.behind(handle, asked.place, asked)
             if isinstance(read, Refused):
                 raise self._must_refetch(handle, asked)
             if read is not None:
@@ -75,7 +70,7 @@ class LogReader:
 
     async def again(self, asked: ShapeRequest, handle: str) -> Read:
         """As ``first``, where the handle was just found to be the one to read."""
-        read = await self.behind(handle, place_of(asked), asked)
+        read = await self.behind(handle, asked.place, asked)
         return read if isinstance(read, Read) else await self.first(asked)
 
     async def behind(self, handle: str, place: pages.Place, asked: ShapeRequest) -> Read | Refused | None:
@@ -91,7 +86,7 @@ class LogReader:
 
     async def now(self, asked: ShapeRequest) -> Read:
         """Where the log that a request asks for ends now."""
-        return await self.first(dataclasses.replace(asked, offset=NOW))
+        return await self.first(dataclasses.replace(asked, place=pages.End.NOW))
 
     def _page_at_once(self, handle: str, place: pages.Place, replica: Replica) -> Read | None:
         """The page behind ``place`` if that is the end of the log, or if its messages are kept.
@@ -136,22 +131,6 @@ class LogReader:
             raise refused(
                 429, f"{most} shapes are stored, the limit up to which clients can have shapes created", retry_after=60
             )
-
-
-def place_of(asked: ShapeRequest) -> pages.Place:
-    """The place in the log that a request's offset names."""
-    offset = asked.offset
-    match offset.place:
-        case Place.BEGINNING:
-            return pages.BEGINNING
-        case Place.NOW:
-            return pages.End.NOW
-        case Place.SNAPSHOT:
-            floor = None if asked.handle is None else parse_handle(asked.handle).floor
-            index = pages.LAST if offset.position is None else offset.position
-            return _NOWHERE if floor is None else Part(index, floor)
-    position = offset.position or 0
-    return pack(offset.round, position) if position <= MAX_POSITION else _NOWHERE
 
 
 def _in_messages(page: Page, *, handle: str, replica: Replica) -> Read:
