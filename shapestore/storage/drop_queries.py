@@ -42,8 +42,8 @@ KEEP = """
     FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers))
 """
 
-# (numbers: [number]) -> the handles of those that were there
-DROP_SHAPES = "DELETE FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers)) RETURNING handle"
+# (numbers: [number]) -> of those that were there the handles, and what sources they followed
+DROP_SHAPES = "DELETE FROM shapes WHERE number IN (SELECT value FROM json_each(:numbers)) RETURNING handle, source"
 
 # (handles: [handle], in the order in which they were read)
 NOTE_READS = """

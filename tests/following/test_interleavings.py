@@ -292,6 +292,12 @@ async def test_keys_that_a_round_asked_for_before_it_knew_of_a_refresh_are_those
     assert [row["n"] for row in await world.store.fetch(ALL)] == [100, 2, 3, 4, 50]
 
 
+TOLD = """
+    SELECT max(seq) FROM rounds
+    WHERE number IN (SELECT round FROM shape_changes WHERE shape = (SELECT number FROM shapes))
+"""
+
+
 async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,11 +318,31 @@ async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
     world.write("UPDATE t SET n = 100 WHERE id = 1")
     await world.followed()
     assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
-    told = """
-        SELECT max(seq) FROM rounds
-        WHERE number IN (SELECT round FROM shape_changes WHERE shape = (SELECT number FROM shapes))
-    """
-    assert looked_up(world.path, told) == looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
+    assert looked_up(world.path, TOLD) == looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
+
+
+async def test_a_round_whose_shapes_were_all_dropped_is_not_that_of_another_past(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was left to be lost when the copy came, and the round went on with the changes of both pasts."""
+    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
+    world.write("UPDATE t SET n = 7 WHERE id = 5")
+    await world.followed()
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        source.backup(copy)
+    await world.hold_a_round(world.before_look, "UPDATE t SET n = n + 10")
+    await world.finish_the_round()
+    assert looked_up(world.path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)]
+    async for stored in world.store.shapes():
+        await world.store.delete(stored)
+    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        copy.backup(source)
+    await world.store.get_or_create(ALL)
+    world.write("UPDATE t SET n = 100 WHERE id = 1")
+    world.before_look.let_go()
+    await world.followed()
+    assert await world.row(1) == {"id": 1, "a": "x", "n": 100}
+    assert looked_up(world.path, TOLD) == looked_up(world.source, "SELECT max(seq) FROM shapestore_changes")
 
 
 # --- what followed() waits for

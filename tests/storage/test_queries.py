@@ -72,7 +72,7 @@ SCANS = {
     "NEXT_ROUND": ("log_state", "it has one row"),
     "FORGET_GAPS_BEFORE": ("log_state", "it has one row"),
     "SET_JUMP_DUE": ("log_state", "it has one row"),
-    "END_EMPTY_ROUNDS": ("sources", "where shapes are lost; there are as many as there are sources"),
+    "END_EMPTY_ROUNDS": ("sources", "where live shapes are dropped; there are as many as there are sources"),
     "TRIM_GAPS": ("gaps", "from its end, and no further than those that are kept"),
     "TRIM_ROUNDS": (
         "rounds, sources",

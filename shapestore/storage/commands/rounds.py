@@ -133,7 +133,6 @@ class Unfollow(Command[list[str]]):
         refused = tx.run(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
         drop(tx, [(number,) for number in self.dropped])
         self._leave(tx)
-        tx.run(queries.END_EMPTY_ROUNDS)
         return [handle for (handle,) in refused]
 
     def _leave(self, tx: Transaction) -> None:
@@ -142,6 +141,7 @@ class Unfollow(Command[list[str]]):
             tx.run(queries.FORGET_MEMBERS, number=number, table=table, last=(number + 1) << 28)
         tx.run(queries.LEAVE, numbers=as_json(self.left))
         drop(tx, tx.run(queries.STILL_LIVE, numbers=as_json(self.left)))
+        tx.run(queries.END_EMPTY_ROUNDS)
 
 
 class UnfollowSource(Command[int]):

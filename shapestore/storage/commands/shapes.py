@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.history import discard, end_attempts
+from shapestore.storage.log.live import queries as live_queries
 from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
@@ -21,9 +22,11 @@ def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
     tx.changed.update(dropping)
     given = as_json(dropping)
     tx.run(drop_queries.KEEP, numbers=given)
-    dropped = [handle for (handle,) in tx.run(drop_queries.DROP_SHAPES, numbers=given)]
+    dropped = tx.run(drop_queries.DROP_SHAPES, numbers=given)
+    if any(source is not None for _, source in dropped):
+        tx.run(live_queries.END_EMPTY_ROUNDS)
     _forget_beyond_two(tx, dropping)
-    return dropped
+    return [handle for handle, _ in dropped]
 
 
 class Delete(Command[bool]):
