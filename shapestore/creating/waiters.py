@@ -6,7 +6,6 @@ A timeout scope and a shielded task for each caller would cost more than all els
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -35,7 +34,7 @@ _PAUSE_FOR_EACH = 0.000_001
 class Waiters:
     """Futures that are answered together, each by its own deadline at the latest."""
 
-    __slots__ = ("_all_gone", "_loop", "_next", "_time_out", "_timer", "_timers", "_waiting")
+    __slots__ = ("_all_gone", "_loop", "_time_out", "_timer", "_timers", "_waiting")
 
     def __init__(
         self, timers: Timers, time_out: Callable[[float], BaseException], all_gone: Callable[[], None]
@@ -49,8 +48,7 @@ class Waiters:
         self._waiting: dict[Waiter, tuple[float, float]] = {}
         """Each with its deadline, by the loop's time, and how long it waits in all."""
         self._timer: Timer | None = None
-        self._next = math.inf
-        """When the timer is due: at the first deadline, or a little after it."""
+        """Due at the first deadline, or a little after it."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -60,14 +58,14 @@ class Waiters:
         waiter: Waiter = self._loop.create_future()
         deadline = self._loop.time() + timeout
         self._waiting[waiter] = deadline, timeout
-        if deadline < self._next:
+        if self._timer is None or deadline < self._timer[0]:
             self._set_timer(deadline)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
         """The caller has gone."""
         if self._waiting.pop(waiter, None) is not None and not self._waiting:
-            self._set_timer(math.inf)
+            self._set_timer(None)
             self._all_gone()
 
     def close(self) -> None:
@@ -90,14 +88,13 @@ class Waiters:
 
     def _take_all(self) -> Iterable[Waiter]:
         waiting, self._waiting = self._waiting, {}
-        self._set_timer(math.inf)
+        self._set_timer(None)
         return waiting
 
-    def _set_timer(self, due: float) -> None:
+    def _set_timer(self, due: float | None) -> None:
         if self._timer is not None:
             self._timers.cancel(self._timer)
-        self._next = due
-        self._timer = None if due == math.inf else self._timers.at(due, self._ring)
+        self._timer = None if due is None else self._timers.at(due, self._ring)
 
     def _ring(self) -> None:
         now = self._loop.time()
@@ -109,5 +106,5 @@ class Waiters:
             first = min(deadline for deadline, _ in self._waiting.values())
             self._set_timer(max(first, now + len(self._waiting) * _PAUSE_FOR_EACH))
         else:
-            self._set_timer(math.inf)
+            self._set_timer(None)
             self._all_gone()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
-from shapestore.concurrency.futures import refuse, resolve
 from shapestore.storage.log import pages
 from shapestore.storage.log.pages import Page, Place, Refused, ServedLog
 from shapestore.storage.reader import Reader
@@ -17,15 +16,15 @@ T = TypeVar("T")
 
 
 class _Reading:
-    """A page that is being read, and the callers who wait for it."""
+    """A page that is being read."""
 
-    __slots__ = ("task", "version", "waiters")
+    __slots__ = ("page", "version")
+
+    page: asyncio.Task[Any]
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
         self.version: object = None
         """The data version of the file as of which it began; None until it has."""
-        self.waiters: list[asyncio.Future[Any]] = []
 
 
 class LogPages:
@@ -63,31 +62,18 @@ class LogPages:
         reading = self._reading.get(key)
         if reading is None or (reading.version is not None and reading.version != self._version()):
             reading = self._reading[key] = _Reading()
-        waiter: asyncio.Future[T | Refused | None] = asyncio.get_running_loop().create_future()
-        reading.waiters.append(waiter)
-        if reading.task is None:  # not before a caller waits: where tasks begin at once, it may end at once
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode)
-            reading.task = asyncio.ensure_future(self._read(key, reading, work))
-        page = await waiter
+            reading.page = asyncio.ensure_future(self._read(key, reading, work))
+        page: T | Refused | None = await asyncio.shield(reading.page)
         if page is not None:
             self._access.touch(handle)
         return page
 
-    async def _read(self, key: Hashable, reading: _Reading, work: Callable[[Any], Any]) -> None:
+    async def _read(self, key: Hashable, reading: _Reading, work: Callable[[Any], T]) -> T:
         """Begins a turn of the loop later: those who have asked until then need not look for commits."""
         try:
             reading.version = self._version()
-            page = await self._reader.run(work)
-        except Exception as error:
-            for waiter in reading.waiters:
-                refuse(waiter, error)
-        except BaseException:  # the loop ends
-            for waiter in reading.waiters:
-                waiter.cancel()
-            raise
-        else:
-            for waiter in reading.waiters:
-                resolve(waiter, page)
+            return await self._reader.run(work)
         finally:
             if self._reading.get(key) is reading:
                 del self._reading[key]

@@ -21,9 +21,10 @@ from shapestore.waiting.newest_changes import NewestChanges
 LOOK_SECONDS = 0.005
 # While a source cannot be read, or has another past.
 LOOK_AGAIN_SECONDS = 0.05
+# No round comes as far.
+_BEYOND_ALL = (1 << 63) - 1
 # Whatever their timeout, callers wait so long for a source to be read, which as a rule takes a moment.
 READING_SECONDS = 1.0
-_NEVER = (1 << 63) - 1
 
 Waiter = asyncio.Future[bool]
 
@@ -71,7 +72,7 @@ class FollowedSources:
 
     async def _reached(self, number: int, path: str, timeout: float) -> bool:
         until = self._loop.time() + timeout
-        while not self._reader.has_reached(number, _NEVER):
+        while not self._reader.has_reached(number, _BEYOND_ALL):  # it would, if no live shapes were left
             newest = await self._read(number, path, until)
             if newest is None:
                 if self._loop.time() >= until:
