@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, TypeVarTuple
 
 from shapestore import events
-from shapestore.creating.creator_run import MOST_OVERTAKEN, CreatorRun, CreatorTask, outcome_of
+from shapestore.creating.creator_run import CreatorRun, CreatorTask, Publication, outcome_of
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
 from shapestore.creating.leader import Leader
@@ -34,8 +34,6 @@ from shapestore.events import Event
 from shapestore.shape.stored_shape import StoredShape, from_row
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
 from shapestore.storage.from_row import to_stored
-from shapestore.storage.log.chunks import Chunk
-from shapestore.storage.log.difference import Difference
 
 Facts = TypeVarTuple("Facts")
 
@@ -150,10 +148,8 @@ class Attempt:
         outcome = outcome_of(task)
         if self._phase is not Phase.CREATING:
             return
-        if isinstance(outcome, Chunk):
+        if not isinstance(outcome, BaseException):
             self._publish(outcome)
-        elif isinstance(outcome, Difference):
-            self._publish_difference(outcome)
         elif isinstance(outcome, SupersededError) and outcome.handle == self.handle:
             self._leader.overtaken += 1
             self._abandon()
@@ -165,24 +161,12 @@ class Attempt:
         self._run.stop()
         self._fail(TimeoutError(f"the creator did not finish within {self._services.create_timeout:g} s"))
 
-    def _publish(self, rest: Chunk) -> None:
-        # Read after all that was read until now, also where these reads are written down behind the outcome.
-        self._services.access.published(self.handle)
-        self._land(
-            Publish(
-                rest,
-                self._run.encoded,
-                replaces=self._leader.older is not None,
-                at_any_rate=self._leader.overtaken >= MOST_OVERTAKEN,
-                **self._cost(),
-            )
-        )
-
-    def _publish_difference(self, difference: Difference) -> None:
-        run = self._run
-        self._land(
-            PublishDifference(self.handle, run.compared_with, difference, refreshed=run.refreshed, **self._cost())
-        )
+    def _publish(self, publication: Publication) -> None:
+        publish = publication(**self._cost())
+        if isinstance(publish, Publish):
+            # Read after all that was read until now, also where these reads are written down behind the outcome.
+            self._services.access.published(self.handle)
+        self._land(publish)
 
     def _fail(self, error: BaseException) -> None:
         self._error = error

@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -22,6 +23,7 @@ from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 from shapestore.source.creator import description_of, key_columns_of, runs_on_the_loop
 from shapestore.source.keyed import KeyedRows, Moment
+from shapestore.storage.commands import Publish, PublishDifference
 from shapestore.storage.log.chunks import Chunk, Encoder
 from shapestore.storage.log.difference import Comparison, Difference
 from shapestore.storage.log.live.followed import Followed
@@ -34,8 +36,9 @@ from shapestore.storage.row_codec import as_json
 # sleep, which takes 50 µs at least, however short the sleep.
 ROWS_PER_TURN = 32
 
-Given = Chunk | Difference
-CreatorTask = asyncio.Task[Given | BaseException]
+Publication = Callable[..., Publish | PublishDifference]
+"""What publishes the rows, once it is told what the attempt has cost."""
+CreatorTask = asyncio.Task[Publication | BaseException]
 
 _UNKNOWN_MOMENT = Moment()
 
@@ -44,7 +47,7 @@ MOST_OVERTAKEN = 3
 
 
 class CreatorRun:
-    """Runs a creator for the attempt ``handle``, and ends with what is left for the publication."""
+    """Runs a creator for the attempt ``handle``, and ends with the publication of what it gave."""
 
     def __init__(self, services: Services, leader: Leader, handle: str) -> None:
         self._services = services
@@ -55,9 +58,9 @@ class CreatorRun:
         self._stored: Standing | None = None
         self._rows = AttemptRows(handle, services.reader, services.writer)
         self._sink: RowSink = self._rows
-        self.encoded: Encoder
+        self._encoded: Encoder
         """All rows so far: how many, their bytes, their key columns. From when the creator is called."""
-        self.refreshed: Refreshed | None = None
+        self._refreshed: Refreshed | None = None
         """As of when a live shape was read again."""
         self._stopped = False
         self._in_thread = False
@@ -68,17 +71,11 @@ class CreatorRun:
         """Why the store refused a chunk: an error that is not the creator's."""
         return self._rows.refusal
 
-    @property
-    def compared_with(self) -> int:
-        """The number of the stored shape that a difference is of."""
-        assert self._stored is not None
-        return self._stored.number
-
     def start(self, context: contextvars.Context) -> CreatorTask:
         """Start the creator in a copy of ``context``. The task ends when the creator does, and not before.
 
-        Its result is the rows that filled no chunk, or a difference; its exception is the creator's. A SystemExit,
-        which would end the event loop if it left a task, is a result instead.
+        Its result is the publication; its exception is the creator's. A SystemExit, which would end the event loop if
+        it left a task, is a result instead.
         """
         name = f"shapestore creation {self._handle}"
         # Not by ``context=``, which a task factory of the application's need not know.
@@ -91,7 +88,7 @@ class CreatorRun:
         if self._task is not None and not self._in_thread:
             self._task.cancel()
 
-    async def _run(self) -> Given | BaseException:
+    async def _run(self) -> Publication | BaseException:
         try:
             if self._leader.older is not None:
                 self._stored = await self._services.reader.standing_of_key(self._leader.key)
@@ -101,13 +98,22 @@ class CreatorRun:
             else:
                 await self._take_by_a_thread()
             self._refuse_if_stopped()
-            return await self._sink.finish(self.encoded.rest(), unique=self.encoded.keys_grow)
+            return self._publication(await self._sink.finish(self._encoded.rest(), unique=self._encoded.keys_grow))
         except SystemExit as error:
             return error
         except KeyboardInterrupt as error:
             if self._in_thread:  # a signal is raised in the main thread only: this one is the creator's own
                 return error
             raise
+
+    def _publication(self, given: Chunk | Difference) -> Publication:
+        """``given``: the rows that filled no chunk, or what is different from the stored ones."""
+        leader = self._leader
+        if isinstance(given, Chunk):
+            at_any_rate = leader.overtaken >= MOST_OVERTAKEN
+            return partial(Publish, given, self._encoded, replaces=leader.older is not None, at_any_rate=at_any_rate)
+        assert self._stored is not None
+        return partial(PublishDifference, self._handle, self._stored.number, given, refreshed=self._refreshed)
 
     def _told_by_creator(self) -> tuple[Sequence[str] | None, Description | None]:
         return key_columns_of(self._creator, self._shape), description_of(self._creator, self._shape)
@@ -117,7 +123,7 @@ class CreatorRun:
     ) -> None:
         described = None if description is None else as_json(description)
         followed = _followed(read)
-        self.encoded = Encoder(self._handle, key_columns, described, followed)
+        self._encoded = Encoder(self._handle, key_columns, described, followed)
         self._rows.followed = followed
         stored = self._stored
         if stored is None or self._leader.overtaken >= MOST_OVERTAKEN:
@@ -126,7 +132,7 @@ class CreatorRun:
             return
         if _continues(stored, read):
             if read.seq is not None and read.nonce is not None and stored.source is not None:
-                self.refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature, read.markers or ())
+                self._refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature, read.markers or ())
             comparison = Comparison(stored, keyed=key_columns is not None)
             self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
@@ -137,12 +143,12 @@ class CreatorRun:
         if type(rows) is not list and isinstance(rows, AsyncIterable):
             async with _async_closing(rows):
                 async for row in rows:
-                    if (chunk := self.encoded.add(row)) is not None:
+                    if (chunk := self._encoded.add(row)) is not None:
                         await self._send(chunk)
         else:
             try:
                 for row in _iterable(rows):
-                    if (chunk := self.encoded.add(row)) is not None:
+                    if (chunk := self._encoded.add(row)) is not None:
                         await self._send(chunk)
             finally:
                 _close(rows)
@@ -186,7 +192,7 @@ class CreatorRun:
         return None
 
     def _iterate(self, rows: Any, loop: asyncio.AbstractEventLoop, *, with_keys: bool) -> None:
-        add = self.encoded.add
+        add = self._encoded.add
         try:
             for number, row in enumerate(_iterable(rows), 1):
                 chunk = add(row[1], row[0]) if with_keys else add(row)
@@ -207,8 +213,8 @@ class CreatorRun:
         sent.result()
 
 
-def outcome_of(task: CreatorTask) -> Given | BaseException:
-    """What the creator has given, or what it raised."""
+def outcome_of(task: CreatorTask) -> Publication | BaseException:
+    """The publication of what the creator gave, or what it raised."""
     if task.cancelled():
         return RuntimeError("the creator was cancelled, by itself or by what it called")
     error = task.exception()
