@@ -7,7 +7,6 @@ that refreshes what another attempt has confirmed by now ends without one.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
@@ -33,41 +32,31 @@ class Polling:
         self._background = background
         self._creator = creator
         self._policy = policy
-        self._handles: dict[int, str] = {}
         self._timers: dict[int, Timer] = {}
+        """By the numbers of the shapes, when each is looked at next."""
 
-    def begin(self, number: int, handle: str) -> None:
-        """The shape is waited for."""
+    def look(self, number: int, handle: str) -> None:
+        """The shape is waited for, or was changed since: it may have become stale, or have been refreshed."""
         if self._creator is not None:
-            self._handles[number] = handle
-            self._look_in(0.0, number)
+            self._look_in(0.0, number, handle)
 
     def end(self, number: int) -> None:
         """The last of its waiters has gone."""
-        if self._handles.pop(number, None) is not None:
-            self._cancel(number)
-
-    def changed(self, number: int) -> None:
-        """The shape was changed: it may have become stale, or have been refreshed."""
-        if number in self._handles:
-            self._look_in(0.0, number)
-
-    def _look_in(self, seconds: float, number: int) -> None:
-        self._cancel(number)
-        self._timers[number] = self._services.timers.after(seconds, partial(self._look, number))
-
-    def _cancel(self, number: int) -> None:
         timer = self._timers.pop(number, None)
         if timer is not None:
             self._services.timers.cancel(timer)
 
-    def _look(self, number: int) -> None:
+    def _look_in(self, seconds: float, number: int, handle: str) -> None:
+        self.end(number)
+        self._timers[number] = self._services.timers.after(seconds, self._look, number, handle)
+
+    def _look(self, number: int, handle: str) -> None:
         """Refresh the shape if it is stale; look again when it will be."""
         del self._timers[number]
         try:
-            found = self._services.reader.find_by_handle_with_age(self._handles[number])
+            found = self._services.reader.find_by_handle_with_age(handle)
         except ShapeStoreError:  # the file is busy, or cannot be read
-            self._look_in(_LONGEST_SECONDS, number)
+            self._look_in(_LONGEST_SECONDS, number, handle)
             return
         if found is None:  # it has gone, as its waiters are told
             return
@@ -79,10 +68,10 @@ class Polling:
             fresh_for += _ROUNDS_SECONDS
         if fresh_for > 0:
             if fresh_for < math.inf:
-                self._look_in(fresh_for, number)
+                self._look_in(fresh_for, number, handle)
             return
         assert self._creator is not None
         within = self._policy.refreshed_within(confirmation)
         self._background.schedule(key, shape, self._creator, older=confirmation.by, within=within)
         pause = (self._policy.max_age or 0.0) / 10
-        self._look_in(within + min(max(pause, _SHORTEST_SECONDS), _LONGEST_SECONDS), number)
+        self._look_in(within + min(max(pause, _SHORTEST_SECONDS), _LONGEST_SECONDS), number, handle)

@@ -22,14 +22,11 @@ MOST_WAITERS = 100_000
 class Refresher(Protocol):
     """What keeps the shapes that are waited for fresh."""
 
-    def begin(self, number: int, handle: str) -> None:
-        """The shape is waited for."""
+    def look(self, number: int, handle: str) -> None:
+        """The shape is waited for, or something has become of it since."""
 
     def end(self, number: int) -> None:
         """The last of its waiters has gone."""
-
-    def changed(self, number: int) -> None:
-        """Something has become of a shape that is waited for."""
 
 
 class Waits:
@@ -98,7 +95,7 @@ class Waits:
             watched = self._logs[log.number] = WatchedLog(log.number, handle)
             self._numbers = None
             self._registrations.wait_begins(log.number)
-            self._refresher.begin(log.number, handle)
+            self._refresher.look(log.number, handle)
         if not self._looks.have_begun:
             self._version = None
             self._looks.begin()
@@ -129,9 +126,10 @@ class Waits:
     def _look_at(self, numbers: set[int]) -> None:
         """Tell the waiters for these, and what refreshes them. Once more, if the file is busy."""
         for number in self._logs.keys() & numbers:
-            if not self._logs[number].look(self._reader):
+            log = self._logs[number]
+            if not log.look(self._reader):
                 self._look_anew(number)
-            self._refresher.changed(number)
+            self._refresher.look(number, log.handle)
 
     def _look_anew(self, number: int) -> None:
         """Have the log of this shape looked at, whatever was seen of it."""
