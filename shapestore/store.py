@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from shapestore.errors import InvalidShapeError, StoreBusyError, WaitTimeoutError
+from shapestore.events import Followed
 from shapestore.freshness.policy import FreshnessPolicy
 from shapestore.freshness.requests import Request
 from shapestore.lifecycle import Lifecycle
@@ -38,7 +39,7 @@ from shapestore.shape.change import Change
 from shapestore.shape.explain import Explanation, explain
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.source.creator import Creator, check_creator, follows, required_creator
+from shapestore.source.creator import Creator, check_creator, follows
 from shapestore.storage.commands import Delete, Invalidate, InvalidateKey
 from shapestore.storage.connection import Durability
 from shapestore.storage.log.read import Batch
@@ -204,7 +205,9 @@ class ShapeStore:
                 open_store.telemetry.hits += 1
                 open_store.access.touch(stored.handle)
                 return stored
-        flight = open_store.coalescer.join(key, shape, required_creator(self._create if create is None else create))
+            flight = open_store.coalescer.join(key, shape, self._create if create is None else create)
+        else:
+            open_store.telemetry.tell(Followed, key)
         # As Flight.wait does, written out: one coroutine more for each caller of a herd would be noticeable.
         waiter = flight.waiters.add(self._wait_timeout if timeout is None else seconds("timeout", timeout))
         try:

@@ -12,7 +12,7 @@ from shapestore.creating.services import Services
 from shapestore.errors import StoreBusyError, StoreClosedError
 from shapestore.events import Followed
 from shapestore.shape.shape import Shape
-from shapestore.source.creator import Creator
+from shapestore.source.creator import Creator, required_creator
 from shapestore.storage.commands import Invalidate, InvalidateKey, Release
 
 
@@ -31,11 +31,12 @@ class Coalescer:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def join(self, key: str, shape: Shape, creator: Creator, *, older: str | None = None) -> Flight:
+    def join(self, key: str, shape: Shape, creator: Creator | None, *, older: str | None = None) -> Flight:
         """The flight of a key: the present one, or a new one with this creator and the context of this call.
 
         ``older``: to refresh what this attempt has confirmed.
-        Raises StoreBusyError if ``max_in_flight`` other keys are in flight.
+        Raises InvalidCreatorError if a new one has no creator, StoreBusyError if ``max_in_flight`` other keys are in
+        flight.
         """
         if self._closed:
             raise StoreClosedError("the store was closed during this call")
@@ -48,7 +49,7 @@ class Coalescer:
                 f"{len(self._flights)} keys are in flight, the limit (max_in_flight); try again later",
                 retry_after=0.1,
             )
-        flight = Flight(self.services, key, shape, creator, self._ended, older=older)
+        flight = Flight(self.services, key, shape, required_creator(creator), self._ended, older=older)
         self._flights[key] = flight
         return flight
 

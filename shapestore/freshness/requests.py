@@ -13,7 +13,7 @@ from shapestore.freshness.background import BackgroundRefreshes
 from shapestore.freshness.policy import Freshness, FreshnessPolicy
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
-from shapestore.source.creator import Creator, follows, required_creator
+from shapestore.source.creator import Creator, follows
 from shapestore.storage.from_row import Confirmation
 from shapestore.storage.queries import NEVER_FOLLOWED, STALE
 from shapestore.waiting.followed import FollowedSources
@@ -98,9 +98,8 @@ class Requests:
 
         ``older`` is the attempt that has confirmed what is stored. Attempts of all processes count.
         """
-        creator = required_creator(request.creator)
         while True:
-            flight = self._coalescer.join(request.key, request.shape, creator, older=older)
+            flight = self._coalescer.join(request.key, request.shape, request.creator, older=older)
             answer = await flight.wait(request.time_left)
             # One that was in flight may only now have seen the very shape that is to be refreshed.
             if answer.confirmed_by not in outdated:

@@ -13,7 +13,7 @@ import pytest
 from inspections import eventually, gate_held, rows_of, shapes
 from processes import Workers, outcomes, read, together, until
 
-from shapestore import Shape, ShapeStore, StoreBusyError
+from shapestore import InvalidCreatorError, Shape, ShapeStore, StoreBusyError
 
 pytestmark = pytest.mark.usefixtures("untroubled")
 
@@ -62,6 +62,19 @@ async def test_callers_of_a_missing_shape_cost_one_claim_and_one_outcome(path: s
         assert len(set(answers)) == 1
         assert await rows_of(store, answers[0]) == ROWS
     assert read(path, "SELECT outcome, row_count, followers FROM creations") == [("created", len(ROWS), callers - 1)]
+
+
+async def test_only_the_caller_who_begins_a_creation_needs_a_creator(path: str) -> None:
+    source = Source()
+    async with ShapeStore(path) as store:
+        with pytest.raises(InvalidCreatorError, match="no creator"):
+            await store.get_or_create(album())
+        first = asyncio.create_task(store.get_or_create(album(), source.create))
+        await eventually(lambda: source.creations)
+        second = asyncio.create_task(store.get_or_create(album()))
+        await asyncio.sleep(0)
+        source.go.set()
+        assert await first == await second
 
 
 async def test_a_caller_joins_at_every_stage_of_a_creation(path: str) -> None:
