@@ -51,10 +51,8 @@ class WriteAheadLog:
     async def committed(self) -> None:
         """It may have grown. A failure here does not fail what was committed."""
         size = self.size()
-        self._left_bytes, self._synced_bytes = (
-            min(self._left_bytes, size),
-            min(self._synced_bytes, size),
-        )  # it may be cut
+        self._left_bytes = min(self._left_bytes, size)  # it may have been cut
+        self._synced_bytes = min(self._synced_bytes, size)
         if size >= self._left_bytes + CHECKPOINT_BYTES:
             await self.checkpoint()
         elif size >= self._synced_bytes + SYNC_BYTES and (self._syncing is None or self._syncing.done()):
