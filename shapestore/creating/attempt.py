@@ -32,7 +32,7 @@ from shapestore.creating.waiters import Answer
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.events import Event
 from shapestore.shape.stored_shape import StoredShape, from_row
-from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference
+from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference, Void
 from shapestore.storage.from_row import to_stored
 
 Facts = TypeVarTuple("Facts")
@@ -196,8 +196,8 @@ class Attempt:
         after that must not be given it: so the flight ends here and now.
         """
         self._enter(Phase.ENDED)
-        if answer is None or answer is False:
-            self._superseded()
+        if answer is False or isinstance(answer, Void):
+            self._superseded(answer)
             return
         match self._outcome:
             case Publish() as publish:
@@ -227,8 +227,8 @@ class Attempt:
     def _published(self, publish: Publish, created_at_ms: int) -> None:
         self._services.access.published(self.handle)
         self._services.after_publish()
-        live = publish.followed is not None
-        stored = from_row(self.handle, self._leader.shape, publish.row_count, created_at_ms, live=live)
+        live = publish.encoder.followed is not None
+        stored = from_row(self.handle, self._leader.shape, publish.encoder.row_count, created_at_ms, live=live)
         self._created(publish, stored)
 
     def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...]) -> None:
@@ -255,9 +255,8 @@ class Attempt:
         else:
             self._leader.end_by(failure.as_error(error))
 
-    def _superseded(self) -> None:
-        if isinstance(self._outcome, Publish | PublishDifference) and self._outcome.was_overrun:
-            self._leader.overtaken += 1
+    def _superseded(self, answer: Any) -> None:
+        self._leader.overtaken += answer is Void.OVERTAKEN
         self._tell(events.Superseded)
         self._leader.begin_again()
 

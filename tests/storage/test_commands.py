@@ -25,6 +25,7 @@ from shapestore.storage.commands import (
     ForgetKept,
     PublishDifference,
     Register,
+    Void,
 )
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import compact
@@ -100,7 +101,7 @@ def test_where_nothing_has_changed_nothing_is_written_but_who_confirmed_it(
 ) -> None:
     log = ModelledLog(file, {key(1): row(n=1)})
     refreshing(file)
-    assert done(file, publish(log, difference())) != [None]
+    assert done(file, publish(log, difference())) != [Void.SUPERSEDED]
     assert read(empty_path, "SELECT confirmed_by, position, round FROM shapes") == [("attempt", 1, 0)]
     for table in ("rounds", "shape_changes", "create_locks"):
         assert read(empty_path, f"SELECT count(*) FROM {table}") == [0]
@@ -129,7 +130,7 @@ def test_a_difference_of_an_attempt_that_has_lost_its_fencing_token_is_void(
                 (number,),
             )
     before = dump(file)
-    assert done(file, publish(log, an_update())) == [None]
+    assert done(file, publish(log, an_update())) == [Void.SUPERSEDED]
     assert dump(file) == before
 
 
@@ -142,7 +143,7 @@ def test_a_difference_to_a_shape_that_has_gone_is_void_and_ends_the_attempt(
     transact(file, lambda tx: drop(tx, [(log.number,)]))
     if replaced:
         add_shape(file, "h2", KEY, rows=["{}"])
-    assert done(file, publish(log, an_update())) == [None]
+    assert done(file, publish(log, an_update())) == [Void.SUPERSEDED]
     assert outcomes(empty_path) == [("attempt", "abandoned")]
     assert read(empty_path, "SELECT count(*) FROM create_locks") == [0]
     assert read(empty_path, "SELECT count(*) FROM shape_changes") == [0]
@@ -170,7 +171,7 @@ def test_a_refresh_takes_back_what_a_round_read_before_it_or_begins_again_where_
     refresh = publish(log, difference())
     refresh.refreshed = Refreshed(position=1, seq=2, nonce=7, signature="s")
     [stored] = done(file, refresh)
-    assert ((stored is None), refresh.was_overrun) == (compacted, compacted)
+    assert (stored is Void.OVERTAKEN) == compacted
     rows = [row(n=203 if compacted else 1)]
     assert [value for (value,) in file.execute("SELECT value FROM shape_rows").fetchall()] == rows
 

@@ -294,7 +294,7 @@ def _one_row(file: File, handle: str) -> Chunk:
 def _as_answer(wish: model.Command, answer: Any) -> Answer:
     match wish:
         case model.Publish():
-            return answer is not None
+            return not isinstance(answer, commands.Void)
         case model.Invalidate():
             return answer[1][0] if answer[1] else None
         case _:

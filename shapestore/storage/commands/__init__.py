@@ -12,7 +12,7 @@ from typing import Any
 from shapestore.storage.commands.attempts import Abandon, Claim, EndOwner, Fail, Release, Sweep, end_owner
 from shapestore.storage.commands.command import Command
 from shapestore.storage.commands.compaction import Compact, DeletePiece, TrimLog
-from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference
+from shapestore.storage.commands.publication import AddRows, CopyRows, Publish, PublishDifference, Void
 from shapestore.storage.commands.rounds import FollowRound, Unfollow, UnfollowSource
 from shapestore.storage.commands.shapes import Delete, Evict, ForgetKept, Invalidate, InvalidateKey, Note, Register
 from shapestore.storage.commands.touched import MarkStale, MarkTheseStale, MarkTouched, PublishTouched
@@ -77,5 +77,6 @@ __all__ = [
     "TrimLog",
     "Unfollow",
     "UnfollowSource",
+    "Void",
     "end_owner",
 ]

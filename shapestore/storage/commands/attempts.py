@@ -17,17 +17,14 @@ from shapestore.storage.transaction import Transaction
 class Claim(Command[bool]):
     """Lead the creation of a shape, whose key is ``comparable``, under ``handle``. Answered False if another leads."""
 
-    def __init__(
-        self, shape: Shape, handle: str, *, comparable: str, namespace: str, over: str | None, older: str | None
-    ) -> None:
-        self.shape = shape
-        self.handle = handle
-        self.comparable = comparable
-        self.namespace = namespace
-        self.over = over
-        """The attempt judged dead or out of date, which is ended in the same transaction."""
-        self.older = older
-        """Of a refresh: the attempt that had confirmed the shape when it was judged."""
+    shape: Shape
+    handle: str
+    comparable: str
+    namespace: str
+    over: str | None
+    """The attempt judged dead or out of date, which is ended in the same transaction."""
+    older: str | None
+    """Of a refresh: the attempt that had confirmed the shape when it was judged."""
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
@@ -53,12 +50,11 @@ class Claim(Command[bool]):
 class Fail(Command[bool]):
     """End an attempt with its failure. Answered False, and nothing changed, if its fencing token no longer holds."""
 
-    def __init__(self, comparable: str, handle: str, failure: Failure, *, duration_ms: int, followers: int) -> None:
-        self.comparable = comparable
-        self.handle = handle
-        self.failure = failure
-        self.duration_ms = duration_ms
-        self.followers = followers
+    comparable: str
+    handle: str
+    failure: Failure
+    duration_ms: int
+    followers: int
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
@@ -76,8 +72,7 @@ class Fail(Command[bool]):
 class Abandon(Command[bool]):
     """End an attempt of our own that has no flight (any more), without an outcome that others take for an answer."""
 
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
+    handle: str
 
     def run(self, tx: Transaction) -> bool:
         return bool(end_attempts(tx, "abandoned", queries.ABANDON, handle=self.handle))
@@ -86,8 +81,7 @@ class Abandon(Command[bool]):
 class Sweep(Command[None]):
     """Remove failures whose failure TTL is over: these very ones, never a newer row of the same key."""
 
-    def __init__(self, handles: list[str]) -> None:
-        self.handles = handles
+    handles: list[str]
 
     def run(self, tx: Transaction) -> None:
         tx.run(queries.SWEEP, handles=as_json(self.handles))
@@ -96,8 +90,7 @@ class Sweep(Command[None]):
 class Release(Command[str | None]):
     """Free a key because a person asked. Answered with the handle of the attempt or failure that was there."""
 
-    def __init__(self, comparable: str) -> None:
-        self.comparable = comparable
+    comparable: str
 
     def run(self, tx: Transaction) -> str | None:
         return next(iter(end_attempts(tx, "released", queries.RELEASE_KEY, comparable=self.comparable)), None)
@@ -106,8 +99,7 @@ class Release(Command[str | None]):
 class EndOwner(Command[None]):
     """Remove every trace of an owner that is dead."""
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
+    owner: str
 
     def run(self, tx: Transaction) -> None:
         end_owner(tx, self.owner, "died")

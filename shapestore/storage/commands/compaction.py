@@ -10,8 +10,7 @@ from shapestore.storage.transaction import Transaction
 class DeletePiece(Command[None]):
     """Delete some of what is pending deletion."""
 
-    def __init__(self, piece: compact.Piece) -> None:
-        self.piece = piece
+    piece: compact.Piece
 
     def run(self, tx: Transaction) -> None:
         compact.delete(tx, self.piece)
@@ -20,9 +19,8 @@ class DeletePiece(Command[None]):
 class Compact(Command[bool]):
     """Cut a log that is long beside its rows. Answered True if it has changes to be trimmed."""
 
-    def __init__(self, number: int, keep_ms: int) -> None:
-        self.number = number
-        self.keep_ms = keep_ms
+    number: int
+    keep_ms: int
 
     def run(self, tx: Transaction) -> bool:
         return compact.raise_floor(tx, self.number, self.keep_ms)
@@ -31,9 +29,8 @@ class Compact(Command[bool]):
 class TrimLog(Command[None]):
     """Delete some of the changes that a floor has left behind."""
 
-    def __init__(self, number: int, last: int) -> None:
-        self.number = number
-        self.last = last
+    number: int
+    last: int
 
     def run(self, tx: Transaction) -> None:
         compact.trim(tx, self.number, self.last)

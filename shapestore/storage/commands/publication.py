@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Self
 
 import msgspec
@@ -30,11 +31,13 @@ FEW_ROWS = 50
 class AddRows(Command[bool]):
     """Add a chunk of rows to an attempt. Answered False, and nothing added, if its fencing token no longer holds."""
 
-    def __init__(self, chunk: Chunk, followed: Followed | None = None) -> None:
-        self.chunk = chunk
-        self.followed = followed
-        """What the rows follow, if they are to be live."""
-        self.size = chunk.size
+    chunk: Chunk
+    followed: Followed | None = None
+    """What the rows follow, if they are to be live."""
+
+    @property
+    def size(self) -> int:
+        return self.chunk.size
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[bool]:
@@ -51,60 +54,60 @@ class CopyRows(Command[int]):
     if the fencing token no longer holds, or it is not known any more what the rows were like then.
     """
 
-    def __init__(self, handle: str, run: Run, source: int, *, position: int, followed: Followed | None = None) -> None:
-        self.handle = handle
-        self.followed = followed
-        self.rows = {"first": run.first, "source": source, "after": run.after, "last": run.last}
-        self._position = position
-        self.size = run.size
+    handle: str
+    rows: Run
+    source: int
+    position: int
+    followed: Followed | None = None
+
+    @property
+    def size(self) -> int:
+        return self.rows.size
 
     def run(self, tx: Transaction) -> int:
-        _end_those_that_lack_rows(tx, [(self.handle, self.rows["first"])])
+        first = self.rows.first
+        _end_those_that_lack_rows(tx, [(self.handle, first)])
         number = leading(tx, [self.handle]).get(self.handle)
-        ((written, floor),) = tx.run(log.WRITTEN, number=self.rows["source"]) or [(0, 0)]
-        if number is None or floor > self._position:
+        ((written, floor),) = tx.run(log.WRITTEN, number=self.source) or [(0, 0)]
+        if number is None or floor > self.position:
             return 0
-        statement = log.COPY_ROWS if written <= self._position else log.COPY_ROWS_AS_OF
-        count = tx.change(statement, number=number, position=self._position, limit=MAX_POSITION, **self.rows)
+        given = {"source": self.source, "after": self.rows.after, "last": self.rows.last, "position": self.position}
+        statement = log.COPY_ROWS if written <= self.position else log.COPY_ROWS_AS_OF
+        count = tx.change(statement, number=number, first=first, limit=MAX_POSITION, **given)
         if self.followed is not None:
-            add_members(tx, [(self.followed, number, self.rows["first"], count)])
+            add_members(tx, [(self.followed, number, first, count)])
         return count
 
 
-class Publish(Command[int | None]):
+class Void(Enum):
+    """Why what an attempt has read was not published."""
+
+    SUPERSEDED = "its fencing token no longer holds, or the shape that it was compared with is gone"
+    OVERTAKEN = "the shape shows what was read later, or it may; the attempt is ended"
+
+
+class Publish(Command[int | Void]):
     """End an attempt with a shape: its last rows, its shape row and its lock row change together.
 
-    Answered with the time of creation in milliseconds; or with None, and nothing published, if the fencing token no
-    longer holds, or if the live shape that is to be replaced shows what its source held later (then the attempt is
-    ended too). ``at_any_rate``: it is replaced all the same.
+    Answered with the time of creation in milliseconds. It is overtaken if the live shape that it would replace shows
+    what its source held later; ``at_any_rate``: that is replaced all the same.
     """
 
-    def __init__(
-        self,
-        rest: Chunk,
-        encoder: Encoder,
-        *,
-        replaces: bool,
-        at_any_rate: bool = False,
-        duration_ms: int,
-        followers: int,
-    ) -> None:
-        self.rest = rest
-        self.size = rest.size
-        self.row_count = encoder.row_count
-        self._encoder = encoder
-        self.followed = encoder.followed
-        self.replaces = replaces
-        self.at_any_rate = at_any_rate
-        self.was_overrun = False
-        """Set where the shape shows what was read later, and so nothing was published."""
-        self.duration_ms = duration_ms
-        self.followers = followers
+    rest: Chunk
+    encoder: Encoder
+    replaces: bool
+    duration_ms: int
+    followers: int
+    at_any_rate: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.rest.size
 
     @classmethod
-    def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
+    def apply(cls, group: list[Self], tx: Transaction) -> list[int | Void]:
         _end_those_that_lack_rows(tx, [(command.rest.handle, command.rest.first) for command in group])
-        _end_those_that_are_overrun(tx, group)
+        overtaken = _end_those_that_are_overtaken(tx, group)
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
             drop(tx, tx.run(drop_queries.REPLACED, handles=as_json(replacing)))
@@ -113,12 +116,13 @@ class Publish(Command[int | None]):
         winners = [command for command in group if command.rest.handle in numbers]
         if winners:
             tx.run(queries.UNLOCK, handles=as_json([winner.rest.handle for winner in winners]))
-            _add_rows(tx, [(numbers[w.rest.handle], w.rest, w.followed) for w in winners])
+            _add_rows(tx, [(numbers[w.rest.handle], w.rest, w.encoder.followed) for w in winners])
             record_created(tx, {w.rest.handle: (w.duration_ms, w.followers) for w in winners})
-        return [tx.moment.wall_ms if command.rest.handle in numbers else None for command in group]
+        answers = dict.fromkeys(overtaken, Void.OVERTAKEN) | dict.fromkeys(numbers, tx.moment.wall_ms)
+        return [answers.get(command.rest.handle, Void.SUPERSEDED) for command in group]
 
     def _columns(self, tx: Transaction) -> tuple[Any, ...]:
-        encoder, followed = self._encoder, self.followed
+        encoder, followed = self.encoder, self.encoder.followed
         key_columns = None if encoder.key_columns is None else as_json(list(encoder.key_columns))
         live = (None,) * 5 if followed is None else (*source_numbers(tx, followed), *followed[2:])
         return (
@@ -131,77 +135,66 @@ class Publish(Command[int | None]):
         )
 
 
-class PublishDifference(Command[tuple[Any, ...] | None]):
+class PublishDifference(Command[tuple[Any, ...] | Void]):
     """End an attempt that refreshes: append what is different to the log of the shape that it was compared with.
 
-    Answered with the columns ``queries.STORED`` of the shape; or with None, and nothing appended, if the fencing token
-    no longer holds or the shape is gone (then the attempt is ended too).
+    Answered with the columns ``queries.STORED`` of the shape. It is overtaken if more was appended meanwhile than is
+    noted. If the shape is gone, the attempt is ended too.
     """
 
-    def __init__(
-        self,
-        handle: str,
-        shape: int,
-        difference: Difference,
-        *,
-        refreshed: Refreshed | None = None,
-        duration_ms: int,
-        followers: int,
-    ) -> None:
-        self.handle = handle
-        self.refreshed = refreshed
-        """As of when it was read, if the shape is live."""
-        self.was_overrun = False
-        """Set where more was appended meanwhile than is noted, and so nothing was published."""
-        self.shape = shape
-        """The number of the stored shape."""
-        self.difference = difference
-        self.size = difference.bytes
-        self.duration_ms = duration_ms
-        self.followers = followers
+    handle: str
+    shape: int
+    """The number of the stored shape."""
+    difference: Difference
+    duration_ms: int
+    followers: int
+    refreshed: Refreshed | None = None
+    """As of when it was read, if the shape is live."""
 
-    def run(self, tx: Transaction) -> tuple[Any, ...] | None:
+    @property
+    def size(self) -> int:
+        return self.difference.bytes
+
+    def run(self, tx: Transaction) -> tuple[Any, ...] | Void:
         held = tx.run(queries.REFRESHED_BY, handle=self.handle)
         if not held:
-            return None
-        ((number,),) = held
-        if number != self.shape or not self._append(tx, number):
+            return Void.SUPERSEDED
+        is_its_shape = held == [(self.shape,)]
+        if not is_its_shape or not self._append(tx):
             end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json([self.handle]))
-            return None
-        (stored,) = tx.run(queries.CONFIRM, handle=self.handle, number=number)
+            return Void.OVERTAKEN if is_its_shape else Void.SUPERSEDED
+        (stored,) = tx.run(queries.CONFIRM, handle=self.handle, number=self.shape)
         tx.run(queries.UNLOCK, handles=as_json([self.handle]))
         add_outcomes(
             tx,
             queries.ADD_REFRESHED,
             1,
             handle=self.handle,
-            number=number,
+            number=self.shape,
             duration_ms=self.duration_ms,
             changes=len(self.difference.changes),
             followers=self.followers,
         )
         return stored
 
-    def _append(self, tx: Transaction, number: int) -> bool:
+    def _append(self, tx: Transaction) -> bool:
         if self.refreshed is not None:
-            self.was_overrun = not append_refreshed(tx, self.handle, number, self.difference, self.refreshed)
-        else:
-            self._append_beside_touched(tx, number)
-        return not self.was_overrun
+            return append_refreshed(tx, self.handle, self.shape, self.difference, self.refreshed)
+        return self._append_beside_touched(tx)
 
-    def _append_beside_touched(self, tx: Transaction, number: int) -> None:
+    def _append_beside_touched(self, tx: Transaction) -> bool:
         """Append the difference, except under keys that were touched meanwhile: what is stored of them is newer.
 
         Or it may be: so the attempt counts as stale, and another one is made.
         """
         ((overrun, keys),) = tx.run(touched_queries.TOUCHED_SINCE_CLAIM, handle=self.handle)
         if overrun:
-            self.was_overrun = True
-            return
+            return False
         touched = msgspec.json.decode(keys, type=set[str])
-        append_difference(tx, number, [change for change in self.difference.changes if change.key not in touched])
+        append_difference(tx, self.shape, [change for change in self.difference.changes if change.key not in touched])
         if touched:
             tx.run(touched_queries.MARK_ATTEMPT_TOUCHED, handle=self.handle)
+        return True
 
 
 def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) -> None:
@@ -215,18 +208,17 @@ def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) ->
         end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json([handle for (handle,) in lacking]))
 
 
-def _end_those_that_are_overrun(tx: Transaction, group: Sequence[Publish]) -> None:
+def _end_those_that_are_overtaken(tx: Transaction, group: Sequence[Publish]) -> list[str]:
     """End attempts that would replace a live shape by what its source held before: a round has read it later."""
     read = {
-        command.rest.handle: (command.followed.source, command.followed.seq)
+        command.rest.handle: (followed.source, followed.seq)
         for command in group
-        if command.replaces and command.followed is not None and not command.at_any_rate
+        if command.replaces and (followed := command.encoder.followed) is not None and not command.at_any_rate
     }
-    overrun = {handle for (handle,) in tx.run(live_queries.SHOW_LATER, read=as_json(read))} if read else set()
-    if overrun:
-        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(list(overrun)))
-    for command in group:
-        command.was_overrun = command.rest.handle in overrun
+    overtaken = [handle for (handle,) in tx.run(live_queries.SHOW_LATER, read=as_json(read))] if read else []
+    if overtaken:
+        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(overtaken))
+    return overtaken
 
 
 def _add_rows(tx: Transaction, chunks: list[tuple[int, Chunk, Followed | None]]) -> None:

@@ -35,33 +35,23 @@ class FollowRound(Command[set[int] | None]):
     Otherwise it is the numbers of the shapes whose readers see something new.
     """
 
-    def __init__(
-        self,
-        source: int,
-        known: Follows,
-        *,
-        seq: int,
-        nonce: int,
-        read_at: int,
-        began: Moment,
-        contents: RoundContents,
-        markers: Sequence[int],
-        newcomers: Mapping[int, int],
-    ) -> None:
-        self.source = source
-        self.known = known
-        self.seq = seq
-        """Up to this change of the source, all keys were asked for."""
-        self.nonce = nonce
-        self.read_at = read_at
-        """The newest change that is in what was read: if it is later than ``seq``, the round goes on."""
-        self.began = began
-        """When the look at the source began: what the shapes' age is counted from."""
-        self.contents = contents
-        self.markers = markers
-        self.newcomers = newcomers
-        """Shapes that the round reaches for the first time, each with the change as of which it was read."""
-        self.size = len(contents.rows) + len(contents.matches)
+    source: int
+    known: Follows
+    seq: int
+    """Up to this change of the source, all keys were asked for."""
+    nonce: int
+    read_at: int
+    """The newest change that is in what was read: if it is later than ``seq``, the round goes on."""
+    began: Moment
+    """When the look at the source began: what the shapes' age is counted from."""
+    contents: RoundContents
+    markers: Sequence[int]
+    newcomers: Mapping[int, int]
+    """Shapes that the round reaches for the first time, each with the change as of which it was read."""
+
+    @property
+    def size(self) -> int:
+        return len(self.contents.rows) + len(self.contents.matches)
 
     def run(self, tx: Transaction) -> set[int] | None:
         source, known = self.source, self.known
@@ -114,16 +104,9 @@ class Unfollow(Command[list[str]]):
     dropped, but are not live any more.
     """
 
-    def __init__(
-        self,
-        dropped: Sequence[int],
-        *,
-        failures: Mapping[int, tuple[str, str, int]] | None = None,
-        left: Sequence[int] = (),
-    ) -> None:
-        self.dropped = dropped
-        self.failures = failures or {}
-        self.left = left
+    dropped: Sequence[int]
+    failures: Mapping[int, tuple[str, str, int]] = {}
+    left: Sequence[int] = ()
 
     def run(self, tx: Transaction) -> list[str]:
         handles = Handles()
@@ -152,8 +135,7 @@ class UnfollowSource(Command[int]):
 
     SHAPES: ClassVar[int] = 1_000
 
-    def __init__(self, source: int) -> None:
-        self.source = source
+    source: int
 
     def run(self, tx: Transaction) -> int:
         numbers = tx.run(queries.NUMBERS_OF_SOURCE, source=self.source, limit=self.SHAPES)

@@ -32,8 +32,7 @@ def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
 class Delete(Command[bool]):
     """Drop one shape. Answered False if there is none with this handle."""
 
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
+    handle: str
 
     def run(self, tx: Transaction) -> bool:
         return bool(drop(tx, tx.run(drop_queries.NUMBER_OF_HANDLE, handle=self.handle)))
@@ -47,9 +46,8 @@ class Invalidate(Command[tuple[int, list[str]]]):
 
     SHAPES: ClassVar[int] = 1_000
 
-    def __init__(self, namespace: str, table: str) -> None:
-        self.namespace = namespace
-        self.table = table
+    namespace: str
+    table: str
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[tuple[int, list[str]]]:
@@ -67,8 +65,7 @@ class Invalidate(Command[tuple[int, list[str]]]):
 class InvalidateKey(Command[tuple[int, list[str]]]):
     """Drop one shape, and end the attempt that is reading it. Answered as ``Invalidate``."""
 
-    def __init__(self, comparable: str) -> None:
-        self.comparable = comparable
+    comparable: str
 
     def run(self, tx: Transaction) -> tuple[int, list[str]]:
         ended = end_attempts(tx, "invalidated", queries.RELEASE_KEY_IN_PROGRESS, comparable=self.comparable)
@@ -85,9 +82,8 @@ class Evict(Command[list[str]]):
 
     AT_ONCE: ClassVar[int] = 500
 
-    def __init__(self, max_shapes: int | None, max_bytes: int | None) -> None:
-        self.max_shapes = max_shapes
-        self.max_bytes = max_bytes
+    max_shapes: int | None
+    max_bytes: int | None
 
     def run(self, tx: Transaction) -> list[str]:
         totals = dict(tx.run(queries.TOTALS))
@@ -121,8 +117,7 @@ def first_beyond(candidates: Iterable[tuple[int, int]], too_many: int, too_large
 class ForgetKept(Command[None]):
     """Have the rows of kept handles deleted, except those that a registered reader reads."""
 
-    def __init__(self, numbers: list[int]) -> None:
-        self.numbers = numbers
+    numbers: list[int]
 
     def run(self, tx: Transaction) -> None:
         _forget(tx, [(number,) for number in self.numbers])
@@ -152,9 +147,8 @@ class Register(Command[None]):
     ``begun`` has, for each reading, the number of what is read and the position as of which.
     """
 
-    def __init__(self, begun: dict[str, tuple[int, int]], ended: list[int] | None) -> None:
-        self.begun = begun
-        self.ended = ended
+    begun: dict[str, tuple[int, int]]
+    ended: list[int] | None
 
     def run(self, tx: Transaction) -> None:
         if self.ended is None:
@@ -168,9 +162,8 @@ class Register(Command[None]):
 class Note(Command[None]):
     """Note what has happened since the last time: which shapes were read, and which creations served how many more."""
 
-    def __init__(self, read: list[str], followers: dict[str, int]) -> None:
-        self.read = read
-        self.followers = followers
+    read: list[str]
+    followers: dict[str, int]
 
     def run(self, tx: Transaction) -> None:
         tx.run(drop_queries.NOTE_READS, handles=as_json(self.read))

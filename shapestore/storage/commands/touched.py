@@ -17,9 +17,8 @@ from shapestore.storage.transaction import Transaction
 class MarkTouched(Command[None]):
     """Have what is being read of a table now count as stale once it is published."""
 
-    def __init__(self, namespace: str, table: str) -> None:
-        self.namespace = namespace
-        self.table = table
+    namespace: str
+    table: str
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[None]:
@@ -37,10 +36,9 @@ class MarkStale(Command[int | None]):
 
     SHAPES: ClassVar[int] = 1_000
 
-    def __init__(self, namespace: str, table: str, after: int = 0) -> None:
-        self.namespace = namespace
-        self.table = table
-        self.after = after
+    namespace: str
+    table: str
+    after: int = 0
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
@@ -63,8 +61,7 @@ class MarkStale(Command[int | None]):
 class MarkTheseStale(Command[None]):
     """Have the shapes of these numbers count as stale."""
 
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self.numbers = numbers
+    numbers: Sequence[int]
 
     def run(self, tx: Transaction) -> None:
         marked = tx.run(queries.MARK_THESE_STALE, numbers=as_json(list(self.numbers)))
@@ -80,28 +77,25 @@ class PublishTouched(Command[bool]):
     ``judged`` has the attempts that had confirmed the shapes, and those that were refreshing them.
     """
 
-    def __init__(  # noqa: PLR0917 - what is published, and what must not have happened since
-        self,
-        namespace: str,
-        table: str,
-        keys: Sequence[str],
-        since: int,
-        judged: Mapping[int, tuple[str, str | None]],
-        wanted: Sequence[WantedRow],
-    ) -> None:
-        self.named = {"namespace": namespace, "table": table, "keys": as_json(list(keys))}
-        self.since = since
-        self.judged = as_json(judged)
-        self.wanted = wanted
-        self.size = sum(len(row.row or "") for row in wanted)
+    namespace: str
+    table: str
+    keys: Sequence[str]
+    since: int
+    judged: Mapping[int, tuple[str, str | None]]
+    wanted: Sequence[WantedRow]
+
+    @property
+    def size(self) -> int:
+        return sum(len(row.row or "") for row in self.wanted)
 
     def run(self, tx: Transaction) -> bool:
-        is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **self.named)
-        if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=self.judged, **self.named):
+        named = {"namespace": self.namespace, "table": self.table, "keys": as_json(list(self.keys))}
+        is_too_old = tx.run(queries.PUBLISHED_SINCE, since=self.since, **named)
+        if is_too_old or tx.run(queries.REFRESHED_SINCE, judged=as_json(self.judged), **named):
             return False
         appended = append_wanted(tx, self.wanted)
         if appended is not None:
             drop(tx, [(number,) for number in appended.full])
-        tx.run(queries.ADD_TOUCHED_KEYS, **self.named)
+        tx.run(queries.ADD_TOUCHED_KEYS, **named)
         tx.run(live_queries.TRIM_RING)
         return True
