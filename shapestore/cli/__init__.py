@@ -10,6 +10,7 @@
     follow            follow, unfollow: about a SQLite source, not a store
     arguments         what several commands take (a path, a handle, a time), and its completion in a shell
     shape_arguments   the options that describe a shape, or some of the stored ones
+    keeping           how long what was replaced is kept by a store that a command opens
     printing/         results for people and programs, and messages
 
 What must hold:

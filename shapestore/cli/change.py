@@ -21,6 +21,7 @@ from shapestore.cli.arguments import (
     other_tables,
     path_argument,
 )
+from shapestore.cli.keeping import kept_seconds
 from shapestore.cli.printing.output import print_json, say, visible
 from shapestore.cli.printing.words import short
 from shapestore.cli.shape_arguments import chosen, filter_options, shape_options
@@ -36,7 +37,7 @@ def _with_store(path: str, work: Callable[[ShapeStore], Awaitable[T]], namespace
     """Do ``work`` with the store open. The file must be a store, and is not migrated."""
 
     async def run() -> T:
-        async with ShapeStore(path, migrate=False, namespace=namespace) as store:
+        async with ShapeStore(path, migrate=False, namespace=namespace, keep_replaced=kept_seconds(path)) as store:
             return await work(store)
 
     return asyncio.run(run())

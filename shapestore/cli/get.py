@@ -15,6 +15,7 @@ from shapestore.admin.inspector import open_inspector
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import path_argument
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
+from shapestore.cli.keeping import kept_seconds
 from shapestore.cli.printing.output import console, say, visible
 from shapestore.cli.printing.rows import form_options, print_rows
 from shapestore.cli.printing.words import ago, short
@@ -59,7 +60,12 @@ async def _get_or_create(
 ) -> StoredShape:
     # A waiter's time-out says less than the creation's own, so that one comes first.
     async with ShapeStore(
-        path, namespace=namespace, create=creator, create_timeout=timeout, wait_timeout=timeout + 5
+        path,
+        namespace=namespace,
+        create=creator,
+        create_timeout=timeout,
+        wait_timeout=timeout + 5,
+        keep_replaced=kept_seconds(path),
     ) as store:
         if not sys.stderr.isatty() or await store.get(shape) is not None:
             return await store.get_or_create(shape)

@@ -11,6 +11,7 @@ from shapestore.admin.records import ShapeRecord
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import handles_argument, json_option, path_argument
 from shapestore.cli.counted_source import CountedSource, source_option, timeout_option
+from shapestore.cli.keeping import kept_seconds
 from shapestore.cli.printing.output import print_json, say
 from shapestore.cli.printing.words import short
 from shapestore.cli.shape_arguments import chosen, filter_options
@@ -57,6 +58,7 @@ async def _refresh_all(
             create=creator,
             create_timeout=timeout,
             wait_timeout=timeout + 5,
+            keep_replaced=kept_seconds(path),
         ) as store:
             for shape in shapes:
                 if shape.namespace == namespace:

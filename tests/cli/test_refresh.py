@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aging import edit
 from command_line import in_a_pipe
 from processes import read
 
-from shapestore import Shape, ShapeStore, StoredShape, WaitTimeoutError
+from shapestore import Shape, ShapeStore, SQLSource, StoredShape, WaitTimeoutError
+from shapestore.cli.keeping import kept_seconds
 
 
 @pytest.fixture
@@ -116,3 +119,26 @@ def test_the_store_itself_is_no_source(empty_path: str) -> None:
     ran = in_a_pipe("refresh", empty_path, "--table", "t", "--source", f"sqlite:///{empty_path}")
     assert ran.status == 2
     assert "is the store itself" in ran.err
+
+
+@pytest.mark.parametrize("command", ["refresh", "rm"])
+async def test_what_an_application_keeps_for_its_readers_is_kept_by_commands_too(
+    source: sqlite3.Connection, url: str, empty_path: str, command: str
+) -> None:
+    """They kept for a minute, and what the store that has the file open keeps for an hour was gone."""
+    async with ShapeStore(empty_path, create=SQLSource(url), keep_replaced=3600) as store:
+        replaced = await store.get_or_create(Shape("Names"))
+        source.execute("DELETE FROM Track WHERE id > 9")
+        assert (await store.refresh(Shape("Names"))).handle != replaced.handle
+        edit(empty_path, "UPDATE kept SET gone_at_boot_ms = gone_at_boot_ms - ?", 600_000)
+        source.execute("DELETE FROM Track WHERE id > 5")
+        options = ["--source", url] if command == "refresh" else ["--yes"]
+        ran = await asyncio.to_thread(in_a_pipe, command, empty_path, "--table", "Names", *options)
+        assert ran.status == 0, ran.err
+        assert len([row async for row in store.rows(replaced)]) == 100
+
+
+async def test_where_no_application_has_the_file_open_a_command_keeps_for_a_minute(empty_path: str) -> None:
+    async with ShapeStore(empty_path):
+        assert kept_seconds(empty_path) > 1e6
+    assert kept_seconds(empty_path) == kept_seconds(f"{empty_path}-missing") == 60
