@@ -5,7 +5,6 @@ pending deletion, releasing keys of this store that no flight leads, and keeping
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
@@ -56,7 +55,7 @@ class Maintenance:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._noted_at = self._loop.time()
-        self._due: list[tuple[float, str]] = []
+        self._to_be_swept: list[str] = []
         self._wakeup = asyncio.Event()
         self._working, self._proving = _Trouble(), _Trouble()
         self._dead_owners: set[str] = set()
@@ -70,7 +69,10 @@ class Maintenance:
 
     def sweep_later(self, handle: str, seconds: float) -> None:
         """Sweep the failure of the attempt ``handle`` in so many seconds."""
-        heapq.heappush(self._due, (self._loop.time() + seconds, handle))
+        self._services.timers.after(seconds, self._sweep_soon, handle)
+
+    def _sweep_soon(self, handle: str) -> None:
+        self._to_be_swept.append(handle)
         self._wakeup.set()
 
     async def run(self) -> None:
@@ -121,10 +123,7 @@ class Maintenance:
         return await _all_of([*steps, self._free_orphans, self._delete_discarded])
 
     async def _sleep(self) -> None:
-        until = self._loop.time() + TICK_SECONDS
-        if self._due:
-            until = min(until, self._due[0][0])
-        timer = self._loop.call_at(until, self._wakeup.set)
+        timer = self._loop.call_later(TICK_SECONDS, self._wakeup.set)
         try:
             await self._wakeup.wait()
         finally:
@@ -132,18 +131,13 @@ class Maintenance:
         self._wakeup.clear()
 
     async def _sweep(self) -> None:
-        now = self._loop.time()
-        due = []
-        while self._due and self._due[0][0] <= now:
-            due.append(heapq.heappop(self._due))
-        if not due:
+        handles, self._to_be_swept = self._to_be_swept, []
+        if not handles:
             return
-        handles = [handle for _, handle in due]
         try:
             await self._writer.submit(Sweep(handles))
         except BaseException:
-            for entry in due:
-                heapq.heappush(self._due, (now + TICK_SECONDS, entry[1]))
+            self._to_be_swept += handles
             raise
         self._services.telemetry.tell(Swept, tuple(handles))
 
