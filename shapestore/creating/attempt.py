@@ -21,11 +21,12 @@ from functools import partial
 from typing import Any, TypeVarTuple
 
 from shapestore import events
-from shapestore.creating.creator_run import CreatorRun, CreatorTask, Publication, outcome_of
+from shapestore.creating.creator_run import CreatorRun, CreatorTask, outcome_of
 from shapestore.creating.error_boundary import error_boundary
 from shapestore.creating.failure import describe
 from shapestore.creating.leader import Leader
 from shapestore.creating.phase import TRANSITIONS, Phase
+from shapestore.creating.row_sink import Publication
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Answer

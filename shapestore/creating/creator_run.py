@@ -1,4 +1,4 @@
-"""One attempt's creator: it is called, and its rows are iterated, encoded and sent to the writer in chunks.
+"""One attempt's creator: it is called, and its rows are iterated, on the event loop or in a thread.
 
 While one chunk is being written the next is being read, and no further: that is the back-pressure.
 """
@@ -11,39 +11,25 @@ import contextvars
 import inspect
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from functools import partial
 from types import CoroutineType, GeneratorType
 from typing import Any
 
 from shapestore.creating.leader import Leader
-from shapestore.creating.row_sink import AttemptRows, ComparedRows, RowSink
+from shapestore.creating.row_sink import Publication, RowSink
 from shapestore.creating.services import Services
 from shapestore.errors import InvalidRowError, ShapeStoreError, SupersededError
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 from shapestore.source.creator import description_of, key_columns_of, runs_on_the_loop
-from shapestore.source.keyed import KeyedRows, Moment
-from shapestore.storage.commands import Publish, PublishDifference
-from shapestore.storage.log.chunks import Chunk, Encoder
-from shapestore.storage.log.difference import Comparison, Difference
-from shapestore.storage.log.live.followed import Followed
-from shapestore.storage.log.live.refreshed import Refreshed
-from shapestore.storage.log.positions import Standing
-from shapestore.storage.row_codec import as_json
+from shapestore.source.keyed import KeyedRows
+from shapestore.storage.log.chunks import Chunk
 
 # A thread that computes without a pause lets the event loop run only every 5 ms (sys.getswitchinterval), and one small
 # creation takes some ten turns of the loop. So a creator's thread yields this often: about every 0.1 ms. It does not
 # sleep, which takes 50 µs at least, however short the sleep.
 ROWS_PER_TURN = 32
 
-Publication = Callable[..., Publish | PublishDifference]
-"""What publishes the rows, once it is told what the attempt has cost."""
 CreatorTask = asyncio.Task[Publication | BaseException]
-
-_UNKNOWN_MOMENT = Moment()
-
-# A refresh that changes of its shape have overtaken so often replaces the shape.
-MOST_OVERTAKEN = 3
 
 
 class CreatorRun:
@@ -51,17 +37,10 @@ class CreatorRun:
 
     def __init__(self, services: Services, leader: Leader, handle: str) -> None:
         self._services = services
-        self._leader = leader
         self._shape = leader.shape
         self._creator = leader.creator
         self._handle = handle
-        self._stored: Standing | None = None
-        self._rows = AttemptRows(handle, services.reader, services.writer)
-        self._sink: RowSink = self._rows
-        self._encoded: Encoder
-        """All rows so far: how many, their bytes, their key columns. From when the creator is called."""
-        self._refreshed: Refreshed | None = None
-        """As of when a live shape was read again."""
+        self._sink = RowSink(services, leader, handle)
         self._stopped = False
         self._in_thread = False
         self._task: CreatorTask | None = None
@@ -69,7 +48,7 @@ class CreatorRun:
     @property
     def refusal(self) -> ShapeStoreError | None:
         """Why the store refused a chunk: an error that is not the creator's."""
-        return self._rows.refusal
+        return self._sink.refusal
 
     def start(self, context: contextvars.Context) -> CreatorTask:
         """Start the creator in a copy of ``context``. The task ends when the creator does, and not before.
@@ -90,15 +69,14 @@ class CreatorRun:
 
     async def _run(self) -> Publication | BaseException:
         try:
-            if self._leader.older is not None:
-                self._stored = await self._services.reader.standing_of_key(self._leader.key)
+            await self._sink.open()
             if runs_on_the_loop(self._creator):
-                self._prepare(*self._told_by_creator())
+                self._sink.begin(*self._told_by_creator())
                 await self._take_on_the_loop(self._creator(self._shape))
             else:
                 await self._take_by_a_thread()
             self._refuse_if_stopped()
-            return self._publication(await self._sink.finish(self._encoded.rest(), unique=self._encoded.keys_grow))
+            return await self._sink.finish()
         except SystemExit as error:
             return error
         except KeyboardInterrupt as error:
@@ -106,49 +84,23 @@ class CreatorRun:
                 return error
             raise
 
-    def _publication(self, given: Chunk | Difference) -> Publication:
-        """``given``: the rows that filled no chunk, or what is different from the stored ones."""
-        leader = self._leader
-        if isinstance(given, Chunk):
-            at_any_rate = leader.overtaken >= MOST_OVERTAKEN
-            return partial(Publish, given, self._encoded, replaces=leader.older is not None, at_any_rate=at_any_rate)
-        assert self._stored is not None
-        return partial(PublishDifference, self._handle, self._stored.number, given, refreshed=self._refreshed)
-
     def _told_by_creator(self) -> tuple[Sequence[str] | None, Description | None]:
         return key_columns_of(self._creator, self._shape), description_of(self._creator, self._shape)
-
-    def _prepare(
-        self, key_columns: Sequence[str] | None, description: Description | None, read: Moment = _UNKNOWN_MOMENT
-    ) -> None:
-        described = None if description is None else as_json(description)
-        followed = _followed(read)
-        self._encoded = Encoder(self._handle, key_columns, described, followed)
-        self._rows.followed = followed
-        stored = self._stored
-        if stored is None or self._leader.overtaken >= MOST_OVERTAKEN:
-            return
-        if not stored.has_key_columns(key_columns) or stored.columns_described != described:
-            return
-        if _continues(stored, read):
-            if read.seq is not None and read.nonce is not None and stored.source is not None:
-                self._refreshed = Refreshed(stored.written, read.seq, read.nonce, read.signature, read.markers or ())
-            comparison = Comparison(stored, keyed=key_columns is not None)
-            self._sink = ComparedRows(self._rows, self._services.reader, comparison)
 
     # --- on the loop
 
     async def _take_on_the_loop(self, given: Any) -> None:
         rows = await given if inspect.isawaitable(given) else given
+        add = self._sink.encoder.add
         if type(rows) is not list and isinstance(rows, AsyncIterable):
             async with _async_closing(rows):
                 async for row in rows:
-                    if (chunk := self._encoded.add(row)) is not None:
+                    if (chunk := add(row)) is not None:
                         await self._send(chunk)
         else:
             try:
                 for row in _iterable(rows):
-                    if (chunk := self._encoded.add(row)) is not None:
+                    if (chunk := add(row)) is not None:
                         await self._send(chunk)
             finally:
                 _close(rows)
@@ -181,10 +133,10 @@ class CreatorRun:
         keyed_rows: Callable[[Shape], KeyedRows] | None = getattr(self._creator, "keyed_rows", None)
         if keyed_rows is not None:
             with contextlib.closing(keyed_rows(self._shape)) as pairs:
-                self._prepare(pairs.key_columns, pairs.description, pairs.moment)
+                self._sink.begin(pairs.key_columns, pairs.description, pairs.moment)
                 self._iterate(pairs, loop, with_keys=True)
             return None
-        self._prepare(*self._told_by_creator())
+        self._sink.begin(*self._told_by_creator())
         rows = self._creator(self._shape)
         if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
             return rows
@@ -192,7 +144,7 @@ class CreatorRun:
         return None
 
     def _iterate(self, rows: Any, loop: asyncio.AbstractEventLoop, *, with_keys: bool) -> None:
-        add = self._encoded.add
+        add = self._sink.encoder.add
         try:
             for number, row in enumerate(_iterable(rows), 1):
                 chunk = add(row[1], row[0]) if with_keys else add(row)
@@ -219,25 +171,6 @@ def outcome_of(task: CreatorTask) -> Publication | BaseException:
         return RuntimeError("the creator was cancelled, by itself or by what it called")
     error = task.exception()
     return task.result() if error is None else error  # an exception may be false: it may have a __len__
-
-
-def _followed(read: Moment) -> Followed | None:
-    """What a shape follows from then on, if its source is to be followed."""
-    source, seq, nonce, signature, table, _ = read
-    if source is None or seq is None or nonce is None or signature is None or table is None:
-        return None
-    return Followed(source, table, seq, nonce, signature)
-
-
-def _continues(stored: Standing, read: Moment) -> bool:
-    """Whether the log of a shape goes on with what was read. Otherwise it is replaced.
-
-    A live shape stays live; for that it must be known as of when its source was read. One that was left stays as it is:
-    it would be left again, and each time all live shapes of the source would be loaded again.
-    """
-    if stored.source is None:
-        return read.signature is None or bool(stored.was_left)
-    return read.source == stored.source and read.seq is not None
 
 
 def _iterable(rows: Any) -> Iterable[Any]:

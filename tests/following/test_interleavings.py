@@ -14,7 +14,7 @@ from followed_store import HeldSource, Hold, followed, looked_up, make_source, w
 from inspections import eventually
 
 from shapestore import Shape, ShapeStore, SQLSource, StoredShape
-from shapestore.creating import creator_run
+from shapestore.creating import row_sink
 from shapestore.following import follower, leadership, source_look, store_side
 from shapestore.locking import boot_clock
 
@@ -157,7 +157,7 @@ async def test_a_shape_is_replaced_by_nothing_older_than_what_it_shows(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where too much is different, say. It is read once more."""
-    monkeypatch.setattr(creator_run, "_continues", lambda *_: False)  # all refreshes replace the shape
+    monkeypatch.setattr(row_sink, "_continues", lambda *_: False)  # all refreshes replace the shape
     before = await world.store.get(ALL)
     refresh = await world.begin_a_refresh(ALL)
     world.write("UPDATE t SET n = 100 WHERE id = 1")

@@ -18,7 +18,7 @@ from sources import Row, Rows
 from steps import Steps
 
 from shapestore import CreateFailedError, Shape, ShapeStore, SQLSource, StoreBusyError, StoredShape, maintenance
-from shapestore.creating.creator_run import MOST_OVERTAKEN
+from shapestore.creating.row_sink import MOST_OVERTAKEN
 from shapestore.freshness import touched as touched_module
 from shapestore.source.keyed import KeyedRows
 from shapestore.storage.commands import MarkStale, PublishTouched
