@@ -83,7 +83,7 @@ def parse(
         invalid("offset", "has invalid format")
     handle = None if offset in ("-1", "now") else _handle(given)
     live = is_true(given.get("live"))
-    sse = is_true(given.get("live_sse")) or is_true(given.get("experimental_live_sse"))
+    sse = wants_events(given)
     if live and handle is None:
         invalid("live", f"can't be true when offset == {offset}")
     if sse and not live:
@@ -176,6 +176,11 @@ def _handle(given: Mapping[str, str]) -> str:
 def is_true(text: str | None) -> bool:
     """Whether a parameter that is true or false is true."""
     return text is not None and text.lower() != "false"
+
+
+def wants_events(given: Mapping[str, str]) -> bool:
+    """Whether a live request wants server-sent events."""
+    return is_true(given.get("live_sse")) or is_true(given.get("experimental_live_sse"))
 
 
 def _chosen(given: Mapping[str, str], name: str, default: Any, other: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from shapestore.http.response import invalid
-from shapestore.http.where.names import DEFAULT_SCHEMAS, Columns, Name, names_in
+from shapestore.http.where.names import Columns, Name, ends_with, is_default_schema, names_in
 from shapestore.shape.column_description import Description, key_of
 from shapestore.shape.listing import listed
 
@@ -28,7 +28,7 @@ def table_of(name: str | None, tables: Tables) -> str:
         return name
     parts = _names(name, ".", "table")
     found = _found(parts, tables)
-    if not found and len(parts) > 1 and parts[0].text.lower() in DEFAULT_SCHEMAS:
+    if not found and len(parts) > 1 and is_default_schema(parts[0]):
         found = _found(parts[1:], tables)
     if not found:
         invalid("table", f'Table "{name:.200}" does not exist, or is not served here')
@@ -113,20 +113,5 @@ def _found(parts: Sequence[Name], tables: Iterable[str]) -> str | None:
     is_quoted = all(part.is_quoted for part in parts)
     if is_quoted or whole in tables:
         return whole if whole in tables else None
-    alike = [name for name in tables if _matches(parts, name)]
+    alike = [name for name in tables if len(name) == len(whole) and ends_with(name, parts)]
     return alike[0] if len(alike) == 1 else None
-
-
-def _matches(parts: Sequence[Name], name: str) -> bool:
-    """Whether a table has this name, quoted parts exactly and the others in any case of letters."""
-    rest = name
-    for count, part in enumerate(parts):
-        text = rest[: len(part.text)]
-        if part.found_in((text,)) is None:
-            return False
-        rest = rest[len(text) :]
-        if count < len(parts) - 1:
-            if not rest.startswith("."):
-                return False
-            rest = rest[1:]
-    return not rest

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Protocol
 
-_HAS_CHANGES = "SELECT 1 FROM sqlite_master WHERE name = 'shapestore_changes'"
-# Table 0 is none: the row is a marker.
-_MARK = "INSERT INTO shapestore_changes (tab) VALUES (0) RETURNING seq"
+from shapestore.source.sqlite_feed.changes import CHANGES, MARKER
+
+_HAS_CHANGES = f"SELECT 1 FROM sqlite_master WHERE name = '{CHANGES}'"
+_MARK = f"INSERT INTO {CHANGES} (tab) VALUES ({MARKER}) RETURNING seq"
 
 
 class SQLAlchemyConnection(Protocol):

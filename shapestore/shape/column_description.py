@@ -6,6 +6,25 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+SPELLINGS = {
+    "bigint": "int8",
+    "boolean": "bool",
+    "char": "bpchar",
+    "character": "bpchar",
+    "character varying": "varchar",
+    "dec": "numeric",
+    "decimal": "numeric",
+    "double precision": "float8",
+    "int": "int4",
+    "integer": "int4",
+    "smallint": "int2",
+    "time with time zone": "timetz",
+    "time without time zone": "time",
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+}
+"""PostgreSQL's own names of types, by those of standard SQL."""
+
 
 class ColumnDescription(Struct, frozen=True, omit_defaults=True):
     """One column. Encoded as JSON it is what Electric's clients are told of a column; what is not known is left out.

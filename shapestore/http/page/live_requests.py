@@ -9,7 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shapestore.http.request import is_true
+from shapestore.http.handles import parse_handle
+from shapestore.http.request import is_true, wants_events
 
 _LONGEST_AGENT = 200
 
@@ -62,9 +63,9 @@ def _waiting_client(request: Request) -> WaitingClient | None:
     if not is_true(query.get("live")) or "handle" not in query:
         return None
     return WaitingClient(
-        handle=query["handle"].partition("~")[0],
+        handle=parse_handle(query["handle"]).handle,
         address="" if request.client is None else request.client.host,
         agent=request.headers.get("user-agent", "")[:_LONGEST_AGENT],
-        by_events=is_true(query.get("live_sse")) or is_true(query.get("experimental_live_sse")),
+        by_events=wants_events(query),
         began_at=time.monotonic(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shapestore.http.where.builder import Builder
 from shapestore.http.where.operand import Operand
+from shapestore.http.where.reader import TypeName
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import Family, canonical_name, family_of_type
 from shapestore.shape.where.expression import Expression, Number, String, chained
@@ -11,17 +12,17 @@ from shapestore.shape.where.expression import Expression, Number, String, chaine
 _PLAIN_TEXTS = frozenset(("text", "varchar", "name", "citext"))
 
 
-def cast(builder: Builder, operand: Operand, type_name: str, place: int, *, is_array: bool) -> Operand:
-    """``operand::type_name``, or ``operand::type_name[]``. Raises RefusedError.
+def cast(builder: Builder, operand: Operand, type_: TypeName) -> Operand:
+    """``operand::type_``. Raises RefusedError.
 
     A string or parameter becomes a value of the type. A column without a declared type is taken to have it. Another
     value keeps its type, or is converted in a way that all databases share: an integer to a number or to text.
     """
-    name = canonical_name(type_name)
+    name, place = canonical_name(type_.name), type_.place
     if name is None:
-        refuse(place, f'type "{type_name}" does not exist')
+        refuse(place, f'type "{type_.name}" does not exist')
     family = family_of_type(name)
-    if is_array:
+    if type_.is_array:
         if not operand.is_open:
             refuse(place, "only a parameter or a string is cast to an array")
         return Operand(operand.expression, Family.ARRAY, operand.place, name, True, operand.parameter)

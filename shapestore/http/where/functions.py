@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from shapestore.http.where.builder import Builder
 from shapestore.http.where.operand import Operand, literal
@@ -23,22 +24,14 @@ from shapestore.shape.where.expression import (
 )
 from shapestore.shape.where.parser import FUNCTIONS as KNOWN
 
-_OF_TEXT = {
-    "char_length": "length",
-    "character_length": "length",
-    "length": "length",
-    "lower": "lower",
-    "ltrim": "ltrim",
-    "replace": "replace",
-    "rtrim": "rtrim",
-    "trim": "trim",
-    "btrim": "trim",
-    "upper": "upper",
-}
-"""Functions whose arguments are all text, by the names that PostgreSQL has for them."""
+_OF_TEXT = ("length", "lower", "ltrim", "replace", "rtrim", "trim", "upper")
+"""Functions whose arguments are all text."""
 
-_MOST_COMPARED = 10
-"""Arguments of greatest and least, each of which is compared with each."""
+_SPELLINGS = {"btrim": "trim", "char_length": "length", "character_length": "length", "substring": "substr"}
+"""Other names that PostgreSQL has for them."""
+
+_COUNTS = {**KNOWN, "coalesce": (1, 100), "concat": (1, 100), "greatest": (1, 10), "least": (1, 10)}
+"""The least and the greatest number of arguments. Those of greatest and least are each compared with each."""
 
 
 class Functions:
@@ -46,37 +39,39 @@ class Functions:
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
-        self._others: dict[str, Callable[[Sequence[Operand], int], Operand]] = {
+        self._by_name: dict[str, Callable[[Sequence[Operand], int], Operand]] = {
+            **{name: partial(self._of_text, name) for name in _OF_TEXT},
             "abs": self._abs,
             "coalesce": self._coalesce,
             "concat": self._concat,
-            "greatest": lambda arguments, place: self._extreme("greatest", ">=", arguments, place),
-            "least": lambda arguments, place: self._extreme("least", "<=", arguments, place),
+            "greatest": partial(self._extreme, ">="),
+            "least": partial(self._extreme, "<="),
             "nullif": self._nullif,
             "round": self._round,
             "substr": self._substr,
-            "substring": self._substr,
         }
 
     def call(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
         """A call of the function with this name."""
         name = name.lower()
-        known = _OF_TEXT.get(name)
-        if known is not None:
-            _check_count(known, name, arguments, place)
-            texts = tuple(self._builder.text(argument, name) for argument in arguments)
-            return Operand(Call(known, texts), Family.INTEGER if known == "length" else Family.TEXT, place)
-        if name not in self._others:
-            names = ", ".join(sorted({*_OF_TEXT, *self._others}))
+        known = _SPELLINGS.get(name, name)
+        if known not in self._by_name:
+            names = ", ".join(sorted({*_SPELLINGS, *self._by_name}))
             refuse(place, f"there is no function {name}() here; there are {names}")
-        return self._others[name](arguments, place)
+        least, most = _COUNTS[known]
+        if not least <= len(arguments) <= most:
+            count = f"{least}" if least == most else f"{least} to {most}"
+            refuse(place, f"{name} takes {count} argument(s), not {len(arguments)}")
+        return self._by_name[known](arguments, place)
+
+    def _of_text(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
+        texts = tuple(self._builder.text(argument, name) for argument in arguments)
+        return Operand(Call(name, texts), Family.INTEGER if name == "length" else Family.TEXT, place)
 
     def _abs(self, arguments: Sequence[Operand], place: int) -> Operand:
-        _check_count("abs", "abs", arguments, place)
         return self._of_number("abs", arguments[0], (), place)
 
     def _round(self, arguments: Sequence[Operand], place: int) -> Operand:
-        _check_count("round", "round", arguments, place)
         digits = [literal(self._whole(argument, "round")) for argument in arguments[1:]]
         return self._of_number("round", arguments[0], digits, place)
 
@@ -87,21 +82,17 @@ class Functions:
         return Operand(Call(name, (operand.expression, *rest)), family, place)
 
     def _coalesce(self, arguments: Sequence[Operand], place: int) -> Operand:
-        if len(arguments) == 1:
-            return arguments[0]
-        _check_count("coalesce", "coalesce", arguments, place)
-        values, family = self._builder.aligned(arguments, place)
-        return Operand(Call("coalesce", tuple(values)), family, place)
+        return arguments[0] if len(arguments) == 1 else self._aligned("coalesce", arguments, place)
 
     def _nullif(self, arguments: Sequence[Operand], place: int) -> Operand:
-        _check_count("nullif", "nullif", arguments, place)
-        values, family = self._builder.aligned(arguments, place)
-        return Operand(Call("nullif", tuple(values)), family, place)
+        return self._aligned("nullif", arguments, place)
 
-    def _extreme(self, name: str, sign: str, arguments: Sequence[Operand], place: int) -> Operand:
+    def _aligned(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
+        values, family = self._builder.aligned(arguments, place)
+        return Operand(Call(name, tuple(values)), family, place)
+
+    def _extreme(self, sign: str, arguments: Sequence[Operand], place: int) -> Operand:
         """The first argument that is not exceeded by any behind it. NULL counts only where there is nothing else."""
-        if not 1 <= len(arguments) <= _MOST_COMPARED:
-            refuse(place, f"{name} takes 1 to {_MOST_COMPARED} argument(s), not {len(arguments)}")
         values, family = self._builder.aligned(arguments, place)
         branches = [
             (_joined([_exceeds(value, sign, other) for other in values[index + 1 :]]), value)
@@ -111,8 +102,6 @@ class Functions:
 
     def _concat(self, arguments: Sequence[Operand], place: int) -> Operand:
         """NULL is an empty text in it, as nowhere else."""
-        if not arguments:
-            refuse(place, "concat takes 1 argument or more, not 0")
         parts = [self._part(argument) for argument in arguments]
         if len(parts) == 1:
             return Operand(parts[0], Family.TEXT, place)
@@ -128,7 +117,6 @@ class Functions:
 
     def _substr(self, arguments: Sequence[Operand], place: int) -> Operand:
         """A start below 1 is a place before the text, where a shape's where would count from the end."""
-        _check_count("substr", "substr", arguments, place)
         text = self._builder.text(arguments[0], "substr")
         start, *lengths = (self._whole(argument, "substr") for argument in arguments[1:])
         if lengths and lengths[0] < 0:
@@ -161,10 +149,3 @@ def _exceeds(value: Expression, sign: str, other: Expression) -> Expression:
 
 def _joined(conditions: list[Expression]) -> Expression:
     return Junction("AND", tuple(conditions)) if len(conditions) > 1 else conditions[0]
-
-
-def _check_count(known: str, name: str, arguments: Sequence[Operand], place: int) -> None:
-    least, most = KNOWN[known]
-    if not least <= len(arguments) <= most:
-        count = f"{least}" if least == most else f"{least} to {most}"
-        refuse(place, f"{name} takes {count} argument(s), not {len(arguments)}")

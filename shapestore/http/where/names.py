@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
-from shapestore.http.where.lexer import NAME, Token
+from shapestore.http.where.lexer import Token
 from shapestore.http.where.refusal import refuse
 from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.source.suggest import near
 
-DEFAULT_SCHEMAS = frozenset(("main", "public"))
+_DEFAULT_SCHEMAS = frozenset(("main", "public"))
 """The schemas, of SQLite and of PostgreSQL, whose tables have names without one."""
 
 
@@ -38,7 +38,7 @@ class Name(Struct, frozen=True):
 
     @classmethod
     def of(cls, token: Token) -> Name:
-        return cls(token.text, not token.is_name and token.kind != NAME, token.place)
+        return cls(token.text, not token.is_name, token.place)
 
     def found_in(self, names: Iterable[str]) -> str | None:
         """What the name stands for among ``names``; None if there is none, or more than one."""
@@ -66,6 +66,20 @@ def names_in(text: str, separator: str) -> list[Name]:
         if not match["end"]:
             return names
     return []
+
+
+def is_default_schema(name: Name) -> bool:
+    return name.text.lower() in _DEFAULT_SCHEMAS
+
+
+def ends_with(name: str, parts: Sequence[Name]) -> bool:
+    """Whether the name of a table is what these parts stand for, or ends with it behind a dot."""
+    for part in reversed(parts):
+        beginning, end = name[: -len(part.text)], name[-len(part.text) :]
+        if part.found_in((end,)) is None or (beginning and not beginning.endswith(".")):
+            return False
+        name = beginning[:-1]
+    return True
 
 
 class Columns:
@@ -102,13 +116,8 @@ class Columns:
         return found, self._columns[found]
 
     def _is_own(self, qualifiers: Sequence[Name]) -> bool:
-        """Whether the qualifiers are the table's name, or the end of it behind a dot."""
-        rest = self._table
-        for qualifier in reversed(qualifiers):
-            if not rest and qualifier.text.lower() in DEFAULT_SCHEMAS:
-                continue
-            beginning, end = rest[: -len(qualifier.text)], rest[-len(qualifier.text) :]
-            if qualifier.found_in((end,)) is None or (beginning and not beginning.endswith(".")):
-                return False
-            rest = beginning[:-1]
-        return True
+        """Whether the qualifiers are the table's name, or the end of it behind a dot; or that in a default schema."""
+        schema, *rest = qualifiers
+        return ends_with(self._table, qualifiers) or (
+            bool(rest) and is_default_schema(schema) and ends_with(self._table, rest)
+        )

@@ -23,14 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from shapestore.http.where import casts
 from shapestore.http.where.builder import Builder
+from shapestore.http.where.casts import cast
 from shapestore.http.where.functions import Functions
 from shapestore.http.where.lexer import END, QUOTED, STRING, Token
 from shapestore.http.where.names import Columns, Name
 from shapestore.http.where.operand import Operand
 from shapestore.http.where.params import Params
-from shapestore.http.where.reader import Reader
+from shapestore.http.where.reader import Reader, TypeName
 from shapestore.http.where.refusal import UNSUPPORTED, refuse, refuse_syntax
 from shapestore.http.where.types import canonical_name, family_of
 from shapestore.shape.where.expression import Column, Expression
@@ -148,8 +148,8 @@ class Parser(Reader):
         self._require("[")
         items = self._list("]")
         if self._take("::"):
-            name, place, _ = self._type()
-            items = [casts.cast(self._builder, item, name, place, is_array=False) for item in items]
+            type_ = self._type()._replace(is_array=False)
+            items = [cast(self._builder, item, type_) for item in items]
         return items
 
     def _matched(self) -> Operand:
@@ -215,8 +215,7 @@ class Parser(Reader):
     def _cast(self) -> Operand:
         operand = self._operand()
         while self._take("::"):
-            name, place, is_array = self._type()
-            operand = casts.cast(self._builder, operand, name, place, is_array=is_array)
+            operand = cast(self._builder, operand, self._type())
         if self._next.kind == "[":
             refuse(self._next.place, "subscripts are not supported")
         return operand
@@ -255,7 +254,7 @@ class Parser(Reader):
         if token.is_name and self._next.kind == STRING and canonical_name(token.text):
             string = self._advance()
             operand = self._builder.string(string.text, string.place)
-            return casts.cast(self._builder, operand, token.text, token.place, is_array=False)
+            return cast(self._builder, operand, TypeName(token.text, token.place))
         parts = [Name.of(token)]
         while self._take("."):
             parts.append(self._name())
@@ -283,9 +282,9 @@ class Parser(Reader):
             if name.kind == "CAST":
                 operand = self._or()
                 self._require("AS")
-                type_name, place, is_array = self._type()
+                operand = cast(self._builder, operand, self._type())
                 self._require(")")
-                return casts.cast(self._builder, operand, type_name, place, is_array=is_array)
+                return operand
             arguments = [] if self._take(")") else self._list(")")
         return self._functions.call(name.text, arguments, name.place)
 

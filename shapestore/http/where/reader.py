@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from shapestore.http.where.lexer import END, QUOTED, Token, tokenize
 from shapestore.http.where.names import Name
 from shapestore.http.where.refusal import refuse, refuse_syntax
 
 _TWO_WORDS = frozenset((("DOUBLE", "PRECISION"), ("CHARACTER", "VARYING")))
+
+
+class TypeName(NamedTuple):
+    """A type as a cast names it."""
+
+    name: str
+    place: int
+    is_array: bool = False
 
 
 class Reader:
@@ -39,8 +47,7 @@ class Reader:
             self._unexpected()
         return Name.of(self._advance())
 
-    def _type(self) -> tuple[str, int, bool]:
-        """The name of a type, its place, and whether it is one of arrays."""
+    def _type(self) -> TypeName:
         token = self._advance()
         if not token.is_name and token.kind != QUOTED:
             refuse_syntax(token.place, token.text)
@@ -57,7 +64,7 @@ class Reader:
         is_array = self._take("[")
         if is_array:
             self._require("]")
-        return name, token.place, is_array
+        return TypeName(name, token.place, is_array)
 
     def _unexpected(self) -> NoReturn:
         refuse_syntax(self._next.place, self._next.text)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from math import isfinite
 
-from shapestore.shape.column_description import ColumnDescription
+from shapestore.shape.column_description import SPELLINGS, ColumnDescription
 from shapestore.shape.shape import Scalar
 
 
@@ -37,25 +37,7 @@ _FAMILIES = {
 _TEXTS = """
     bpchar cidr citext date inet interval json jsonb macaddr name text time timestamp timestamptz timetz uuid varchar
 """
-_NAMES = {
-    "bigint": "int8",
-    "boolean": "bool",
-    "char": "bpchar",
-    "character": "bpchar",
-    "character varying": "varchar",
-    "dec": "numeric",
-    "decimal": "numeric",
-    "double precision": "float8",
-    "float": "float8",
-    "int": "int4",
-    "integer": "int4",
-    "real": "float4",
-    "smallint": "int2",
-    "time with time zone": "timetz",
-    "time without time zone": "time",
-    "timestamp with time zone": "timestamptz",
-    "timestamp without time zone": "timestamp",
-}
+_NAMES = {**SPELLINGS, "float": "float8", "real": "float4"}
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from shapestore.shape.column_description import ColumnDescription
+from shapestore.shape.column_description import SPELLINGS, ColumnDescription
 
 # Possessive quantifiers, since spaces could be parted in many ways.
 _DECLARED = re.compile(
@@ -26,22 +26,8 @@ _NAMES = """
 """
 _SPELLINGS = {
     **{name: name for name in _NAMES.split()},
-    "bigint": "int8",
-    "boolean": "bool",
-    "char": "bpchar",
-    "character": "bpchar",
-    "character varying": "varchar",
+    **SPELLINGS,
     "datetime": "timestamp",  # as frameworks declare it that speak to many databases
-    "dec": "numeric",
-    "decimal": "numeric",
-    "double precision": "float8",
-    "int": "int4",
-    "integer": "int4",
-    "smallint": "int2",
-    "time with time zone": "timetz",
-    "time without time zone": "time",
-    "timestamp with time zone": "timestamptz",
-    "timestamp without time zone": "timestamp",
 }
 _LONGEST_DECLARATION = 200
 _OF_PRECISION = frozenset(("numeric", "time", "timetz", "timestamp", "timestamptz"))
