@@ -14,6 +14,7 @@ from shapestore.errors import ShapeStoreError, StoreClosedError
 from shapestore.events import RoundMade
 from shapestore.following.leadership import is_led
 from shapestore.logger import logger
+from shapestore.source.creator import follows
 from shapestore.storage.commands import Command, UnfollowSource
 from shapestore.storage.queries import LIVE, OF_SOURCE
 from shapestore.storage.writer import Writer
@@ -54,7 +55,7 @@ class Followers:
         A follower that gets no thread, or no descriptor, is tried again by the next call: those who ask for shapes are
         answered meanwhile.
         """
-        if self._closed or not getattr(creator, "follow", False) or not hasattr(creator, "source_path"):
+        if self._closed or not follows(creator) or not hasattr(creator, "source_path"):
             return None
         from shapestore.following.follower import Follower  # noqa: PLC0415 - SQLAlchemy, which it needs, loads slowly
 

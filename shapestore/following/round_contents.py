@@ -57,22 +57,20 @@ class ContentsReader:
 
         Raises RoutingError for shapes whose rows cannot be told.
         """
-        limit = len(self._registry.shapes) * len(changes.keys) if whole else MAX_MATCHES
-        most_bytes = math.inf if whole else MAX_BYTES
         asked: dict[int, Sequence[str]] = {}
-        contents = _Contents()
+        contents = _Contents(MAX_MATCHES, MAX_BYTES)
+        if whole:
+            contents = _Contents(len(self._registry.shapes) * len(changes.keys), math.inf)
         for number, table in self._tables.items():
             keys = changes.keys.get(table.feed_number, ())
             if not keys:
                 continue
             texts = asked[number] = list(map(encode_key, keys))
-            matches = router.route(number, keys, max(0, limit - contents.count))
-            if contents.count + len(matches) > limit:
-                return None
-            if not self._add_rows(contents, table, keys, texts, matches, most_bytes):
+            matches = router.route(number, keys, contents.room)
+            if len(matches) > contents.room or not self._add_rows(contents, table, keys, texts, matches):
                 return None
         all_asked = as_json(asked)
-        if not whole and self._has_too_many(all_asked, sum(map(len, asked.values())), contents.count):
+        if not whole and self._has_too_many(all_asked, sum(map(len, asked.values())), len(contents.matches)):
             return None
         return RoundContents(all_asked, f"{{{','.join(contents.rows)}}}", as_json(contents.matches))
 
@@ -83,28 +81,27 @@ class ContentsReader:
         ((holders,),) = self._store.execute(queries.COUNT_HOLDERS, {"asked": asked}).fetchall()
         return bool(holders + matches > MAX_MATCHES)
 
-    def _add_rows(  # noqa: PLR0917 - to what, of which rows, how much
+    def _add_rows(
         self,
         contents: _Contents,
         table: SourceTable,
         keys: Sequence[Key],
         texts: Sequence[str],
         matches: Iterable[Match],
-        most_bytes: float,
     ) -> bool:
         """Read each row once for all shapes that want the same columns of it. False if they are too large."""
         for columns, wanting in self._by_columns(table, matches).items():
             rows = _Rows(self._source, table, columns, nan_as_null=self._nan_as_null)
             for places in _in_batches(sorted({match.place for match in wanting})):
-                _read(rows, keys, places, wanting)
-                if rows.bytes > most_bytes:
+                rows.read(keys, places)
+                if rows.bytes > contents.most_bytes:
                     return False
             if rows.faults:
                 raise RoutingError(
                     {match.shape: rows.faults[match.place] for match in wanting if match.place in rows.faults}
                 )
             contents.add(wanting, texts, rows.rows)
-            if contents.bytes > most_bytes:
+            if contents.bytes > contents.most_bytes:
                 return False
         return True
 
@@ -118,17 +115,20 @@ class ContentsReader:
 
 
 class _Contents:
-    """Gathers matches, and each row once."""
+    """Gathers matches, and each row once, up to so many matches, and so many bytes of their rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_matches: int, most_bytes: float) -> None:
+        self._most_matches = most_matches
+        self.most_bytes = most_bytes
         self.rows: list[str] = []
         """Each with its key before it."""
         self.matches: list[int] = []
         self.bytes = 0
 
     @property
-    def count(self) -> int:
-        return len(self.matches)
+    def room(self) -> int:
+        """For how many more matches there is room."""
+        return self._most_matches - len(self.matches)
 
     def add(self, wanting: Sequence[Match], keys: Sequence[str], rows: Mapping[int, str]) -> None:
         """Add what shapes match. Where no row is, another key was found, which the column takes for equal."""
@@ -163,7 +163,15 @@ class _Rows:
     def read(self, keys: Sequence[Key], places: Sequence[int]) -> None:
         """Read the rows under the keys at these places."""
         first = 1 + self._width
-        for row in self._fetched(places):
+        try:
+            found = self._fetched(places)
+        except sqlite3.Error as error:
+            if is_environmental(error):
+                raise
+            fault = Fault(type(error).__name__, f"the rows of the table cannot be read: {error}")
+            self.faults |= dict.fromkeys(places, fault)
+            return
+        for row in found:
             place = row[0]
             if _is_same(keys[place], row[1:first]):
                 self._take(place, row[first:])
@@ -188,17 +196,6 @@ class _Rows:
                 raise
         with any_text(self._connection):
             return self._connection.execute(self._statement, given).fetchall()
-
-
-def _read(rows: _Rows, keys: Sequence[Key], places: Sequence[int], wanting: Iterable[Match]) -> None:
-    """Read some rows. Raises RoutingError for all shapes that want them, if the table cannot be read."""
-    try:
-        rows.read(keys, places)
-    except sqlite3.Error as error:
-        if is_environmental(error):
-            raise
-        fault = Fault(type(error).__name__, f"the rows of the table cannot be read: {error}")
-        raise RoutingError(dict.fromkeys((match.shape for match in wanting), fault)) from error
 
 
 def _in_batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
