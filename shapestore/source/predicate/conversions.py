@@ -116,7 +116,8 @@ class Conversions:
 
         Beside constants alone it is they that get 32 bits, so that an index of the column serves.
         """
-        if not all(operand.is_single or operand.is_constant for operand in operands):
+        has_single = any(operand.is_single for operand in operands)
+        if not has_single or not all(operand.is_single or operand.is_constant for operand in operands):
             return [self._double(operand) for operand in operands]
         return [
             replace(one, sql=self._dialect.single(one), kind=Kind.FLOAT) if fits_single(one.value) else one
