@@ -7,7 +7,7 @@ name of a converter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
@@ -24,8 +24,6 @@ from shapestore.source.predicate.postgresql import PostgresDialect
 from shapestore.source.predicate.standard import Standard
 from shapestore.source.predicate.translated import Translator
 from shapestore.source.table import Table
-
-Quote = Callable[[str], str]
 
 _ROW = "shape_row"
 """What the statement calls the table."""
@@ -65,94 +63,88 @@ def shape_query(connection: Connection, table: Table, shape: Shape, *, with_key:
     """
     own = shape.columns or tuple(table.columns)
     table.check(own)
-    where = shape.where_as_written
-    if where is not None:
-        table.check(sorted(where_columns(where)))
+    table.check([order.column for order in part.order_by])
     key = table.key if with_key else ()
     columns = list(dict.fromkeys((*own, *key)))
-    quote = _quoting(connection)
-    bindings = Bindings()
-    sql = _select(table, columns, quote)
-    condition = None if where is None else _predicate(connection, table, shape, where, bindings)
-    if part.keys is not None:
-        has_key = _one_of(table.key, part.keys, quote, bindings)
-        condition = has_key if condition is None else f"({has_key}) AND ({condition})"
-    if condition is not None:
-        sql += f" WHERE {condition}"
-    table.check([order.column for order in part.order_by])
-    sql += _order_by(connection, table, part, quote)
-    if part.limit is not None:
-        sql += f" LIMIT {bindings.bind(part.limit)} OFFSET {bindings.bind(part.offset)}"
-    return Query(text(sql), bindings.values, columns, len(own), [columns.index(name) for name in key])
+    made = _Statement(connection, table)
+    sql = made.select(columns) + made.where(shape, part.keys) + made.order_by(part.order_by) + made.limit(part)
+    return Query(text(sql), made.bindings.values, columns, len(own), [columns.index(name) for name in key])
 
 
-def _select(table: Table, columns: Sequence[str], quote: Quote) -> str:
-    labelled = ", ".join(f"{_column(name, quote)} AS {quote(f'c{place}')}" for place, name in enumerate(columns))
-    schema = "" if table.place.schema is None else f"{quote(table.place.schema)}."
-    return f"SELECT {labelled} FROM {schema}{quote(table.place.table)} {quote(_ROW)}"
+class _Statement:
+    """Writes the clauses of one statement as text() takes them: it reads a ``:``, and doubles a ``%`` where needed."""
 
+    def __init__(self, connection: Connection, table: Table) -> None:
+        self._connection = connection
+        self._database = connection.dialect.name
+        self._table = table
+        self.bindings = Bindings()
 
-def _one_of(columns: Sequence[str], keys: Sequence[Sequence[Scalar | bytes]], quote: Quote, bindings: Bindings) -> str:
-    """Whether the row's key is one of these. OR, not a list of rows: not every database compares rows."""
-    names = [_column(name, quote) for name in columns]
-    if len(names) == 1:
-        return f"{names[0]} IN ({', '.join(bindings.bind(key[0]) for key in keys)})"
-    return " OR ".join(
-        f"({' AND '.join(f'{name} = {bindings.bind(value)}' for name, value in zip(names, key, strict=True))})"
-        for key in keys
-    )
+    def select(self, columns: Sequence[str]) -> str:
+        labelled = ", ".join(
+            f"{self._column(name)} AS {self._quote(f'c{place}')}" for place, name in enumerate(columns)
+        )
+        schema, table = self._table.place
+        qualifier = "" if schema is None else f"{self._quote(schema)}."
+        return f"SELECT {labelled} FROM {qualifier}{self._quote(table)} {self._quote(_ROW)}"
 
+    def where(self, shape: Shape, keys: Sequence[Sequence[Scalar | bytes]] | None) -> str:
+        conditions = [] if keys is None else [self._one_of(keys)]
+        if shape.where_as_written is not None:
+            self._table.check(sorted(where_columns(shape.where_as_written)))
+            conditions.append(self._predicate(shape.where_as_written, shape.params))
+        return f" WHERE ({') AND ('.join(conditions)})" if conditions else ""
 
-def _order_by(connection: Connection, table: Table, part: Part, quote: Quote) -> str:
-    sorted_by = {order.column for order in part.order_by}
-    terms = [_order(connection, order, quote) for order in part.order_by]
-    terms += [_column(name, quote) for name in table.key if name not in sorted_by]
-    return f" ORDER BY {', '.join(terms)}" if terms else ""
+    def order_by(self, orders: Sequence[Order]) -> str:
+        sorted_by = {order.column for order in orders}
+        terms = [self._order(order) for order in orders]
+        terms += [self._column(name) for name in self._table.key if name not in sorted_by]
+        return f" ORDER BY {', '.join(terms)}" if terms else ""
 
+    def limit(self, part: Part) -> str:
+        if part.limit is None:
+            return ""
+        return f" LIMIT {self.bindings.bind(part.limit)} OFFSET {self.bindings.bind(part.offset)}"
 
-def _order(connection: Connection, order: Order, quote: Quote) -> str:
-    column, direction = _column(order.column, quote), "DESC" if order.descending else "ASC"
-    if connection.dialect.name in ("mysql", "mariadb"):  # they do not know NULLS FIRST
-        return f"{column} IS NULL {'DESC' if order.nulls_first else 'ASC'}, {column} {direction}"
-    return f"{column} {direction} NULLS {'FIRST' if order.nulls_first else 'LAST'}"
+    def _one_of(self, keys: Sequence[Sequence[Scalar | bytes]]) -> str:
+        """Whether the row's key is one of these. OR, not a list of rows: not every database compares rows."""
+        names, bind = [self._column(name) for name in self._table.key], self.bindings.bind
+        if len(names) == 1:
+            return f"{names[0]} IN ({', '.join(bind(key[0]) for key in keys)})"
+        return " OR ".join(
+            f"({' AND '.join(f'{name} = {bind(value)}' for name, value in zip(names, key, strict=True))})"
+            for key in keys
+        )
 
+    def _predicate(self, where: str, params: Mapping[str, Scalar]) -> str:
+        """The where, its values bound: MySQL reads a backslash in a string as more than that."""
+        tree = parse_where(where).tree
+        dialect = _dialect(self._connection)
+        if dialect is not None:
+            return Translator(dialect, self._table.columns, self._column, params, self.bindings).condition(tree)
+        renderer = AsWritten if self._database == "sqlite" else Standard
+        return renderer(self._column, params, self.bindings).render(tree)
 
-def _column(name: str, quote: Quote) -> str:
-    return f"{quote(_ROW)}.{quote(name)}"
+    def _order(self, order: Order) -> str:
+        column, direction = self._column(order.column), "DESC" if order.descending else "ASC"
+        if self._database in ("mysql", "mariadb"):  # they do not know NULLS FIRST
+            return f"{column} IS NULL {'DESC' if order.nulls_first else 'ASC'}, {column} {direction}"
+        return f"{column} {direction} NULLS {'FIRST' if order.nulls_first else 'LAST'}"
 
+    def _column(self, name: str) -> str:
+        return f"{self._quote(_ROW)}.{self._quote(name)}"
 
-def _quoting(connection: Connection) -> Quote:
-    """How names are quoted, in a statement that text() takes: it reads a ``:``, and doubles a ``%`` where needed."""
-    preparer = connection.dialect.identifier_preparer
-    doubles_percents = "%%" in preparer.quote("%")
-
-    def quote(name: str) -> str:
-        match connection.dialect.name:
+    def _quote(self, name: str) -> str:
+        match self._database:
             case "sqlite" | "postgresql":
                 spelled = quoted(name)
             case "mysql" | "mariadb":
                 spelled = quoted(name, "`")
             case _:  # by SQLAlchemy's rules, which know of names that Oracle must not be given in quotes
+                preparer = self._connection.dialect.identifier_preparer
                 spelled = preparer.quote(name)
-                spelled = spelled.replace("%%", "%") if doubles_percents else spelled
+                spelled = spelled.replace("%%", "%") if "%%" in preparer.quote("%") else spelled
         return spelled.replace(":", r"\:")
-
-    return quote
-
-
-def _predicate(connection: Connection, table: Table, shape: Shape, where: str, bindings: Bindings) -> str:
-    """The where as text() takes it. Its values are bound: MySQL reads a backslash in a string as more than that."""
-    quote = _quoting(connection)
-
-    def spell(name: str) -> str:
-        return _column(name, quote)
-
-    tree = parse_where(where).tree
-    dialect = _dialect(connection)
-    if dialect is not None:
-        return Translator(dialect, table.columns, spell, shape.params, bindings).condition(tree)
-    renderer = AsWritten if connection.dialect.name == "sqlite" else Standard
-    return renderer(spell, shape.params, bindings).render(tree)
 
 
 def _dialect(connection: Connection) -> Dialect | None:
