@@ -18,7 +18,7 @@ NEVER_FOLLOWED = 4
 """It was made by a creator that does not follow its source."""
 OF_SOURCE = 8
 """So often the number of the source that it follows is in it."""
-MARK = "live | (stale << 1) | ((live = 0 AND source_signature IS NULL) << 2) | (ifnull(source, 0) << 3)"
+MARK = f"(stale << 1) | iif(source_signature IS NULL, {NEVER_FOLLOWED}, live | (ifnull(source, 0) << 3))"
 """What is to be known of a shape, beside its age, before it is served: the sum of these four."""
 
 _STORED = "handle, row_count, position, round, created_at_ms, refreshed_at_ms"
