@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shapestore.errors import MigrationRequiredError, StorageError
 from shapestore.shape.listing import listed
-from shapestore.storage.connection import SCHEMA, open_immutable
+from shapestore.storage.connection import BUSY_TIMEOUT_MS, SCHEMA, open_immutable
 from shapestore.storage.sqlite_errors import damaged, translated
 
 REVISIONS = ("0001", SCHEMA)
@@ -26,8 +26,6 @@ REVISIONS = ("0001", SCHEMA)
 
 HEAD = REVISIONS[-1]
 """The revision that this code works with."""
-
-_BUSY_TIMEOUT_SECONDS = 5.0  # for a foreign writer (the shell, Litestream) that holds SQLite's lock
 
 # A store has all of these. alembic_version alone proves nothing, for other programs use alembic too.
 _TABLES_OF_A_STORE = {"shapes", "shape_rows", "create_locks"}
@@ -83,7 +81,6 @@ def check(connection: sqlite3.Connection, path: str) -> None:
     StorageError if it is a database of another program, or not in UTF-8.
     """
     revision = _known_revision(connection, path)
-    _refuse_utf16(connection, path)
     if revision == HEAD:
         return
     found = "has no tables yet" if revision is None else f"has the schema {revision!r}"
@@ -96,13 +93,8 @@ def check(connection: sqlite3.Connection, path: str) -> None:
 
 def check_as_it_is(path: str) -> None:
     """``check`` the file at ``path``, of which nothing is changed: an empty one stays empty."""
-    try:
-        with contextlib.closing(open_immutable(path)) as connection:
-            check(connection, path)
-    except sqlite3.Error as error:
-        raise translated(error, path, is_migrated=True) from error
-    except UnicodeDecodeError as error:  # in SQLite's own message, which quotes the schema
-        raise damaged(error, path) from error
+    with _errors_told(path), contextlib.closing(open_immutable(path)) as connection:
+        check(connection, path)
 
 
 def upgrade(path: str) -> None:
@@ -126,15 +118,21 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
 
     The file is in WAL mode afterwards. A file of another program or of a newer shapestore is refused and left as it is.
     """
+    with (
+        _errors_told(path),
+        contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)) as connection,
+    ):
+        _known_revision(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        yield connection
+
+
+@contextlib.contextmanager
+def _errors_told(path: str) -> Iterator[None]:
+    """Raise the errors of SQLite as those that say what has happened to the file."""
     try:
-        with contextlib.closing(
-            sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
-        ) as connection:
-            _known_revision(connection, path)
-            _refuse_utf16(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL").fetchall()
-            connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-            yield connection
+        yield
     except sqlite3.Error as error:
         if _TAKEN.search(str(error)):
             raise StorageError(
@@ -147,23 +145,20 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
 
 
 def _known_revision(connection: sqlite3.Connection, path: str) -> str | None:
+    """The revision. Raises an error for a file that this code can neither work with nor migrate."""
     revision = current_revision(connection)
     if revision is not None and revision not in REVISIONS:
         raise MigrationRequiredError(
             f"{path!r} was written by a newer shapestore (its schema is {revision!r}, this one knows up to "
             f"{HEAD!r}): upgrade the package"
         )
-    return revision
-
-
-def _refuse_utf16(connection: sqlite3.Connection, path: str) -> None:
-    """Rows are read as bytes of UTF-8, without decoding them. SQLite makes such files, unless it is told otherwise."""
     ((encoding,),) = connection.execute("PRAGMA encoding").fetchall()
-    if encoding != "UTF-8":
+    if encoding != "UTF-8":  # rows are read as its bytes, without decoding them
         raise StorageError(
             f"{path!r} was made with PRAGMA encoding = {encoding!r}, and a store holds UTF-8: move the file away, and "
             "let the store make its own"
         )
+    return revision
 
 
 def _run_alembic(connection: sqlite3.Connection) -> None:

@@ -244,7 +244,7 @@ def test_what_sqlite_refuses_is_a_typed_error(tmp_path: Path) -> None:
 
 
 def test_a_foreign_writer_in_the_way_is_waited_for_and_then_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "_BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(migrations, "BUSY_TIMEOUT_MS", 10)
     with opened(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
