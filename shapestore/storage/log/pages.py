@@ -8,9 +8,10 @@ rounds where that is possible.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -118,16 +119,16 @@ class Page(NamedTuple):
     """What comes behind a place of a log."""
 
     log: ServedLog
-    range: SnapshotRange | None
-    """Which rows of the snapshot they are; None if they are changes."""
-    rows: RowLines | None
-    """None if they are changes."""
-    changes: Sequence[LoggedChange]
     end: Part | int
     """Where the next page begins."""
     is_end: bool
     """Whether nothing follows, as of the moment of the page."""
-    seqs: dict[int, list[int]]
+    range: SnapshotRange | None = None
+    """Which rows of the snapshot they are; None if they are changes."""
+    rows: RowLines | None = None
+    """None if they are changes."""
+    changes: Sequence[LoggedChange] = ()
+    seqs: Mapping[int, list[int]] = MappingProxyType({})
     """For each round of the changes: what it had read of its source, and the markers that it has passed."""
 
 
@@ -155,7 +156,7 @@ def page(connection: sqlite3.Connection, handle: str, place: Place, most_bytes: 
 
 def end_of(log: ServedLog) -> Page:
     """What comes behind the end of a log: nothing."""
-    return Page(log, None, None, (), log.end, True, {})
+    return Page(log, log.end, is_end=True)
 
 
 def rows_behind(handle: str, log: ServedLog, part: Part, most_bytes: int) -> tuple[SnapshotRange, Part] | None:
@@ -196,7 +197,7 @@ def _behind_part(
     behind = rows_behind(handle, log, part, most_bytes)
     if behind is not None:
         range_, end = behind
-        return Page(log, range_, _rows(connection, log.standing, range_), (), end, False, {})
+        return Page(log, end, is_end=False, range=range_, rows=_rows(connection, log.standing, range_))
     if _index_of(part, log) is None:
         return Refused(log)
     return _changes(connection, log, log.standing.base, most_bytes)
@@ -213,10 +214,9 @@ def _rows(connection: sqlite3.Connection, standing: Standing, wanted: SnapshotRa
 
 
 def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_bytes: int) -> Page:
-    changes = _read_changes(connection, log.standing, after, most_bytes)
+    changes, following = _read_changes(connection, log.standing, after, most_bytes)
     if not changes:
         return end_of(log)
-    following = _round_behind(connection, log.standing, changes[-1].position)
     if following == changes[-1].round:
         changes, following = _cut_between_rounds(changes)
     last = changes[-1]
@@ -224,36 +224,25 @@ def _changes(connection: sqlite3.Connection, log: ServedLog, after: int, most_by
     marked = [
         change._replace(is_last=change.round != next_) for change, next_ in zip(changes, next_rounds, strict=True)
     ]
-    is_end = last.position == log.standing.position
-    return Page(log, None, None, marked, pack(last.round, last.position), is_end, _seqs(connection, changes))
+    end, seqs = pack(last.round, last.position), _seqs(connection, changes)
+    return Page(log, end, is_end=following is None, changes=marked, seqs=seqs)
 
 
 def _read_changes(
     connection: sqlite3.Connection, standing: Standing, after: int, most_bytes: int
-) -> list[LoggedChange]:
-    """Changes behind ``after``, until their messages have so many bytes, about."""
+) -> tuple[list[LoggedChange], int | None]:
+    """Changes behind ``after``, until their messages have about so many bytes; and the round of the one behind them."""
     changes: list[LoggedChange] = []
     size = 0
     given = {"number": standing.number, "after": after, "position": standing.position, "limit": MAX_POSITION}
     with closing(connection.execute(queries.LOG, given)) as rows:
         for row in rows:
             change = LoggedChange(*row)
+            if changes and size >= most_bytes:
+                return changes, change.round
             changes.append(change)
             size += len(change.row or "") + len(change.old or "") + chunks.MESSAGE_BYTES
-            if size >= most_bytes:
-                break
-    return changes
-
-
-def _round_behind(connection: sqlite3.Connection, standing: Standing, position: int) -> int | None:
-    """The round of the change behind ``position``; None if readers see none."""
-    if position == standing.position:
-        return None
-    for (round_,) in connection.execute(
-        queries.ROUND_AT, {"number": standing.number, "position": position + 1}
-    ).fetchall():
-        return int(round_)
-    return None
+    return changes, None
 
 
 def _cut_between_rounds(changes: list[LoggedChange]) -> tuple[list[LoggedChange], int]:

@@ -48,7 +48,7 @@ def change(operation: str, old: dict[str, Any] | None, new: dict[str, Any] | Non
 
 def of_changes(messages: Messages, *changes: LoggedChange, replica: Any = "default", seqs: Any = None) -> list[Any]:
     standing = Standing(1, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
-    page = Page(ServedLog(standing, "", (0,), 1, None, None), None, None, changes, 0, True, seqs or {})
+    page = Page(ServedLog(standing, "", (0,), 1, None, None), 0, is_end=True, changes=changes, seqs=seqs or {})
     return [json.loads(message) for message in messages.of_changes(page, replica)]
 
 
