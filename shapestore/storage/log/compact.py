@@ -26,6 +26,8 @@ from shapestore.storage.transaction import Transaction
 PIECE_ROWS = 5_000
 PIECE_BYTES = 1024 * 1024
 PIECE_NUMBERS = 1_000
+PIECE_LOOKS = 100_000
+"""Numbers times the tables in which members of each are looked for."""
 
 
 class Piece(NamedTuple):
@@ -36,11 +38,15 @@ class Piece(NamedTuple):
     last: int
     done: list[int]
     """Those of the numbers of which nothing is left after it."""
+    members: list[tuple[int, int]] = []
+    """Those whose rows are members, each with its source table: there may be thousands of tables to look in."""
 
 
 def next_piece(connection: sqlite3.Connection) -> Piece | None:
     """What is to be deleted next; None if nothing is."""
-    numbers = [number for (number,) in connection.execute(queries.DISCARDED, {"limit": PIECE_NUMBERS}).fetchall()]
+    ((tables,),) = connection.execute(live.NEWEST_SOURCE_TABLE).fetchall()
+    limit = max(1, min(PIECE_NUMBERS, PIECE_LOOKS // tables))
+    numbers = [number for (number,) in connection.execute(queries.DISCARDED, {"limit": limit}).fetchall()]
     if not numbers:
         return None
     given = {"numbers": as_json(numbers)}
@@ -49,7 +55,9 @@ def next_piece(connection: sqlite3.Connection) -> Piece | None:
         return Piece(compact_queries.DELETE_CHANGES, numbers, changes.last, [])
     rows = _cut(connection.execute(compact_queries.ROWS_LEFT, given))
     done = numbers if rows.is_all else [number for number in numbers if number < rows.last >> BITS]
-    return Piece(compact_queries.DELETE_ROWS, numbers, rows.last, done)
+    reached = [number for number in numbers if number <= rows.last >> BITS]
+    members = connection.execute(live.WITH_MEMBERS, {"numbers": as_json(reached)}).fetchall()
+    return Piece(compact_queries.DELETE_ROWS, numbers, rows.last, done, members)
 
 
 def delete(tx: Transaction, piece: Piece) -> None:
@@ -58,9 +66,8 @@ def delete(tx: Transaction, piece: Piece) -> None:
     What is not discarded any more stays: a copy of the file in which its shape was stored still was put back.
     """
     numbers = [number for (number,) in tx.run(compact_queries.STILL_DISCARDED, numbers=as_json(piece.numbers))]
-    if piece.statement == compact_queries.DELETE_ROWS:
-        reached = [number for number in numbers if number <= piece.last >> BITS]
-        for number, table in tx.run(live.WITH_MEMBERS, numbers=as_json(reached)):
+    for number, table in piece.members:
+        if number in numbers:
             tx.run(live.FORGET_MEMBERS, number=number, table=table, last=piece.last)
     tx.run(piece.statement, numbers=as_json(numbers), last=piece.last)
     tx.run(compact_queries.FORGET_DISCARDED, numbers=as_json(piece.done))

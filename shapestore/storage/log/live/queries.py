@@ -27,6 +27,9 @@ ADD_MEMBERS = """
                          AND shape_rows.id < ((added.value ->> 1) << 28) + (added.value ->> 2) + (added.value ->> 3)
 """
 
+# -> about how many source tables there are
+NEWEST_SOURCE_TABLE = "SELECT coalesce(max(number), 1) FROM source_tables"
+
 # (numbers: [number]) -> those whose first row is a member, each with its source table: whether a shape was live is not
 # known any more
 WITH_MEMBERS = """
