@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     last: int
     done: list[int]
     """Those of the numbers of which nothing is left after it."""
-    members: list[tuple[int, int]] = []
+    members: Sequence[tuple[int, int]] = ()
     """Those whose rows are members, each with its source table: there may be thousands of tables to look in."""
 
 
