@@ -177,8 +177,8 @@ class Inspector:
 
     def totals(self) -> Totals:
         """The counts of everything, as of one moment."""
-        ((shapes, discarded, *creations),) = self.read(statements.TOTALS)
-        return Totals(shapes, discarded, *creations)
+        (counts,) = self.read(statements.TOTALS)
+        return Totals(*counts)
 
     def _owners(self) -> list[OwnerRecord]:
         found = [(row, self._is_alive(row[0])) for row in self.read(statements.OWNERS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -12,7 +13,7 @@ import click
 from shapestore.cli.arguments import Seconds
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.shape import Shape
-from shapestore.source.keyed import Key, KeyedRows
+from shapestore.source.keyed import KeyedRows
 
 if TYPE_CHECKING:
     from shapestore.source.sql_source import SQLSource
@@ -73,22 +74,15 @@ class CountedSource:
     def __call__(self, shape: Shape) -> Iterator[dict[str, Any]]:
         return (row for _, row in self.keyed_rows(shape))
 
-    def keyed_rows(self, shape: Shape) -> CountedRows:
+    def keyed_rows(self, shape: Shape) -> KeyedRows:
         """The rows of ``shape`` with their keys, so that a refresh changes only those that differ."""
-        return CountedRows(self, self._source.keyed_rows(shape))
+        return KeyedRows(self._counted(self._source.keyed_rows(shape)))
 
-
-class CountedRows(KeyedRows):
-    """Rows on their way from a CountedSource."""
-
-    def __init__(self, counted: CountedSource, rows: KeyedRows) -> None:
-        vars(self).update(vars(rows))  # all that they tell beside the rows themselves
-        self._counted = counted
-
-    def __iter__(self) -> Iterator[tuple[Key | None, dict[str, Any]]]:
-        counted = self._counted
-        counted.began_at = time.monotonic()
-        for pair in self._rows:
-            counted.rows += 1
-            yield pair
-        counted.seconds = time.monotonic() - counted.began_at
+    def _counted(self, rows: KeyedRows) -> Iterator[Any]:
+        with closing(rows):
+            yield rows.key_columns, rows.moment, rows.description
+            self.began_at = time.monotonic()
+            for pair in rows:
+                self.rows += 1
+                yield pair
+            self.seconds = time.monotonic() - self.began_at

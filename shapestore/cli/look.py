@@ -62,11 +62,7 @@ def ls(path: str, *, wanted: Filter, sort: str, reverse: bool, limit: int | None
     with open_inspector(path) as inspector:
         shapes = inspector.shapes(wanted, sort=sort, reverse=reverse, limit=limit)
         hint = other_tables(inspector, wanted.table, wanted.namespace)
-    if as_json:
-        for shape in shapes:
-            print_json(shape)
-    else:
-        print_records(SHAPES, shapes, nothing=f"no shapes{hint}")
+    print_records(SHAPES, shapes, as_json=as_json, nothing=f"no shapes{hint}")
 
 
 @click.command()
@@ -122,11 +118,7 @@ def locks(path: str, as_json: bool) -> None:
     """
     with open_inspector(path) as inspector:
         found = inspector.locks()
-    if as_json:
-        for lock in found:
-            print_json(lock)
-    else:
-        print_records(LOCKS, found, nothing="no locks")
+    print_records(LOCKS, found, as_json=as_json, nothing="no locks")
 
 
 @click.command()
@@ -159,13 +151,10 @@ def history(
     with open_inspector(path) as inspector:
         creations = inspector.creations(limit, table, namespace=namespace, failed=failed, since=since)
         hint = other_tables(inspector, table, namespace)
-    if as_json:
-        for creation in creations:
-            print_json(creation)
-    else:
-        what = "no failed creations" if failed else "no creations"
-        of = "" if table is None else f" of {table}"
-        print_records(CREATIONS, creations, nothing=f"{what}{of}{f' since {plain(since)}' if since else ''}{hint}")
+    what = "no failed creations" if failed else "no creations"
+    of = "" if table is None else f" of {table}"
+    nothing = f"{what}{of}{f' since {plain(since)}' if since else ''}{hint}"
+    print_records(CREATIONS, creations, as_json=as_json, nothing=nothing)
 
 
 @click.command()

@@ -122,12 +122,8 @@ def migrate(path: str, create: bool) -> None:
     existing(path)
     with opened(real) as connection:
         before = migrations.current_revision(connection)  # refuses a foreign file before a gate is made beside it
-    gate = Gate(real)
-    try:
-        with gate.hold_blocking():
-            migrations.upgrade(real)
-    finally:
-        gate.close()
+    with contextlib.closing(Gate(real)) as gate, gate.hold_blocking():
+        migrations.upgrade(real)
     if before == migrations.HEAD:
         say(f"{path} is already at {migrations.HEAD}")
     else:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import click
@@ -91,20 +91,13 @@ def take(path: str) -> Snapshot:
     """Read the state now. The file is opened each time: one that was replaced is noticed, and nothing stays open."""
     with open_inspector(path) as inspector:
         owners = inspector.owners()
-        totals = inspector.totals()
         return Snapshot(
             at=datetime.fromtimestamp(time.time(), UTC),
-            shapes=totals.shapes,
+            **asdict(inspector.totals()),
             stores_open=sum(owner.alive for owner in owners),
             stores_dead=sum(not owner.alive for owner in owners),
             locks=inspector.locks(),
             latest=inspector.creations(_LATEST),
-            creations=totals.creations,
-            created=totals.created,
-            failed=totals.failed,
-            followers=totals.followers,
-            largest_herd=totals.largest_herd,
-            discarded=totals.discarded,
             file_bytes=os.stat(inspector.path).st_size,
             wal_bytes=wal_bytes(inspector.path),
             sources=sources(inspector),
@@ -143,6 +136,7 @@ def _followed(source: SourceRecord) -> str:
 
 def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:
     """A snapshot for a screen of ``width`` characters a line."""
+    locks, latest = snapshot.locks, snapshot.latest
     crashed = f", {snapshot.stores_dead} crashed" if snapshot.stores_dead else ""
     title = cell(f"{path}   {plain(snapshot.at)}")
     title.stylize("bold")
@@ -156,11 +150,10 @@ def view(path: str, snapshot: Snapshot, width: int) -> RenderableType:
             f"last {count(snapshot.creations, 'creation')}: {snapshot.created:,} created, {snapshot.failed:,} failed, "
             f"{count(snapshot.followers, 'follower')} served, {snapshot.largest_herd:,} by one"
         ),
+        *(cell(_followed(source)) for source in snapshot.sources),
         Text(),
+        table_of(fitting(LOCKS, locks, width), locks) if locks else Text("no creation is in progress"),
     ]
-    parts[-1:-1] = [cell(_followed(source)) for source in snapshot.sources]
-    locks, latest = snapshot.locks, snapshot.latest
-    parts.append(table_of(fitting(LOCKS, locks, width), locks) if locks else Text("no creation is in progress"))
     if latest:
         parts += [Text(), table_of(fitting(CREATIONS, latest, width), latest)]
     return Group(*parts)

@@ -112,15 +112,12 @@ def print_json(value: object) -> None:
 def print_json_text(text: str) -> None:
     """Write lines of JSON, so that any encoding of stdout carries them and no reader splits them elsewhere."""
     is_plain = text.isascii() and "\x7f" not in text
-    if _is_utf8():
+    if not _is_utf8():
+        if not is_plain or not _is_carried(text):
+            text = "".join(character if _is_carried_ascii(character) else _json_escape(character) for character in text)
+    elif not is_plain:
         # Inside JSON the ends of lines are escaped already, so those that are here separate its texts.
-        text = (
-            text
-            if is_plain
-            else _CONTROL.sub(lambda match: match[0] if match[0] == "\n" else _json_escape(match[0]), text)
-        )
-    elif not (is_plain and _is_carried(text)):
-        text = "".join(character if _is_carried_ascii(character) else _json_escape(character) for character in text)
+        text = _CONTROL.sub(lambda match: match[0] if match[0] == "\n" else _json_escape(match[0]), text)
     sys.stdout.write(text)
 
 

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from shapestore.cli.printing.output import cell, console, is_terminal, print_fields, say, visible
+from shapestore.cli.printing.output import cell, console, is_terminal, print_fields, print_json, say, visible
 
 T = TypeVar("T")
 
@@ -44,8 +44,12 @@ class Column(Generic[T]):
         return min(wanted, _NARROWEST_FOLD) if self.fold else wanted
 
 
-def print_records(columns: Sequence[Column[T]], records: Sequence[T], *, nothing: str) -> None:
+def print_records(columns: Sequence[Column[T]], records: Sequence[T], *, as_json: bool, nothing: str) -> None:
     """Print one record a line. On a terminal, say ``nothing`` if there are none, and name the columns left out."""
+    if as_json:
+        for record in records:
+            print_json(record)
+        return
     if not is_terminal():
         print_fields([column.title for column in columns])
         for record in records:
