@@ -60,13 +60,16 @@ class CreateFailedError(ShapeStoreError):
     others, as those who ask later within the failure TTL, it is None.
     """
 
-    def __init__(self, error_type: str, message: str, retry_after: float) -> None:
-        super().__init__(f"{error_type}: {message}" if message else error_type)
+    def __init__(self, error_type: str, message: str, retry_after: float, shape: str = "") -> None:
+        why = f"{error_type}: {message}" if message else error_type
+        super().__init__(f"{why} (while creating {shape})" if shape else why)
         self.error_type = error_type
         """The name of the exception's class, as the leader's process knew it."""
         self.message = message
         self.retry_after = retry_after
         """The failure TTL: seconds for which callers get this same failure, counted from when it happened."""
+        self.shape = shape
+        """The table and the where of the shape, shortened; without the values of its params, which may be secret."""
 
 
 class RetryLater(_WithFields, Exception):  # noqa: N818 - a creator's word to the store, not an error of the store

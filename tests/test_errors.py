@@ -41,7 +41,7 @@ EXAMPLES: list[ShapeStoreError] = [
     InvalidSourceError("what and where"),
     UnknownTableError("what and where"),
     UnknownColumnError("what and where"),
-    CreateFailedError("ValueError", "no such album", 1.5),
+    CreateFailedError("ValueError", "no such album", 1.5, "track where id = :id"),
     WaitTimeoutError("no answer within 1 s"),
     StoreBusyError("the queue is full", 0.1),
     StoreClosedError("closed"),
@@ -135,6 +135,7 @@ def test_a_fresh_error_has_the_facts_and_the_cause_but_a_traceback_of_its_own(er
 def test_a_creation_that_failed_without_a_message_is_called_by_its_class() -> None:
     assert str(CreateFailedError("KeyError", "", 1.0)) == "KeyError"
     assert str(CreateFailedError("KeyError", "'x'", 1.0)) == "KeyError: 'x'"
+    assert str(CreateFailedError("KeyError", "", 1.0, "t")) == "KeyError (while creating t)"
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("inf"), float("nan")])

@@ -23,7 +23,7 @@ from typing import Any, TypeVarTuple
 from shapestore import events
 from shapestore.creating.creator_run import CreatorRun, CreatorTask, outcome_of
 from shapestore.creating.error_boundary import error_boundary
-from shapestore.creating.failure import describe
+from shapestore.creating.failure import describe, name_of
 from shapestore.creating.leader import Leader
 from shapestore.creating.phase import TRANSITIONS, Phase
 from shapestore.creating.row_sink import Publication
@@ -254,7 +254,7 @@ class Attempt:
         if isinstance(error, ShapeStoreError) and error is self._run.refusal:
             self._leader.end_by(error)
         else:
-            self._leader.end_by(failure.as_error(error))
+            self._leader.end_by(failure.as_error(name_of(self._leader.shape), error))
 
     def _superseded(self, answer: Any) -> None:
         self._leader.overtaken += answer is Void.OVERTAKEN

@@ -18,11 +18,14 @@ from shapestore.errors import (
 )
 from shapestore.locking.create_lock import Failure
 from shapestore.logger import logger
+from shapestore.shape.listing import printable
+from shapestore.shape.shape import Shape
 
 _TELL_ALL = (InvalidRowError, InvalidShapeError, InvalidSourceError, UnknownColumnError, UnknownTableError)
 """Their messages say what was asked for or given, and what to do; a traceback would show nothing of the application."""
 
 MAX_MESSAGE = 2_000
+MAX_NAME = 200
 MAX_TRACEBACK = 100_000
 SHOWN_AGAIN_SECONDS = 60.0
 MAX_SECONDS = 10 * 365 * 86_400.0  # a longer failure TTL, in milliseconds, might not fit its column
@@ -39,6 +42,12 @@ def describe(error: BaseException, *, grace: float) -> Failure:
         seconds = max(grace, error.seconds)
         shown = error if error.__cause__ is None else error.__cause__
     return Failure(_text(type(shown).__name__), _message(shown), round(min(seconds, MAX_SECONDS) * 1000))
+
+
+def name_of(shape: Shape) -> str:
+    """What errors call a shape: its table and where, which say enough to find it by, and no value of a param."""
+    where = shape.where_as_written
+    return printable(_text(shape.table if where is None else f"{shape.table} where {where}", MAX_NAME))
 
 
 def _message(error: BaseException) -> str:

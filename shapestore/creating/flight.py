@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from shapestore.creating.attempt import Attempt
 from shapestore.creating.error_boundary import error_boundary
+from shapestore.creating.failure import name_of
 from shapestore.creating.services import Services
 from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Answer, Waiters
@@ -131,7 +132,7 @@ class Flight:
                 services.access.touch(stored.handle)
                 self.answer(Answer(stored, seen.stored))
             case create_lock.Raise(failure):
-                self.end_by(failure.as_error())
+                self.end_by(failure.as_error(name_of(self.shape)))
             case create_lock.Follow(handle):
                 self._awaited = handle
                 self._leave_slots()

@@ -42,9 +42,9 @@ class Failure:
     retry_after_ms: int
     """The failure TTL: for so long callers are given this failure, and no other attempt is made."""
 
-    def as_error(self, cause: BaseException | None = None) -> CreateFailedError:
-        """The error to raise to callers."""
-        error = CreateFailedError(self.error_type, self.message, self.retry_after_ms / 1000)
+    def as_error(self, shape: str, cause: BaseException | None = None) -> CreateFailedError:
+        """The error to raise to callers. ``shape`` is what the shape is called in it."""
+        error = CreateFailedError(self.error_type, self.message, self.retry_after_ms / 1000, shape)
         error.__cause__ = cause
         return error
 

@@ -77,11 +77,24 @@ async def test_every_waiter_gets_an_error_of_its_own_with_the_creators_own_as_it
         for error in told:
             assert (error.error_type, error.message) == ("ValueError", "no such column: Nmae")
             assert error.retry_after == LONG
-            assert str(error) == "ValueError: no such column: Nmae"
+            assert str(error) == f"ValueError: no such column: Nmae (while creating {error.shape})"
             assert error.__cause__ is source.error
         assert len(set(map(id, told))) == 1_000
         # The traceback of one does not grow by those of the others.
         assert max(len(traceback.extract_tb(error.__traceback__)) for error in told) < 10
+
+
+async def test_an_error_names_the_shape_but_no_value_of_a_param(path: str) -> None:
+    """Of a herd of different shapes it was not to be seen whose creator failed."""
+    source = Source(ValueError("down"))
+    shape = Shape("users", where="token = :token\nOR id = 1", params={"token": "s3cret"})
+    long = Shape("users", where=" OR ".join(f"id = {n}" for n in range(1_000)))
+    async with ShapeStore(path, create=source.create, failure_grace=LONG) as leader, ShapeStore(path) as another:
+        for store in (leader, another):
+            error = await failure_of(store.get_or_create(shape, source.create))
+            assert error.shape == r"users where token = :token\nOR id = 1"
+            assert str(error) == rf"ValueError: down (while creating {error.shape})"
+        assert len(str(await failure_of(leader.get_or_create(long)))) < 300
 
 
 async def test_the_file_has_what_the_waiters_get(path: str) -> None:

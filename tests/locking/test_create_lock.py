@@ -199,7 +199,7 @@ def test_the_length_of_a_wait_ends_no_attempt() -> None:
 
 def test_each_waiter_gets_an_error_of_its_own_with_the_facts_and_the_cause() -> None:
     cause = ValueError("no such album")
-    one, another = FAILURE.as_error(cause), FAILURE.as_error()
+    one, another = FAILURE.as_error("t", cause), FAILURE.as_error("t")
     assert one is not another
     assert isinstance(one, CreateFailedError)
     assert (one.error_type, one.message, one.retry_after) == ("ValueError", "no such album", 1.0)
