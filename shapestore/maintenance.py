@@ -200,8 +200,7 @@ class Maintenance:
         too_many = beyond(totals["kept"] - len(known), self._options.max_shapes)
         too_large = beyond(totals["kept_bytes"], self._options.max_bytes)
         if too_many or too_large:
-            oldest = first_beyond(await self._reader.oldest_kept(), too_many, too_large)
-            known.update(number for (number,) in oldest)
+            known.update(first_beyond(await self._reader.oldest_kept(), too_many, too_large))
         if known:
             await self._writer.submit(ForgetKept(list(known)))
         self._kept_seen = seen  # not before that: what could not be written is found again

@@ -100,15 +100,11 @@ HAS_REACHED = """
 
 TOTALS = "SELECT name, value FROM totals"
 
-COUNT = "SELECT value FROM totals WHERE name = 'shapes'"
-
-NEXT_DISCARDED = "SELECT number FROM discarded ORDER BY number LIMIT 1"
+DISCARDED = "SELECT number FROM discarded ORDER BY number LIMIT :limit"
 
 # --- reads: pages, on the reader's thread -----------------------------------------------------------------------
 
 _PAGE = f"SELECT number, comparable, where_as_written, {STORED} FROM shapes"
-
-DISCARDED = "SELECT number FROM discarded ORDER BY number LIMIT :limit"
 
 # In the order of the table, and not by the index of namespaces, whose numbers would have to be sorted.
 SHAPES = f"{_PAGE} WHERE number > :after AND +namespace = :namespace ORDER BY number LIMIT :limit"

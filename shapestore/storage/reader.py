@@ -146,10 +146,7 @@ class Reader(PageReader):
 
     async def count(self) -> int:
         """How many shapes are stored."""
-        rows = await self._point_or_page(queries.COUNT)
-        with self._making_sense():
-            ((count,),) = rows
-            return int(count)
+        return self._totals(await self._point_or_page(queries.TOTALS))["shapes"]
 
     def poll(self, comparable: str, shape: Shape, awaited: str | None) -> tuple[KeyState, StoredShape | None] | None:
         """All about a key, of one moment: its shape, its lock row, and how the attempt ``awaited`` failed, if it did.
@@ -258,8 +255,11 @@ class Reader(PageReader):
 
     def totals(self) -> dict[str, int]:
         """How many shapes and kept handles there are, and their bytes. Raises StoreBusyError if the file is busy."""
+        return self._totals(self._point_read(queries.TOTALS))
+
+    def _totals(self, rows: list[tuple[Any, ...]]) -> dict[str, int]:
         with self._making_sense():
-            totals = {name: int(value) for name, value in self._point_read(queries.TOTALS)}
+            totals = {name: int(value) for name, value in rows}
         if not totals.keys() >= _TOTALS:
             raise damaged("it lacks some of its totals", self._path)
         return totals
@@ -276,7 +276,7 @@ class Reader(PageReader):
 
     def has_discarded(self) -> bool:
         """Whether rows are pending deletion."""
-        return bool(self._point_read(queries.NEXT_DISCARDED))
+        return bool(self._point_read(queries.DISCARDED, {"limit": 1}))
 
     def _raise_unless_busy(self, error: sqlite3.Error) -> None:
         if not is_busy(error):

@@ -46,6 +46,10 @@ class Transaction:
         """Execute a statement with named parameters, of which owner and times are given; return all of its rows."""
         return self._connection.execute(statement, self._shared | parameters).fetchall()
 
+    def column(self, statement: str, **parameters: Any) -> list[Any]:
+        """As ``run``, of a statement whose rows have one column."""
+        return [value for (value,) in self.run(statement, **parameters)]
+
     def add(self, statement: str, **parameters: Any) -> int | None:
         """Execute a statement that inserts rows; return the rowid of the last one."""
         return self._connection.execute(statement, self._shared | parameters).lastrowid

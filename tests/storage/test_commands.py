@@ -140,7 +140,7 @@ def test_a_difference_to_a_shape_that_has_gone_is_void_and_ends_the_attempt(
 ) -> None:
     log = ModelledLog(file, {key(1): row(n=1)})
     refreshing(file)
-    transact(file, lambda tx: drop(tx, [(log.number,)]))
+    transact(file, lambda tx: drop(tx, [log.number]))
     if replaced:
         add_shape(file, "h2", KEY, rows=["{}"])
     assert done(file, publish(log, an_update())) == [Void.SUPERSEDED]
@@ -263,7 +263,7 @@ def test_of_two_who_delete_a_shape_at_once_one_has_done_it(file: sqlite3.Connect
 def drop_one_of(file: sqlite3.Connection, handle: str, comparable: str, ago_ms: int) -> None:
     """A shape that went so long ago."""
     number = add_shape(file, handle, comparable, rows=["{}"])
-    transact(file, lambda tx: drop(tx, [(number,)]))
+    transact(file, lambda tx: drop(tx, [number]))
     file.execute("UPDATE kept SET gone_at_boot_ms = gone_at_boot_ms - ? WHERE number = ?", (ago_ms, number))
 
 

@@ -50,7 +50,6 @@ ATTEMPTS_OF_NOW = "there are as many as there are creations and failures now"
 SCANS = {
     "LIVE_SOURCES": ("sources", "there are a few"),
     "TOTALS": ("totals", "it has four rows"),
-    "NEXT_DISCARDED": ("discarded", "it takes the first row that comes"),
     "DISCARDED": ("discarded", "in the order of its key, and no further than a limit"),
     "LEAST_READ": ("shapes", "in the order of an index, and no further than a limit"),
     "LEAST_READ_OF_THOSE_WAITED_FOR": ("readers", "there are as many as there are readers now"),
@@ -245,8 +244,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "IS_KNOWN": {"?": (key(ANY), key(ANY), handle(ANY))},
     "POLL": {"comparable": key(ANY), "awaited": handle(ANY)},
     "TOTALS": {},
-    "COUNT": {},
-    "NEXT_DISCARDED": {},
     "DISCARDED": {"limit": 3},
     "SHAPES": {"namespace": "", "after": ANY, "limit": 5},
     "SHAPES_OF_TABLE": {"namespace": "", "table": "albums", "after": ANY, "limit": 5},

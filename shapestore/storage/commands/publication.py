@@ -110,7 +110,7 @@ class Publish(Command[int | Void]):
         overtaken = _end_those_that_are_overtaken(tx, group)
         replacing = [command.rest.handle for command in group if command.replaces]
         if replacing:
-            drop(tx, tx.run(drop_queries.REPLACED, handles=as_json(replacing)))
+            drop(tx, tx.column(drop_queries.REPLACED, handles=as_json(replacing)))
         published = {command.rest.handle: command._columns(tx) for command in group}
         numbers = dict(tx.run(queries.PUBLISH, published=as_json(published)))
         winners = [command for command in group if command.rest.handle in numbers]
@@ -203,9 +203,9 @@ def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) ->
     ``adding``: the attempts' handles, and from which position on rows are added.
     """
     further = {handle: first for handle, first in dict(reversed(adding)).items() if first > 1}
-    lacking = tx.run(queries.LACK_ROWS, firsts=as_json(further)) if further else []
+    lacking = tx.column(queries.LACK_ROWS, firsts=as_json(further)) if further else []
     if lacking:
-        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json([handle for (handle,) in lacking]))
+        end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(lacking))
 
 
 def _end_those_that_are_overtaken(tx: Transaction, group: Sequence[Publish]) -> list[str]:
@@ -215,7 +215,7 @@ def _end_those_that_are_overtaken(tx: Transaction, group: Sequence[Publish]) -> 
         for command in group
         if command.replaces and (followed := command.encoder.followed) is not None and not command.at_any_rate
     }
-    overtaken = [handle for (handle,) in tx.run(live_queries.SHOW_LATER, read=as_json(read))] if read else []
+    overtaken = tx.column(live_queries.SHOW_LATER, read=as_json(read)) if read else []
     if overtaken:
         end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(overtaken))
     return overtaken

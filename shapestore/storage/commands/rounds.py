@@ -86,7 +86,7 @@ class FollowRound(Command[set[int] | None]):
         appended = append_round(tx, self.source, self.contents, self.read_at, self.markers, finished=finished)
         if appended is None:
             return set()
-        drop(tx, [(number,) for number in appended.full])
+        drop(tx, appended.full)
         return appended.shapes if appended.round.is_visible else set()
 
     def _note_asked(self, tx: Transaction) -> None:
@@ -113,17 +113,17 @@ class Unfollow(Command[list[str]]):
         failures: dict[int, tuple[Any, ...]] = {
             number: (handles.new(), *failure) for number, failure in self.failures.items()
         }
-        refused = tx.run(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
-        drop(tx, [(number,) for number in self.dropped])
+        refused = tx.column(queries.REFUSE_KEYS, failures=as_json(failures)) if failures else []
+        drop(tx, self.dropped)
         self._leave(tx)
-        return [handle for (handle,) in refused]
+        return refused
 
     def _leave(self, tx: Transaction) -> None:
         """These are not live any more, so their members go. One of which a round has hidden changes is dropped."""
         for number, table in tx.run(queries.WITH_MEMBERS, numbers=as_json(self.left)):
             tx.run(queries.FORGET_MEMBERS, number=number, table=table, last=(number + 1) << 28)
         tx.run(queries.LEAVE, numbers=as_json(self.left))
-        drop(tx, tx.run(queries.STILL_LIVE, numbers=as_json(self.left)))
+        drop(tx, tx.column(queries.STILL_LIVE, numbers=as_json(self.left)))
         tx.run(queries.END_EMPTY_ROUNDS)
 
 
@@ -138,7 +138,7 @@ class UnfollowSource(Command[int]):
     source: int
 
     def run(self, tx: Transaction) -> int:
-        numbers = tx.run(queries.NUMBERS_OF_SOURCE, source=self.source, limit=self.SHAPES)
+        numbers = tx.column(queries.NUMBERS_OF_SOURCE, source=self.source, limit=self.SHAPES)
         drop(tx, numbers)
         if len(numbers) < self.SHAPES:
             tx.run(queries.FORGET_POSITION, source=self.source)

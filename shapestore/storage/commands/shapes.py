@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar, Self
 
 from shapestore.storage import drop_queries, queries
@@ -14,18 +14,17 @@ from shapestore.storage.row_codec import as_json
 from shapestore.storage.transaction import Transaction
 
 
-def drop(tx: Transaction, numbers: Iterable[tuple[int]]) -> list[str]:
+def drop(tx: Transaction, numbers: Collection[int]) -> list[str]:
     """Drop shapes; their handles are kept for their readers, two a key at most. The handles of those dropped."""
-    dropping = [number for (number,) in numbers]
-    if not dropping:
+    if not numbers:
         return []
-    tx.changed.update(dropping)
-    given = as_json(dropping)
+    tx.changed.update(numbers)
+    given = as_json(numbers)
     tx.run(drop_queries.KEEP, numbers=given)
     dropped = tx.run(drop_queries.DROP_SHAPES, numbers=given)
     if any(source is not None for _, source in dropped):
         tx.run(live_queries.END_EMPTY_ROUNDS)
-    _forget_beyond_two(tx, dropping)
+    _forget_beyond_two(tx, numbers)
     return [handle for handle, _ in dropped]
 
 
@@ -35,7 +34,7 @@ class Delete(Command[bool]):
     handle: str
 
     def run(self, tx: Transaction) -> bool:
-        return bool(drop(tx, tx.run(drop_queries.NUMBER_OF_HANDLE, handle=self.handle)))
+        return bool(drop(tx, tx.column(drop_queries.NUMBER_OF_HANDLE, handle=self.handle)))
 
 
 class Invalidate(Command[tuple[int, list[str]]]):
@@ -58,8 +57,8 @@ class Invalidate(Command[tuple[int, list[str]]]):
 
     def _invalidate(self, tx: Transaction, attempts: list[str]) -> tuple[int, list[str]]:
         ended = end_attempts(tx, "invalidated", queries.RELEASE, handles=as_json(attempts)) if attempts else []
-        numbers = tx.run(drop_queries.NUMBERS_OF_TABLE, namespace=self.namespace, table=self.table, limit=self.SHAPES)
-        return len(drop(tx, numbers)), ended
+        named = {"namespace": self.namespace, "table": self.table}
+        return len(drop(tx, tx.column(drop_queries.NUMBERS_OF_TABLE, limit=self.SHAPES, **named))), ended
 
 
 class InvalidateKey(Command[tuple[int, list[str]]]):
@@ -69,7 +68,7 @@ class InvalidateKey(Command[tuple[int, list[str]]]):
 
     def run(self, tx: Transaction) -> tuple[int, list[str]]:
         ended = end_attempts(tx, "invalidated", queries.RELEASE_KEY_IN_PROGRESS, comparable=self.comparable)
-        dropped = drop(tx, tx.run(drop_queries.NUMBER_OF_KEY, comparable=self.comparable))
+        dropped = drop(tx, tx.column(drop_queries.NUMBER_OF_KEY, comparable=self.comparable))
         return len(dropped), ended
 
 
@@ -102,14 +101,14 @@ def beyond(total: int, limit: int | None) -> int:
     return 0 if limit is None else max(0, total - limit)
 
 
-def first_beyond(candidates: Iterable[tuple[int, int]], too_many: int, too_large: int) -> list[tuple[int]]:
+def first_beyond(candidates: Iterable[tuple[int, int]], too_many: int, too_large: int) -> list[int]:
     """The first of numbers and sizes that together are as many, and as large, as what is too much."""
-    numbers: list[tuple[int]] = []
+    numbers: list[int] = []
     size = 0
     for number, bytes_ in candidates:
         if len(numbers) >= too_many and size >= too_large:
             break
-        numbers.append((number,))
+        numbers.append(number)
         size += bytes_
     return numbers
 
@@ -120,25 +119,23 @@ class ForgetKept(Command[None]):
     numbers: list[int]
 
     def run(self, tx: Transaction) -> None:
-        _forget(tx, [(number,) for number in self.numbers])
+        _forget(tx, self.numbers)
 
 
 def forget_readers_of(tx: Transaction, owner: str) -> None:
     """Forget the readers of an owner that is gone, and what was kept for them alone."""
-    read = tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=owner)
-    _forget_beyond_two(tx, [number for (number,) in read])
+    _forget_beyond_two(tx, tx.column(drop_queries.FORGET_READERS_OF_OWNER, owner=owner))
 
 
-def _forget_beyond_two(tx: Transaction, numbers: list[int]) -> None:
+def _forget_beyond_two(tx: Transaction, numbers: Collection[int]) -> None:
     """Of the keys of these numbers: forget the oldest handles that are kept, beyond two a key."""
     if numbers:
-        _forget(tx, tx.run(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=as_json(numbers)))
+        _forget(tx, tx.column(drop_queries.MORE_THAN_TWO_OF_A_KEY, numbers=as_json(numbers)))
 
 
-def _forget(tx: Transaction, numbers: list[tuple[int]]) -> None:
+def _forget(tx: Transaction, numbers: list[int]) -> None:
     if numbers:
-        forgotten = tx.run(drop_queries.FORGET_KEPT, numbers=as_json([number for (number,) in numbers]))
-        discard(tx, (number for (number,) in forgotten))
+        discard(tx, tx.column(drop_queries.FORGET_KEPT, numbers=as_json(numbers)))
 
 
 class Register(Command[None]):
@@ -152,11 +149,11 @@ class Register(Command[None]):
 
     def run(self, tx: Transaction) -> None:
         if self.ended is None:
-            read = tx.run(drop_queries.FORGET_READERS_OF_OWNER, owner=tx.owner)
+            read = tx.column(drop_queries.FORGET_READERS_OF_OWNER, owner=tx.owner)
         else:
-            read = tx.run(drop_queries.FORGET_READERS, readings=as_json(self.ended))
+            read = tx.column(drop_queries.FORGET_READERS, readings=as_json(self.ended))
         tx.run(drop_queries.ADD_READERS, readers=as_json(self.begun))
-        _forget_beyond_two(tx, [number for (number,) in read])
+        _forget_beyond_two(tx, read)
 
 
 class Note(Command[None]):

@@ -52,8 +52,7 @@ class MarkStale(Command[int | None]):
     def _mark(self, tx: Transaction) -> int | None:
         named = {"namespace": self.namespace, "table": self.table}
         tx.run(queries.MARK_ATTEMPTS_TOUCHED, **named)
-        marked = tx.run(queries.MARK_SHAPES_STALE, after=self.after, limit=self.SHAPES, **named)
-        numbers = [number for (number,) in marked]
+        numbers = tx.column(queries.MARK_SHAPES_STALE, after=self.after, limit=self.SHAPES, **named)
         tx.changed.update(numbers)
         return max(numbers) if len(numbers) == self.SHAPES else None
 
@@ -64,8 +63,7 @@ class MarkTheseStale(Command[None]):
     numbers: Sequence[int]
 
     def run(self, tx: Transaction) -> None:
-        marked = tx.run(queries.MARK_THESE_STALE, numbers=as_json(list(self.numbers)))
-        tx.changed.update(number for (number,) in marked)
+        tx.changed.update(tx.column(queries.MARK_THESE_STALE, numbers=as_json(list(self.numbers))))
 
 
 class PublishTouched(Command[bool]):
@@ -95,7 +93,7 @@ class PublishTouched(Command[bool]):
             return False
         appended = append_wanted(tx, self.wanted)
         if appended is not None:
-            drop(tx, [(number,) for number in appended.full])
+            drop(tx, appended.full)
         tx.run(queries.ADD_TOUCHED_KEYS, **named)
         tx.run(live_queries.TRIM_RING)
         return True

@@ -65,7 +65,7 @@ def delete(tx: Transaction, piece: Piece) -> None:
 
     What is not discarded any more stays: a copy of the file in which its shape was stored still was put back.
     """
-    numbers = [number for (number,) in tx.run(compact_queries.STILL_DISCARDED, numbers=as_json(piece.numbers))]
+    numbers = tx.column(compact_queries.STILL_DISCARDED, numbers=as_json(piece.numbers))
     for number, table in piece.members:
         if number in numbers:
             tx.run(live.FORGET_MEMBERS, number=number, table=table, last=piece.last)
@@ -137,7 +137,7 @@ def _add_part_ends(tx: Transaction, number: int, floor: int) -> None:
     ends = known.copy() if _are_of_their_size(len(known) + 1, rows, size) else []
     after = ends[-1] if ends else 0
     given = {"number": number, "after": after, "last": floor, "size": PART_BYTES, "beside": MESSAGE_BYTES}
-    ends += [end for (end,) in tx.run(compact_queries.FURTHER_PART_ENDS, **given)[:-1]]
+    ends += tx.column(compact_queries.FURTHER_PART_ENDS, **given)[:-1]
     if ends != known:
         tx.run(compact_queries.SET_PART_ENDS, number=number, ends=as_json(ends))
 
@@ -151,15 +151,14 @@ def _are_of_their_size(parts: int, rows: int, size: int) -> bool:
 
 def next_trim(connection: sqlite3.Connection, number: int) -> int | None:
     """The id up to which the changes below a floor are deleted next; None if there are none."""
-    return (
-        _cut(connection.execute(compact_queries.BELOW_FLOOR, {"number": number, "limit": PIECE_ROWS + 1})).last or None
-    )
+    below = connection.execute(compact_queries.BELOW_FLOOR, {"number": number, "limit": PIECE_ROWS + 1})
+    return _cut(below).last or None
 
 
 def trim(tx: Transaction, number: int, last: int) -> None:
     """Delete changes below the floor, up to the id ``last``."""
-    sizes = tx.run(compact_queries.TRIM_LOG, number=number, last=last)
-    tx.run(compact_queries.SHORTEN_LOG, number=number, size=sum(size or 0 for (size,) in sizes))
+    sizes = tx.column(compact_queries.TRIM_LOG, number=number, last=last)
+    tx.run(compact_queries.SHORTEN_LOG, number=number, size=sum(size or 0 for size in sizes))
 
 
 class _Cut(NamedTuple):

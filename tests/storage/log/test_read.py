@@ -82,7 +82,7 @@ def test_every_moment_is_read_as_it_was_until_it_is_forgotten(
             floor = data.draw(st.integers(1, len(log.moments) - 1), "the moment that is the floor")
             cut(log, floor)
             check(log, floor)
-            transact(connection, lambda tx: drop(tx, [(log.number,)]))
+            transact(connection, lambda tx: drop(tx, [log.number]))
             check(log, floor)
 
 
