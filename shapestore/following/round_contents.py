@@ -14,7 +14,7 @@ from shapestore.following.registry import Registry
 from shapestore.following.routing import Fault, Match, Router, RoutingError, joined
 from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sqlite_feed.changes import Changes, Key
 from shapestore.source.sqlite_feed.file import NotUtf8, any_text
 from shapestore.source.values import Values

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from shapestore.following.registry import LiveShape
 from shapestore.following.source_table import SourceTable
 from shapestore.following.template import ROW, VALUES, Template, functions_of, template_of
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sqlite_feed.changes import Key
 from shapestore.source.sqlite_feed.followed_table import MOST_KEY_COLUMNS
 from shapestore.storage.sqlite_errors import is_environmental

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sqlite_feed.columns import Affinity, Column
 from shapestore.source.sqlite_feed.installation import captured
 from shapestore.storage.sqlite_errors import is_environmental

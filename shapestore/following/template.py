@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.expression import (
     Call,
@@ -27,7 +28,6 @@ from shapestore.shape.where.expression import (
     String,
     walk,
 )
-from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import parse_where
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from shapestore.http.where.refusal import RefusedError
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.shape.where.parser import MAX_DEPTH
 
 _INFIX = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "LIKE", "ilike": "ILIKE", "add": "+"}

@@ -11,6 +11,7 @@
     explain             in which fields a shape differs from those that are stored
     row_values          which values a row may hold, and their plain form
     listing             how messages show values and lists of names
+    quoting             names and strings in quotes, as SQL spells them
 
 A where has two texts, since a key must not depend on spelling, and what is executed must not depend on sorting:
 

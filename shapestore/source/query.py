@@ -13,8 +13,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, TextClause, text
 
 from shapestore.shape.order import Order
+from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Scalar, Shape
-from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.where import parse_where, where_columns
 from shapestore.source.predicate.as_written import AsWritten
 from shapestore.source.predicate.bindings import Bindings

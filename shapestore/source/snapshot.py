@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sql_engine import IN_MEMORY
 from shapestore.source.sqlite_feed.file import ask, files_of
 

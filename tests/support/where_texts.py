@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import parse_where
 

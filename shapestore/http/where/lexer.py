@@ -9,6 +9,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from shapestore.http.where.refusal import refuse, refuse_syntax
+from shapestore.shape.quoting import unquoted
 
 NAME, QUOTED, STRING, NUMBER, PARAMETER, END = "name", "quoted", "string", "number", "parameter", "end"
 
@@ -63,7 +64,7 @@ def tokenize(text: str) -> Iterator[Token]:
 def _token(group: str, text: str, start: int) -> Token:
     match group:
         case "string" | "quoted":
-            return Token(group, text[1:-1].replace(text[0] * 2, text[0]), start)
+            return Token(group, unquoted(text), start)
         case "parameter":
             return Token(group, text[1:], start)
         case "name":

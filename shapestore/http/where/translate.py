@@ -10,9 +10,9 @@ from shapestore.http.where.names import Columns
 from shapestore.http.where.params import Params, Values
 from shapestore.http.where.parser import Parser
 from shapestore.http.where.refusal import RefusedError
+from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Scalar
 from shapestore.shape.where.expression import Expression, Parameter, walk
-from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import MAX_LENGTH
 

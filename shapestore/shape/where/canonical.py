@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from shapestore.shape.quoting import quoted
 from shapestore.shape.where.expression import (
     Between,
     Call,
@@ -28,7 +29,6 @@ from shapestore.shape.where.expression import (
     Parameter,
     String,
 )
-from shapestore.shape.where.lexer import quoted
 from shapestore.shape.where.render import case_text
 
 # How tightly an expression holds together: it is in parentheses where something tighter is called for.

@@ -14,6 +14,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from shapestore.errors import InvalidShapeError
+from shapestore.shape.quoting import quoted, unquoted
 
 NAME, FUNCTION, STRING, NUMBER, PARAMETER, END = "name", "function", "string", "number", "parameter", "the end"
 
@@ -92,16 +93,6 @@ def tokenize(text: str) -> list[Token]:
         start, place = match.span(group)
         tokens.append(_READERS[group](text, start, text[start:place]))
     return tokens
-
-
-def quoted(text: str, mark: str = '"') -> str:
-    """A name in quotes, as standard SQL spells it; a string, with ``'`` for the mark."""
-    return mark + text.replace(mark, mark * 2) + mark
-
-
-def unquoted(text: str) -> str:
-    """What stands between quotes or brackets."""
-    return text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
 
 
 def refuse(text: str, place: int, why: str) -> NoReturn:

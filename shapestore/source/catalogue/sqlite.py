@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from shapestore.errors import InvalidSourceError
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from shapestore.shape.where.lexer import quoted, unquoted
+from shapestore.shape.quoting import quoted, unquoted
 from shapestore.source.sqlite_feed.file import ask
 from shapestore.source.sqlite_feed.index_condition import index_condition
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sqlite_feed.columns import Affinity, Column, Index, columns_of, unique_indexes_of
 from shapestore.source.sqlite_feed.file import ask, path_of
 from shapestore.source.sqlite_feed.refusals import PREFIX, null_key, refusal, unknown_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.source.sqlite_feed.changes import CHANGES
 from shapestore.source.sqlite_feed.followed_table import FollowedTable, KeyColumn, Unique
 from shapestore.source.sqlite_feed.refusals import PREFIX

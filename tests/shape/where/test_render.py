@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from where_texts import Plain
 
-from shapestore.shape.where.lexer import quoted
+from shapestore.shape.quoting import quoted
 from shapestore.shape.where.render import WIDEST_JUNCTION
 from shapestore.shape.where.where import parse_where
 
