@@ -18,7 +18,8 @@ one meaning. A new operator is one branch here, one class in :mod:`expression`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from shapestore.shape.where.expression import (
@@ -114,10 +115,13 @@ class _Parser:
         written = f":{token.text}" if token.kind == PARAMETER else token.text
         refuse(self._text, token.start, f"expected {what}, found {END if token.kind == END else repr(written)}")
 
-    def _deeper(self) -> None:
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             refuse(self._text, self._next.start, f"nested more than {MAX_DEPTH} deep")
+        yield
+        self._depth -= 1
 
     # --- the grammar
 
@@ -139,10 +143,8 @@ class _Parser:
     def _negation(self) -> Expression:
         if not self._take("NOT"):
             return self._comparison()
-        self._deeper()
-        operand = self._negation()
-        self._depth -= 1
-        return Not(operand)
+        with self._deeper():
+            return Not(self._negation())
 
     def _comparison(self) -> Expression:
         value = self._value()
@@ -190,12 +192,11 @@ class _Parser:
         if self._next.kind == PARAMETER:
             self._expected("a list with a :parameter for each of its values, as in (:a, :b)")
         self._require("(")
-        self._deeper()
-        items = [self._condition()]
-        while self._take(","):
-            items.append(self._condition())
+        with self._deeper():
+            items = [self._condition()]
+            while self._take(","):
+                items.append(self._condition())
         self._require(")")
-        self._depth -= 1
         return tuple(items)
 
     def _value(self) -> Expression:
@@ -242,23 +243,21 @@ class _Parser:
         return Constant(token.kind)
 
     def _parenthesized(self) -> Expression:
-        self._deeper()
-        condition = self._condition()
+        with self._deeper():
+            condition = self._condition()
         self._require(")")
-        self._depth -= 1
         return condition
 
     def _case(self) -> Expression:
-        self._deeper()
         branches: list[tuple[Expression, Expression]] = []
-        while not branches or self._next.kind == "WHEN":
-            self._require("WHEN")
-            condition = self._condition()
-            self._require("THEN")
-            branches.append((condition, self._condition()))
-        otherwise = self._condition() if self._take("ELSE") else None
+        with self._deeper():
+            while not branches or self._next.kind == "WHEN":
+                self._require("WHEN")
+                condition = self._condition()
+                self._require("THEN")
+                branches.append((condition, self._condition()))
+            otherwise = self._condition() if self._take("ELSE") else None
         self._require("END")
-        self._depth -= 1
         return Case(tuple(branches), otherwise)
 
     def _call(self, name: Token) -> Expression:
