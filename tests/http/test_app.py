@@ -485,6 +485,15 @@ async def test_what_a_client_asks_for_only_narrows_what_it_may_see(tmp_path: Pat
         assert row["value"] == {"TrackId": "1"}
 
 
+async def test_what_a_client_asks_for_is_not_too_large_together_with_what_it_may_see(tmp_path: Path) -> None:
+    def long(_: Request, __: Shape) -> Shape:
+        return Shape("Track", where=f"Name <> '{'x' * 20_000}'")
+
+    async with served(tmp_path, authorize=long) as api:
+        answer = await api.get(where='"TrackId" > 1')
+        assert (answer.status_code, answer.json()["errors"]) == (400, {"where": ["is too large"]})
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -330,6 +330,7 @@ def test_a_subset_in_its_structured_form() -> None:
         ({"order_by": "secret"}, {"subset__order_by": ["At location 0: unknown reference secret"]}),
         ({"order_by": "id, (SELECT 1)"}, {"subset__order_by": ['At location 19: syntax error at or near "("']}),
         ({"order_by": "id DESC NULLS"}, {"subset__order_by": ["At location 28: syntax error at end of input"]}),
+        ({"order_by": "id," * 2_000}, {"subset__order_by": ["too long: 6000 characters; the limit is 4096"]}),
         ({"order_by": "id id"}, {"subset__order_by": ['At location 18: syntax error at or near "id"']}),
         ({"where_expr": {"type": "val"}}, {"subset__where": ["not an expression: {'type': 'val'}"]}),
         ({"order_by_expr": {}}, {"subset__order_by": ["must be a list of columns, each with its direction"]}),
