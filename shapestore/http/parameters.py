@@ -11,13 +11,11 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from shapestore.http.response import invalid, refused
+from shapestore.http.where.params import Values
 
 MAX_PARAMS_LENGTH = 262_144
 """The most characters of all params together."""
 MAX_BODY_BYTES = 1024 * 1024
-
-Values = dict[int, str | None]
-"""The params of a where by their numbers; None for NULL."""
 
 _PARAM = re.compile(r"params\[(.*)\]", re.DOTALL)
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -78,7 +76,7 @@ def values(given: object, field: str) -> Values:
     """The params as texts by their numbers. A number is taken as it is written, a truth value as PostgreSQL's text."""
     if not isinstance(given, dict):
         invalid(field, "must be an object of values by their numbers")
-    found: Values = {}
+    found: dict[int, str | None] = {}
     for name, value in given.items():
         if not _NUMBER.fullmatch(name):
             invalid(field, f'"{name:.50}" is not the number of a parameter: they are 1, 2, ...')

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from shapestore.errors import InvalidShapeError
 from shapestore.http.handles import place_of
+from shapestore.http.messages.messages import Replica
 from shapestore.http.parameters import json_of, params_of, subset_fields, subset_params
 from shapestore.http.response import invalid
 from shapestore.http.structured import order_text, where_text
@@ -58,7 +59,7 @@ class ShapeRequest:
     live: bool
     sse: bool
     cursor: str | None
-    replica: Literal["default", "full"]
+    replica: Replica
     log: Literal["full", "changes_only"]
     subset: Subset | None
     expired_handle: str | None

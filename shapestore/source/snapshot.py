@@ -22,7 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.quoting import quoted
-from shapestore.source.sql_engine import IN_MEMORY
+from shapestore.source.catalogue.sqlite import IN_MEMORY
 from shapestore.source.sqlite_feed.file import ask, files_of
 
 COPY_TIMEOUT = 5.0

@@ -17,6 +17,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from shapestore.errors import InvalidSourceError
+from shapestore.source.catalogue.sqlite import IN_MEMORY
 from shapestore.source.sqlite_feed.file import path_in_uri
 
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
@@ -31,10 +32,6 @@ _SYNCHRONOUS = {
 _URL_FORM = (
     "a source is an SQLAlchemy URL, dialect://user:password@host:port/database, in which special characters of a name "
     "or password are written as %XX; for a SQLite file it is sqlite:/// and the path"
-)
-IN_MEMORY = (
-    "an in-memory database belongs to the one connection that filled it: give SQLSource the Engine that filled it, "
-    'made with create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})'
 )
 
 

@@ -11,7 +11,11 @@ from shapestore.shape.quoting import quoted
 from shapestore.source.catalogue.catalogue import Catalogue, Place, SourceColumn
 from shapestore.source.catalogue.declared import declared
 from shapestore.source.column_type import UNTYPED
-from shapestore.source.sql_engine import IN_MEMORY
+
+IN_MEMORY = (
+    "an in-memory database belongs to the one connection that filled it: give SQLSource the Engine that filled it, "
+    'made with create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})'
+)
 
 
 class SqliteCatalogue(Catalogue):
