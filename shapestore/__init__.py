@@ -17,7 +17,7 @@ part              some rows of a snapshot, always the same ones, as pages over H
 creator           the callable that makes a shape's rows; the source is where it reads them
 attempt           one try at a shape: claim, create, then publish or fail
 claim             to insert the lock row that makes an attempt the only one
-leader            the store whose attempt holds the lock row; the other callers are followers
+leader            the store whose attempt holds the lock row; the other callers are followers, of the attempt
 coalesce          to serve many callers of one key by one attempt (singleflight)
 flight            the wait of all callers in one process for one key
 fencing token     an attempt's handle, as written in its lock row: an outcome without it is void
@@ -37,7 +37,8 @@ refresh           to create a shape again while the old one is served
 invalidate        to drop all shapes of a table because its data has changed
 fresh, stale      confirmed by its source less than max_age seconds ago, or not
 live              kept up with its SQLite source, by following it
-follow            to bring what changes in a source into its live shapes; the thread that does so is its Follower
+follow            to bring what changes in a source into its live shapes; the thread that does so is a follower too, of
+                  the source: in ``following/``, and wherever it is about a source, the word means that one
 round             what is appended at once: of a source to all of its live shapes, of a refresh to its shape alone
 namespace         a part of the key that keeps the shapes of stores apart which share a file
 """
