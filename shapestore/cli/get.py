@@ -20,7 +20,7 @@ from shapestore.cli.printing.output import console, say, visible
 from shapestore.cli.printing.rows import form_options, print_rows
 from shapestore.cli.printing.words import ago, short
 from shapestore.cli.shape_arguments import shape_options
-from shapestore.errors import CreateFailedError, ShapeStoreError
+from shapestore.errors import CreateFailedError, ShapeStoreError, StorageError
 from shapestore.shape.shape import Shape
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
@@ -45,6 +45,12 @@ def get(path: str, *, source: str, shape: Shape, namespace: str, timeout: float,
         raise click.ClickException(
             f"the shape could not be created from the source: {error.message or error.error_type}"
         ) from error
+    except StorageError as error:  # a disk that is full can be read
+        found = _stored(path, shape, namespace)
+        if found is None:
+            raise
+        say(f"{error}; the shape is printed as it is stored")
+        stored = found
     rows = f"{short(stored.handle)}: {count(stored.row_count, 'row')}"
     if creator.began_at is None:
         say(f"{rows}, created {ago(stored.created_at)}; the source was not asked")
@@ -53,6 +59,16 @@ def get(path: str, *, source: str, shape: Shape, namespace: str, timeout: float,
     with open_inspector(path) as inspector:
         # By its handle, which stays readable though another process has refreshed or dropped the shape by now.
         print_rows(inspector, stored.handle, form, columns=shape.columns, row_count=stored.row_count)
+
+
+def _stored(path: str, shape: Shape, namespace: str) -> StoredShape | None:
+    """The shape as it is stored, by a connection that only reads."""
+    try:
+        with open_inspector(path) as inspector:
+            found = inspector.explain(shape, namespace)
+    except ShapeStoreError:
+        return None
+    return None if found.differences else found.nearest
 
 
 async def _get_or_create(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 from command_line import in_a_pipe, on_a_terminal, without_styles
 
-from shapestore import ShapeStore, StoredShape
+from shapestore import Shape, ShapeStore, SQLSource, StoredShape
 from shapestore.cli import get
 from shapestore.cli.shape_arguments import column_names, param_value
 
@@ -194,3 +197,29 @@ def test_a_creation_that_takes_too_long_is_given_up(path: str, tmp_path: Path) -
     )
     assert ran.status == 1
     assert "did not finish within 0.2 s" in ran.err
+
+
+async def test_a_stored_shape_is_printed_though_nothing_more_can_be_written(path: str, source: str) -> None:
+    command = ("get", path, "--source", source, "--table", "Track")
+    async with ShapeStore(path, create=SQLSource(source)) as store:
+        first = await asyncio.to_thread(in_a_pipe, *command)
+        for n in range(20):
+            await store.get_or_create(Shape("Track", where=f"AlbumId = {n}"))
+        assert os.path.getsize(f"{path}-wal") > MOST_BYTES
+        for table, expected in [("Track", (0, first.out)), ("Other", (1, ""))]:
+            ran = await asyncio.to_thread(with_no_room, "get", path, "--source", source, "--table", table)
+            assert (ran.returncode, ran.stdout) == expected, ran.stderr
+            assert "the store recovers once the cause is fixed" in ran.stderr
+            assert ("; the shape is printed as it is stored\n" in ran.stderr) == (not ran.returncode)
+
+
+MOST_BYTES = 32_768
+"""Enough for the file that SQLite's connections share, which a reader needs, and not for a longer log."""
+
+
+def with_no_room(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process that may make no file longer than that."""
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({MOST_BYTES}, {MOST_BYTES}))"
+    program = f"{limited}; import sys; from shapestore.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
