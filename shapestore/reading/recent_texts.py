@@ -11,7 +11,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import NamedTuple
+
+import msgspec
 
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.storage.from_row import Confirmation
@@ -25,7 +26,7 @@ MOST_BYTES_OF_ONE = MOST_BYTES // 4
 _BYTES_BESIDE = 1024
 
 
-class _Text(NamedTuple):
+class _Text(msgspec.Struct, frozen=True):
     handle: str
     position: int
     pieces: list[bytes]
@@ -89,16 +90,17 @@ class RecentTexts:
     def _keep(self, key: str, handle: str, position: int, pieces: list[bytes], size: int) -> None:
         if size > MOST_BYTES_OF_ONE:
             return
-        if size <= FETCH_BYTES:
+        if size <= FETCH_BYTES and len(pieces) != 1:
             pieces = [b",".join(pieces)]
-        self._drop(key)
         size += len(key) + _BYTES_BESIDE
+        replaced = self._texts.pop(key, None)
+        if replaced is not None:
+            self._bytes -= replaced.size
         self._texts[key] = _Text(handle, position, pieces, size)
         self._bytes += size
         while self._bytes > MOST_BYTES:
-            self._drop(next(iter(self._texts)))
+            self._forget_first()
 
-    def _drop(self, key: str) -> None:
-        dropped = self._texts.pop(key, None)
-        if dropped is not None:
-            self._bytes -= dropped.size
+    def _forget_first(self) -> None:
+        _, forgotten = self._texts.popitem(last=False)
+        self._bytes -= forgotten.size
