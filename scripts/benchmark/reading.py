@@ -27,10 +27,12 @@ DISKCACHE = "diskcache.get"
 
 
 class _Forgetful(RecentTexts):
-    """What a store keeps in memory of rows that were fetched before others: nothing."""
+    """What a store keeps in memory of rows that were fetched before many others: each makes room for the next."""
 
-    def _keep(self, *_: object) -> None:
-        pass
+    def _keep(self, *text: Any) -> None:
+        super()._keep(*text)
+        if self._texts:
+            self._forget_first()
 
 
 async def measure(sizes: Sizes, folder: Path) -> list[Row]:
