@@ -54,21 +54,7 @@ def open_point_reader(path: str, *, busy_timeout_ms: int = 0) -> sqlite3.Connect
 
     An inspector, which has no loop, may let it wait for ``busy_timeout_ms``.
     """
-    connection = sqlite3.connect(
-        _uri(path, "ro"),
-        uri=True,
-        isolation_level=None,
-        timeout=busy_timeout_ms / 1000,
-        check_same_thread=False,  # it is closed by another thread if its loop ended first
-    )
-    try:
-        connection.execute("PRAGMA query_only = 1")
-        connection.execute("PRAGMA trusted_schema = 0")
-        connection.execute(f"PRAGMA cache_size = -{_POINT_CACHE_KIB}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return _connected(_uri(path, "ro"), ["query_only = 1", f"cache_size = -{_POINT_CACHE_KIB}"], busy_timeout_ms)
 
 
 def open_immutable(path: str) -> sqlite3.Connection:
@@ -82,7 +68,7 @@ def open_immutable(path: str) -> sqlite3.Connection:
 
 async def open_reader(path: str) -> aiosqlite.Connection:
     """Open a read-only connection on a thread of its own, for what takes longer than a point read."""
-    return await _Connection(partial(_connect, _uri(path, "ro"), ["query_only = 1"]))
+    return await _Connection(partial(_connected, _uri(path, "ro"), ["query_only = 1"], BUSY_TIMEOUT_MS))
 
 
 async def open_writer(
@@ -101,7 +87,7 @@ async def open_writer(
         f"synchronous = {durability.upper()}",
         f"journal_size_limit = {_JOURNAL_SIZE_LIMIT_BYTES}",
     ]
-    return await _Connection(partial(_connect, _uri(path, "rw"), pragmas, check))
+    return await _Connection(partial(_connected, _uri(path, "rw"), pragmas, BUSY_TIMEOUT_MS, check))
 
 
 def _uri(path: str, mode: Literal["ro", "rw"]) -> str:
@@ -157,11 +143,12 @@ class _Connection(aiosqlite.Connection):
         self._connection = self._connector()
 
 
-def _connect(
-    uri: str, pragmas: Iterable[str], check: Callable[[sqlite3.Connection], None] = lambda _: None
+def _connected(
+    uri: str, pragmas: Iterable[str], busy_timeout_ms: int, check: Callable[[sqlite3.Connection], None] = lambda _: None
 ) -> sqlite3.Connection:
-    """All that a connection needs, in one hop to its thread."""
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    """A connection, and all that it needs, in one go. It may be closed by another thread, if its loop ended first."""
+    timeout = busy_timeout_ms / 1000
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timeout, check_same_thread=False)
     try:
         check(connection)
         for pragma in (*pragmas, "trusted_schema = 0"):

@@ -31,11 +31,6 @@ def discard(tx: Transaction, numbers: Iterable[int]) -> None:
         tx.run(compact_queries.DISCARD, numbers=as_json(given))
 
 
-def record_created(tx: Transaction, created: dict[str, tuple[int, int]]) -> None:
-    """Each handle with the duration of its creation, in milliseconds, and the number of followers."""
-    add_outcomes(tx, queries.ADD_CREATED, len(created), created=as_json(created))
-
-
 Outcome = tuple[str, str, str, Failure | None, int | None, int]
 
 

@@ -12,7 +12,7 @@ from shapestore.storage import drop_queries, queries
 from shapestore.storage.commands import touched_queries
 from shapestore.storage.commands.attempts import leading
 from shapestore.storage.commands.command import Command
-from shapestore.storage.commands.history import add_outcomes, end_attempts, record_created
+from shapestore.storage.commands.history import add_outcomes, end_attempts
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import queries as log
 from shapestore.storage.log.chunks import Chunk, Encoder
@@ -117,7 +117,8 @@ class Publish(Command[int | Void]):
         if winners:
             tx.run(queries.UNLOCK, handles=as_json([winner.rest.handle for winner in winners]))
             _add_rows(tx, [(numbers[w.rest.handle], w.rest, w.encoder.followed) for w in winners])
-            record_created(tx, {w.rest.handle: (w.duration_ms, w.followers) for w in winners})
+            created = {w.rest.handle: (w.duration_ms, w.followers) for w in winners}
+            add_outcomes(tx, queries.ADD_CREATED, len(created), created=as_json(created))
         answers = dict.fromkeys(overtaken, Void.OVERTAKEN) | dict.fromkeys(numbers, tx.moment.wall_ms)
         return [answers.get(command.rest.handle, Void.SUPERSEDED) for command in group]
 

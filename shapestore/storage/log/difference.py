@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from shapestore.errors import InvalidRowError
@@ -65,20 +66,18 @@ class Difference:
         return len(self.changes) > MAX_CHANGES or self.bytes > MAX_BYTES
 
 
+@dataclass(slots=True)
 class Run:
     """Rows that came as they are stored: ``count`` of them, behind the stored position ``after`` up to ``last``.
 
     The first of them came as row number ``first``. Together they have ``size`` bytes. A run is no larger than a chunk.
     """
 
-    __slots__ = ("after", "count", "first", "last", "size")
-
-    def __init__(self, first: int, after: int, last: int, count: int, size: int) -> None:
-        self.first = first
-        self.after = after
-        self.last = last
-        self.count = count
-        self.size = size
+    first: int
+    after: int
+    last: int
+    count: int
+    size: int
 
     def has_room_for(self, count: int, size: int) -> bool:
         """Whether so many more rows, of so many bytes, keep it as small as a chunk."""
