@@ -116,18 +116,9 @@ CREATION_COLUMNS = """
 
 def shape_record(row: Sequence[Any]) -> ShapeRecord:
     """From the columns of ``SHAPE_COLUMNS``."""
-    handle, key, table, row_count, rows_bytes, log_bytes, created_at_ms, refreshed_at_ms, last_read_at_ms, follows = row
-    return ShapeRecord(
-        *_described(handle, key, table),
-        row_count=row_count,
-        bytes=rows_bytes,
-        log_bytes=log_bytes,
-        created_at=at(created_at_ms),
-        refreshed_at=at(refreshed_at_ms),
-        last_read_at=at(last_read_at_ms),
-        follows=follows,
-        comparable=key,
-    )
+    handle, key, table, row_count, bytes_, log_bytes, created, refreshed, last_read, follows = row
+    times = at(created), at(refreshed), at(last_read)
+    return ShapeRecord(*_described(handle, key, table), row_count, bytes_, log_bytes, *times, follows, key)
 
 
 def owner_record(row: Sequence[Any], *, alive: bool) -> OwnerRecord:

@@ -314,7 +314,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "STORED_KEYS": {"number": ANY, "position": 12, "keys": json.dumps(["[1]", "[99]"])},
     "REPEATED_KEY": {"handle": handle(-ANY)},
     "ROWS_AS_OF": OF_SHAPE,
-    "ENTRIES_AS_OF": OF_SHAPE,
     "LOG": OF_SHAPE | {"after": 10},
     "ANY_ROW_BEHIND": {"number": ANY, "after": 3, "position": 5},
     "ROUND_AT": OF_SHAPE,

@@ -154,8 +154,6 @@ ROWS_AS_OF = f"""
 KEYED_ROWS_AS_OF = f"SELECT position, key, value FROM ({_AS_OF})"
 COMPARE_ROWS_AS_OF = f"SELECT max(position), count(*), {_ARE_THESE} FROM ({_AS_OF})"
 
-ENTRIES_AS_OF = f"SELECT position, CAST(value AS BLOB), key FROM ({_AS_OF})"
-
 # (number, after, last) -> a part of the rows as they are now, a line each, with their keys
 PART = """
     SELECT count(*), CAST(group_concat(value, '\n') AS BLOB), CAST(group_concat(key, '\n') AS BLOB) FROM shape_rows

@@ -251,8 +251,8 @@ def _entries(connection: sqlite3.Connection, log: Standing, after: int, limit: i
 def _snapshot_entries(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
     parameters = {"number": log.number, "after": after, "position": log.base, "limit": limit}
     has_keys = log.key_columns is not None  # where a late row has none, those before it were stored with theirs
-    for position, row, key in connection.execute(queries.ENTRIES_AS_OF, parameters):
-        yield LogEntry(pack_row(log, position), "insert", key if has_keys else None, row)
+    for position, key, row in connection.execute(queries.KEYED_ROWS_AS_OF, parameters):
+        yield LogEntry(pack_row(log, position), "insert", key if has_keys else None, row.encode())
 
 
 def _changes(connection: sqlite3.Connection, log: Standing, after: int, limit: int) -> Iterator[LogEntry]:
