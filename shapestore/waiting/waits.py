@@ -44,7 +44,6 @@ class Waits:
         self._looks = Looks(reader.log_path, self._look_for_commits)
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
-        self._closed = False
 
     def __len__(self) -> int:
         """How many wait."""
@@ -62,8 +61,6 @@ class Waits:
         log, is_behind = looked
         if is_behind:
             return log.public
-        if timeout == 0:
-            return after
         watched = self._watched(handle, log)
         del looked, log  # of which each waiter has its own
         return await self._wait(watched, after, timeout)
@@ -84,8 +81,6 @@ class Waits:
 
     def _watched(self, handle: str, log: Standing) -> WatchedLog:
         """The log, which is watched from now on. Raises if one more waiter is too many."""
-        if self._closed:
-            raise StoreClosedError("the store was closed during this call")
         if self._waiters >= MOST_WAITERS:
             raise StoreBusyError(f"{self._waiters} callers wait for changes, the limit of one store; try again later")
         watched = self._logs.get(log.number)
@@ -168,8 +163,7 @@ class Waits:
     # --- the end
 
     def close(self) -> None:
-        """All waiters get StoreClosedError."""
-        self._closed = True
+        """All waiters get StoreClosedError. The first look tells one that comes late: it finds the file closed."""
         self._refuse_all(StoreClosedError("the store was closed while this change was waited for"))
         self._looks.close()
 

@@ -234,6 +234,29 @@ async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_ot
         other.cancel()
 
 
+async def test_a_wait_that_begins_while_the_store_closes_ends(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the file was busy: it comes to its waiting once all that waits was told."""
+    async with ShapeStore(empty_path, create=Rows(1)) as store:
+        stored = await store.get_or_create(TRACK)
+        reader, has_read, is_closed = store._live().reader, asyncio.Event(), asyncio.Event()
+        run = reader.run
+
+        async def held(read: Any) -> Any:
+            found = await run(read)
+            has_read.set()
+            await is_closed.wait()
+            return found
+
+        monkeypatch.setattr(reader, "ends_behind", lambda *_: None)
+        monkeypatch.setattr(reader, "run", held)
+        late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
+        await has_read.wait()
+        monkeypatch.undo()
+    is_closed.set()
+    with pytest.raises(StoreClosedError):
+        await late
+
+
 @pytest.mark.parametrize("cut", [(Reader, "data_version"), (WatchedLog, "look")], ids=["begins", "tells"])
 async def test_a_look_that_is_cut_short_is_not_the_last(
     empty_path: str, monkeypatch: pytest.MonkeyPatch, cut: tuple[type, str]
