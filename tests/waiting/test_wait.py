@@ -234,6 +234,21 @@ async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_ot
         other.cancel()
 
 
+async def test_a_file_that_becomes_busy_while_it_is_looked_at_is_looked_at_again(
+    empty_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Rows(1)
+    async with ShapeStore(empty_path, create=source) as store, ShapeStore(empty_path, create=source) as another:
+        stored = await store.get_or_create(TRACK)
+        task = await waiting(store, stored, stored.position)
+        reader, busy = store._live().reader, [None, None]
+        ends = reader.ends
+        monkeypatch.setattr(reader, "ends", lambda numbers: busy.pop() if busy else ends(numbers))
+        position = (await grown(another, source)).position
+        assert await task == position
+        assert busy == []
+
+
 async def test_a_wait_that_begins_while_the_store_closes_ends(empty_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the file was busy: it comes to its waiting once all that waits was told."""
     async with ShapeStore(empty_path, create=Rows(1)) as store:
