@@ -13,7 +13,7 @@ import pytest
 from inspections import eventually, gate_held
 from processes import Workers, read
 
-from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, StoredShape
+from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, StoredShape, keyed
 from shapestore.locking import gate
 from shapestore.storage import readers
 from shapestore.storage.commands import Command, Register
@@ -362,3 +362,73 @@ async def test_a_reader_in_another_process_survives_refreshes_a_deletion_and_an_
         await evict(store)
         await eventually(lambda: read(path, "SELECT count(*) FROM kept") == [1])
         assert worker.call("read_on") == MANY
+
+
+# --- a copy of the file is put back
+
+
+def copy_to(path: str, there: str) -> None:
+    """As `.backup` and `.restore` of the sqlite3 shell do, while stores have the file open."""
+    with closing(sqlite3.connect(path, timeout=60)) as source, closing(sqlite3.connect(there, timeout=60)) as target:
+        source.backup(target)
+
+
+def numbered(first: int, end: int) -> Rows:
+    return [{"n": n, "version": 0} for n in range(first, end)]
+
+
+THEN = numbered(0, 3_000)
+LATER = {
+    "rows were deleted since": [row for row in THEN if row["n"] % 100],
+    "rows were changed since": [row if row["n"] % 100 else {**row, "version": 1} for row in THEN],
+    "rows were added since": [*THEN, *numbered(3_000, 3_010)],
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+async def test_a_reader_of_what_an_older_copy_does_not_hold_is_told_that_it_is_gone(
+    empty_path: str, later: Rows
+) -> None:
+    """It was given the rest of the older rows, or told that the file is corrupt."""
+    rows = THEN
+    async with ShapeStore(empty_path, create=keyed(lambda _: rows, "n")) as store:
+        await store.get_or_create(TRACK)
+        await asyncio.to_thread(copy_to, empty_path, f"{empty_path}-copy")
+        rows = later
+        reading = store.rows(await store.refresh(TRACK), batch_size=100)
+        async with aclosing(reading):
+            given = [await anext(reading) for _ in range(150)]
+            await asyncio.to_thread(copy_to, f"{empty_path}-copy", empty_path)
+            with pytest.raises(ShapeGoneError):
+                given += [row async for row in reading]
+        assert given == later[: len(given)]
+
+
+async def test_a_reader_of_what_the_copy_holds_too_goes_on(empty_path: str) -> None:
+    async with ShapeStore(empty_path, create=keyed(lambda _: THEN, "n")) as store:
+        stored = await store.get_or_create(TRACK)
+        await asyncio.to_thread(copy_to, empty_path, f"{empty_path}-copy")
+        reading = store.rows(stored, batch_size=100)
+        async with aclosing(reading):
+            given = [await anext(reading) for _ in range(150)]
+            await asyncio.to_thread(copy_to, f"{empty_path}-copy", empty_path)
+            assert given + [row async for row in reading] == THEN
+
+
+async def test_what_was_appended_to_the_copy_at_the_same_position_is_not_what_a_reader_began_with(
+    empty_path: str,
+) -> None:
+    """The handle, and how far its log goes, are the same."""
+    rows = THEN
+    async with ShapeStore(empty_path, create=keyed(lambda _: rows, "n")) as store:
+        await store.get_or_create(TRACK)
+        await asyncio.to_thread(copy_to, empty_path, f"{empty_path}-copy")
+        rows = [*THEN[:-1], {"n": 2_999, "version": 1}]
+        reading = store.rows(await store.refresh(TRACK), batch_size=100)
+        async with aclosing(reading):
+            given = [await anext(reading) for _ in range(150)]
+            await asyncio.to_thread(copy_to, f"{empty_path}-copy", empty_path)
+            rows = [*THEN[:-1], {"n": 2_999, "version": 2}]
+            await store.refresh(TRACK)
+            with pytest.raises(ShapeGoneError):
+                given += [row async for row in reading]

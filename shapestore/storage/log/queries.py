@@ -71,11 +71,11 @@ _NEXT_ROWS = """
 _NEXT_POSITIONS = "id > (:number << 28) + :after AND id <= (:number << 28) + min(:after + :limit, 268435455)"
 
 # -> the rows at the next positions as they are now, as one text, how many there are, the last of these positions,
-# whether no row follows, and the handle: NULL if its log does not end at ``position`` any more
+# whether no row follows, and the handle: NULL if its log does not end at ``position``, of ``round``, any more
 ROWS = f"""
     SELECT CAST(group_concat(value) AS BLOB), count(*), :after + :limit, NOT EXISTS (
         SELECT 1 FROM shape_rows WHERE id > (:number << 28) + :after + :limit AND id < (:number + 1) << 28),
-        (SELECT handle FROM shapes WHERE number = :number AND written = :position)
+        (SELECT handle FROM shapes WHERE number = :number AND written = :position AND round = :round)
     FROM shape_rows WHERE {_NEXT_POSITIONS}
 """
 ROWS_AS_LINES = ROWS.replace("group_concat(value)", "group_concat(value, '\n')")

@@ -109,7 +109,8 @@ def ends_behind(connection: sqlite3.Connection, handle: str, public: int) -> tup
 class RowsReading:
     """Reads a handle's rows as of one position: ``first``, and then again and again ``following``, batch by batch.
 
-    Each call is one moment. They are made on one thread, in turn, and may be asked for ahead: after an error, and after
+    Each call is one moment, in which the position still has to be that of the same log: an older copy of the file may
+    have been put back. They are made on one thread, in turn, and may be asked for ahead: after an error, and after
     the last batch, there is nothing more. A batch has ``limit`` rows at most; before the last it may have none.
     """
 
@@ -127,6 +128,7 @@ class RowsReading:
         """What ``standing`` says, and the rows behind the one at ``after``. Raises ShapeGoneError."""
         with one_moment(connection):
             self._log, self._position = _asked_for(connection, self._handle, self._public)
+            self._public = self._log.public if self._public is None else self._public
             limit = max(1, _usual(self._log, _FIRST_PART * self._limit) // _FIRST_PART)
             batch = self._next(connection, self._log, limit)
         return self._log, self._position, self._went_on(batch)
@@ -166,8 +168,8 @@ class RowsReading:
 
     def _in_steps(self, connection: sqlite3.Connection) -> Batch:
         with one_moment(connection):
-            log = locate(connection, self._handle)
-            if log is None or self._position < log.base:
+            log, position = _asked_for(connection, self._handle, self._public)
+            if position != self._position:  # the beginning is another one, as of a later floor
                 raise ShapeGoneError(self._handle)
             return self._next(connection, log, _usual(log, self._limit))
 
@@ -181,7 +183,7 @@ class RowsReading:
         return batch
 
     def _given(self, log: Standing, limit: int) -> dict[str, Any]:
-        where = {"number": log.number, "after": self._after, "position": self._position}
+        where = {"number": log.number, "after": self._after, "position": self._position, "round": log.round}
         return {**where, "limit": limit, "separator": self._separator}
 
     def _went_on(self, batch: Batch) -> Batch:
