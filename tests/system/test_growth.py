@@ -165,7 +165,7 @@ def test_no_hot_statement_takes_more_steps_for_many_shapes(tmp_path: Path, count
         "FIND_BY_HANDLE": (f"{7:032x}",),
         "IS_KNOWN": (key(-1).comparable, key(-1).comparable, "none"),
         "POLL": {"comparable": key(7).comparable, "awaited": "none"},
-        "COUNT": (),
+        "TOTALS": (),
         "SHAPES": {"namespace": "", "after": 7, "limit": 100},
         "SHAPES_OF_TABLE": {"namespace": "", "table": "albums", "after": 7, "limit": 100},
         "CLAIM": {"claims": json.dumps({"new": [key(-1).comparable, "", "albums", None, None]})},
