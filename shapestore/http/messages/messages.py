@@ -89,12 +89,11 @@ class Messages:
         ]
         self._convert: dict[str, AsText] = {name: as_text(column) for name, column in (columns or {}).items()}
         self._otherwise = as_it_is if columns is None else as_text({})
-        self._prefix = _encode(".".join(f'"{_escaped(part)}"' for part in relation))[1:-1]
         self._relation = _encode(relation)
-        self._before = b'{"key":"' + self._prefix
+        self._before = b'{"key":"' + _encode(".".join(f'"{_escaped(part)}"' for part in relation))[1:-1]
         self._after = b',"headers":{"operation":"insert","relation":%s}}' % self._relation
         self._has_pattern = columns is not None and has_pattern(columns)
-        self._pattern: tuple[bytes, RowPattern] | None = None
+        self._pattern: tuple[tuple[str, ...], RowPattern] | None = None
 
     def of_rows(self, lines: RowLines) -> list[bytes]:
         """Rows of the snapshot, as inserts: several at a time, with commas between them."""
@@ -106,11 +105,7 @@ class Messages:
             messages = self._pattern_of(values).messages(keys, values)
             if messages is not None:
                 return messages
-        before, after = self._before, self._after
-        rows = map(self._value, map(_decode_row, values.split(b"\n")))
-        return b",".join(
-            [b'%s%s","value":%s%s' % (before, key, row, after) for key, row in zip(keys, rows, strict=True)]
-        )
+        return self._inserts(keys, values.split(b"\n"), self._after)
 
     def of_changes(self, page: Page, replica: Replica) -> list[bytes]:
         """The changes of a page, each a message."""
@@ -119,18 +114,20 @@ class Messages:
 
     def of_subset(self, rows: Iterable[bytes], keys: Iterable[bytes], mark: int) -> bytes:
         """Rows of a subset, as inserts, with commas between them. ``mark`` names the subset."""
-        head = b'"headers":{"operation":"insert","relation":%s,"snapshot_mark":%d}}' % (self._relation, mark)
+        after = b',"headers":{"operation":"insert","relation":%s,"snapshot_mark":%d}}' % (self._relation, mark)
+        return self._inserts(map(self._key, keys), rows, after)
+
+    def _inserts(self, keys: Iterable[bytes], rows: Iterable[bytes], after: bytes) -> bytes:
+        before = self._before
+        values = map(self._value, map(_decode_row, rows))
         return b",".join(
-            [
-                b'%s%s","value":%s,%s' % (self._before, self._key(key), self._value(_decode_row(row)), head)
-                for row, key in zip(rows, keys, strict=True)
-            ]
+            [b'%s%s","value":%s%s' % (before, key, value, after) for key, value in zip(keys, values, strict=True)]
         )
 
     def _change(self, change: LoggedChange, txids: bytes, replica: Replica) -> bytes:
         old = None if change.old is None else _decode_row(change.old)
         new = None if change.row is None else _decode_row(change.row)
-        parts = [b'{"key":"%s%s"' % (self._prefix, self._key(change.key.encode()))]
+        parts = [b'%s%s"' % (self._before, self._key(change.key.encode()))]
         if new is None:
             assert old is not None
             parts.append(b'"value":' + self._value(old if replica == "full" else self._key_of(old)))
@@ -176,9 +173,8 @@ class Messages:
     def _pattern_of(self, rows: bytes) -> RowPattern:
         """The pattern of rows like the first of these."""
         names = tuple(_decode_row(rows.partition(b"\n")[0]))
-        known = b"%s" % _encode(names)
-        if self._pattern is None or self._pattern[0] != known:
-            self._pattern = known, RowPattern(names, self._columns or {}, self._before, self._after)
+        if self._pattern is None or self._pattern[0] != names:
+            self._pattern = names, RowPattern(names, self._columns or {}, self._before, self._after)
         return self._pattern[1]
 
 
