@@ -44,8 +44,9 @@ class Follower:
         self._source = source
         self._alarm = Alarm()
         self._section = at_fork.Section()
-        self._store = StoreSide(store)
-        self._leadership = Leadership()
+        self._store = store
+        self._side = StoreSide(store)
+        self._leadership = Leadership(self._side)
         self._rounds: Rounds | None = None
         self._place = SourcePath(source)
         self._path: str | None = None
@@ -77,7 +78,7 @@ class Follower:
 
     def stop(self) -> None:
         """End soon, without waiting for it."""
-        self._store.stopped = True
+        self._side.stopped = True
         self._alarm.ring()
 
     @property
@@ -97,7 +98,7 @@ class Follower:
         with at_fork.pausing(self._section):
             try:
                 with contextlib.suppress(StoreClosedError):
-                    while not self._store.stopped:
+                    while not self._side.stopped:
                         pause = self._turn()
                         # Neither after a round, when the next one would hold next to nothing, nor while it looks again
                         # and again already, is it woken by what is written.
@@ -146,7 +147,7 @@ class Follower:
             version = rounds.connection.data_version()
             is_due = self._goes_on or version != self._data_version
             if not is_due:  # else a round will tell
-                live = self._store.live_shapes(rounds.source)
+                live = self._side.live_shapes(rounds.source)
                 if live is LiveShapes.NONE:
                     return self._rest()
                 is_due = live is LiveShapes.WITH_NEWCOMERS
@@ -174,39 +175,39 @@ class Follower:
             if self._path is not None:  # what its shapes follow is not the source any more
                 self._drop_all()
             self._path = path
-            self._store.store.is_at(self, path)
+            self._store.is_at(self, path)
 
     def _ready(self) -> Rounds | None:
         """The rounds of the source; None if none of its shapes is live. Opens what is not open."""
-        store = self._store
-        store.open()
+        side = self._side
+        side.open()
         assert self._path is not None
         assert self._meanings is not None
-        number = store.number_of(self._path)
+        number = side.number_of(self._path)
         if number != self._number:  # a copy of the file was put back, or a link to the source was switched
             self._set_number(number)
             self._leadership.close()
         elif self._rounds is not None:
             return self._rounds
         self._close_source()
-        if self._number is None or store.live_shapes(self._number) is LiveShapes.NONE:
+        if self._number is None or side.live_shapes(self._number) is LiveShapes.NONE:
             return None
         connection = SourceConnection(
             self._path,
             nan_as_null=self._source.nan_as_null,
             meanings=self._meanings,
         )
-        self._rounds = Rounds(store, self._number, connection, self._section)
+        self._rounds = Rounds(side, self._number, connection, self._section)
         return self._rounds
 
     def _set_number(self, number: int | None) -> None:
         self._number = number
-        self._store.store.has_found(self, number)
+        self._store.has_found(self, number)
 
     def _leads(self, rounds: Rounds) -> bool:
         """Whether this follower makes the rounds: it has the lock, or who has it does nothing."""
-        return self._leadership.holds_lock(self._store.path, rounds.source) or self._leadership.is_overdue(
-            self._store, rounds.source, rounds.connection.newest_change()
+        return self._leadership.holds_lock(rounds.source) or self._leadership.is_overdue(
+            rounds.source, rounds.connection.newest_change()
         )
 
     def _rest(self) -> float:
@@ -216,7 +217,7 @@ class Follower:
 
     def _stand_by(self, rounds: Rounds) -> float:
         """Another process makes the rounds: be ready to take its place."""
-        if self._store.live_shapes(rounds.source) is LiveShapes.NONE:
+        if self._side.live_shapes(rounds.source) is LiveShapes.NONE:
             return self._rest()
         self._alarm.unwatch()
         rounds.behind = 0
@@ -259,16 +260,16 @@ class Follower:
         path = self._path or self._place.expected()
         with self._section.lock, contextlib.suppress(sqlite3.Error):
             self._set_number(None)
-            self._store.open()
-            self._set_number(None if path is None else self._store.number_of(path))
+            self._side.open()
+            self._set_number(None if path is None else self._side.number_of(path))
             if self._number is not None:
-                return self._store.follows(self._number).rounds
+                return self._side.follows(self._number).rounds
         return None
 
     def _drop_all(self) -> None:
         """The source is gone: its shapes are not live any more, and no round of it goes on."""
         if self._number is not None:
-            while self._store.written(UnfollowSource(self._number)) == UnfollowSource.SHAPES:
+            while self._side.written(UnfollowSource(self._number)) == UnfollowSource.SHAPES:
                 pass
 
     def _forget(self) -> None:
@@ -292,6 +293,6 @@ class Follower:
     def _let_go(self) -> None:
         with self._section.lock:
             self._close_source()
-            self._store.close()
+            self._side.close()
             self._leadership.close()
             self._alarm.close()

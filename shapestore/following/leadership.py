@@ -22,17 +22,18 @@ BEHIND_SECONDS = 1.0
 class Leadership:
     """One follower's share in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: StoreSide) -> None:
+        self._side = side
         self._lock: FileLock | None = None
         self._ahead_since: float | None = None
         self._ahead_of = 0
 
-    def holds_lock(self, store_path: str, source: int) -> bool:
+    def holds_lock(self, source: int) -> bool:
         """Whether this follower holds the lock of the source. Takes it if it is free."""
         if self._lock is not None and not self._lock.is_at_its_path():  # a cleaner has removed it
             self.close()
         if self._lock is None:
-            lock = FileLock(lock_path(store_path, source))
+            lock = FileLock(lock_path(self._side.store.path, source))
             if lock.try_lock():
                 lock.write(f"{os.getpid():<20}\n".encode())  # for people and their tools
                 self._lock = lock
@@ -40,13 +41,13 @@ class Leadership:
                 lock.close()
         return self._lock is not None
 
-    def is_overdue(self, store: StoreSide, source: int, newest: SourcePosition | None) -> bool:
+    def is_overdue(self, source: int, newest: SourcePosition | None) -> bool:
         """Whether the source has been ahead of the rounds for longer than a living follower needs.
 
         One that was put back, as an older copy of it, has another ``newest`` change too.
         """
-        _, seq, nonce = store.follows(source)
-        if newest == (seq, nonce) and store.live_shapes(source) is not LiveShapes.WITH_NEWCOMERS:
+        _, seq, nonce = self._side.follows(source)
+        if newest == (seq, nonce) and self._side.live_shapes(source) is not LiveShapes.WITH_NEWCOMERS:
             self._ahead_since = None
             return False
         now = time.monotonic()

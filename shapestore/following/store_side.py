@@ -62,7 +62,6 @@ class StoreSide:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.path = store.path
         self.stopped = False
         """Set to give up waiting for what is being written."""
         self._reader: sqlite3.Connection | None = None
@@ -70,7 +69,7 @@ class StoreSide:
     def open(self) -> None:
         """Open the file, by the thread that will read it. Once more does nothing."""
         if self._reader is None:
-            self._reader = open_point_reader(self.path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+            self._reader = open_point_reader(self.store.path, busy_timeout_ms=BUSY_TIMEOUT_MS)
 
     def close(self) -> None:
         if self._reader is not None:
