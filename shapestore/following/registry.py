@@ -6,6 +6,7 @@ import sqlite3
 from typing import NamedTuple
 
 from shapestore.shape.shape import Shape
+from shapestore.source.sqlite_feed.changes import SourcePosition
 from shapestore.storage.commands.rounds import Follows
 from shapestore.storage.log.live import queries
 from shapestore.storage.log.read import one_moment
@@ -23,13 +24,6 @@ class LiveShape(NamedTuple):
     made_of: tuple[str, str | None, int]
     """Its key, its where as it was written, and its table. In a file that was put back, another shape may have its
     number."""
-
-
-class ReadAt(NamedTuple):
-    """The change of the source as of which a shape was read."""
-
-    seq: int
-    nonce: int | None
 
 
 class Loaded(NamedTuple):
@@ -53,8 +47,8 @@ class Registry:
         self.tables: dict[int, str] = {}
         """The names of the source's tables by their numbers."""
         self.shapes: dict[int, LiveShape] = {}
-        self.newcomers: dict[int, ReadAt] = {}
-        """Those that no round has reached since they were read."""
+        self.newcomers: dict[int, SourcePosition] = {}
+        """Those that no round has reached since they were read, and as of which change that was."""
 
     def load(self, connection: sqlite3.Connection) -> Loaded:
         """Load what has changed. Call it before the round's look at the source begins."""
@@ -99,7 +93,7 @@ class Registry:
         return Follows(*follows), count, bool(newcomers)
 
     def _take(
-        self, rows: list[tuple[int, str, str | None, int, str, int | None, int | None]]
+        self, rows: list[tuple[int, str, str | None, int, str, int | None, int]]
     ) -> tuple[list[LiveShape], list[int]]:
         """Those that were not known, and the numbers of those that were known as other shapes."""
         added, replaced = [], []
@@ -114,7 +108,7 @@ class Registry:
                 added.append(known)
             self.shapes[number] = known._replace(signature=signature)
             if seq is not None:
-                self.newcomers[number] = ReadAt(seq, nonce)
+                self.newcomers[number] = SourcePosition(seq, nonce)
         return added, replaced
 
     def _keep(self, numbers: set[int]) -> list[int]:
