@@ -32,7 +32,7 @@ from shapestore.creating.timers import Timer
 from shapestore.creating.waiters import Answer
 from shapestore.errors import ShapeStoreError, StorageError, StoreBusyError, SupersededError
 from shapestore.events import Event
-from shapestore.shape.stored_shape import StoredShape, from_row
+from shapestore.shape.stored_shape import StoredShape, newly_stored
 from shapestore.storage.commands import Abandon, Claim, Command, Fail, Publish, PublishDifference, Void
 from shapestore.storage.from_row import to_stored
 
@@ -229,7 +229,7 @@ class Attempt:
         self._services.access.published(self.handle)
         self._services.after_publish()
         live = publish.encoder.followed is not None
-        stored = from_row(self.handle, self._leader.shape, publish.encoder.row_count, created_at_ms, live=live)
+        stored = newly_stored(self.handle, self._leader.shape, publish.encoder.row_count, created_at_ms, live=live)
         self._created(publish, stored)
 
     def _refreshed(self, publish: PublishDifference, columns: tuple[Any, ...]) -> None:

@@ -65,7 +65,7 @@ class _Table(NamedTuple):
 class Router:
     """Routes changed rows, on a connection to their source, in the transaction in which they are read."""
 
-    def __init__(self, connection: sqlite3.Connection, unknown: Set[str] = frozenset()) -> None:
+    def __init__(self, connection: sqlite3.Connection, unknown: Set[str]) -> None:
         """``unknown``: functions that mean something else to the application's connections."""
         self._connection = connection
         self._unknown = unknown

@@ -44,7 +44,7 @@ class StoredShape(msgspec.Struct, frozen=True):
         return f"{self.handle}-{self.position}"
 
 
-def from_row(handle: str, shape: Shape, row_count: int, created_at_ms: int, *, live: bool = False) -> StoredShape:
+def newly_stored(handle: str, shape: Shape, row_count: int, created_at_ms: int, *, live: bool = False) -> StoredShape:
     """A shape that has just been stored: it is at the position of its last row."""
     created_at = at(created_at_ms)
     return StoredShape(handle, shape, row_count, created_at, created_at, row_count, live)

@@ -11,9 +11,9 @@ from shapestore import Shape
 from shapestore.creating.timers import Timers
 from shapestore.creating.waiters import Answer, Waiters
 from shapestore.errors import StorageError, WaitTimeoutError
-from shapestore.shape.stored_shape import from_row
+from shapestore.shape.stored_shape import newly_stored
 
-ANSWER = Answer(from_row("h1", Shape("albums"), 3, 0), "the attempt")
+ANSWER = Answer(newly_stored("h1", Shape("albums"), 3, 0), "the attempt")
 
 
 class Flight:

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from shapestore import Change, Shape, StoredShape
-from shapestore.shape.stored_shape import from_row
+from shapestore.shape.stored_shape import newly_stored
 
-STORED = from_row("h1", Shape("Track", where=" a = 1"), 3, 1_700_000_000_123)
+STORED = newly_stored("h1", Shape("Track", where=" a = 1"), 3, 1_700_000_000_123)
 CHANGE = Change(2**70, "update", (1, "a"), {"id": 1})
 
 
