@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shapestore.errors import ShapeStoreError, StoreClosedError
+from shapestore.errors import StoreClosedError
 from shapestore.http import response
 from shapestore.http.access import Authorize, ShapeOfRequest, has_secret, permitted, shape_by
 from shapestore.http.descriptions import Descriptions
 from shapestore.http.handles import parse_handle
 from shapestore.http.parameters import body_of, unread
-from shapestore.http.refusals import refusal_by, refusal_of, unexpected
+from shapestore.http.refusals import refusal_of
 from shapestore.http.request import ShapeRequest, parse
 from shapestore.http.response import Caching, Cors, Refusal, refused, vary_on
 from shapestore.http.serving.answers import Durations, LogAnswers
@@ -166,18 +165,12 @@ class ShapeApp:
         """The answer to a request; errors are answers too."""
         try:
             return await self._route(request)
-        except Refusal as refusal:
-            return refusal.response()
-        except HTTPException as error:
-            return refusal_by(error).response()
         except ClientDisconnect:
             return Response(status_code=204)
-        except ShapeStoreError as error:
+        except Exception as error:
             if isinstance(error, StoreClosedError):
                 self._tell_why(error)
             return refusal_of(error).response()
-        except Exception:
-            return unexpected().response()
 
     def _tell_why(self, error: StoreClosedError) -> None:
         """Log, once, what the application has forgotten; nothing, if the process was told to stop."""

@@ -17,16 +17,15 @@ from shapestore.http.response import Refusal, refused
 from shapestore.logger import logger
 
 
-def refusal_by(error: HTTPException) -> Refusal:
-    """The refusal that a function of the application's has raised; its body is JSON as that of any other."""
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    headers.pop("content-type", None)
-    return Refusal(error.status_code, {"message": error.detail}, headers)
-
-
-def refusal_of(error: ShapeStoreError) -> Refusal:
-    """How an error of the store is told to a client: by no text that could say anything of the source."""
+def refusal_of(error: Exception) -> Refusal:
+    """How the error that is being handled is told to a client: by no text that could say anything of the source."""
     match error:
+        case Refusal():
+            return error
+        case HTTPException():  # raised by a function of the application's; its body is JSON as that of any other
+            headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+            headers.pop("content-type", None)
+            return Refusal(error.status_code, {"message": error.detail}, headers)
         case StoreBusyError():
             return refused(503, "the server is busy", retry_after=error.retry_after)
         case CreateFailedError():
@@ -35,13 +34,9 @@ def refusal_of(error: ShapeStoreError) -> Refusal:
             return refused(503, "the rows of this shape are not there yet", retry_after=1)
         case StoreClosedError() | ShapeGoneError():
             return refused(503, "the server is starting or stopping", retry_after=1)
-        case InvalidShapeError():  # what is wrong with the client's own was found before
-            return unexpected()
-    logger.error("a request of a client could not be answered: %s", error)
-    return refused(503, "the server cannot read its store", retry_after=5)
-
-
-def unexpected() -> Refusal:
-    """The refusal for the error that is being handled: a mistake of the application's, or of ours. Logs it."""
+        case ShapeStoreError() if not isinstance(error, InvalidShapeError):
+            logger.error("a request of a client could not be answered: %s", error)
+            return refused(503, "the server cannot read its store", retry_after=5)
+    # A mistake of the application's, or of ours: also an InvalidShapeError, since the client's own were found before.
     logger.exception("unexpected error while a request of a client was answered")
     return refused(500, "internal error; see the log of the server")

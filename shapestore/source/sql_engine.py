@@ -7,7 +7,6 @@ is wrong with a URL by itself is said at once, without quoting any part of it: a
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -19,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from shapestore.errors import InvalidSourceError
 from shapestore.source.catalogue.sqlite import IN_MEMORY
 from shapestore.source.sqlite_feed.file import path_in_uri
+from shapestore.source.suggest import near
 
 _DIALECTS = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql")
 _PACKAGE_OF_MODULE = {"MySQLdb": "mysqlclient", "psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
@@ -88,9 +88,9 @@ def _made(url: URL) -> Engine:
 
 
 def _unknown_dialect(url: URL) -> str:
-    near = get_close_matches(url.get_backend_name(), _DIALECTS, n=1)
-    if near and near[0] != url.get_backend_name():
-        return f'SQLAlchemy does not know the dialect of the URL; did you mean "{near[0]}"?'
+    meant = near(url.get_backend_name(), _DIALECTS)
+    if meant and meant[0] != url.get_backend_name():
+        return f'SQLAlchemy does not know the dialect of the URL; did you mean "{meant[0]}"?'
     return "SQLAlchemy does not know the dialect or driver of the URL: correct it, or install the package that adds it"
 
 
