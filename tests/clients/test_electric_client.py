@@ -149,3 +149,16 @@ def test_what_is_not_understood_is_an_error_that_says_so(node: Node, served: Ser
         error = node.call("failed", name)
         assert "400" in error
         assert word in error
+
+
+def test_a_value_that_its_column_does_not_promise_ends_no_client(node: Node, served: Served) -> None:
+    """SQLite keeps any value; of an integer of 64 bits that is none, the client made an error and read no further."""
+    for column in ("big BIGINT", "doc JSON", '"sizes" "int8[]"'):
+        served.sql(f"ALTER TABLE todo ADD COLUMN {column}")
+    served.sql("INSERT INTO todo VALUES (1, 'a', 0, 1.5, 'no JSON', 'none')")
+    shape(node, served)
+    odd = {"title": "a", "done": 0, "big": None, "doc": "no JSON", "sizes": [None]}
+    node.call("until", "shape", rows=[{"id": 1, **odd}])
+    served.sql("INSERT INTO todo VALUES (2, 'a', 0, 'many', 'no JSON', '{x}')")
+    node.call("until", "shape", rows=[{"id": 1, **odd}, {"id": 2, **odd}])
+    assert node.call("tell", "shape")["errors"] == []
