@@ -66,8 +66,9 @@ def delete(tx: Transaction, piece: Piece) -> None:
     What is not discarded any more stays: a copy of the file in which its shape was stored still was put back.
     """
     numbers = tx.column(compact_queries.STILL_DISCARDED, numbers=as_json(piece.numbers))
+    discarded = set(numbers)
     for number, table in piece.members:
-        if number in numbers:
+        if number in discarded:
             tx.run(live.FORGET_MEMBERS, number=number, table=table, last=piece.last)
     tx.run(piece.statement, numbers=as_json(numbers), last=piece.last)
     tx.run(compact_queries.FORGET_DISCARDED, numbers=as_json(piece.done))
