@@ -30,6 +30,7 @@ from shapestore.storage.commands import (
 from shapestore.storage.commands.shapes import drop
 from shapestore.storage.log import compact
 from shapestore.storage.log.difference import Difference, RowChange, Run
+from shapestore.storage.log.live.followed import Followed
 from shapestore.storage.log.live.refreshed import Refreshed
 from shapestore.storage.log.positions import locate
 
@@ -150,16 +151,39 @@ def test_a_difference_to_a_shape_that_has_gone_is_void_and_ends_the_attempt(
     assert read(empty_path, "SELECT value FROM shape_rows WHERE shape = ?", log.number) == [row(n=1)]
 
 
+def make_live(file: sqlite3.Connection, log: ModelledLog) -> None:
+    """Let a shape follow the table t of app.db, which rounds have read up to change 9."""
+    insert(file, "sources", number=1, name="app.db", followed_seq=9)
+    insert(file, "source_tables", number=1, source=1, name="t")
+    file.execute("UPDATE shapes SET live = 1, source = 1, source_table = 1, source_signature = 's'")
+    for position, name in enumerate(log.rows, 1):
+        insert(file, "members", source_table=1, key=name, shape=log.number, position=position)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_live_shape_is_read_again_where_keys_that_rounds_have_asked_for_meanwhile_are_forgotten(
+    file: sqlite3.Connection, forgotten: bool
+) -> None:
+    """The refresh might publish what is older under one of these keys."""
+    log = ModelledLog(file, {key(1): row(n=1)})
+    make_live(file, log)
+    refreshing(file, touched_keys_from=4)
+    insert(file, "touched_keys", number=6 if forgotten else 5, source=1, table_name="t", key=key(2), seq=9)
+    refresh = publish(log, an_update())
+    refresh.refreshed = Refreshed(position=1, seq=2, nonce=7, signature="s")
+    [stored] = done(file, refresh)
+    assert (stored is Void.OVERTAKEN) == forgotten
+    rows = [row(n=1 if forgotten else 10)]
+    assert [value for (value,) in file.execute("SELECT value FROM shape_rows").fetchall()] == rows
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_refresh_takes_back_what_a_round_read_before_it_or_begins_again_where_that_is_forgotten(
     file: sqlite3.Connection, compacted: bool
 ) -> None:
     """The refresh has found nothing different; then a round that had read its source earlier is written."""
     log = ModelledLog(file, {key(1): row(n=1)})
-    insert(file, "sources", number=1, name="app.db", followed_seq=1)
-    insert(file, "source_tables", number=1, source=1, name="t")
-    file.execute("UPDATE shapes SET live = 1, source = 1, source_table = 1, source_signature = 's'")
-    insert(file, "members", source_table=1, key=key(1), shape=log.number, position=1)
+    make_live(file, log)
     refreshing(file)
     for n in range(100, 204):
         log.advance({key(1): row(n=n)})
@@ -179,11 +203,7 @@ def test_a_refresh_takes_back_what_a_round_read_before_it_or_begins_again_where_
 def test_of_what_rounds_have_read_since_a_refresh_nothing_is_read_to_take_it_back(file: sqlite3.Connection) -> None:
     """It may be a thousand times more than the refresh brings: here, more than one text can hold."""
     log = ModelledLog(file, {key(n): row(n=n) for n in range(50)})
-    insert(file, "sources", number=1, name="app.db", followed_seq=9)
-    insert(file, "source_tables", number=1, source=1, name="t")
-    file.execute("UPDATE shapes SET live = 1, source = 1, source_table = 1, source_signature = 's'")
-    for n in range(50):
-        insert(file, "members", source_table=1, key=key(n), shape=log.number, position=n + 1)
+    make_live(file, log)
     refreshing(file)
     large = {key(n): row(n="x" * 10_000) for n in range(49)}
     for change in (large, {key(49): row(n=100)}, {name: row(n="y") for name in large}):
@@ -217,6 +237,15 @@ def test_rows_are_copied_with_their_keys_and_numbered_anew(file: sqlite3.Connect
         (2, "{}", None),
         *((position, row(n=n), key(n)) for position, n in enumerate((2, 4, 5, 6, 7, 20), 3)),
     ]
+
+
+def test_rows_that_are_copied_into_a_live_shape_are_found_by_their_keys(file: sqlite3.Connection) -> None:
+    log = ModelledLog(file, {key(n): row(n=n) for n in range(1, 4)})
+    number = refreshing(file)
+    followed = Followed("app.db", "t", seq=1, nonce=2, signature="s")
+    assert done(file, CopyRows("attempt", Run(1, 1, 3, 2, 14), log.number, position=100, followed=followed)) == [2]
+    found = file.execute("SELECT key, shape, position FROM members ORDER BY position").fetchall()
+    assert found == [(key(2), number, 1), (key(3), number, 2)]
 
 
 def test_nothing_is_copied_into_an_attempt_that_has_lost_its_fencing_token_nor_from_what_is_gone(
