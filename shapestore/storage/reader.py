@@ -188,11 +188,6 @@ class Reader(PageReader):
         """The path of the file."""
         return self._path
 
-    @property
-    def log_path(self) -> str:
-        """The path of the write-ahead log."""
-        return f"{self._path}-wal"
-
     def data_version(self) -> int | None:
         """A number that is another one whenever another connection has committed. None if the file is busy."""
         rows = self._unless_busy("PRAGMA data_version")

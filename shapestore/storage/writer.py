@@ -175,36 +175,44 @@ class Writer:
         Those that are answered leave the batch.
         """
         try:
-            await self._gate.acquire()
-            try:
-                self.check_file()
-                work = partial(self._apply, [queued.command for queued in batch])
-                answers, changed = await transact(self._connection, self._owner, work)
-                self._telemetry.batches += 1
-                _tell(self.on_commit, changed)
-                for answer in answers:
-                    _tell(batch.popleft().answered, answer)
-                await self.wal.committed()
-            finally:
-                self._gate.release()
-        except OSError as error:
-            _refuse_all(batch, StorageError(f"{self._path!r}: {error}; the store recovers once the cause is fixed"))
-        except ShapeStoreError as error:
-            _refuse_all(batch, error)
-        except UnicodeDecodeError as error:  # in SQLite's own message, which quotes what is in the file
-            _refuse_all(batch, damaged(error, self._path))
+            await self._commit(batch)
         except Exception as error:
-            if isinstance(error, sqlite3.Error) and (len(batch) == 1 or is_environmental(error)):
-                _refuse_all(batch, translated(error, self._path))
-            elif len(batch) == 1:
-                logger.exception("unexpected error in a command; reported to its caller")
-                _refuse_all(batch, ShapeStoreError(f"unexpected {type(error).__name__}: {error}; please report it"))
+            if len(batch) == 1 or _is_of_all(error):
+                _refuse_all(batch, self._explained(error))
             else:
                 while batch:  # one of them is at fault: the others need not suffer for it
                     await self._write(deque([batch.popleft()]))
         finally:
             if batch:
                 _refuse_all(batch, StoreClosedError("the writer was stopped in the middle; the outcome is unknown"))
+
+    async def _commit(self, batch: Batch) -> None:
+        await self._gate.acquire()
+        try:
+            self.check_file()
+            work = partial(self._apply, [queued.command for queued in batch])
+            answers, changed = await transact(self._connection, self._owner, work)
+            self._telemetry.batches += 1
+            _tell(self.on_commit, changed)
+            for answer in answers:
+                _tell(batch.popleft().answered, answer)
+            await self.wal.committed()
+        finally:
+            self._gate.release()
+
+    def _explained(self, error: Exception) -> ShapeStoreError:
+        """The error that says to callers what has happened."""
+        match error:
+            case ShapeStoreError():
+                return error
+            case OSError():
+                return StorageError(f"{self._path!r}: {error}; the store recovers once the cause is fixed")
+            case UnicodeDecodeError():  # in SQLite's own message, which quotes what is in the file
+                return damaged(error, self._path)
+            case sqlite3.Error():
+                return translated(error, self._path)
+        logger.error("unexpected error in a command; reported to its caller", exc_info=error)
+        return ShapeStoreError(f"unexpected {type(error).__name__}: {error}; please report it")
 
     def _apply(self, batch: list[Command[Any]], tx: Transaction) -> tuple[list[Any], set[int]]:
         """Carry out a batch, kind by kind; the answers in the order of the commands, and which shapes changed."""
@@ -231,6 +239,13 @@ class Writer:
                 f"{self._path!r} was moved, removed or replaced while it was open: close all stores of it, and open "
                 "them again"
             )
+
+
+def _is_of_all(error: Exception) -> bool:
+    """Whether every command would have met it, and so all of a batch are refused."""
+    if isinstance(error, sqlite3.Error):
+        return is_environmental(error)
+    return isinstance(error, (ShapeStoreError, OSError, UnicodeDecodeError))
 
 
 def _tell(told: Callable[[T], object], fact: T) -> None:

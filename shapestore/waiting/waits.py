@@ -41,7 +41,7 @@ class Waits:
         self._numbers: str | None = None
         """Those of all logs, as JSON; None if it has to be made again."""
         self._waiters = 0
-        self._looks = Looks(reader.log_path, self._look_for_commits)
+        self._looks = Looks(f"{reader.path}-wal", self._look_for_commits)
         self._version: int | None = None
         """The data version of the file as of which all logs were looked at; None if they have to be."""
 
