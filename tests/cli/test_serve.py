@@ -9,8 +9,10 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -199,6 +201,48 @@ def test_a_page_of_another_site_can_have_no_shape_created(serving: Serving, brow
     assert serving.get("overview").json()["shapes"] == []
     browser.open(asked)  # as by the address bar
     browser.until("return document.body.innerText.includes('So What')")
+
+
+def test_a_page_whose_origin_cors_names_may_ask_and_read(tmp_path: Path, browser: Browser) -> None:
+    """As the page of an application under development, on another port of this machine."""
+    with elsewhere() as page:
+        for number, (options, expected) in enumerate(((["--cors", page], 200), ([], "not readable"))):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            serving = Serving(folder, *options)
+            try:
+                browser.open(page)
+                ask = (
+                    "fetch(arguments[0]).then((answer) => answer.status, () => 'not readable')"
+                    ".then((found) => { document.title = found })"
+                )
+                browser.run(ask, f"{serving.url}v1/shape?table=track&offset=-1")
+                browser.until("return document.title === arguments[0]", str(expected))
+                assert len(serving.get("overview").json()["shapes"]) == (expected == 200)
+            finally:
+                serving.end()
+
+
+@contextmanager
+def elsewhere() -> Iterator[str]:
+    """The origin of an empty page."""
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_only_the_tables_that_are_named_are_served(serving: Serving, tmp_path: Path) -> None:
