@@ -236,7 +236,7 @@ class ShapeApp:
             body = await body_of(request)
             request = unread(request, body)
         given = None if self._shape_of is None else await shape_by(self._shape_of, request)
-        asked = await self._descriptions.with_known(lambda describe: parse(query, body, self._tables, describe, given))
+        asked = await parse(query, body, self._tables, self._descriptions.of, given)
         return asked if self._authorize is None else await permitted(self._authorize, request, asked)
 
     def _refused_method(self, message: str) -> Refusal:

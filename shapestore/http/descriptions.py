@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from shapestore.errors import StoreClosedError, UnknownTableError
 from shapestore.http.response import invalid, refused
@@ -15,8 +13,6 @@ from shapestore.logger import logger
 from shapestore.shape.column_description import Description
 from shapestore.shape.shape import Shape
 from shapestore.store import ShapeStore
-
-T = TypeVar("T")
 
 # A column that was added is seen after so many seconds.
 KNOWN_SECONDS = 5.0
@@ -39,17 +35,10 @@ class Descriptions:
         self._told: dict[str, str] = {}
         """By table, what was logged last of why it could not be served; until it could again."""
 
-    async def with_known(self, work: Callable[[Callable[[str], Description]], T]) -> T:
-        """Call ``work``, which asks for descriptions, until all that it asks for are known. It must not block."""
-        while True:
-            try:
-                return work(self._of)
-            except _NotKnown as needed:
-                await self._learn(needed.table)
-
-    def _of(self, table: str) -> Description:
-        if not self._is_known(table):
-            raise _NotKnown(table)
+    async def of(self, table: str) -> Description:
+        """What is said of a table. Raises Refusal, and StoreClosedError."""
+        while not self._is_known(table):
+            await self._learn(table)
         return self._known[table][1]
 
     def _is_known(self, table: str) -> bool:
@@ -105,9 +94,3 @@ class Descriptions:
         if self._told.get(table) != what:
             self._told[table] = what
             logger.warning("%s", what)
-
-
-class _NotKnown(Exception):  # noqa: N818 - what is to be done, no error
-    def __init__(self, table: str) -> None:
-        super().__init__(table)
-        self.table = table

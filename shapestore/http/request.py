@@ -1,12 +1,12 @@
 """What a client asks for: a query string and a JSON body, read and checked.
 
->>> parse([("table", "track"), ("offset", "-1"), ("where", "album = $1"), ("params[1]", "7")], None, tables, describe)
-ShapeRequest(shape=Shape('track', where='"album" = :p1', params={'p1': 7}), offset='-1', ...)
+>>> await parse([("table", "track"), ("offset", "-1"), ("where", "n = $1"), ("params[1]", "7")], None, tables, describe)
+ShapeRequest(shape=Shape('track', where='"n" = :p1', params={'p1': 7}), offset='-1', ...)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -65,11 +65,11 @@ class ShapeRequest:
     expired_handle: str | None
 
 
-def parse(
+async def parse(
     query: Query,
     body: bytes | None,
     tables: Tables,
-    describe: Callable[[str], Description],
+    describe: Callable[[str], Awaitable[Description]],
     shape: Shape | None = None,
 ) -> ShapeRequest:
     """The request. Raises Refusal, whose messages name no table or column that is not allowed.
@@ -90,9 +90,9 @@ def parse(
     if sse and not live:
         invalid("live_sse", "can't be true unless live is also true")
     if shape is None:
-        shape, columns = _shape(query, given, tables, describe)
+        shape, columns = await _shape(query, given, tables, describe)
     else:
-        columns = Columns(shape.table, describe(shape.table), shape.columns)
+        columns = Columns(shape.table, await describe(shape.table), shape.columns)
     return ShapeRequest(
         shape=shape,
         offset=offset,
@@ -108,12 +108,12 @@ def parse(
     )
 
 
-def _shape(
-    query: Query, given: Mapping[str, str], tables: Tables, describe: Callable[[str], Description]
+async def _shape(
+    query: Query, given: Mapping[str, str], tables: Tables, describe: Callable[[str], Awaitable[Description]]
 ) -> tuple[Shape, Columns]:
     """The shape, and the columns that a subset of it may name."""
     table = table_of(given.get("table"), tables)
-    description = describe(table)
+    description = await describe(table)
     columns = Columns(table, description, tables[table])
     check_key(table, columns, description)
     chosen = columns_of(given.get("columns"), columns, description)

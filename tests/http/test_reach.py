@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from shapestore import Shape, SQLSource
 from shapestore.http.request import parse
 from shapestore.http.response import Refusal
+from shapestore.shape.column_description import Description
 from shapestore.shape.narrowed import narrowed
 from shapestore.shape.order import Order
 from shapestore.shape.where.where import where_columns
@@ -54,8 +56,12 @@ def answers(sources: list[SQLSource], query: list[tuple[str, str]]) -> list[obje
 
 def answer(source: SQLSource, query: list[tuple[str, str]]) -> object:
     """What the client learns: the rows of its shape and subset; what is wrong with its request; or that it failed."""
+
+    async def describe(table: str) -> Description:
+        return source.describe(Shape(table))
+
     try:
-        asked = parse(query, None, {"item": ALLOWED}, lambda table: source.describe(Shape(table)))
+        asked = asyncio.run(parse(query, None, {"item": ALLOWED}, describe))
     except Refusal as error:
         return error.body
     assert asked.shape.table == "item"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from shapestore import Shape
-from shapestore.http.request import ShapeRequest, Subset, parse
+from shapestore.http.request import Query, ShapeRequest, Subset, parse
 from shapestore.http.response import Refusal
+from shapestore.http.tables import Tables
 from shapestore.shape.column_description import ColumnDescription, Description
 from shapestore.shape.order import Order
 from shapestore.storage.log.pages import BEGINNING, LAST, End, Part, Place
@@ -33,7 +35,16 @@ def ask(body: object = None, **query: str) -> ShapeRequest:
 
 def asked(query: Mapping[str, str], body: object = None, shape: Shape | None = None) -> ShapeRequest:
     sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    return parse(list(query.items()), sent, TABLES, lambda _: TRACK, shape)
+    return read(list(query.items()), sent, TABLES, TRACK, shape)
+
+
+def read(
+    query: Query, body: bytes | None, tables: Tables, description: Description, shape: Shape | None = None
+) -> ShapeRequest:
+    async def describe(_: str) -> Description:
+        return description
+
+    return asyncio.run(parse(query, body, tables, describe, shape))
 
 
 def told(refusal: Refusal) -> Any:
@@ -137,12 +148,12 @@ def test_columns_that_are_not_accepted(text: str, message: str) -> None:
 
 def test_a_table_without_a_key_is_refused() -> None:
     with pytest.raises(Refusal, match="has no primary key"):
-        parse([("offset", "-1"), ("table", "all")], None, TABLES, lambda _: {"n": ColumnDescription("int8")})
+        read([("offset", "-1"), ("table", "all")], None, TABLES, {"n": ColumnDescription("int8")})
 
 
 def test_a_table_whose_key_is_hidden_is_refused_by_a_message_that_hides_it_too() -> None:
     with pytest.raises(Refusal, match=r"Table \"Track\" is not served with its primary key'"):
-        parse([("offset", "-1"), ("table", "Track")], None, {"Track": ["Title"]}, lambda _: TRACK)
+        read([("offset", "-1"), ("table", "Track")], None, {"Track": ["Title"]}, TRACK)
 
 
 # --- the where
