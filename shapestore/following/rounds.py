@@ -13,7 +13,7 @@ from enum import Enum, auto
 from shapestore.concurrency import at_fork
 from shapestore.events import RoundMade
 from shapestore.following.registry import Registry
-from shapestore.following.source_look import Look, OtherPastError, SourceConnection, Unfollowable
+from shapestore.following.source_look import Look, SourceConnection, Unfollowable
 from shapestore.following.store_side import StoreSide
 from shapestore.locking import boot_clock
 from shapestore.logger import logger
@@ -77,10 +77,7 @@ class Rounds:
         loaded = self._registry.load(self._side.reader)
         if not self._registry.shapes:
             return None
-        try:
-            return self.connection.look(self._registry, loaded, self._side.reader)
-        except OtherPastError:
-            return Unfollowable(lost=list(self._registry.shapes))
+        return self.connection.look(self._registry, loaded, self._side.reader)
 
     def _write(self, look: Look, began: boot_clock.Moment) -> Made:
         known = self._registry.follows

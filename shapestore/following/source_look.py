@@ -25,16 +25,12 @@ MAX_CHANGES = 2_000
 """Rows of the change table in one round."""
 
 
-class OtherPastError(Exception):
-    """The source is not the one that was followed: a backup was put back, or it was followed too long ago."""
-
-
 @dataclass(slots=True)
 class Unfollowable:
     """Live shapes that cannot be followed any further: all that was found before anything of the round is written."""
 
-    lost: list[int] = field(default_factory=list)
-    """What they were read from has changed: they are to be read again."""
+    lost: set[int] = field(default_factory=set)
+    """What they were read from has changed, or is not the source that is there: they are to be read again."""
     faults: dict[int, Fault] = field(default_factory=dict)
     """By their numbers, why their rows cannot be told."""
     too_many: list[int] = field(default_factory=list)
@@ -105,7 +101,7 @@ class SourceConnection:
     def look(self, registry: Registry, loaded: Loaded, store: sqlite3.Connection) -> Look | Unfollowable:
         """What the shapes of the registry need to know of the source, as it is now.
 
-        The registry was loaded before. ``store`` is a connection that reads the store. Raises OtherPastError.
+        The registry was loaded before. ``store`` is a connection that reads the store.
         """
         begin_look(self._connection)
         try:
@@ -120,23 +116,23 @@ class SourceConnection:
 
     def _prepare(self, registry: Registry, loaded: Loaded) -> Unfollowable:
         """Find the shapes that cannot be followed, and have the others routed."""
-        unfollowable = Unfollowable()
-        self._refuse_other_past(registry, unfollowable)
+        unfollowable = Unfollowable(lost=self._of_another_past(registry))
         for known in self._to_be_checked(registry, loaded):
             table = self._table(registry, known.table)
             if table is None or table.signature != known.signature:
-                unfollowable.lost.append(known.number)
+                unfollowable.lost.add(known.number)
         if not unfollowable:
             self._router.remove(loaded.removed)
             unfollowable.too_many = self._router.add(loaded.added, self._tables)
         return unfollowable
 
-    def _refuse_other_past(self, registry: Registry, unfollowable: Unfollowable) -> None:
+    def _of_another_past(self, registry: Registry) -> set[int]:
+        """The shapes that have not followed this source: a backup was put back, or they did so too long ago."""
         follows = registry.follows
         if len(registry.newcomers) < len(registry.shapes) and not self._has(follows.seq, follows.nonce):
-            raise OtherPastError
+            return set(registry.shapes)
         has = {read: self._has(*read) for read in set(registry.newcomers.values())}
-        unfollowable.lost += [number for number, read in registry.newcomers.items() if not has[read]]
+        return {number for number, read in registry.newcomers.items() if not has[read]}
 
     def _has(self, seq: int, nonce: int | None) -> bool:
         found = nonce_at(self._connection, seq)
@@ -177,7 +173,7 @@ class SourceConnection:
         self._limit = min(MAX_CHANGES, 2 * self._limit)
         nonce = end.nonce if changes.until == end.seq else nonce_at(self._connection, changes.until)
         if nonce is None:  # a part that ends where a row is missing
-            raise OtherPastError
+            return Unfollowable(lost=set(registry.shapes))
         newcomers = {number: read.seq for number, read in registry.newcomers.items() if read.seq <= changes.until}
         return Look(changes.until, nonce, end.seq, contents, changes.markers, newcomers)
 
@@ -185,12 +181,12 @@ class SourceConnection:
         widths = {table.feed_number: len(table.key) for table in self._tables.values()}
         return keys_between(self._connection, after, until, widths, self._limit)
 
-    def _with_nameless_rows(self, registry: Registry, changes: Changes) -> list[int]:
+    def _with_nameless_rows(self, registry: Registry, changes: Changes) -> set[int]:
         """The shapes of tables in which a row has a key that names nothing."""
         tables = {number for number, table in self._tables.items() if table.feed_number in changes.unfollowable}
         if not tables:  # as a rule; there may be many shapes
-            return []
-        return [number for number, known in registry.shapes.items() if known.table in tables]
+            return set()
+        return {number for number, known in registry.shapes.items() if known.table in tables}
 
 
 def begin_look(connection: sqlite3.Connection) -> None:
