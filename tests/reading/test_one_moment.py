@@ -13,10 +13,10 @@ import pytest
 from inspections import eventually, gate_held
 from processes import Workers, read
 
-from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, StoredShape, keyed
+from shapestore import Shape, ShapeGoneError, ShapeStore, StorageError, StoredShape, keyed, maintenance
 from shapestore.locking import gate
 from shapestore.storage import readers
-from shapestore.storage.commands import Command, Register
+from shapestore.storage.commands import Command, ForgetKept, Register
 from shapestore.storage.transaction import Transaction
 
 pytestmark = pytest.mark.usefixtures("untroubled", "busy_maintenance")
@@ -252,6 +252,25 @@ async def test_a_reader_that_was_forgotten_and_goes_on_in_time_is_registered_aga
             await store.get_or_create(Shape("another"))
             assert len([row async for row in rows]) == MANY - 2_001
         await eventually(lambda: read(path, "SELECT count(*) FROM readers") == [0])
+
+
+async def test_a_reader_of_a_handle_that_is_about_to_go_is_told_before_its_first_row(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not half way: it waits until it is registered, and looks whether its rows are still there."""
+    monkeypatch.setattr(maintenance, "TICK_SECONDS", 3_600.0)
+    async with ShapeStore(path, create=Source(), keep_replaced=0) as store:
+        stored = await store.get_or_create(TRACK)
+        await store.delete(stored)
+        [number] = read(path, "SELECT number FROM kept")
+        open_store = store._live()
+        async with gate_held(path):
+            open_store.writer.submit(ForgetKept([number]))
+            rows = store.rows(stored)
+            first = asyncio.ensure_future(anext(rows))
+            await eventually(lambda: first.done() or open_store._registrations._registered)
+        with pytest.raises(ShapeGoneError):
+            await first
 
 
 async def test_a_reader_that_could_not_be_registered_is_registered_once_it_can(
