@@ -64,7 +64,9 @@ class LogPages:
             reading = self._reading[key] = _Reading()
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode)
             reading.page = asyncio.ensure_future(self._read(key, reading, work))
-        page: T | Refused | None = await asyncio.shield(reading.page)
+            reading.page.add_done_callback(_retrieved)
+        await asyncio.wait([reading.page])
+        page: T | Refused | None = reading.page.result()
         if page is not None:
             self._access.touch(handle)
         return page
@@ -81,6 +83,12 @@ class LogPages:
     def _version(self) -> object:
         """Another one after each commit, and each time if the file is busy."""
         return self._reader.data_version() or object()
+
+
+def _retrieved(page: asyncio.Task[Any]) -> None:
+    """An error that no caller has waited for is no fault: asyncio would report it, and so does its ``shield``."""
+    if not page.cancelled():
+        page.exception()
 
 
 def _encoded(

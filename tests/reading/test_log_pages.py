@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
+from typing import Any
 
 import pytest
 from inspections import PATIENCE, eventually
@@ -88,6 +90,33 @@ async def test_a_caller_who_is_cancelled_leaves_the_page_to_the_others(path: str
         first, second, third = await asyncio.gather(*read, return_exceptions=True)
         assert isinstance(first, asyncio.CancelledError)
         assert second is third is not None
+
+
+async def test_an_error_that_no_caller_waits_for_any_more_is_not_reported(path: str) -> None:
+    """As where a server stops: its clients have gone, and the store is closed while pages are being read."""
+    is_read, goes_on = threading.Event(), threading.Event()
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def fails(_: Page) -> None:
+        is_read.set()
+        assert goes_on.wait(PATIENCE)
+        raise StorageError("the disk refuses")
+
+    async with ShapeStore(path, create=lambda _: [{"id": 1}]) as store:
+        stored = await store.get_or_create(Shape("Track"))
+        pages = store._log_pages()
+        caller = asyncio.ensure_future(pages.read(stored.handle, BEGINNING, 1_000, "any", fails))
+        try:
+            await eventually(is_read.is_set)
+            caller.cancel()
+            await asyncio.wait([caller])
+            del caller
+        finally:
+            goes_on.set()
+        await eventually(lambda: pages._reading == {})
+    gc.collect()
+    assert reported == []
 
 
 async def test_an_error_is_told_to_all_who_ask_for_the_page(path: str) -> None:
