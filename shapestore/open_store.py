@@ -139,7 +139,7 @@ class OpenStore:
             await self.maintenance.note()
         self.writer.close()
         await asyncio.wait([self._maintaining, self._writing])
-        await self._file.close(self.writer.wal.checkpoint)
+        await self._file.close(self.writer.wal.cut)
 
     def drop(self) -> None:
         """Let go of everything that is still open, as the end of the process would; again does no harm.

@@ -55,7 +55,9 @@ class Stats:
     )
     behind: int = _gauge("{change}", "Changes of sources that this store has seen and not followed yet")
     queue_depth: int = _gauge("{command}", "Commands that wait for the writer")
-    wal_bytes: int = _gauge("By", "The size of the write-ahead log")
+    wal_bytes: int = _gauge(
+        "By", "What is in the write-ahead log and not in the database yet, as far as the store knows"
+    )
 
 
 _COUNTED_BY: dict[str, type[Event] | None] = {

@@ -406,6 +406,8 @@ async def test_the_log_stays_small_however_much_is_written(desk: Desk) -> None:
     written = 80 * 512 * 1024
     assert written > 4 * CHECKPOINT_BYTES
     assert max(desk.sizes) < CHECKPOINT_BYTES + 2 * MAX_BATCH_BYTES
+    # It is written over, and not cut: to grow again would take as long as all else.
+    assert CHECKPOINT_BYTES <= os.stat(f"{desk.path}-wal").st_size < CHECKPOINT_BYTES + 2 * MAX_BATCH_BYTES
     checkpoints = [event for event in desk.events if isinstance(event, Checkpointed)]
     assert {event.wal_bytes for event in checkpoints} == {0}
     assert len(checkpoints) <= written // CHECKPOINT_BYTES + 1
@@ -451,6 +453,7 @@ async def test_the_log_is_cut_when_a_long_reader_has_ended(desk: Desk) -> None:
         await desk.write("a", 512 * 1024)
     await desk.write("a", 1)  # which comes when the last checkpoint is done
     assert desk.sizes[-1] < CHECKPOINT_BYTES + 2 * MAX_BATCH_BYTES
+    assert os.stat(f"{desk.path}-wal").st_size < CHECKPOINT_BYTES + 2 * MAX_BATCH_BYTES
     assert isinstance(desk.events[-1], Checkpointed)
     assert desk.events[-1].wal_bytes == 0
 

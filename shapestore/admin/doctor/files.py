@@ -14,7 +14,7 @@ from shapestore.admin.doctor.finding import Finding, Severity
 from shapestore.locking.owner import owners_folder
 from shapestore.storage.wal import wal_bytes
 
-# The writer truncates the log at 8 MB, unless a reader is in the middle of a transaction.
+# The writer begins the log again at 8 MB, unless a reader is in the middle of a transaction.
 LARGE_WAL_BYTES = 64 * 1024 * 1024
 
 
@@ -97,6 +97,6 @@ def _log(real: str) -> Iterator[Finding]:
             Severity.WARNING,
             "wal-size",
             f"the write-ahead log has {size / 1024**2:.0f} MB: a reader has kept a transaction open for long, so the "
-            "log could not be truncated",
-            "End that reader (a sqlite3 shell in a transaction, a backup?); the next write truncates the log.",
+            "log could not be begun again",
+            "End that reader (a sqlite3 shell in a transaction, a backup?); the log is cut by the writes after that.",
         )
