@@ -15,6 +15,8 @@ from shapestore import ShapeStore
 
 COMMIT = "plain sqlite3, one commit"
 COMMITS = 18
+# A checkpoint comes with each five hundredth commit, or so: of as many commits as creations, some samples had none.
+COMMITS_FOR_EACH = 10
 # It slows down with every key: the fewer, the better for it.
 DOGPILE_KEYS = 50
 
@@ -40,11 +42,11 @@ async def measure(sizes: Sizes, folder: Path) -> list[Row]:
                 return watch.each(count)
 
             async def commit() -> Sample:
-                keys = [another().comparable for _ in range(count)]
+                keys = [another().comparable for _ in range(COMMITS_FOR_EACH * count)]
                 with stopwatch() as watch:
                     for key in keys:
                         database.execute("INSERT INTO shapes VALUES (?, ?)", (key, "{}"))
-                return watch.each(count)
+                return watch.each(len(keys))
 
             row = await in_turns(
                 "one creation by itself, over the creator's time",
