@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from shapestore.source.sqlite_feed.file import NotUtf8, any_text, ask
 
+PREFIX = "shapestore_"
+"""With it begin the names of all that we put into a source."""
 CHANGES = "shapestore_changes"
 TABLES = "shapestore_tables"
 RING = "shapestore_ring"

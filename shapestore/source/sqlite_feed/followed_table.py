@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shapestore.shape.quoting import quoted
+from shapestore.source.sqlite_feed.changes import PREFIX
 from shapestore.source.sqlite_feed.columns import Affinity, Column, Index, columns_of, unique_indexes_of
 from shapestore.source.sqlite_feed.file import ask, path_of
-from shapestore.source.sqlite_feed.refusals import PREFIX, null_key, refusal, unknown_table
+from shapestore.source.sqlite_feed.refusals import null_key, refusal, unknown_table
 
 MOST_KEY_COLUMNS = 4
 """The change table has a column for each."""

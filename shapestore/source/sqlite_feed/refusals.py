@@ -5,11 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from shapestore.errors import InvalidSourceError, UnknownTableError
+from shapestore.source.sqlite_feed.changes import PREFIX
 from shapestore.source.sqlite_feed.file import ask
 from shapestore.source.suggest import instead
-
-PREFIX = "shapestore_"
-"""With it begin the names of all that we put into a source."""
 
 
 def refusal(table: str, why: str) -> InvalidSourceError:

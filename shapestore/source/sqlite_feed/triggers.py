@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from shapestore.shape.quoting import quoted
-from shapestore.source.sqlite_feed.changes import CHANGES
+from shapestore.source.sqlite_feed.changes import CHANGES, PREFIX
 from shapestore.source.sqlite_feed.followed_table import FollowedTable, KeyColumn, Unique
-from shapestore.source.sqlite_feed.refusals import PREFIX
 
 _NAME = re.compile(rf"{PREFIX}(?P<token>[0-9a-f]{{16}})_[a-z0-9_]+")
 
