@@ -5,22 +5,26 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from shapestore import InvalidShapeError
-from shapestore.shape.column_description import key_of
+from shapestore import InvalidShapeError, Shape
+from shapestore.shape.column_description import ColumnDescription, key_of
 from shapestore.shape.where.where import parse_where
-from shapestore.source.catalogue.catalogue import Place
+from shapestore.source.catalogue.catalogue import Place, SourceColumn
 from shapestore.source.catalogue.other import OtherCatalogue
+from shapestore.source.column_type import UNTYPED
 from shapestore.source.predicate.bindings import Bindings
 from shapestore.source.predicate.operand import number, number_in
 from shapestore.source.predicate.pattern import rewritten
 from shapestore.source.predicate.standard import Standard
 from shapestore.source.predicate.substr import substr
+from shapestore.source.query import shape_query
+from shapestore.source.table import Table
 
 
 @pytest.mark.parametrize(
@@ -107,3 +111,12 @@ def test_the_catalogue_of_a_database_that_is_not_known_is_sqlalchemys() -> None:
         columns = {name: column.description for name, column in catalogue.columns(place).items()}
         assert (list(columns), key_of(columns)) == (["a", "b"], ("b", "a"))
         assert (catalogue.find("u", None), catalogue.tables(None), catalogue.schemas()) == (None, ["t", "v"], ["main"])
+
+
+def test_names_are_spelled_by_sqlalchemy_for_a_database_that_is_not_known() -> None:
+    columns = {name: SourceColumn(UNTYPED, ColumnDescription("text")) for name in ("id", "Size%: x", "order")}
+    connection: Any = SimpleNamespace(dialect=make_url("oracle://").get_dialect()())
+    query = shape_query(connection, Table("s.t", Place("s", "t"), columns), Shape("s.t"), with_key=True)
+    assert query.statement.text == (
+        r'SELECT shape_row.id AS c0, shape_row."Size%\: x" AS c1, shape_row."order" AS c2 FROM s.t shape_row'
+    )

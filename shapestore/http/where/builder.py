@@ -75,8 +75,7 @@ class Builder:
         """The text of an open operand; None for NULL, and for any other operand."""
         if operand.parameter is not None:
             return self._params.text(operand.parameter, operand.place)
-        is_string = operand.is_open and isinstance(operand.expression, String)
-        return operand.expression.value if is_string else None  # type: ignore[attr-defined]
+        return operand.expression.value if operand.is_open and isinstance(operand.expression, String) else None
 
     def aligned(self, operands: Sequence[Operand], place: int) -> tuple[list[Expression], Family | None]:
         """Operands that are compared with each other, or of which one is chosen, as values of one family."""
