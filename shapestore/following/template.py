@@ -15,19 +15,8 @@ from typing import NamedTuple
 
 from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Scalar, Shape
-from shapestore.shape.where.expression import (
-    Call,
-    Case,
-    Column,
-    Comparison,
-    Expression,
-    Junction,
-    Like,
-    Number,
-    Parameter,
-    String,
-    walk,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression, walk
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import parse_where
 
@@ -67,8 +56,8 @@ def functions_of(shape: Shape) -> set[str]:
     if shape.where_as_written is None:
         return set()
     parts = list(walk(parse_where(shape.where_as_written).tree))
-    called = {part.function for part in parts if isinstance(part, Call)}
-    return called | {"like" for part in parts if isinstance(part, Like)}
+    called = {part.function for part in parts if isinstance(part, nodes.Call)}
+    return called | {"like" for part in parts if isinstance(part, nodes.Like)}
 
 
 class _Renderer(Renderer):
@@ -84,13 +73,13 @@ class _Renderer(Renderer):
         before = len(self.values)
         text = super().render(expression)
         if (
-            isinstance(expression, Number)
+            isinstance(expression, nodes.Number)
             and len(expression.text) <= _MOST_DIGITS
             and expression.text.isascii()
             and expression.text.isdigit()
         ):
             text = self._value(int(expression.text))
-        if isinstance(expression, (String, Parameter, Number)) and len(self.values) > before:
+        if isinstance(expression, (nodes.String, nodes.Parameter, nodes.Number)) and len(self.values) > before:
             self.places[id(expression)] = before
         return text
 
@@ -111,10 +100,10 @@ class _Renderer(Renderer):
 def _required(tree: Expression) -> Iterator[Expression]:
     """The parts of a where all of which must be true; those behind the guard of a narrowed shape are among them."""
     match tree:
-        case Junction("AND", parts):
+        case nodes.Junction("AND", parts):
             for part in parts:
                 yield from _required(part)
-        case Case(((condition, value),), None):
+        case nodes.Case(((condition, value),), None):
             yield from _required(condition)
             yield from _required(value)
         case _:
@@ -125,8 +114,8 @@ def _filters(tree: Expression, renderer: _Renderer) -> list[tuple[str, int]]:
     """Columns that the whole where requires to be equal to a value."""
     found: dict[str, int] = {}
     for part in _required(tree):
-        if isinstance(part, Comparison) and part.sign == "=":
+        if isinstance(part, nodes.Comparison) and part.sign == "=":
             for column, value in ((part.left, part.right), (part.right, part.left)):
-                if isinstance(column, Column) and id(value) in renderer.places:
+                if isinstance(column, nodes.Column) and id(value) in renderer.places:
                     found.setdefault(column.name, renderer.places[id(value)])
     return list(found.items())

@@ -13,23 +13,8 @@ from shapestore.http.where.operand import Operand, literal
 from shapestore.http.where.params import Params, item_values
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import NUMBERS, Family, family_of_type, moments_of, value_of
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Like,
-    Negative,
-    Not,
-    Number,
-    String,
-    chained,
-    joined,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression, chained, joined
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ESCAPE = "\\"
@@ -45,27 +30,27 @@ class Builder:
     # --- operands
 
     def string(self, text: str, place: int) -> Operand:
-        return Operand(String(text), None, place, is_open=True)
+        return Operand(nodes.String(text), None, place, is_open=True)
 
     def number(self, digits: str, place: int) -> Operand:
-        return Operand(Number(digits), Family.INTEGER if digits.isdigit() else Family.NUMBER, place)
+        return Operand(nodes.Number(digits), Family.INTEGER if digits.isdigit() else Family.NUMBER, place)
 
     def null(self, place: int) -> Operand:
-        return Operand(Constant("NULL"), None, place, is_open=True)
+        return Operand(nodes.Constant("NULL"), None, place, is_open=True)
 
     def truth(self, word: str, place: int) -> Operand:
-        return Operand(Constant(word), Family.TRUTH, place)
+        return Operand(nodes.Constant(word), Family.TRUTH, place)
 
     def parameter(self, number: int, place: int) -> Operand:
         return Operand(self._params.untyped(number, place), None, place, is_open=True, parameter=number)
 
     def typed(self, operand: Operand, family: Family) -> Expression:
         """An operand that takes a type, if its own is still open."""
-        if not operand.is_open or operand.expression == Constant("NULL"):
+        if not operand.is_open or operand.expression == nodes.Constant("NULL"):
             return operand.expression
         if operand.parameter is not None:
             return self._params.typed(operand.parameter, family, operand.place)
-        assert isinstance(operand.expression, String)
+        assert isinstance(operand.expression, nodes.String)
         try:
             return literal(value_of(operand.expression.value, family))
         except ValueError as error:
@@ -75,7 +60,7 @@ class Builder:
         """The text of an open operand; None for NULL, and for any other operand."""
         if operand.parameter is not None:
             return self._params.text(operand.parameter, operand.place)
-        return operand.expression.value if operand.is_open and isinstance(operand.expression, String) else None
+        return operand.expression.value if operand.is_open and isinstance(operand.expression, nodes.String) else None
 
     def aligned(self, operands: Sequence[Operand], place: int) -> tuple[list[Expression], Family | None]:
         """Operands that are compared with each other, or of which one is chosen, as values of one family."""
@@ -101,7 +86,7 @@ class Builder:
         return self.typed(operand, Family.TRUTH)
 
     def negation(self, operand: Operand, place: int) -> Operand:
-        return _truth(Not(self.condition(operand)), place)
+        return _truth(nodes.Not(self.condition(operand)), place)
 
     def junction(self, word: str, operands: Sequence[Operand]) -> Operand:
         return _truth(joined(word, map(self.condition, operands)), operands[0].place)
@@ -112,7 +97,7 @@ class Builder:
             return _truth(self._moment_test(first, sign, right, moments), left.place)
         if moments := self._moments(right, left):
             return _truth(self._moment_test(second, _MIRRORED.get(sign, sign), left, moments), left.place)
-        return _truth(Comparison(first, sign, second), left.place)
+        return _truth(nodes.Comparison(first, sign, second), left.place)
 
     def _moments(self, column: Operand, sent: Operand) -> tuple[str, str] | None:
         """The texts of a moment that was sent to stand beside a column of moments; the first is the lesser."""
@@ -122,8 +107,8 @@ class Builder:
         """A comparison with a moment that may be held as either of two texts."""
         written = self._written(sent, moments)
         if sign in ("=", "<>") and len(written) > 1:
-            return In(column, tuple(written), sign == "<>")
-        return Comparison(column, sign, written[-1] if sign in (">", "<=") else written[0])
+            return nodes.In(column, tuple(written), sign == "<>")
+        return nodes.Comparison(column, sign, written[-1] if sign in (">", "<=") else written[0])
 
     def _written(self, sent: Operand, moments: tuple[str, str]) -> list[Expression]:
         """Both texts, or one if they are the same. A parameter may stand beside a date and beside a timestamp."""
@@ -133,7 +118,7 @@ class Builder:
 
     def _moment(self, sent: Operand, text: str, suffix: str) -> Expression:
         if sent.parameter is None:
-            return String(text)
+            return nodes.String(text)
         return self._params.moment(sent.parameter, text, sent.place, suffix)
 
     def distinction(self, left: Operand, right: Operand, place: int, *, negated: bool) -> Operand:
@@ -141,13 +126,13 @@ class Builder:
         if self._moments(left, right) or self._moments(right, left):
             return self.truth_test(self.comparison(left, "=", right, place), "TRUE", negated=not negated)
         (first, second), _ = self.aligned((left, right), place)
-        return _truth(Is(first, second, not negated), left.place)
+        return _truth(nodes.Is(first, second, not negated), left.place)
 
     def null_test(self, operand: Operand, *, negated: bool) -> Operand:
-        return _truth(Is(operand.expression, Constant("NULL"), negated), operand.place)
+        return _truth(nodes.Is(operand.expression, nodes.Constant("NULL"), negated), operand.place)
 
     def truth_test(self, operand: Operand, word: str, *, negated: bool) -> Operand:
-        return _truth(Is(self.condition(operand), Constant(word), negated), operand.place)
+        return _truth(nodes.Is(self.condition(operand), nodes.Constant(word), negated), operand.place)
 
     def between(self, value: Operand, low: Operand, high: Operand, place: int, *, negated: bool) -> Operand:
         if any(self._moments(value, end) or self._moments(end, value) for end in (low, high)):
@@ -155,7 +140,7 @@ class Builder:
             inside = self.junction("AND", ends)
             return self.negation(inside, value.place) if negated else inside
         (middle, least, most), _ = self.aligned((value, low, high), place)
-        return _truth(Between(middle, least, most, negated), value.place)
+        return _truth(nodes.Between(middle, least, most, negated), value.place)
 
     # --- lists
 
@@ -165,7 +150,7 @@ class Builder:
         for item, other in zip(items, others, strict=True):
             moments = self._moments(value, item)
             sought += [other] if moments is None else self._written(item, moments)
-        return _truth(In(first, tuple(sought), negated), value.place)
+        return _truth(nodes.In(first, tuple(sought), negated), value.place)
 
     def array_test(self, value: Operand, array: Operand, place: int, *, negated: bool) -> Operand:
         """``= ANY(array)``, and negated ``<> ALL(array)``. Nothing is in an empty array, not even NULL."""
@@ -178,8 +163,8 @@ class Builder:
             refuse(value.place, "the type of the array's items cannot be told; write one, as in ANY($1::text[])")
         sought, items = self.typed(value, family), self._items(array, family, "" if value.is_open else value.type)
         if not items:
-            return _truth(Constant("TRUE" if negated else "FALSE"), value.place)
-        return _truth(In(sought, tuple(items), negated), value.place)
+            return _truth(nodes.Constant("TRUE" if negated else "FALSE"), value.place)
+        return _truth(nodes.In(sought, tuple(items), negated), value.place)
 
     def _items(self, array: Operand, family: Family, sought: str) -> list[Expression]:
         """The items of an array, in which a value of the type ``sought`` is."""
@@ -199,7 +184,7 @@ class Builder:
         choices = [value for _, value in branches] + ([] if otherwise is None else [otherwise])
         values, family = self.aligned(choices, place)
         last = None if otherwise is None else values[-1]
-        return Operand(Case(tuple(zip(conditions, values, strict=False)), last), family, place)
+        return Operand(nodes.Case(tuple(zip(conditions, values, strict=False)), last), family, place)
 
     # --- patterns
 
@@ -208,10 +193,11 @@ class Builder:
         first, second = (self.text(operand, "LIKE") for operand in (value, pattern))
         character = self._escape(pattern, escape)
         if folds:
-            first, second = Call("lower", (first,)), Call("lower", (second,))
+            first, second = nodes.Call("lower", (first,)), nodes.Call("lower", (second,))
             if character is not None and character.lower() != character.upper():
                 refuse(pattern.place, "the ESCAPE of ILIKE is not a letter")
-        return _truth(Like(first, second, None if character is None else String(character), negated), value.place)
+        escaping = None if character is None else nodes.String(character)
+        return _truth(nodes.Like(first, second, escaping, negated), value.place)
 
     def _escape(self, pattern: Operand, escape: Operand | None) -> str | None:
         """The character that escapes in a pattern, None if none does in this one."""
@@ -244,7 +230,7 @@ class Builder:
     def negative(self, operand: Operand, place: int) -> Operand:
         if operand.is_open or operand.family not in (None, *NUMBERS):
             refuse(place, "- takes a number")
-        return Operand(Negative(operand.expression), operand.family, place)
+        return Operand(nodes.Negative(operand.expression), operand.family, place)
 
     def concatenation(self, left: Operand, right: Operand, place: int) -> Operand:
         if not {left.family, right.family} & {None, Family.TEXT}:

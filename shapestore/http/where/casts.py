@@ -7,7 +7,7 @@ from shapestore.http.where.operand import Operand
 from shapestore.http.where.reader import TypeName
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import Family, canonical_name, family_of_type
-from shapestore.shape.where.expression import Expression, Number, String, chained
+from shapestore.shape.where.nodes import Expression, Number, String, chained
 
 _PLAIN_TEXTS = frozenset(("text", "varchar", "name", "citext"))
 

@@ -9,19 +9,8 @@ from shapestore.http.where.builder import Builder
 from shapestore.http.where.operand import Operand, literal
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import NUMBERS, Family, value_of
-from shapestore.shape.where.expression import (
-    Call,
-    Case,
-    Comparison,
-    Constant,
-    Expression,
-    Is,
-    Junction,
-    Negative,
-    Number,
-    String,
-    chained,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression, chained
 from shapestore.shape.where.parser import FUNCTIONS as KNOWN
 
 _OF_TEXT = ("length", "lower", "ltrim", "replace", "rtrim", "trim", "upper")
@@ -66,7 +55,7 @@ class Functions:
 
     def _of_text(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
         texts = tuple(self._builder.text(argument, name) for argument in arguments)
-        return Operand(Call(name, texts), Family.INTEGER if name == "length" else Family.TEXT, place)
+        return Operand(nodes.Call(name, texts), Family.INTEGER if name == "length" else Family.TEXT, place)
 
     def _abs(self, arguments: Sequence[Operand], place: int) -> Operand:
         return self._of_number("abs", arguments[0], (), place)
@@ -79,7 +68,7 @@ class Functions:
         if operand.is_open or operand.family not in (None, *NUMBERS):
             refuse(operand.place, f"{name} takes a number; convert the value, as in value::numeric")
         family = Family.NUMBER if name == "round" else operand.family
-        return Operand(Call(name, (operand.expression, *rest)), family, place)
+        return Operand(nodes.Call(name, (operand.expression, *rest)), family, place)
 
     def _coalesce(self, arguments: Sequence[Operand], place: int) -> Operand:
         return arguments[0] if len(arguments) == 1 else self._aligned("coalesce", arguments, place)
@@ -89,7 +78,7 @@ class Functions:
 
     def _aligned(self, name: str, arguments: Sequence[Operand], place: int) -> Operand:
         values, family = self._builder.aligned(arguments, place)
-        return Operand(Call(name, tuple(values)), family, place)
+        return Operand(nodes.Call(name, tuple(values)), family, place)
 
     def _extreme(self, sign: str, arguments: Sequence[Operand], place: int) -> Operand:
         """The first argument that is not exceeded by any behind it. NULL counts only where there is nothing else."""
@@ -98,7 +87,7 @@ class Functions:
             (_joined([_exceeds(value, sign, other) for other in values[index + 1 :]]), value)
             for index, value in enumerate(values[:-1])
         ]
-        return Operand(Case(tuple(branches), values[-1]) if branches else values[0], family, place)
+        return Operand(nodes.Case(tuple(branches), values[-1]) if branches else values[0], family, place)
 
     def _concat(self, arguments: Sequence[Operand], place: int) -> Operand:
         """NULL is an empty text in it, as nowhere else."""
@@ -110,10 +99,10 @@ class Functions:
     def _part(self, operand: Operand) -> Expression:
         expression = self._builder.written(operand, "concat")
         if operand.is_open:
-            return String("") if self._builder.text_of(operand) is None else expression
+            return nodes.String("") if self._builder.text_of(operand) is None else expression
         if operand.family is Family.INTEGER:
-            expression = chained(expression, ("||", String("")))
-        return Call("coalesce", (expression, String("")))
+            expression = chained(expression, ("||", nodes.String("")))
+        return nodes.Call("coalesce", (expression, nodes.String("")))
 
     def _substr(self, arguments: Sequence[Operand], place: int) -> Operand:
         """A start below 1 is a place before the text, where a shape's where would count from the end."""
@@ -122,15 +111,15 @@ class Functions:
         if lengths and lengths[0] < 0:
             refuse(arguments[2].place, "negative substring length not allowed")
         places = [max(start, 1), *(max(length + min(start, 1) - 1, 0) for length in lengths)]
-        return Operand(Call("substr", (text, *map(literal, places))), Family.TEXT, place)
+        return Operand(nodes.Call("substr", (text, *map(literal, places))), Family.TEXT, place)
 
     def _whole(self, operand: Operand, name: str) -> int:
         """The value of an argument that databases must be given as a literal."""
         text = self._builder.text_of(operand)
         match operand.expression:
-            case Number(digits) if digits.isdigit():
+            case nodes.Number(digits) if digits.isdigit():
                 text = digits
-            case Negative(Number(digits)) if digits.isdigit():
+            case nodes.Negative(nodes.Number(digits)) if digits.isdigit():
                 text = f"-{digits}"
         try:
             value = None if text is None else value_of(text, Family.INTEGER)
@@ -144,8 +133,8 @@ class Functions:
 
 
 def _exceeds(value: Expression, sign: str, other: Expression) -> Expression:
-    return Junction("OR", (Comparison(value, sign, other), Is(other, Constant("NULL"), False)))
+    return nodes.Junction("OR", (nodes.Comparison(value, sign, other), nodes.Is(other, nodes.Constant("NULL"), False)))
 
 
 def _joined(conditions: list[Expression]) -> Expression:
-    return Junction("AND", tuple(conditions)) if len(conditions) > 1 else conditions[0]
+    return nodes.Junction("AND", tuple(conditions)) if len(conditions) > 1 else conditions[0]

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from shapestore.http.where.types import Family
 from shapestore.shape.shape import Scalar
-from shapestore.shape.where.expression import Constant, Expression, Negative, Number, String
+from shapestore.shape.where.nodes import Constant, Expression, Negative, Number, String
 
 
 class Operand(Struct, frozen=True):

@@ -9,7 +9,7 @@ from shapestore.http.where.arrays import items_of
 from shapestore.http.where.refusal import refuse
 from shapestore.http.where.types import NUMBERS, Family, moments_of, value_of
 from shapestore.shape.shape import Scalar
-from shapestore.shape.where.expression import Constant, Expression, Parameter
+from shapestore.shape.where.nodes import Constant, Expression, Parameter
 
 Values = Mapping[int, str | None]
 """The values as a client sends them, by their numbers; None for NULL."""

@@ -33,7 +33,7 @@ from shapestore.http.where.params import Params
 from shapestore.http.where.reader import Reader, TypeName
 from shapestore.http.where.refusal import UNSUPPORTED, refuse, refuse_syntax
 from shapestore.http.where.types import canonical_name, family_of
-from shapestore.shape.where.expression import Column, Expression
+from shapestore.shape.where.nodes import Column, Expression
 from shapestore.shape.where.parser import MAX_DEPTH
 
 _COMPARISONS = frozenset(("=", "<>", "<", "<=", ">", ">="))

@@ -12,7 +12,7 @@ from shapestore.http.where.parser import Parser
 from shapestore.http.where.refusal import RefusedError
 from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Scalar
-from shapestore.shape.where.expression import Expression, Parameter, walk
+from shapestore.shape.where.nodes import Expression, Parameter, walk
 from shapestore.shape.where.render import Renderer
 from shapestore.shape.where.where import MAX_LENGTH
 

@@ -2,7 +2,7 @@
 
     lexer        text --> tokens
     parser       tokens --> tree; the grammar stands at its head
-    expression   the nodes of the tree
+    nodes        the nodes of the tree, and how they are joined
     canonical    tree --> the one text that all spellings share
     limits       tree --> whether it can run, and computes a bounded amount
     render       tree --> SQL of a database, in the order written

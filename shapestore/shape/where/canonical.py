@@ -10,25 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from shapestore.shape.quoting import quoted
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Chain,
-    Column,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Junction,
-    Like,
-    Negative,
-    Not,
-    Number,
-    Parameter,
-    String,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression
 from shapestore.shape.where.render import case_text
 
 # How tightly an expression holds together: it is in parentheses where something tighter is called for.
@@ -56,32 +39,32 @@ def canonical(expression: Expression) -> str:
 
 def _text(expression: Expression) -> _Text:
     match expression:
-        case Column(name):
+        case nodes.Column(name):
             return _Text(quoted(name))
-        case Parameter(name):
+        case nodes.Parameter(name):
             return _Text(f":{name}")
-        case String(value):
+        case nodes.String(value):
             return _Text(quoted(value, "'"))
-        case Number(text) | Constant(text):
+        case nodes.Number(text) | nodes.Constant(text):
             return _Text(text)
-        case Call(function, arguments):
+        case nodes.Call(function, arguments):
             return _Text(f"{function}({', '.join(map(canonical, arguments))})")
-        case Case(branches, otherwise):
+        case nodes.Case(branches, otherwise):
             return _Text(
                 case_text(
                     [(canonical(condition), canonical(value)) for condition, value in branches],
                     None if otherwise is None else canonical(otherwise),
                 )
             )
-        case Negative(operand):
+        case nodes.Negative(operand):
             return _Text(f"-{_text(operand).within(_OPERAND)}", _NEGATIVE)
-        case Chain():
+        case nodes.Chain():
             return _chain(expression)
-        case Comparison(left, sign, right):
+        case nodes.Comparison(left, sign, right):
             return _Text(f"{_value(left)} {sign} {_value(right)}", _COMPARISON)
-        case Not(operand):
+        case nodes.Not(operand):
             return _negation(_text(operand))
-        case Junction():
+        case nodes.Junction():
             return _junction(expression)
     return _negatable(expression)
 
@@ -92,13 +75,13 @@ def _value(expression: Expression) -> str:
 
 def _negatable(expression: Expression) -> _Text:
     match expression:
-        case Is(left, right, negated):
+        case nodes.Is(left, right, negated):
             operators, end = ("IS", "IS NOT"), _value(right)
-        case In(left, items, negated):
+        case nodes.In(left, items, negated):
             operators, end = ("IN", "NOT IN"), f"({', '.join(sorted(set(map(canonical, items))))})"
-        case Between(left, low, high, negated):
+        case nodes.Between(left, low, high, negated):
             operators, end = ("BETWEEN", "NOT BETWEEN"), f"{_value(low)} AND {_value(high)}"
-        case Like(left, pattern, escape, negated):
+        case nodes.Like(left, pattern, escape, negated):
             operators, end = ("LIKE", "NOT LIKE"), _value(pattern)
             if escape is not None:
                 end += f" ESCAPE {_value(escape)}"
@@ -114,7 +97,7 @@ def _negation(operand: _Text) -> _Text:
     return _Text(f"NOT {operand.within(_NOT)}", _NOT)
 
 
-def _chain(chain: Chain) -> _Text:
+def _chain(chain: nodes.Chain) -> _Text:
     """From left to right: ``a - (b - c)`` keeps its parentheses, and so does ``a + (b + c)``, since floats round."""
     binding = _BINDING_OF_SIGN[chain.rest[0][0]]
     inner = _NEGATIVE if binding == _CONCATENATION else binding + 1
@@ -124,7 +107,7 @@ def _chain(chain: Chain) -> _Text:
     return _Text(" ".join(pieces), binding)
 
 
-def _junction(junction: Junction) -> _Text:
+def _junction(junction: nodes.Junction) -> _Text:
     """AND and OR do not mind order or repetition, NULL included, as long as they join truth values to a truth value."""
     binding = _AND if junction.word == "AND" else _OR
     parts = [_text(part) for part in junction.parts]

@@ -16,25 +16,8 @@ from typing import NamedTuple, NoReturn
 
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.comparable import Scalar
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Chain,
-    Column,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Junction,
-    Like,
-    Negative,
-    Not,
-    Number,
-    Parameter,
-    String,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression
 from shapestore.shape.where.render import WIDEST_JUNCTION
 
 MAX_LEVELS = 500
@@ -70,21 +53,21 @@ _NUMBER_BYTES = 32
 
 # What stands on the parser's stack when it begins the first operand, and when it begins each further one.
 _STACKED: dict[type[Expression], tuple[int, int]] = {
-    Call: (3, 5),  # name ( distinct; and list ,
-    Case: (4, 7),  # CASE operand WHEN (; and CASE operand list WHEN condition THEN (
-    Negative: (2, 2),  # - (
-    Not: (2, 2),
-    Chain: (1, 3),  # ( ; and operand + (
-    Comparison: (1, 3),
-    Is: (1, 4),  # operand IS NOT (
-    In: (1, 5),  # operand IN ( list ,
-    Between: (1, 5),  # operand BETWEEN operand AND (
-    Like: (1, 5),
-    Junction: (1, 3),
+    nodes.Call: (3, 5),  # name ( distinct; and list ,
+    nodes.Case: (4, 7),  # CASE operand WHEN (; and CASE operand list WHEN condition THEN (
+    nodes.Negative: (2, 2),  # - (
+    nodes.Not: (2, 2),
+    nodes.Chain: (1, 3),  # ( ; and operand + (
+    nodes.Comparison: (1, 3),
+    nodes.Is: (1, 4),  # operand IS NOT (
+    nodes.In: (1, 5),  # operand IN ( list ,
+    nodes.Between: (1, 5),  # operand BETWEEN operand AND (
+    nodes.Like: (1, 5),
+    nodes.Junction: (1, 3),
 }
 _GROUPED = 3
 """What a long chain of AND or OR has on the stack besides, since it is rendered in groups."""
-_WITH_A_NOT = (Is, In, Between, Like)
+_WITH_A_NOT = (nodes.Is, nodes.In, nodes.Between, nodes.Like)
 _SHORTENING = frozenset(("lower", "upper", "trim", "ltrim", "rtrim", "substr", "nullif"))
 """Functions whose value is no longer than their first argument."""
 
@@ -103,7 +86,7 @@ class Meter:
 
     def cost(self, expression: Expression) -> Cost:
         """What an expression costs. Raises InvalidShapeError if SQLite cannot parse it; for the size, see excess."""
-        if isinstance(expression, Column):
+        if isinstance(expression, nodes.Column):
             return _COLUMN
         operands = [*map(self.cost, expression.operands())]
         times, plus = self._size(expression, operands) if operands else (0, self._length_of_leaf(expression))
@@ -128,24 +111,24 @@ class Meter:
 
     def _length_of_leaf(self, leaf: Expression) -> int:
         match leaf:
-            case Parameter(name):
+            case nodes.Parameter(name):
                 return self._length(name)
-            case String(text) | Number(text) | Constant(text):
+            case nodes.String(text) | nodes.Number(text) | nodes.Constant(text):
                 return len(text.encode())
         raise AssertionError(f"no length for {leaf!r}")
 
     def _size(self, expression: Expression, operands: list[Cost]) -> tuple[int, int]:
         first = operands[0]
         match expression:
-            case Call("replace", arguments):
+            case nodes.Call("replace", arguments):
                 return self._replaced(arguments, operands)
-            case Call("coalesce") | Case():
+            case nodes.Call("coalesce") | nodes.Case():
                 return max(cost.times for cost in operands), max(cost.plus for cost in operands)
-            case Call(function) if function in _SHORTENING:
+            case nodes.Call(function) if function in _SHORTENING:
                 return first.times, first.plus
-            case Chain(_, rest) if rest[0][0] == "||":
+            case nodes.Chain(_, rest) if rest[0][0] == "||":
                 return sum(cost.times for cost in operands), sum(cost.plus for cost in operands)
-            case Like(_, _, escape, _):
+            case nodes.Like(_, _, escape, _):
                 self._check_like(operands[1], escape)
         return 0, _NUMBER_BYTES
 
@@ -163,14 +146,14 @@ class Meter:
     def _is_known_text(self, expression: Expression) -> bool:
         """Whether its value is known to the byte. A number is not: how long its text is differs by the database."""
         match expression:
-            case Parameter(name):
+            case nodes.Parameter(name):
                 return self._params is not None and isinstance(self._params[name], str)
-        return isinstance(expression, String)
+        return isinstance(expression, nodes.String)
 
     def _check_like(self, pattern: Cost, escape: Expression | None) -> None:
         if pattern.plus > MAX_PATTERN_BYTES:
             self._exceeds(f"the pattern of LIKE is too long: {pattern.plus} bytes; the limit is {MAX_PATTERN_BYTES}")
-        if isinstance(escape, Parameter) and not self._is_character(escape.name):
+        if isinstance(escape, nodes.Parameter) and not self._is_character(escape.name):
             self._exceeds(f"ESCAPE takes one character; params[{escape.name!r}] must be a str of one")
 
     def _length(self, name: str) -> int:
@@ -186,7 +169,7 @@ class Meter:
 
 def _depth(expression: Expression, operands: list[Cost]) -> tuple[int, int]:
     """Levels and entries of the stack of what is rendered for an expression."""
-    grouped = isinstance(expression, Junction) and len(operands) > WIDEST_JUNCTION
+    grouped = isinstance(expression, nodes.Junction) and len(operands) > WIDEST_JUNCTION
     before, later = _STACKED[type(expression)]
     if grouped:
         before, later = before + _GROUPED, later + _GROUPED
@@ -197,7 +180,7 @@ def _depth(expression: Expression, operands: list[Cost]) -> tuple[int, int]:
         before = later
     if grouped:
         return levels + 2 * (isqrt(len(operands) - 1) + 1), stack
-    if isinstance(expression, (Junction, Chain)):
+    if isinstance(expression, (nodes.Junction, nodes.Chain)):
         return levels + len(operands) - 1, stack
     return levels + (2 if isinstance(expression, _WITH_A_NOT) else 1), stack
 

@@ -12,7 +12,7 @@
     character   string | :parameter
 
 What databases do not group alike (``a = b = c``, ``a || b + c``) is refused without parentheses, so that a where has
-one meaning. A new operator is one branch here, one class in :mod:`expression`, and one case for each that reads trees:
+one meaning. A new operator is one branch here, one class in :mod:`nodes`, and one case for each that reads trees:
 :mod:`canonical`, :mod:`render` and :mod:`limits`.
 """
 
@@ -22,26 +22,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Column,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Like,
-    Negative,
-    Not,
-    Number,
-    Parameter,
-    String,
-    chained,
-    joined,
-)
+from shapestore.shape.where import nodes
 from shapestore.shape.where.lexer import END, FUNCTION, NAME, NUMBER, PARAMETER, STRING, Token, refuse, tokenize
+from shapestore.shape.where.nodes import Expression, chained, joined
 
 MAX_DEPTH = 32
 """How many parentheses, calls and NOTs may stand inside one another. Far below what would exhaust Python's stack."""
@@ -144,7 +127,7 @@ class _Parser:
         if not self._take("NOT"):
             return self._comparison()
         with self._deeper():
-            return Not(self._negation())
+            return nodes.Not(self._negation())
 
     def _comparison(self) -> Expression:
         value = self._value()
@@ -158,35 +141,35 @@ class _Parser:
     def _compared(self, left: Expression) -> Expression:
         operator = self._advance().kind
         if operator in _COMPARISONS:
-            return Comparison(left, operator, self._value())
+            return nodes.Comparison(left, operator, self._value())
         if operator == "IS":
             negated = self._take("NOT")
-            return Is(left, self._value(), negated)
+            return nodes.Is(left, self._value(), negated)
         negated = operator == "NOT"
         if operator in ("ISNULL", "NOTNULL") or (negated and self._take("NULL")):
-            return Is(left, Constant("NULL"), operator != "ISNULL")
+            return nodes.Is(left, nodes.Constant("NULL"), operator != "ISNULL")
         if negated:
             if self._next.kind not in _NEGATED:
                 self._expected("IN, BETWEEN, LIKE or NULL after NOT")
             operator = self._advance().kind
         if operator == "IN":
-            return In(left, self._list(), negated)
+            return nodes.In(left, self._list(), negated)
         return self._between(left, negated) if operator == "BETWEEN" else self._like(left, negated)
 
     def _between(self, left: Expression, negated: bool) -> Expression:
         low = self._value()
         self._require("AND")
-        return Between(left, low, self._value(), negated)
+        return nodes.Between(left, low, self._value(), negated)
 
     def _like(self, left: Expression, negated: bool) -> Expression:
         pattern = self._value()
         if not self._take("ESCAPE"):
-            return Like(left, pattern, None, negated)
+            return nodes.Like(left, pattern, None, negated)
         place = self._next.start
         escape = self._value()
-        if not (isinstance(escape, Parameter) or (isinstance(escape, String) and len(escape.value) == 1)):
+        if not (isinstance(escape, nodes.Parameter) or (isinstance(escape, nodes.String) and len(escape.value) == 1)):
             refuse(self._text, place, "ESCAPE takes one character, as a string or a :parameter")
-        return Like(left, pattern, escape, negated)
+        return nodes.Like(left, pattern, escape, negated)
 
     def _list(self) -> tuple[Expression, ...]:
         if self._next.kind == PARAMETER:
@@ -219,7 +202,7 @@ class _Parser:
         return chained(first, *rest) if rest else first
 
     def _term(self) -> Expression:
-        return Negative(self._operand()) if self._take("-") else self._operand()
+        return nodes.Negative(self._operand()) if self._take("-") else self._operand()
 
     def _operand(self) -> Expression:
         if self._next.kind not in _OPERANDS:
@@ -227,20 +210,20 @@ class _Parser:
         token = self._advance()
         match token.kind:
             case "name":
-                return Column(token.text)
+                return nodes.Column(token.text)
             case "parameter":
-                return Parameter(token.text)
+                return nodes.Parameter(token.text)
             case "string":
-                return String(token.text)
+                return nodes.String(token.text)
             case "number":
-                return Number(token.text)
+                return nodes.Number(token.text)
             case "function":
                 return self._call(token)
             case "(":
                 return self._parenthesized()
             case "CASE":
                 return self._case()
-        return Constant(token.kind)
+        return nodes.Constant(token.kind)
 
     def _parenthesized(self) -> Expression:
         with self._deeper():
@@ -258,7 +241,7 @@ class _Parser:
                 branches.append((condition, self._condition()))
             otherwise = self._condition() if self._take("ELSE") else None
         self._require("END")
-        return Case(tuple(branches), otherwise)
+        return nodes.Case(tuple(branches), otherwise)
 
     def _call(self, name: Token) -> Expression:
         function = name.text.lower()
@@ -269,4 +252,4 @@ class _Parser:
         if not least <= len(arguments) <= most:
             count = f"{least}" if least == most else f"{least} to {most}"
             refuse(self._text, name.start, f"{function} takes {count} argument(s), not {len(arguments)}")
-        return Call(function, arguments)
+        return nodes.Call(function, arguments)

@@ -10,30 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import isqrt
 
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Chain,
-    Column,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Junction,
-    Like,
-    Negative,
-    Not,
-    Number,
-    Parameter,
-    String,
-)
+from shapestore.shape.where import nodes
+from shapestore.shape.where.nodes import Expression
 
 WIDEST_JUNCTION = 100
 """Longer chains of AND or OR are joined in groups: a database counts each term of a chain as one level of depth."""
 
-_LEAVES = (Column, Parameter, String, Number, Constant, Call, Case)
+_LEAVES = (nodes.Column, nodes.Parameter, nodes.String, nodes.Number, nodes.Constant, nodes.Call, nodes.Case)
 
 
 class Renderer(ABC):
@@ -84,45 +67,45 @@ class Renderer(ABC):
     def render(self, expression: Expression) -> str:
         """The SQL of a tree."""
         match expression:
-            case Column(name):
+            case nodes.Column(name):
                 return self.identifier(name)
-            case Parameter(name):
+            case nodes.Parameter(name):
                 return self.parameter(name)
-            case String(value):
+            case nodes.String(value):
                 return self.string(value)
-            case Number(text) | Constant(text):
+            case nodes.Number(text) | nodes.Constant(text):
                 return text
-            case Call(function, arguments):
+            case nodes.Call(function, arguments):
                 return self.call(function, list(map(self.render, arguments)))
-            case Case(branches, otherwise):
+            case nodes.Case(branches, otherwise):
                 rendered = [(self.render(condition), self.render(value)) for condition, value in branches]
                 return case_text(rendered, None if otherwise is None else self.render(otherwise))
-            case Negative(operand):
+            case nodes.Negative(operand):
                 return f"-{self._operand(operand)}"
-            case Not(operand):
+            case nodes.Not(operand):
                 return f"NOT {self._operand(operand)}"
-            case Junction(word, parts):
+            case nodes.Junction(word, parts):
                 return _joined([self._operand(part) for part in parts], f" {word} ")
         return self._operation(expression)
 
     def _operation(self, expression: Expression) -> str:
         operands = list(map(self._operand, expression.operands()))
         match expression:
-            case Chain(_, rest) if rest[0][0] == "||":
+            case nodes.Chain(_, rest) if rest[0][0] == "||":
                 return self.concatenation(operands)
-            case Chain(_, rest):
+            case nodes.Chain(_, rest):
                 return self.arithmetic(
                     operands[0], [(sign, operand) for (sign, _), operand in zip(rest, operands[1:], strict=True)]
                 )
-            case Comparison(_, sign, _):
+            case nodes.Comparison(_, sign, _):
                 return self.comparison(operands[0], sign, operands[1])
-            case Is(_, _, negated):
+            case nodes.Is(_, _, negated):
                 return self.identity(operands[0], operands[1], negated)
-            case In(_, _, negated):
+            case nodes.In(_, _, negated):
                 return self.membership(operands[0], operands[1:], negated)
-            case Between(_, _, _, negated):
+            case nodes.Between(_, _, _, negated):
                 return self.between(operands[0], operands[1], operands[2], negated)
-            case Like(_, _, escape, negated):
+            case nodes.Like(_, _, escape, negated):
                 return self.like(operands[0], operands[1], None if escape is None else operands[2], negated)
         raise AssertionError(f"no SQL for {expression!r}")
 

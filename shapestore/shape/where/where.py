@@ -10,9 +10,9 @@ from shapestore.errors import InvalidShapeError
 from shapestore.shape.comparable import Scalar
 from shapestore.shape.where.cache import BoundedCache
 from shapestore.shape.where.canonical import canonical
-from shapestore.shape.where.expression import Column, Expression, Parameter, walk
 from shapestore.shape.where.lexer import refuse
 from shapestore.shape.where.limits import Meter
+from shapestore.shape.where.nodes import Column, Expression, Parameter, walk
 from shapestore.shape.where.parser import parse
 
 MAX_LENGTH = 32_768

@@ -7,26 +7,9 @@ from dataclasses import replace
 
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar
+from shapestore.shape.where import nodes
 from shapestore.shape.where.canonical import canonical
-from shapestore.shape.where.expression import (
-    Between,
-    Call,
-    Case,
-    Chain,
-    Column,
-    Comparison,
-    Constant,
-    Expression,
-    In,
-    Is,
-    Junction,
-    Like,
-    Negative,
-    Not,
-    Number,
-    Parameter,
-    String,
-)
+from shapestore.shape.where.nodes import Expression
 from shapestore.shape.where.render import case_text
 from shapestore.source.catalogue.catalogue import SourceColumn
 from shapestore.source.column_type import Kind
@@ -84,51 +67,51 @@ class Translator:
 
     def _translated(self, expression: Expression) -> Operand:
         match expression:
-            case Column(name):
+            case nodes.Column(name):
                 return self._column(name)
-            case Parameter(name):
+            case nodes.Parameter(name):
                 return self._conversions.constant(self._params[name])
-            case String(value):
+            case nodes.String(value):
                 return self._conversions.constant(value)
-            case Constant(word):
+            case nodes.Constant(word):
                 return self._conversions.constant(_WORDS[word])
-            case Number(digits):
+            case nodes.Number(digits):
                 return self._conversions.constant(number(digits))
-            case Negative(Number(digits)):
+            case nodes.Negative(nodes.Number(digits)):
                 return self._conversions.constant(number(f"-{digits}"))
-            case Negative(inner):
+            case nodes.Negative(inner):
                 return self._negative(self._operand(inner))
-            case Chain(_, ((sign, _), *_)):
+            case nodes.Chain(_, ((sign, _), *_)):
                 return self._concatenation(expression) if sign == "||" else self._arithmetic(expression)
-            case Case():
+            case nodes.Case():
                 return self._case(expression)
-            case Call(function, _):
+            case nodes.Call(function, _):
                 return self._functions.call(function, self._operands(expression))
         return Operand(self._test(expression), Kind.TRUTH)
 
     def _test(self, expression: Expression) -> str:
         """The operators that give a truth value."""
         match expression:
-            case Not(inner):
+            case nodes.Not(inner):
                 return f"(NOT {self.condition(inner)})"
-            case Junction(word, parts):
+            case nodes.Junction(word, parts):
                 return f"({f' {word} '.join(map(self.condition, parts))})"
-            case Is(left, Constant("TRUE" | "FALSE" as word), negated):  # in SQLite too this tests truth, not identity
+            case nodes.Is(left, nodes.Constant("TRUE" | "FALSE" as word), negated):  # in SQLite too a test of truth
                 return f"({self.condition(left)} IS {_not(negated)}{word})"
-            case Is(left, Constant("NULL"), negated):
+            case nodes.Is(left, nodes.Constant("NULL"), negated):
                 [operand] = self._conversions.compared([self._operand(left)])
                 return f"({operand.sql} IS {_not(negated)}NULL)"
-            case Like():
+            case nodes.Like():
                 return self._like(expression)
         first, *others = (operand.sql for operand in self._conversions.compared(self._operands(expression)))
         match expression:
-            case Comparison(_, sign, _):
+            case nodes.Comparison(_, sign, _):
                 return f"({first} {sign} {others[0]})"
-            case Is(_, _, negated):
+            case nodes.Is(_, _, negated):
                 return self._dialect.identity(first, others[0], negated)
-            case In(_, _, negated):
+            case nodes.In(_, _, negated):
                 return f"({first} {_not(negated)}IN ({', '.join(others)}))"
-            case Between(_, _, _, negated):
+            case nodes.Between(_, _, _, negated):
                 return f"({first} {_not(negated)}BETWEEN {others[0]} AND {others[1]})"
         raise AssertionError(f"no translation of {expression!r}")
 
@@ -143,7 +126,7 @@ class Translator:
             has_collation=column.kind is Kind.TEXT,
         )
 
-    def _case(self, case: Case) -> Operand:
+    def _case(self, case: nodes.Case) -> Operand:
         values = [value for _, value in case.branches]
         values += [] if case.otherwise is None else [case.otherwise]
         aligned = self._conversions.aligned([self._operand(value) for value in values])
@@ -159,12 +142,12 @@ class Translator:
         ready = self._conversions.number(operand)
         return Operand(f"(- {ready.sql})", ready.kind)
 
-    def _concatenation(self, chain: Chain) -> Operand:
+    def _concatenation(self, chain: nodes.Chain) -> Operand:
         texts = [self._conversions.text(operand) for operand in self._operands(chain)]
         sql = self._dialect.concatenation([text.sql for text in texts])
         return Operand(sql, Kind.TEXT, has_collation=any(text.has_collation for text in texts))
 
-    def _arithmetic(self, chain: Chain) -> Operand:
+    def _arithmetic(self, chain: nodes.Chain) -> Operand:
         """From left to right: each step is of integers, or of floating-point numbers."""
         result, *others = (self._conversions.number(operand) for operand in self._operands(chain))
         for (sign, _), other in zip(chain.rest, others, strict=True):
@@ -185,7 +168,7 @@ class Translator:
                 sql = f"({first} {sign} {second})"
         return Operand(sql, Kind.INTEGER if of_integers else Kind.FLOAT)
 
-    def _like(self, like: Like) -> str:
+    def _like(self, like: nodes.Like) -> str:
         left, pattern = (self._conversions.text(self._operand(side)) for side in (like.left, like.pattern))
         sql = self._pattern(like.pattern, pattern, None if like.escape is None else self._operand(like.escape))
         if not left.has_collation and not pattern.has_collation:
@@ -193,7 +176,7 @@ class Translator:
         return f"({left.sql} {_not(like.negated)}LIKE {sql} ESCAPE '{ESCAPE}')"
 
     def _pattern(self, expression: Expression, pattern: Operand, escape: Operand | None) -> str:
-        if escape is not None and isinstance(expression, Call) and expression.function in ("lower", "upper"):
+        if escape is not None and isinstance(expression, nodes.Call) and expression.function in ("lower", "upper"):
             [inner] = expression.arguments  # no letter escapes in a pattern that is rewritten
             sql = self._pattern(inner, self._conversions.text(self._operand(inner)), escape)
             return f"{expression.function.upper()}({sql})"

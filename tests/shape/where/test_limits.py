@@ -15,8 +15,8 @@ from where_texts import Plain
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.quoting import quoted
 from shapestore.shape.shape import Shape
-from shapestore.shape.where.expression import Comparison
 from shapestore.shape.where.limits import MAX_BYTES, MAX_LEVELS, MAX_PATTERN_BYTES, MAX_TIMES, SHORT, Meter
+from shapestore.shape.where.nodes import Comparison
 from shapestore.shape.where.where import MAX_LENGTH, parse_where
 
 chances = st.integers(0, 2**32).map(random.Random)
