@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from shapestore.storage.commands.history import discard
 from shapestore.storage.connection import BUSY_TIMEOUT_MS
 from shapestore.storage.log import compact
 from shapestore.storage.path import check_beside
-from shapestore.storage.transaction import Transaction, commit
+from shapestore.storage.transaction import Transaction
 from shapestore.storage.wal import wal_bytes
 
 # Expected to be empty: the transaction that ends an attempt also marks its rows as pending deletion.
@@ -105,13 +105,15 @@ def _delete_left_behind(connection: sqlite3.Connection, *, forget_kept: bool) ->
 
     Handles that are kept for their readers are forgotten where no store has the file open, and so no reader.
     """
-    orphans = [number for (number,) in connection.execute(ORPHANS).fetchall()]
-    commit(connection, lambda tx: discard(tx, orphans), Transaction(connection, "vacuum"))
+
+    def commit(work: Callable[[Transaction], None]) -> None:
+        Transaction(connection, "vacuum").commit(work)
+
+    commit(lambda tx: discard(tx, tx.column(ORPHANS)))
     if forget_kept:
-        kept = [number for (number,) in connection.execute("SELECT number FROM kept").fetchall()]
-        commit(connection, ForgetKept(kept).run, Transaction(connection, "vacuum"))
+        commit(lambda tx: ForgetKept(tx.column("SELECT number FROM kept")).run(tx))
     while piece := compact.next_piece(connection):
-        commit(connection, partial(compact.delete, piece=piece), Transaction(connection, "vacuum"))
+        commit(partial(compact.delete, piece=piece))
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 

@@ -61,13 +61,14 @@ def unlock(path: str, handle: str | None, shape: Shape | None, namespace: str) -
         raise click.UsageError("name the lock by the options of its shape, or by --handle")
     if handle == "":
         raise click.UsageError("the handle is empty")
-    key = None if shape is None else shape.comparable_in(namespace)
     with open_inspector(path) as inspector:
-        held = [
-            lock
-            for lock in inspector.locks()
-            if (_is_part_of(handle or "", lock.handle) if key is None else lock.comparable == key)
-        ]
+        locks = inspector.locks()
+    if handle is not None:
+        held = [lock for lock in locks if lock.handle.startswith(handle) or lock.handle.endswith(handle)]
+    else:
+        assert shape is not None
+        key = shape.comparable_in(namespace)
+        held = [lock for lock in locks if lock.comparable == key]
     if not held:
         raise click.ClickException("there is no such lock; `shapestore locks` lists all locks")
     if len(held) > 1:
@@ -76,10 +77,6 @@ def unlock(path: str, handle: str | None, shape: Shape | None, namespace: str) -
     # Opening the store clears away the locks of exited owners, so the lock may be gone by now: the same result.
     released = _with_store(path, lambda store: store.release_lock(held_shape), held[0].namespace)
     say(f"freed {short(held[0].handle)}" + ("" if released else ", whose owner had exited or whose creation had ended"))
-
-
-def _is_part_of(part: str, handle: str) -> bool:
-    return handle.startswith(part) or handle.endswith(part)
 
 
 @click.command()

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Transaction:
-    """An open write transaction, as the work inside it sees it."""
+    """A write transaction, as the work inside it sees it."""
 
     def __init__(self, connection: sqlite3.Connection, owner: str) -> None:
         self._connection = connection
@@ -36,11 +36,21 @@ class Transaction:
         """When it began: not before it could write, since another program may have held the file until then."""
         self._shared: dict[str, Any] = {"owner": owner}
 
-    def begin(self) -> None:
-        """IMMEDIATE, because a deferred one that turns to writing fails at once if another has written since."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        self.moment = boot_clock.now()
-        self._shared["boot"], self._shared["boot_ms"], self._shared["wall_ms"] = self.moment
+    def commit(self, work: Callable[[Transaction], T]) -> T:
+        """Do ``work`` in the transaction and commit it, on this thread; or roll it back, if that fails."""
+        try:
+            # A deferred one that turns to writing fails at once if another has written since.
+            self._connection.execute("BEGIN IMMEDIATE")
+            self.moment = boot_clock.now()
+            self._shared["boot"], self._shared["boot_ms"], self._shared["wall_ms"] = self.moment
+            answer = work(self)
+            self._connection.execute("COMMIT")
+            return answer
+        except BaseException:
+            # SQLite has rolled back by itself where the disk is full: then there is none to roll back.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Execute a statement with named parameters, of which owner and times are given; return all of its rows."""
@@ -65,18 +75,4 @@ def transact(connection: aiosqlite.Connection, owner: str, work: Callable[[Trans
     A cancellation waits for the end of the transaction: the thread cannot be stopped, and the gate must be held until
     it is done.
     """
-    return on_thread(connection, lambda sqlite: commit(sqlite, work, Transaction(sqlite, owner)), Uncancelled())
-
-
-def commit(connection: sqlite3.Connection, work: Callable[[Transaction], T], transaction: Transaction) -> T:
-    """Do ``work`` in one transaction and commit it, on this thread."""
-    try:
-        transaction.begin()
-        answer = work(transaction)
-        connection.execute("COMMIT")
-        return answer
-    except BaseException:
-        # SQLite has rolled back by itself where the disk is full: then there is none to roll back.
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
+    return on_thread(connection, lambda sqlite: Transaction(sqlite, owner).commit(work), Uncancelled())

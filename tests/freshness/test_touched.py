@@ -289,13 +289,13 @@ async def test_what_many_callers_tell_at_once_is_marked_once(empty_path: str, mo
     """A thousand of them, of a thousand shapes, kept the file for more than a second."""
     monkeypatch.setattr(MarkStale, "SHAPES", 2)
     marks = []
-    mark = MarkStale._mark
+    mark = MarkStale.run
 
     def counted(self: MarkStale, tx: Transaction) -> int | None:
         marks.append(self.after)
         return mark(self, tx)
 
-    monkeypatch.setattr(MarkStale, "_mark", counted)
+    monkeypatch.setattr(MarkStale, "run", counted)
     async with ShapeStore(empty_path, create=Rows(1)) as store:
         for number in range(5):
             await store.get_or_create(Shape("track", where=f"album = {number}"))

@@ -11,7 +11,7 @@ import math
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from shapestore.storage.log import read
 from shapestore.storage.log.difference import RowChange
 from shapestore.storage.log.positions import locate, pack
 from shapestore.storage.log.wanted import append_difference
-from shapestore.storage.transaction import Transaction, commit
+from shapestore.storage.transaction import Transaction
 
 HANDLE = "h1"
 
@@ -103,11 +103,13 @@ def copy_of(file: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def transact(connection: sqlite3.Connection, work: object, *, newest_round: int = 0) -> Transaction:
+def transact(
+    connection: sqlite3.Connection, work: Callable[[Transaction], object], *, newest_round: int = 0
+) -> Transaction:
     """Do ``work`` in a transaction of its own, as the writer does it."""
     transaction = Transaction(connection, "me")
     transaction.newest_round = newest_round
-    commit(connection, work, transaction)  # type: ignore[arg-type]
+    transaction.commit(work)
     return transaction
 
 

@@ -42,14 +42,11 @@ class MarkStale(Command[int | None]):
 
     @classmethod
     def apply(cls, group: list[Self], tx: Transaction) -> list[int | None]:
-        marked: dict[tuple[str, str, int], int | None] = {}  # what many callers tell at once is done once
-        for command in group:
-            part = command.namespace, command.table, command.after
-            if part not in marked:
-                marked[part] = command._mark(tx)
-        return [marked[command.namespace, command.table, command.after] for command in group]
+        parts = {(c.namespace, c.table, c.after): c for c in group}  # what many callers tell at once is done once
+        marked = {part: command.run(tx) for part, command in parts.items()}
+        return [marked[c.namespace, c.table, c.after] for c in group]
 
-    def _mark(self, tx: Transaction) -> int | None:
+    def run(self, tx: Transaction) -> int | None:
         named = {"namespace": self.namespace, "table": self.table}
         tx.run(queries.MARK_ATTEMPTS_TOUCHED, **named)
         numbers = tx.column(queries.MARK_SHAPES_STALE, after=self.after, limit=self.SHAPES, **named)

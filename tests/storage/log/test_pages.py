@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -90,7 +91,7 @@ def raise_floor(log: ModelledLog, position: int, round_: int) -> None:
 
     transact(log.connection, work)
     while last := compact.next_trim(log.connection, log.number):
-        transact(log.connection, lambda tx, last=last: compact.trim(tx, log.number, last))
+        transact(log.connection, partial(compact.trim, number=log.number, last=last))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

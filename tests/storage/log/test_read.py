@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def cut(log: ModelledLog, floor: int) -> None:
         lambda tx: tx.change(compact_queries.RAISE_FLOOR, number=log.number, position=position, round=round_),
     )
     while last := compact.next_trim(log.connection, log.number):
-        transact(log.connection, lambda tx, last=last: compact.trim(tx, log.number, last))
+        transact(log.connection, partial(compact.trim, number=log.number, last=last))
 
 
 def check(log: ModelledLog, since: int = 0) -> None:

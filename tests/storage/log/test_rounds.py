@@ -17,7 +17,7 @@ from shapestore.storage.log.positions import locate
 from shapestore.storage.log.rounds import next_round
 from shapestore.storage.log.wanted import append_difference
 from shapestore.storage.queries import SET_JUMP_DUE
-from shapestore.storage.transaction import Transaction, commit
+from shapestore.storage.transaction import Transaction
 
 FAR = 1 << 20
 """A jump goes at least so far."""
@@ -126,7 +126,7 @@ def test_a_round_that_was_rolled_back_is_not_given_out_again_by_the_same_writer(
 
     transaction = Transaction(connection, "me")
     with pytest.raises(OSError, match="the disk is gone"):
-        commit(connection, fail, transaction)
+        transaction.commit(fail)
     assert state(connection) == (1, 0, 0)
     assert transaction.newest_round == 2
     assert a_round(connection, transaction.newest_round) > FAR
