@@ -172,8 +172,8 @@ class Registrations:
         due = [key for key, at in self._due.items() if at <= now]
         for key in due:
             del self._due[key]
-        if self._due:
-            self._write_at(min(self._due.values()))
+        if self._due:  # not one by one, however many come and go
+            self._write_at(max(now + BEGIN_AFTER_SECONDS, min(self._due.values())))
         begun = [key for key in due if key in self._wanted]
         ended = [key for key in due if key not in self._wanted]
         self._registered.update(begun)
