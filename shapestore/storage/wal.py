@@ -174,6 +174,6 @@ def _checkpoint(connection: sqlite3.Connection, *, how: str) -> bool:
         connection.execute("PRAGMA busy_timeout = 0").fetchall()
         # Not PASSIVE: this keeps other programs from writing meanwhile. Nor does any commit begin the log again.
         ((_, pages, copied_pages),) = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
-        copied = pages == copied_pages
+        copied = pages == copied_pages >= 0  # they are -1 where another program is in the middle of one
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
     return copied

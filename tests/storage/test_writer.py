@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -471,6 +473,36 @@ async def test_a_reader_in_the_way_of_a_checkpoint_keeps_no_writer_waiting(desk:
         assert checkpoints
         assert checkpoints[-1].wal_bytes > 0
     assert list(await desk.connection.execute_fetchall("PRAGMA busy_timeout")) == [(5_000,)]
+
+
+async def test_a_checkpoint_beside_that_of_another_program_is_made_later(desk: Desk) -> None:
+    """SQLite does nothing then. The log is not taken to be in the database, or it would grow on."""
+    assert await desk.writer.submit(claim("a"))
+    await desk.write("a", 1)
+    with in_a_checkpoint(desk.path):
+        for _ in range(20):
+            await desk.write("a", 512 * 1024)
+        await desk.write("a", 1)  # which comes when the checkpoint was tried
+        assert any(isinstance(event, Checkpointed) for event in desk.events)
+        assert desk.writer.wal.size() > CHECKPOINT_BYTES
+    desk.writer.wal.checkpoint_soon()
+    await desk.write("a", 1)
+    await desk.write("a", 1)
+    assert desk.writer.wal.size() < CHECKPOINT_BYTES
+
+
+@contextlib.contextmanager
+def in_a_checkpoint(path: str) -> Iterator[None]:
+    """While another program holds the lock under which SQLite makes checkpoints."""
+    lock = "import fcntl, os, sys; fcntl.lockf(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX, 1, 121)"
+    program = [sys.executable, "-c", f"{lock}; print(flush=True); sys.stdin.read()", f"{path}-shm"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 async def test_checkpoints_are_made_under_the_gate(empty_path: str) -> None:
