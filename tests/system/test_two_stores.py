@@ -88,6 +88,19 @@ async def test_a_follower_waits_for_the_shape_by_reading_alone(stores: Stores, s
     assert (stores.other.stats.commands, stores.other.stats.batches, stores.other.stats.leaders) == (0, 0, 0)
 
 
+async def test_a_follower_that_is_woken_polls_no_more_often_from_then_on(stores: Stores, source: Source) -> None:
+    leader = await under_way(source, get(stores.one))
+    follower = get(stores.other)
+    await eventually(lambda: stores.other.stats.polls > 3)
+    coalescer = stores.other._live().coalescer
+    for _ in range(10):
+        coalescer.wake(TRACK.comparable)
+    assert len(coalescer.services.timers) == 2, "its next poll, and the deadline of its caller"
+    source.go.set()
+    assert await follower == await leader
+    assert len(coalescer.services.timers) == 0
+
+
 async def test_a_follower_is_told_the_leaders_failure_and_has_only_read(stores: Stores, source: Source) -> None:
     leader = await under_way(source, get(stores.one))
     follower = get(stores.other)
