@@ -47,7 +47,7 @@ def parse_handle(text: str) -> ClientHandle:
 
 def handle_text(handle: str, floor: int, *, asked: str | None = None, unlike: str | None = None) -> str:
     """A handle for a client: the one that it ``asked`` with, if that names the same; but never ``unlike``."""
-    name = f"{handle}~{_floor_text(floor)}"
+    name = f"{handle}~{offset_text(floor) if floor else '0'}"
     text = asked if asked is not None and _FORM.fullmatch(asked) and parse_handle(asked) == (handle, floor) else name
     if text != unlike:
         return text
@@ -88,11 +88,6 @@ def offset_text(end: Part | int) -> str:
         return f"0_{end.number}"
     round_, position = unpack(end)
     return f"{round_}_{position}"
-
-
-def _floor_text(floor: int) -> str:
-    round_, position = unpack(floor)
-    return f"{round_}_{position}" if floor else "0"
 
 
 def _parse_floor(text: str) -> int | None:

@@ -119,11 +119,17 @@ class _Statement:
     def _predicate(self, where: str, params: Mapping[str, Scalar]) -> str:
         """The where, its values bound: MySQL reads a backslash in a string as more than that."""
         tree = parse_where(where).tree
-        dialect = _dialect(self._connection)
-        if dialect is not None:
-            return Translator(dialect, self._table.columns, self._column, params, self.bindings).condition(tree)
-        renderer = AsWritten if self._database == "sqlite" else Standard
-        return renderer(self._column, params, self.bindings).render(tree)
+        dialect: Dialect
+        match self._database:
+            case "sqlite":
+                return AsWritten(self._column, params, self.bindings).render(tree)
+            case "postgresql":
+                dialect = PostgresDialect()
+            case "mysql" | "mariadb":
+                dialect = mariadb_dialect(self._connection)
+            case _:
+                return Standard(self._column, params, self.bindings).render(tree)
+        return Translator(dialect, self._table.columns, self._column, params, self.bindings).condition(tree)
 
     def _order(self, order: Order) -> str:
         column, direction = self._column(order.column), "DESC" if order.descending else "ASC"
@@ -145,13 +151,3 @@ class _Statement:
                 spelled = preparer.quote(name)
                 spelled = spelled.replace("%%", "%") if "%%" in preparer.quote("%") else spelled
         return spelled.replace(":", r"\:")
-
-
-def _dialect(connection: Connection) -> Dialect | None:
-    """The dialect that a where is translated to, if the database is one of those that give it another meaning."""
-    match connection.dialect.name:
-        case "postgresql":
-            return PostgresDialect()
-        case "mysql" | "mariadb":
-            return mariadb_dialect(connection)
-    return None
