@@ -10,7 +10,7 @@
     reader          point reads; page_reader, whatever takes longer, on a thread of its own
     from_row        what the columns of a row mean
     queries         every hot statement, by name; drop_queries, those about what goes and what is kept
-    log/            the rows of each shape and their changes: append, difference, compaction, positions
+    log/            the rows of each shape and their changes: chunks, difference, rounds, compaction, positions
     schema/         the tables, as alembic compares them with its revisions, and the views for people
     row_codec       rows as JSON
     readers         which shapes are read, for eviction; and what is kept for those who read or wait for long

@@ -203,7 +203,8 @@ def _end_those_that_lack_rows(tx: Transaction, adding: list[tuple[str, int]]) ->
 
     ``adding``: the attempts' handles, and from which position on rows are added.
     """
-    further = {handle: first for handle, first in dict(reversed(adding)).items() if first > 1}
+    firsts = dict(reversed(adding))  # of several chunks of an attempt the first: the others come behind it
+    further = {handle: first for handle, first in firsts.items() if first > 1}
     lacking = tx.column(queries.LACK_ROWS, firsts=as_json(further)) if further else []
     if lacking:
         end_attempts(tx, "abandoned", queries.RELEASE, handles=as_json(lacking))

@@ -7,6 +7,7 @@ present rows are one range of ids, and the rows as of an older position are the 
     positions     public positions, and which of them are still accepted
     read          rows as of a position, and the log
     pages         the log as HTTP serves it: parts of the snapshot, then changes with what was before them
+    chunks        what a creator gives, encoded and cut into transactions' worth; keys, what tells rows apart, as text
     difference    what a creator gives, compared with what is stored
     live/         live shapes: what they follow, and their refreshes beside rounds
     wanted        what shapes should hold under some keys, compared with what they hold, becomes a round of their logs
