@@ -62,7 +62,7 @@ class RecentTexts:
         found = self._reader.fetch_small(key, aged=aged)
         if found is None:
             return None
-        (handle, position, mark, confirmation), inside = found
+        inside, handle, position, mark, confirmation = found
         self._keep(key, handle, position, [inside], len(inside))
         return inside, handle, mark, confirmation
 

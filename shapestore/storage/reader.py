@@ -120,17 +120,20 @@ class Reader(PageReader):
             return handle, public, mark, self._confirmation(confirmed) if confirmed else None
         return None
 
-    def fetch_small(self, comparable: str, *, aged: bool) -> tuple[Served, bytes] | None:
-        """What ``served`` says, and the rows of a small shape, as the inside of a JSON array.
+    def fetch_small(self, comparable: str, *, aged: bool) -> tuple[bytes, *Served] | None:
+        """The rows of a small shape, as the inside of a JSON array, and what ``served`` says.
 
         At once, on this thread. None if it is missing, or has more than ``FETCH_BYTES``, or the file is busy, or if its
         rows have not the bytes that they should have: those who read it in batches are told what is wrong.
         """
-        found = self._unless_busy(FETCH[aged], (FETCH_BYTES, comparable)) or ()
-        for inside, size, handle, position, round_, mark, *confirmed in found:
-            if inside is not None and len(inside) == size:
-                public = pack(round_, position) if round_ else position
-                return (handle, public, mark, self._confirmation(confirmed) if confirmed else None), inside
+        try:
+            found = self._execute(FETCH[aged], (FETCH_BYTES, comparable))
+            for inside, size, handle, position, round_, mark, *confirmed in found:
+                if inside is not None and len(inside) == size:
+                    public = pack(round_, position) if round_ else position
+                    return inside, handle, public, mark, self._confirmation(confirmed) if aged else None
+        except sqlite3.Error as error:
+            self._raise_unless_busy(error)
         return None
 
     def _confirmation(self, columns: list[Any]) -> Confirmation:
