@@ -61,6 +61,8 @@ class Waits:
         log, is_behind = looked
         if is_behind:
             return log.public
+        if timeout == 0:  # it only asks: that takes a tenth of the time, and changes nothing
+            return after
         watched = self._watched(handle, log)
         del looked, log  # of which each waiter has its own
         return await self._wait(watched, after, timeout)

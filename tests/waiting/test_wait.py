@@ -390,6 +390,7 @@ async def test_only_so_many_may_wait(empty_path: str, monkeypatch: pytest.Monkey
         with pytest.raises(StoreBusyError, match="2 callers wait"):
             await store.wait(stored, stored.position)
         assert await store.wait(stored, 0) == stored.position  # what need not wait is answered
+        assert await store.wait(stored, stored.position, timeout=0) == stored.position
         tasks[0].cancel()
         await eventually(lambda: len(waits_of(store)) == 1)
         tasks.append(await waiting(store, stored, stored.position))
