@@ -42,7 +42,7 @@ def begin_round(
     applications wait for by their numbers. ``finished``: False if more belongs to the round than is appended now.
     """
     noted = _noted(markers)
-    for (unfinished,) in () if source is None else tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
+    for (unfinished,) in tx.run(wanted_queries.UNFINISHED_ROUND, source=source):
         number = _behind_a_jump(tx, source, unfinished)
         tx.run(wanted_queries.ADD_TO_ROUND, round=number, seq=seq, markers=noted)
         return Round(number, is_visible=False)
