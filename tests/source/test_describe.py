@@ -185,6 +185,11 @@ def test_a_table_of_mariadb(mariadb_url: str) -> None:
     }
 
 
+def test_names_that_the_catalogue_of_mariadb_takes_for_equal_are_different_columns(mariadb_url: str) -> None:
+    run(mariadb_url, "CREATE TABLE accents (e int, é int, ê int, PRIMARY KEY (é, e))")
+    assert key_of(SQLSource(mariadb_url).describe(Shape("accents"))) == ("é", "e")
+
+
 def run(url: str, *statements: str) -> None:
     with create_engine(url, poolclass=NullPool).begin() as connection:
         for statement in statements:

@@ -55,20 +55,26 @@ class MariadbCatalogue(Catalogue):
         return next((place for place in found if place.table == table and schema in (None, place.schema)), None)
 
     def columns(self, place: Place) -> dict[str, SourceColumn]:
-        # A join of the two would open every table of the server.
         statement = """
             SELECT column_name, lower(data_type), column_type LIKE '%unsigned%', is_nullable = 'NO',
-                (
-                    SELECT seq_in_index - 1 FROM information_schema.statistics AS k
-                    WHERE table_schema = :schema AND table_name = :table AND index_name = 'PRIMARY'
-                    AND k.column_name = c.column_name
-                ),
                 character_maximum_length, coalesce(numeric_precision, datetime_precision), numeric_scale
-            FROM information_schema.columns AS c
+            FROM information_schema.columns
             WHERE table_schema = :schema AND table_name = :table ORDER BY ordinal_position
         """
         rows = self._ask(statement, **place._asdict())
-        return {name: SourceColumn(_typed(*column[:2]), _described(*column)) for name, *column in rows}
+        # Asked for by itself: a join would open every table of the server, and compare names so that e is é.
+        places = {name: index for index, name in enumerate(self._primary_key(place))}
+        return {
+            name: SourceColumn(_typed(*column[:2]), replace(_described(*column), pk_index=places.get(name)))
+            for name, *column in rows
+        }
+
+    def _primary_key(self, place: Place) -> list[str]:
+        statement = """
+            SELECT column_name FROM information_schema.statistics
+            WHERE table_schema = :schema AND table_name = :table AND index_name = 'PRIMARY' ORDER BY seq_in_index
+        """
+        return self._names(statement, **place._asdict())
 
     def tables(self, schema: str | None) -> list[str]:
         statement = f"""
@@ -85,14 +91,12 @@ def _typed(data_type: str, is_unsigned: int) -> ColumnType:
     return ColumnType(_KINDS.get(data_type, Kind.OTHER), data_type, bool(is_unsigned) or data_type == "bit")
 
 
-def _described(
-    data_type: str, is_unsigned: int, not_null: int, pk_index: int | None, *sizes: int | None
-) -> ColumnDescription:
+def _described(data_type: str, is_unsigned: int, not_null: int, *sizes: int | None) -> ColumnDescription:
     name = _NAMES.get(data_type, "text")
     if is_unsigned:
         name = _UNSIGNED.get(name, name)
     length, precision, scale = sizes
-    column = ColumnDescription(name, not_null=bool(not_null), pk_index=pk_index)
+    column = ColumnDescription(name, not_null=bool(not_null))
     match name:
         case "varchar":
             return replace(column, max_length=length)
