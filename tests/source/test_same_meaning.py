@@ -81,7 +81,9 @@ WHERES = [
     "f IN (0.1, 2.5)", "f NOT IN (0.1)", "f BETWEEN 0.1 AND 0.5", "f < 1e300", "f > -1e300", "f > 1e-300", "f = NULL",
     "nullif(f, 0.1) IS NULL", "nullif(f, 0.5) = 0.1", "coalesce(f, 0.1) = 0.1", "f * 2 = 0.2", "-f = -0.1", "f = r",
     "f IN (r, 5)", "CASE WHEN n > 7 THEN f ELSE 0.1 END = 0.1", "coalesce(n, f) = 0.001", "NOT f", "f IS NULL",
-    "nullif(7, 5) % 2 = 1", "nullif(7, 5) / 2 = 3",
+    "nullif(7, 5) % 2 = 1", "nullif(7, 5) / 2 = 3", "f = 0.1000000001", "f < 0.1000000001", "f >= 0.1000000001",
+    "f <= 0.0999999999", "f = 10000000001", "f >= 10000000001", "f IN (10000000001, 0.1)",
+    "f BETWEEN 0.1000000001 AND 1",
     # truth values
     "flag", "NOT flag", "flag = TRUE", "flag = 1", "flag = 0", "flag IS TRUE", "flag IS NOT TRUE", "flag IS FALSE",
     "flag IS NULL", "n", "NOT n", "r", "d AND n", "n IS TRUE", "n IS NOT FALSE", "TRUE", "FALSE OR flag", "NULL",

@@ -10,7 +10,14 @@ from shapestore.shape.shape import Scalar
 from shapestore.source.column_type import Kind
 from shapestore.source.predicate.bindings import Bindings
 from shapestore.source.predicate.dialect import Dialect
-from shapestore.source.predicate.operand import NUMBERS, Operand, UntranslatableError, fits_single, kind_of, number_in
+from shapestore.source.predicate.operand import (
+    NUMBERS,
+    Operand,
+    UntranslatableError,
+    is_read_of_a_single,
+    kind_of,
+    number_in,
+)
 
 _TEMPORAL = frozenset(("date", "datetime", "timestamp", "timestamptz"))
 
@@ -114,15 +121,22 @@ class Conversions:
     def _single_or_double(self, operands: list[Operand]) -> list[Operand]:
         """The operands with numbers of 32 bits as what they read as: 0.1 is 0.1, though it has more digits in each.
 
-        Beside constants alone it is they that get 32 bits, so that an index of the column serves.
+        Beside constants alone it is they that get 32 bits, so that an index of the column serves; unless one would
+        become another number: 16777217 the 16777216 that the column may hold.
         """
-        has_single = any(operand.is_single for operand in operands)
-        if not has_single or not all(operand.is_single or operand.is_constant for operand in operands):
-            return [self._double(operand) for operand in operands]
-        return [
-            replace(one, sql=self._dialect.single(one), kind=Kind.FLOAT) if fits_single(one.value) else one
-            for one in operands
-        ]
+        if any(operand.is_single for operand in operands):
+            singles = [single for operand in operands if (single := self._single(operand))]
+            if len(singles) == len(operands):
+                return singles
+        return [self._double(operand) for operand in operands]
+
+    def _single(self, operand: Operand) -> Operand | None:
+        """The operand as it is compared with a number of 32 bits; None if it cannot be without becoming another."""
+        if operand.is_single or operand.kind is Kind.NULL:
+            return operand
+        if is_read_of_a_single(operand.value):
+            return replace(operand, sql=self._dialect.single(operand), kind=Kind.FLOAT)
+        return None
 
     def _double(self, operand: Operand) -> Operand:
         return Operand(self._dialect.as_it_reads(operand.sql), Kind.FLOAT) if operand.is_single else operand

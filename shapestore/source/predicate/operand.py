@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from math import isfinite
 from typing import Final, final
@@ -76,11 +77,24 @@ def has_short_literal(value: float) -> bool:
     return value == 0 or 1e-15 <= abs(value) < 1e15
 
 
-def fits_single(value: Scalar | _Varies) -> bool:
-    """Whether it is a number that one of 32 bits can be near: others are an error of the database."""
+def is_read_of_a_single(value: Scalar | _Varies) -> bool:
+    """Whether a floating-point number of 32 bits reads as this one: by the fewest digits that tell it from others.
+
+    >>> is_read_of_a_single(0.1), is_read_of_a_single(0.10000000149), is_read_of_a_single(16777217)
+    (True, False, False)
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return value == 0 or 2.0**-126 <= abs(value) < 2.0**127
+    if value == 0 or not 2.0**-126 <= abs(value) < 2.0**127:  # beyond these databases may refuse it as one
+        return value == 0
+    single = _single(value)
+    reads = (float(f"{single:.{digits}g}") for digits in range(1, 10))
+    return value == next(read for read in reads if _single(read) == single)
+
+
+def _single(value: float) -> float:
+    """The number of 32 bits that is nearest to this one."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def number_in(text: str) -> int | float | None:
