@@ -142,7 +142,12 @@ def _array(of: AsText, value: bytes) -> bytes:
     """The text of an array, of whose items ``of`` makes texts. Any other value is sent as the only item of one."""
     if value == b"null" or (value[:2] == b'"{' and of not in _EXACTING):
         return value
-    return _encode(_array_text(of, _items(_decode(value))))
+    held = _decode(value)
+    try:
+        text = _array_text(of, _items(held))
+    except RecursionError:  # it is nested deeper than any array
+        text = _array_text(of, [held if isinstance(held, str) else value.decode()])
+    return _encode(text)
 
 
 def _items(held: Any) -> list[Any]:

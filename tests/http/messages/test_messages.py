@@ -206,6 +206,7 @@ def test_rows_without_a_key_are_named_by_their_numbers() -> None:
         ({"type": "int4", "dims": 1}, 3, "{3}"),
         ({"type": "text", "dims": 1}, "a, b", '{"a, b"}'),
         ({"type": "text", "dims": 1}, "[a", '{"[a"}'),
+        ({"type": "text", "dims": 1}, "[" * 900 + "]" * 900, f'{{"{"[" * 900 + "]" * 900}"}}'),
         ({"type": "text", "dims": 1}, None, None),
         ({"type": "json", "dims": 1}, '{"{\\"a\\":1}",x}', r'{"{\"a\":1}","\"x\""}'),
         ({"type": "json", "dims": 1}, '{"a":1}', r'{"{\"a\":1}"}'),
