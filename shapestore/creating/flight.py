@@ -191,13 +191,8 @@ class Flight:
     @error_boundary
     def _lead_as_judged(self) -> None:
         """Claim without another poll: if another process was quicker, the claim is void, and the flight polls then."""
-        if not self._has_slot:
-            return
-        if not len(self.waiters):
-            self._end()
-            return
-        self._cancel_next_poll()
-        self._attempt_it()
+        if self._has_slot:  # otherwise it has ended meanwhile, or follows the attempt of another store
+            self._attempt_it()
 
     def _leave_slots(self) -> None:
         if self._has_slot:
