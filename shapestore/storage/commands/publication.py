@@ -68,12 +68,11 @@ class CopyRows(Command[int]):
         first = self.rows.first
         _end_those_that_lack_rows(tx, [(self.handle, first)])
         number = leading(tx, [self.handle]).get(self.handle)
-        ((written, floor),) = tx.run(log.WRITTEN, number=self.source) or [(0, 0)]
+        ((_, floor),) = tx.run(log.WRITTEN, number=self.source) or [(0, 0)]
         if number is None or floor > self.position:
             return 0
         given = {"source": self.source, "after": self.rows.after, "last": self.rows.last, "position": self.position}
-        statement = log.COPY_ROWS if written <= self.position else log.COPY_ROWS_AS_OF
-        count = tx.change(statement, number=number, first=first, limit=MAX_POSITION, **given)
+        count = tx.change(log.COPY_ROWS, number=number, first=first, limit=MAX_POSITION, **given)
         if self.followed is not None:
             add_members(tx, [(self.followed, number, first, count)])
         return count

@@ -214,16 +214,8 @@ ADD_SMALL_CHUNKS = """
     FROM chunk CROSS JOIN json_each(chunk.rows) AS rows
 """
 
-# (number, position of the first, source: number, after, last): rows of another attempt, as they are
-COPY_ROWS = """
-    INSERT INTO shape_rows (id, value, key)
-    SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY id), value, key FROM (
-        SELECT id, value, key FROM shape_rows
-        WHERE id > (:source << 28) + :after AND id <= (:source << 28) + :last ORDER BY id)
-"""
-
-# The same as they were at ``position``: of a shape whose log has gone on.
-COPY_ROWS_AS_OF = f"""
+# (number, position of the first, source: number, after, last, position): rows of another attempt, as of ``position``
+COPY_ROWS = f"""
     INSERT INTO shape_rows (id, value, key)
     SELECT (:number << 28) + :first - 1 + row_number() OVER (ORDER BY position), value, key
     FROM ({_as_of(":last").replace(":number", ":source")})
