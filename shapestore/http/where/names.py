@@ -116,8 +116,5 @@ class Columns:
         return found, self._columns[found]
 
     def _is_own(self, qualifiers: Sequence[Name]) -> bool:
-        """Whether the qualifiers are the table's name, or the end of it behind a dot; or that in a default schema."""
-        schema, *rest = qualifiers
-        return ends_with(self._table, qualifiers) or (
-            bool(rest) and is_default_schema(schema) and ends_with(self._table, rest)
-        )
+        """Whether the qualifiers are the table's name, perhaps in a default schema, or the end of it behind a dot."""
+        return any(ends_with(f"{schema}.{self._table}", qualifiers) for schema in _DEFAULT_SCHEMAS)

@@ -393,6 +393,19 @@ def test_a_parameter_that_is_not_accepted(text: str, values: list[str], message:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("qualifier", ["issue", "sales.issue", "public.sales.issue", "main.Sales.Issue"])
+def test_a_column_may_be_qualified_by_its_table_and_schema(qualifier: str) -> None:
+    assert translate(f"{qualifier}.id = 1", {}, Columns("sales.Issue", ISSUE, None)).where == '"id" = 1'
+
+
+@pytest.mark.parametrize(
+    "qualifier", ["public.issue", "main.issue", "sales", "sales.sales.issue", "public.main.sales.issue"]
+)
+def test_a_column_of_a_table_of_another_schema_is_not_there(qualifier: str) -> None:
+    with pytest.raises(RefusedError, match="missing FROM-clause entry for table"):
+        translate(f"{qualifier}.id = 1", {}, Columns("sales.Issue", ISSUE, None))
+
+
 def test_a_where_that_is_sent_again_is_read_anew_where_the_columns_are_others() -> None:
     assert translated("id = $1", "5") == translated("id = $1", "5") == ('"id" = :p1', {"p1": 5})
     assert translated("id = $1", "6")[1] == {"p1": 6}
