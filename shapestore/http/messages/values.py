@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from shapestore.http.where.arrays import items_of
+from shapestore.http.where.arrays import array_in
 
 Column = Mapping[str, Any]
 """What is known of a column: ``type``, and perhaps ``dims``, ``pk_index`` and more."""
@@ -154,7 +154,7 @@ def _items(held: Any) -> list[Any]:
     """The items of an array. SQLite holds it as a text, either PostgreSQL's or JSON's."""
     if isinstance(held, str):
         with contextlib.suppress(ValueError):
-            return list(items_of(held))
+            return array_in(held)
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             held = _decode(held) if held[:1] == "[" else held
     return held if isinstance(held, list) else [held]

@@ -3,7 +3,9 @@ r"""PostgreSQL's array literals: ``{1,2}``, ``{"a,b","say \"hi\"",NULL}``."""
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import msgspec
 
 MAX_ITEMS = 10_000
 
@@ -11,6 +13,8 @@ _ITEM = re.compile(
     r'\s*+(?:"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<bare>[^\s{}",\\][^{}",\\]*+))\s*+(?P<end>[,}])', re.S
 )
 _EMPTY = re.compile(r"\s*\{\s*\}\s*")
+_BOUNDS = re.compile(r"\A\s*+(?:\[[-+0-9:]++\])++=")
+_PART = re.compile(r'"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<bare>[^\s{}",\\][^{}",\\]*+)|[{}]', re.S)
 
 
 def items_of(text: str) -> list[str | None]:
@@ -36,6 +40,25 @@ def items_of(text: str) -> list[str | None]:
     if text[place:].strip():
         _refuse(text, place, len(items))
     return items
+
+
+def array_in(text: str) -> list[Any]:
+    """The items of an array of any dimensions, the arrays in it as lists. Raises ValueError if it is none.
+
+    >>> array_in('{{1,NULL},{"a,b",2}}')
+    [['1', None], ['a,b', '2']]
+    """
+    try:
+        return msgspec.json.decode(_PART.sub(_as_json, _BOUNDS.sub("", text)), type=list[Any])
+    except msgspec.MsgspecError as error:
+        raise ValueError(f'malformed array literal: "{text:.100}"') from error
+
+
+def _as_json(part: re.Match[str]) -> str:
+    quoted, bare = part.group("quoted", "bare")
+    if quoted is None and bare is None:
+        return "[" if part[0] == "{" else "]"
+    return msgspec.json.encode(_unescaped(quoted) if bare is None else _bare(bare)).decode()
 
 
 def _bare(text: str) -> str | None:
