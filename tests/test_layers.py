@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -77,6 +78,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("room", sorted({name.rpartition(".")[0] for name in INSIDE} - {"shapestore"}))
+def test_a_room_tells_of_each_of_its_modules(room: str) -> None:
+    told = ast.get_docstring(ast.parse(MODULES[room].read_text(encoding="utf-8"))) or ""
+    modules = {name.rpartition(".")[2] for name in INSIDE if name.rpartition(".")[0] == room}
+    assert modules - set(re.findall(r"\w+", told)) == set()
 
 
 def test_no_room_is_crowded() -> None:

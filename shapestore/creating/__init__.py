@@ -1,5 +1,17 @@
 """How a missing shape is created: once, for all callers of all processes.
 
+    coalescer         the table of flights, one a key
+    flight            the way of one key to its answer; poll_batch reads for many of them at once
+    waiters           the callers who wait on a flight
+    attempt           one try: the claim, the creator, an outcome that lands; phase has its transitions
+    leader            what an attempt knows of the flight that leads by it
+    creator_run       the creator of an attempt is called, and its rows are iterated
+    row_sink          where these rows go
+    failure           a creator's failure, as it is published, logged and remembered
+    slots, timers     the slots of max_creating; the timers of a store
+    services          what the flights and attempts of a store share
+    error_boundary    an error in a step is raised to the callers
+
 Callers who want the same key in one process share a `Flight`; the `Coalescer` is the table of flights, one a key. A
 flight polls the key's rows, in one read of one moment, and does what `decide` (locking/create_lock.py) makes of them:
 
@@ -49,6 +61,6 @@ What must hold:
   the store closes. The callers of the moment are told at once what is in the way.
 - Everything is bounded: keys by `max_in_flight`, attempts and their creators by `max_creating`.
 
-`Services` is what flights and attempts share: the reader, the writer, timers, slots. An attempt knows its flight only
-as a `Leader` (leader.py); a flight knows the coalescer only by the callable to which it reports its end.
+An attempt knows its flight only as a `Leader`; a flight knows the coalescer only by the callable to which it reports
+its end.
 """

@@ -2,7 +2,8 @@
 
 A request goes down this list, and its answer comes from the end of it:
 
-    app           routes, what every request passes (secret, authorize) and every answer carries (CORS, errors)
+    app           routes, what every request passes and every answer carries (CORS, errors)
+    access        whether a request bears the secret, and what its sender may have (authorize)
     request       a query string and a JSON body -> what is asked for, checked
     parameters    the forms in which parameters come; structured: a where and an order as JSON
     tables        names of tables and columns -> those that may be asked for

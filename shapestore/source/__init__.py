@@ -10,6 +10,7 @@ One shape is read so:
     values       the driver's values -> values that a row can hold
     keyed        -> rows, or rows with their keys
     secrets      around all of it: no error leaves with a secret of the URL
+    sql_source   all of these together: SQLSource
 
 What always holds:
 
@@ -23,5 +24,6 @@ What always holds:
 
 Creators of another kind have two modules here: :mod:`creator` says what a creator is, and how the store learns more
 from it than rows; :func:`keyed` names the key of its rows. SQLAlchemy is imported with the first use of SQLSource, not
-with shapestore.
+with shapestore. Beside these, :mod:`column_type` is what a where needs to know of a column, :mod:`suggest` finds names
+like a mistyped one, and ``sqlite_feed/`` tells which rows of a SQLite source were written.
 """

@@ -1,11 +1,16 @@
 """From a shape's where to the predicate that a database executes, with one meaning in all of them.
 
-A where means what SQLite makes of it. SQLite itself gets it as written (:mod:`as_written`). Other databases give other
-meanings to the same text, or none: ``a || b`` is OR on MariaDB, ``7 / 2`` is 3.5 there, ``n IS 7`` is a syntax error
-outside of SQLite, and a division by zero is an error of PostgreSQL. So for these the where is translated
-(:mod:`translated`, with a module for each of them), operator by operator. For that the kinds of all values are known:
-those of columns from the catalogue, those of parameters from their values. Where a translation is not possible, the
-where is refused with an InvalidShapeError that says what to write.
+    as_written            for SQLite
+    translated            for databases with typed columns; with functions, substr, pattern (of LIKE) and conversions
+    postgresql, mariadb   what a translated where is in each of them; dialect says what that has to tell
+    standard              for any other database
+    operand, bindings     SQL with what is known of its values; the values that a statement binds
+
+A where means what SQLite makes of it. SQLite itself gets it as written. Other databases give other meanings to the same
+text, or none: ``a || b`` is OR on MariaDB, ``7 / 2`` is 3.5 there, ``n IS 7`` is a syntax error outside of SQLite, and
+a division by zero is an error of PostgreSQL. So for these the where is translated, operator by operator. For that the
+kinds of all values are known: those of columns from the catalogue, those of parameters from their values. Where a
+translation is not possible, the where is refused with an InvalidShapeError that says what to write.
 
 ================  ==================================================================================================
 ``a || b``        of text, integers and truth values; of other numbers refused: each database writes them its own way

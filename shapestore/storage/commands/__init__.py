@@ -1,5 +1,14 @@
 """What can be asked of the writer, and what each does to the file inside the batch's transaction.
 
+    command        what a command is
+    attempts       lock rows: claimed, failed, abandoned, released, swept
+    publication    the rows of an attempt, and the shape that is made of them
+    history        how an attempt's end is recorded
+    shapes         stored shapes are read, dropped, evicted
+    rounds         what a follower writes
+    touched        rows of a source may have changed, as an application says; touched_queries has its statements
+    compaction     logs are cut, and what is pending deletion is deleted
+
 Commands of one kind are carried out together, in bulk statements. Those of one batch are concurrent (none has been
 answered yet), so any order among them is right; they are carried out in the order of ``KINDS``, in which what ends
 attempts comes before what publishes, and what frees keys before what claims them.

@@ -1,6 +1,13 @@
 """The tables of a store's file, as SQLAlchemy metadata: what alembic compares its migrations with.
 
-Names and values are plain, since people read them in the ``sqlite3`` shell; views.py says the same in words.
+    shapes      shapes, their rows and logs, and what is kept of them
+    attempts    attempts, their owners and outcomes
+    rounds      rounds of logs, and the sources that live shapes follow
+    totals      what is counted, and the triggers that count it
+    columns     what the tables have in common
+    views       what the tables say, in words
+
+Names and values are plain, since people read them in the ``sqlite3`` shell.
 
 - A column ending ``_ms`` is a time in integer milliseconds since the epoch, from the wall clock, for people.
 - A column ending ``_boot_ms`` is a time since the machine started, and the column ``_boot`` beside it names that start:
