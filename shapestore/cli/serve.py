@@ -131,12 +131,14 @@ def _has_key(source: SQLSource, table: str) -> bool:
 
 
 def _checked_secret(given: str | None) -> str | None:
-    """The secret; None if it is empty. No error shows it."""
+    """The secret; None if there is none, as where the variable is empty. No error shows it."""
+    if given == "":
+        raise click.UsageError("--secret is empty, so that every request would give it: leave it out to demand none")
     try:
         (given or "").encode()
     except UnicodeEncodeError:
         raise click.UsageError("the secret is not UTF-8 text") from None
-    return given or None
+    return given
 
 
 def _checked_origins(given: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -78,7 +78,7 @@ def backup(path: str, to: str, force: bool, as_json: bool) -> None:
     The copy is the store as of one moment. It is checked before it gets the name TO, so TO is never half made. Only
     its user can read it.
 
-    To restore it: close all stores, remove PATH with its -wal and -shm, and put the copy in its place.
+    To restore it, close all stores and copy it back: `shapestore backup TO PATH --force`.
     """
     with _ended_cleanly():
         made = back_up(path, to, overwrite=force)

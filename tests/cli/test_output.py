@@ -21,6 +21,7 @@ from file_rows import add_lock, add_outcome, add_owner, add_shape
 
 from shapestore import Shape
 from shapestore.cli import main
+from shapestore.cli.printing.output import say
 from shapestore.locking.create_lock import Failure
 
 # Every character that some reader or terminal treats in its own way, and some of each width in UTF-8 and UTF-16.
@@ -231,6 +232,11 @@ def test_nothing_from_data_is_markup_or_a_control_sequence(
         assert is_harmless_on_the_screen(ran.out) if go is on_a_terminal else is_harmless(ran.out, lines="\t\n")
     if "[red]" in ran.out + ran.err:
         assert "[/b]" in ran.out + ran.err
+
+
+def test_a_tab_in_a_message_is_a_space(capsys: pytest.CaptureFixture[str]) -> None:
+    say("connection refused\n\tIs the server running?\x1b")
+    assert capsys.readouterr().err == "connection refused\n   Is the server running?\\x1b\n"
 
 
 def test_the_progress_of_a_table_of_any_name_is_shown(path: str, tmp_path: Path) -> None:

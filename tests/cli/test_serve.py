@@ -289,6 +289,15 @@ def test_another_address_than_this_machines_needs_a_secret(tmp_path: Path) -> No
         assert (ran.status, "--secret is required" in ran.err) == (2, True)
 
 
+def test_an_empty_secret_is_refused_and_an_empty_variable_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHAPESTORE_SECRET", "")
+    asked = ["serve", str(tmp_path / "a.db"), "--source", f"sqlite:///{tmp_path}/no.db", "--table", "t"]
+    for given, words in ((["--secret", ""], "--secret is empty"), ([], "the source does not exist")):
+        assert words in in_a_pipe(*asked, *given).err
+
+
 def test_what_cors_lets_read_is_an_origin_or_all(tmp_path: Path) -> None:
     asked = ["serve", str(tmp_path / "a.db"), "--source", "sqlite://", "--table", "t", "--cors"]
     for given, words in (("http://a.test/", "did you mean http://a.test?"), ("a.test", "; * lets the pages of all")):

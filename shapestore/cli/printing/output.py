@@ -59,8 +59,11 @@ def console(width: int | None = None, *, stderr: bool = False) -> Console:
 
 
 def say(message: str) -> None:
-    """Write a message to stderr. Its further lines are indented, so that none passes for another message."""
-    click.echo(visible(message, keep="\n").replace("\n", "\n  "), err=True)
+    """Write a message to stderr. Its further lines are indented, so that none passes for another message.
+
+    A tab, as in the messages of PostgreSQL, is a space.
+    """
+    click.echo(visible(message.replace("\t", " "), keep="\n").replace("\n", "\n  "), err=True)
 
 
 def visible(value: Any, *, keep: str = "") -> str:
