@@ -580,6 +580,8 @@ class ShapeStore:
 
 
 def _handle(stored: StoredShape | str) -> str:
+    if isinstance(stored, Shape):
+        raise TypeError(f"a handle or a StoredShape is needed, as get_or_create returns it, not {stored!r:.100}")
     return stored.handle if isinstance(stored, StoredShape) else text("handle", stored)
 
 

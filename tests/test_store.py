@@ -250,6 +250,15 @@ async def test_what_is_no_shape_is_refused(store: ShapeStore, shape: Any) -> Non
     assert store.stats.commands == 0
 
 
+async def test_a_shape_in_the_place_of_a_stored_one_is_refused(store: ShapeStore) -> None:
+    shape: Any = Shape("Track")
+    for ask in (store.read_log, store.get_by_handle, store.delete):
+        with pytest.raises(
+            TypeError, match="a handle or a StoredShape is needed, as get_or_create returns it, not Shape"
+        ):
+            await ask(shape)
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 10**400, True, "1"])
 async def test_a_time_out_is_a_finite_number_of_seconds(store: ShapeStore, timeout: Any) -> None:
     for ask in (store.get_or_create, store.refresh):

@@ -178,7 +178,8 @@ def _iterable(rows: Any) -> Iterable[Any]:
         return rows
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise InvalidRowError(
-            f"the creator returned a {type(rows).__name__}, not an iterable of rows (mappings of str): {rows!r:.100}"
+            f"the creator returned an object of type {type(rows).__name__}, not an iterable of rows (mappings of str): "
+            f"{rows!r:.100}"
         )
     return rows
 

@@ -104,7 +104,7 @@ class Gate:
         if time.monotonic() >= deadline:
             raise StoreBusyError(
                 f"could not acquire the write gate {self.path!r} within {timeout:g} s: another process holds it, in a "
-                "long transaction or because it was stopped inside one; nothing was written",
+                "long transaction or because it was stopped inside one; nothing was written, try again",
                 retry_after=1.0,
             )
         return _POLL_SECONDS * random.uniform(0.5, 1.5)

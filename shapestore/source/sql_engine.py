@@ -113,6 +113,8 @@ def _create_no_file(engine: Engine) -> None:
         if {"mode", "vfs"} & query.keys() or name.startswith("file::memory:"):  # the URI itself says what is opened
             return
         file = Path(path_in_uri(name) if is_uri else name)
+        if file.is_dir():
+            raise IsADirectoryError(f"the source is a file, and {file} is a folder: name a file in it")
         if not file.is_file():
             raise FileNotFoundError(f"the source does not exist: {file} is not a file")
         if not os.access(file, os.R_OK):

@@ -70,7 +70,7 @@ class SQLSource:
         InvalidSourceError: The URL or Engine cannot be read, or an option is not one of the above.
 
     Reading raises UnknownTableError, UnknownColumnError, InvalidShapeError (a where that this database would understand
-    in another way), InvalidRowError (a value that JSON cannot hold), FileNotFoundError (a SQLite file), or the error of
+    in another way), InvalidRowError (a value that JSON cannot hold), OSError (a SQLite file), or the error of
     the database's driver; the store makes a CreateFailedError of it. The secrets in the URL are in none of them.
     """
 
@@ -287,7 +287,10 @@ def _plain_errors() -> Iterator[None]:
 
 def _of_a_reader(error: BaseException) -> BaseException:
     """The error; but where SQLite blames a write, though the source was to be read, what it takes to read it."""
-    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_DIRECTORY:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_NOTADB:
+        return sqlite3.DatabaseError(f"the source is not a SQLite database, or an encrypted one: {error}")
+    if code != sqlite3.SQLITE_READONLY_DIRECTORY:
         return error
     return PermissionError(
         "the source is in WAL mode, and this user has no permission to write in its folder: SQLite reads the file only "

@@ -22,7 +22,7 @@ _MOUNTS = "/proc/self/mountinfo"
 
 def bind(path: str | os.PathLike[str]) -> str:
     """The path as it is meant now: a relative one starts at the present working directory, whatever that is later."""
-    name = os.fspath(path)
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str):
         raise TypeError(f"the path of a store is a str or a PathLike of str, not {type(name).__name__}")
     if _names_no_file(name) or os.path.isabs(name):

@@ -613,7 +613,9 @@ async def test_a_creator_that_returns_something_else_than_rows_fails(path: str, 
 
     async with ShapeStore(path, create=on_the_loop if form == "on the loop" else in_a_thread) as store:
         for kind in no_rows:
-            with pytest.raises(CreateFailedError, match=f"returned a {kind}, not an iterable of rows") as raised:
+            with pytest.raises(
+                CreateFailedError, match=f"returned an object of type {kind}, not an iterable of rows"
+            ) as raised:
                 await store.get_or_create(Shape(kind))
             assert raised.value.error_type == "InvalidRowError"
 
@@ -623,7 +625,7 @@ async def test_a_coroutine_in_place_of_rows_is_refused_without_a_warning(path: s
         return coroutine(shape)
 
     async with ShapeStore(path, create=gives_a_coroutine) as store:
-        with pytest.raises(CreateFailedError, match="returned a coroutine, not an iterable of rows"):
+        with pytest.raises(CreateFailedError, match="returned an object of type coroutine, not an iterable of rows"):
             await store.get_or_create(Shape("Track"))
     gc.collect()  # which would warn, and warnings are errors
 

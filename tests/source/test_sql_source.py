@@ -241,6 +241,11 @@ def test_a_path_that_is_wrong_makes_no_file(tmp_path: Path, form: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_source_that_is_a_folder_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=r"the source is a file, and .* is a folder: name a file in it"):
+        read(SQLSource(url(tmp_path)), "album")
+
+
 @needs_permissions
 @pytest.mark.parametrize(
     ("file_mode", "folder_mode", "why"),
@@ -312,9 +317,10 @@ def test_of_many_names_some_are_said(path: Path, source: SQLSource) -> None:
         read(source, "wide", columns=["zzz"])
 
 
-def test_a_file_that_is_no_database_is_the_drivers_error(tmp_path: Path) -> None:
+def test_a_source_that_is_not_a_database_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear database," * 100)
-    with pytest.raises(sqlite3.DatabaseError, match=r"^file is not a database$"):
+    told = "the source is not a SQLite database, or an encrypted one: file is not a database"
+    with pytest.raises(sqlite3.DatabaseError, match=f"^{told}$"):
         read(SQLSource(url(tmp_path / "letter.txt")), "album")
 
 

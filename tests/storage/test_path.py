@@ -333,6 +333,14 @@ async def test_a_relative_path_means_the_file_that_it_meant_when_the_store_was_m
     assert "shapes.db" in os.listdir(tmp_path / "home")
 
 
+@pytest.mark.parametrize("given", [None, 3, b"shapes.db"])
+def test_what_is_not_a_path_is_refused_by_its_type(given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=f"the path of a store is a str or a PathLike of str, not {type(given).__name__}"
+    ):
+        ShapeStore(given)
+
+
 async def test_a_file_that_got_another_hard_link_is_refused_at_the_next_opening(tmp_path: Path) -> None:
     path = tmp_path / "shapes.db"
     async with ShapeStore(path):
