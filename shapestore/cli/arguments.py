@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -215,13 +216,11 @@ def _inspect(ctx: click.Context, read: Callable[[Inspector], list[Any]]) -> list
 
 handle_argument = click.argument("handle", shell_complete=complete_handles)
 handles_argument = click.argument("handles", metavar="[HANDLE]...", nargs=-1, shell_complete=complete_handles)
-namespace_option = click.option(
-    "--namespace",
-    type=_namespace_name,
-    metavar="NAME",
-    help="The namespace of the shapes. By default the one without a name; for a filter, all of them.",
-    shell_complete=complete_namespaces,
+_namespace_option = partial(
+    click.option, "--namespace", type=_namespace_name, metavar="NAME", shell_complete=complete_namespaces
 )
+namespace_option = _namespace_option(help="The namespace; by default the one without a name.")
+namespace_filter_option = _namespace_option(help="Only those of this namespace.")
 table_option = click.option(
     "--table", metavar="TABLE", help="Only those of this table.", shell_complete=complete_tables
 )

@@ -15,7 +15,7 @@ from shapestore.cli.arguments import (
     json_option,
     limit_option,
     moment,
-    namespace_option,
+    namespace_filter_option,
     other_tables,
     path_argument,
     shape_by_handle,
@@ -131,7 +131,7 @@ def locks(path: str, as_json: bool) -> None:
     metavar="TIME",
     help="Only those that ended since TIME: 90s, 15min, 2h or 3d ago, or a date.",
 )
-@namespace_option
+@namespace_filter_option
 @limit_option(default=20)
 @json_option
 def history(

@@ -13,7 +13,14 @@ import click
 
 from shapestore.admin.inspector import Filter, open_inspector
 from shapestore.admin.records import ShapeRecord
-from shapestore.cli.arguments import complete_tables, namespace_option, other_tables, shape_by_handle, table_option
+from shapestore.cli.arguments import (
+    complete_tables,
+    namespace_filter_option,
+    namespace_option,
+    other_tables,
+    shape_by_handle,
+    table_option,
+)
 from shapestore.errors import InvalidShapeError
 from shapestore.shape.shape import Scalar, Shape
 from shapestore.shape.where.where import parse_where
@@ -32,8 +39,7 @@ _param = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="A parameter of --where. VALUE is a number, true, false or null if it looks like one; anything else is text. "
-    "Text in double quotes is always text: the quotes are removed, and nothing between them is changed: "
-    "--param 'zip=\"01234\"'.",
+    "What is in double quotes is always text, without the quotes, as in --param 'zip=\"1\"'.",
 )
 _columns = click.option(
     "--columns",
@@ -87,7 +93,7 @@ def filter_options(command: F) -> F:
     ) -> Any:
         return command(*arguments, wanted=_filter_of(namespace, table, where, params), **others)
 
-    return cast(F, table_option(_where(_param(namespace_option(with_filter)))))
+    return cast(F, table_option(_where(_param(namespace_filter_option(with_filter)))))
 
 
 def chosen(path: str, handles: tuple[str, ...], wanted: Filter) -> tuple[list[ShapeRecord], str]:

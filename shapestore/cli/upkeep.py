@@ -14,7 +14,7 @@ from rich.text import Text
 
 from shapestore.admin.backup import backup as back_up
 from shapestore.admin.doctor import Finding, Severity, examine, is_sound
-from shapestore.admin.inspector import existing, opened
+from shapestore.admin.inspector import opened
 from shapestore.admin.vacuum import vacuum as vacuum_file
 from shapestore.admin.wording import count
 from shapestore.cli.arguments import json_option, path_argument
@@ -117,9 +117,10 @@ def migrate(path: str, create: bool) -> None:
     """
     real = resolve(path)
     check_beside(real)
-    if create and not os.path.exists(real):
+    if not os.path.exists(real):
+        if not create:
+            raise click.ClickException(f"there is no file {path!r}; --create makes it")
         make_if_missing(real)
-    existing(path)
     with opened(real) as connection:
         before = migrations.current_revision(connection)  # refuses a foreign file before a gate is made beside it
     with contextlib.closing(Gate(real)) as gate, gate.hold_blocking():

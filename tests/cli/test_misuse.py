@@ -259,7 +259,7 @@ def test_migrate_makes_nothing_beside_what_is_another_program_s(tmp_path: Path, 
 
 def test_migrate_makes_a_file_only_if_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert in_a_pipe("migrate", "new.db").status == FAILED
+    assert in_a_pipe("migrate", "new.db") == (FAILED, "", "Error: there is no file 'new.db'; --create makes it\n")
     assert os.listdir() == []
     assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db was migrated to 0002\n")
     assert in_a_pipe("migrate", "new.db", "--create") == (0, "", "new.db is already at 0002\n")
