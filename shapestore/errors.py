@@ -81,9 +81,9 @@ class RetryLater(_WithFields, Exception):  # noqa: N818 - a creator's word to th
     """
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        super().__init__(message or f"the creator asked for {seconds:g} s without another attempt")
-        if not 0 <= seconds < float("inf"):
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
             raise ValueError(f"RetryLater takes a finite number of seconds >= 0, not {seconds!r}")
+        super().__init__(message or f"the creator asked for {seconds:g} s without another attempt")
         self.seconds = seconds
 
 

@@ -6,6 +6,8 @@ import inspect
 import multiprocessing
 import pickle
 import traceback
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -138,7 +140,7 @@ def test_a_creation_that_failed_without_a_message_is_called_by_its_class() -> No
     assert str(CreateFailedError("KeyError", "", 1.0, "t")) == "KeyError (while creating t)"
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.001, float("inf"), float("nan")])
-def test_retry_later_takes_a_finite_number_of_seconds(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, -0.001, float("inf"), float("nan"), "30", None, timedelta(seconds=30)])
+def test_retry_later_takes_a_finite_number_of_seconds(seconds: Any) -> None:
     with pytest.raises(ValueError, match="finite number of seconds"):
         RetryLater(seconds)

@@ -27,7 +27,7 @@ from shapestore.http.serving.slow_clients import GoneError, in_pieces
 from shapestore.http.serving.subsets import Subsets
 from shapestore.http.tables import Tables
 from shapestore.logger import logger
-from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds
+from shapestore.options import at_least_one, at_least_zero, header_name, origin, seconds, text
 from shapestore.shape.stored_shape import StoredShape
 from shapestore.store import ShapeStore
 
@@ -265,8 +265,8 @@ def _checked_tables(store: ShapeStore, tables: Tables) -> Tables:
 
 
 def _checked_secret(secret: str) -> str:
-    """The secret. Raises ValueError."""
-    if not secret:
+    """The secret. Raises TypeError and ValueError."""
+    if not text("secret", secret):
         raise ValueError("secret is empty, so that every request would give it: name one, or None to demand none")
     return secret
 

@@ -51,5 +51,10 @@ def _rows(connection: Any, statement: str) -> list[Any]:
         cursor.row_factory = None
         return cursor.execute(statement).fetchall()
     if not hasattr(connection, "exec_driver_sql"):
+        if not hasattr(connection, "connection"):
+            raise TypeError(
+                "txid takes a connection of sqlite3 or SQLAlchemy, or a Session, within the transaction of the write, "
+                f"not {connection!r:.100}"
+            )
         connection = connection.connection()
     return list(connection.exec_driver_sql(statement).fetchall())

@@ -187,6 +187,7 @@ async def test_clients_cannot_have_more_shapes_created_than_is_allowed(tmp_path:
         ({"tables": {"Track": None}, "long_poll": -1}, "long_poll is a finite number"),
         ({"tables": {"Track": None}, "keep_alive": 0}, "keep_alive is the number of seconds"),
         ({"tables": {"Track": None}, "secret": ""}, "secret is empty"),
+        ({"tables": {"Track": None}, "secret": 5}, "secret is a str, not int"),
         ({"tables": {"Track": None}, "vary": "cookie"}, r"vary is a list, as in \['cookie'\]"),
         ({"tables": {"Track": None}, "vary": ["a b"]}, "vary takes names of headers"),
     ],

@@ -96,3 +96,9 @@ def test_it_is_0_where_nothing_is_captured_and_the_write_does_not_fail(url: str,
         assert txid(connection) == 0
     with contextlib.closing(sqlite3.connect(path(url))) as connection:
         assert connection.execute("SELECT Name FROM Track WHERE TrackId = 1").fetchall() == [("new",)]
+
+
+def test_what_is_not_a_connection_is_refused(url: str) -> None:
+    engine: Any = create_engine(url)
+    with pytest.raises(TypeError, match=r"txid takes a connection .* not Engine"):
+        txid(engine)
