@@ -65,8 +65,7 @@ class LogPages:
             work = partial(_encoded, handle=handle, place=place, most_bytes=most_bytes, encode=encode)
             reading.page = asyncio.ensure_future(self._read(key, reading, work))
             reading.page.add_done_callback(_retrieved)
-        await asyncio.wait([reading.page])
-        page: T | Refused | None = reading.page.result()
+        page: T | Refused | None = await asyncio.shield(reading.page)
         if page is not None:
             self._access.touch(handle)
         return page
@@ -86,7 +85,7 @@ class LogPages:
 
 
 def _retrieved(page: asyncio.Task[Any]) -> None:
-    """An error that no caller has waited for is no fault: asyncio would report it, and so does its ``shield``."""
+    """An error that no caller waits for any more is no fault; asyncio would report it as one."""
     if not page.cancelled():
         page.exception()
 
