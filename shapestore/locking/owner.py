@@ -85,12 +85,20 @@ class Owner:
                 if not _remove_if_dead(path) and _is_foreign(path):
                     raise
             else:
-                lock.write(self._database)
+                self._write_into(lock)
                 if lock.try_lock() and lock.is_at_its_path():
                     return lock
                 lock.close()
             time.sleep(_PAUSE_SECONDS)
         raise OSError(errno.EBUSY, "removed or locked by others again and again", path)
+
+    def _write_into(self, lock: FileLock) -> None:
+        try:
+            lock.write(self._database)
+        except OSError:  # the disk is full: each further opening would leave one more file there
+            with contextlib.suppress(OSError):
+                os.unlink(lock.path)
+            raise
 
 
 def is_alive(path: str, owner: str) -> bool:

@@ -295,6 +295,22 @@ async def test_a_store_that_finds_no_room_to_open_says_so_and_opens_when_there_i
             await store.get_or_create(TRACK)
 
 
+async def test_a_store_that_cannot_be_opened_on_a_full_disk_leaves_no_owner_file(
+    tmp_path: Path, empty_store: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        if disk is None:
+            pytest.skip("this user may mount no file system")
+        shutil.copy(empty_store, disk.path)
+        async with ShapeStore(disk.path):  # so that SQLite needs no room for another
+            before = os.listdir(f"{disk.path}-owners")
+            disk.fill()
+            with pytest.raises(StorageError, match="No space left"):
+                await ShapeStore(disk.path).open()
+            assert os.listdir(f"{disk.path}-owners") == before
+            disk.free()
+
+
 # The gate, or SQLite's own lock, is held by somebody else
 
 
