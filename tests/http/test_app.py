@@ -630,6 +630,17 @@ async def test_a_subset_may_be_asked_for_by_a_body(api: Api, body: bytes, status
         assert [row["value"]["TrackId"] for row in answer.json()["data"]] == ["1", "2"]
 
 
+@pytest.mark.parametrize("key", ["NULL", '\'["Name","TrackId"]\''])
+async def test_a_subset_has_the_key_that_its_table_has_now(tmp_path: Path, key: str) -> None:
+    """The stored rows may have been read when there was none yet, or another one; or by a version that stored none."""
+    async with served(tmp_path) as api:
+        await api.up_to_date()
+        with contextlib.closing(sqlite3.connect(tmp_path / "shapes.db")) as connection, connection:
+            connection.execute(f"UPDATE shapes SET key_columns = {key}")
+        rows = (await api.get(subset__limit="2", subset__order_by="TrackId")).json()["data"]
+        assert [row["key"] for row in rows] == ['"public"."Track"/"1"', '"public"."Track"/"2"']
+
+
 # As browsers send them: a page's own requests, its images and its links say no origin, its fetches of others do.
 FROM_OTHER_PAGES = {
     "an image of another site": {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any, Literal
 
 import msgspec
@@ -76,23 +76,22 @@ def relation_of(table: str) -> tuple[str, str]:
 class Messages:
     """Makes the messages of one shape.
 
-    ``columns``: what is known of its columns; None if nothing is: then each value is sent as the JSON that it is, and
-    clients take it so. ``key_columns``: None where rows have no key; then each is named by its number.
+    ``columns``: what is known of its columns, if anything is. The values of others are sent as the JSON that they are,
+    and clients take them so. ``key_columns``: None where rows have no key; then each is named by its number.
     """
 
     def __init__(self, table: str, columns: Mapping[str, Column] | None, key_columns: Sequence[str] | None) -> None:
         relation = relation_of(table)
-        self._columns = columns
+        self._columns = columns = columns or {}
         self._key_columns = key_columns or ()
-        self._key_parts = [
-            partial(_key_part, is_mixed=is_mixed((columns or {}).get(name))) for name in self._key_columns
+        self._key_parts: list[Callable[[msgspec.Raw], bytes]] = [
+            partial(_key_part, is_mixed=is_mixed(columns.get(name))) for name in self._key_columns
         ]
-        self._convert: dict[str, AsText] = {name: as_text(column) for name, column in (columns or {}).items()}
-        self._otherwise = as_it_is if columns is None else as_text({})
+        self._convert: dict[str, AsText] = {name: as_text(column) for name, column in columns.items()}
         self._relation = _encode(relation)
         self._before = b'{"key":"' + _encode(".".join(f'"{_escaped(part)}"' for part in relation))[1:-1]
         self._after = b',"headers":{"operation":"insert","relation":%s}}' % self._relation
-        self._has_pattern = columns is not None and has_pattern(columns)
+        self._has_pattern = has_pattern(columns)
         self._pattern: tuple[tuple[str, ...], RowPattern] | None = None
 
     def of_rows(self, lines: RowLines) -> list[bytes]:
@@ -153,9 +152,9 @@ class Messages:
         return {name: row[name] for name in self._key_columns if name in row}
 
     def _value(self, row: RawRow) -> bytes:
-        convert, otherwise = self._convert, self._otherwise
+        convert = self._convert
         return b"{%s}" % b",".join(
-            [b"%s:%s" % (_encode(name), convert.get(name, otherwise)(bytes(value))) for name, value in row.items()]
+            [b"%s:%s" % (_encode(name), convert.get(name, as_it_is)(bytes(value))) for name, value in row.items()]
         )
 
     def _keys(self, lines: RowLines) -> list[bytes]:
@@ -168,13 +167,15 @@ class Messages:
         return [self._key(key) for key in lines.keys.split(b"\n")]
 
     def _key(self, key: bytes) -> bytes:
-        return b"".join([part(value) for part, value in zip(self._key_parts, _decode_list(key), strict=True)])
+        """A subset has the key that the table has now, perhaps of more columns than that of the stored rows."""
+        parts = chain(self._key_parts, repeat(_key_part))
+        return b"".join([part(value) for part, value in zip(parts, _decode_list(key), strict=False)])
 
     def _pattern_of(self, rows: bytes) -> RowPattern:
         """The pattern of rows like the first of these."""
         names = tuple(_decode_row(rows.partition(b"\n")[0]))
         if self._pattern is None or self._pattern[0] != names:
-            self._pattern = names, RowPattern(names, self._columns or {}, self._before, self._after)
+            self._pattern = names, RowPattern(names, self._columns, self._before, self._after)
         return self._pattern[1]
 
 
@@ -206,7 +207,7 @@ def _differs(new: msgspec.Raw, old: msgspec.Raw | None) -> bool:
     return old is None or bytes(new) != bytes(old)
 
 
-def _key_part(raw: msgspec.Raw, *, is_mixed: bool) -> bytes:
+def _key_part(raw: msgspec.Raw, *, is_mixed: bool = True) -> bytes:
     """What names a value. Where a column may hold 1 beside '1', a text that reads like another value is in quotes."""
     value = bytes(raw)
     if value == b"null":

@@ -23,6 +23,7 @@ _NUMBER = rb"-?[0-9]++(?:\.(?!0[,}])[0-9]++)?+(?:[eE][-+]?[0-9]++)?+"
 _USUAL = rb"(?:(%s)|(%s)(?:\.0)?+)" % (_STRING, _NUMBER), b"%s\x01%s\x01"
 _OF_NUMBERS = rb"(?:(null)|(%s)(?:\.0)?+)" % _NUMBER, _USUAL[1]
 _INTEGER = rb"(?:(null)|(-?[0-9]++)(?:\.0)?+)", _USUAL[1]
+_AS_IT_IS = rb"(true|false|%s|-?[0-9]++(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+)" % _STRING, b"%s"
 _TRUTH = rb"(null|true|false|1|0)", b"\x02%s\x02"
 _TIMESTAMP = rb'(null|"\d{4}-\d\d-\d\d)(?:[T ](\d[^"\\]*+))?+("?)', b"%s\x03%s%s"
 
@@ -46,7 +47,7 @@ class RowPattern:
 
     def __init__(self, names: Sequence[str], columns: Mapping[str, Column], before: bytes, after: bytes) -> None:
         """``before``, ``after``: what stands before and after the value of each message; before it comes the key."""
-        described = [columns.get(name, {}) for name in names]
+        described = [columns.get(name) for name in names]
         parts = list(map(_part, described))
         labels = [b"%s:" % msgspec.json.encode(name) for name in names]
         inside = b",".join(re.escape(label) + part for label, (part, _) in zip(labels, parts, strict=True))
@@ -59,7 +60,7 @@ class RowPattern:
         self._json = [
             (group, as_text(column))
             for group, column in zip(groups, described, strict=False)
-            if column.get("type") in JSON_TYPES
+            if column is not None and column.get("type") in JSON_TYPES
         ]
         self._afterwards = [pair for mark, pairs in _AFTERWARDS.items() if mark in self._template for pair in pairs]
 
@@ -84,7 +85,9 @@ def has_pattern(columns: Mapping[str, Column]) -> bool:
     return not any(column.get("dims") or column.get("type") in _NO_PATTERN for column in columns.values())
 
 
-def _part(column: Column) -> tuple[bytes, bytes]:
+def _part(column: Column | None) -> tuple[bytes, bytes]:
+    if column is None:
+        return _AS_IT_IS
     type_ = column.get("type")
     if type_ in NUMBER_TYPES:
         return _INTEGER if type_ == "int8" else _OF_NUMBERS

@@ -249,11 +249,13 @@ def test_a_text_where_bytes_are_declared_is_given_as_its_bytes() -> None:
     assert base64.b64encode(b"x") == b"eA=="
 
 
-def test_values_of_columns_of_which_nothing_is_known_are_sent_as_they_are() -> None:
-    messages = Messages("t", None, ["id"])
-    row = {"id": 1, "a": "x", "b": 1.0, "c": None, "d": True, "e": {"f": [1]}}
-    [message] = of_rows(messages, [row], [(1,)])
-    assert message["value"] == row
+@pytest.mark.parametrize("columns", [None, {}, {"id": {"type": "unknown"}}])
+@pytest.mark.parametrize("value", ["x", 1, 1.0, -2.5, 1e300, None, True, False, {"f": [1]}, ["a"], "", '"'])
+def test_values_of_columns_of_which_nothing_is_known_are_sent_as_they_are(columns: Any, value: Any) -> None:
+    rows = [{"a": value, "b": 1.0}, {"a": None, "b": 2}]
+    found = of_rows(Messages("t", columns, ["id"]), rows, [(1,), (2,)])
+    assert [message["value"] for message in found] == rows
+    assert [repr(message["value"]) for message in found] == [repr(row) for row in rows]
     assert schema(None) == "{}"
 
 
