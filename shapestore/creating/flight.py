@@ -249,4 +249,4 @@ class Flight:
             why = "an attempt to create it was superseded, or came too late, and it is tried again"
         else:
             why = "all max_creating slots are in use"
-        return WaitTimeoutError(f"no answer within {timeout:g} s for {self.key:.500}: {why}")
+        return WaitTimeoutError(f"no answer within {timeout:g} s for {name_of(self.shape)}: {why}")

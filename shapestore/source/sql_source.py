@@ -286,10 +286,12 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _of_a_reader(error: BaseException) -> BaseException:
-    """The error; but where SQLite blames a write, though the source was to be read, what it takes to read it."""
+    """The error; of SQLite's, those that do not say what they are about, in words that do."""
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_NOTADB:
         return sqlite3.DatabaseError(f"the source is not a SQLite database, or an encrypted one: {error}")
+    if code == sqlite3.SQLITE_BUSY:
+        return sqlite3.OperationalError(f"another program keeps the source locked: {error}")
     if code != sqlite3.SQLITE_READONLY_DIRECTORY:
         return error
     return PermissionError(

@@ -450,7 +450,9 @@ async def test_a_waiter_whose_time_is_up_gets_an_error_and_the_creation_goes_on(
         return []
 
     async with ShapeStore(path, create=create, wait_timeout=0.05) as store:
-        with pytest.raises(WaitTimeoutError, match=r"no answer within 0.05 s .*its creator is still running") as raised:
+        with pytest.raises(
+            WaitTimeoutError, match=r"no answer within 0\.05 s for Track: its creator is still"
+        ) as raised:
             await store.get_or_create(TRACK)
         assert isinstance(raised.value, TimeoutError)
         assert store.stats.in_flight == store.stats.timeouts == 1

@@ -324,6 +324,16 @@ def test_a_source_that_is_not_a_database_is_told_so(tmp_path: Path) -> None:
         read(SQLSource(url(tmp_path / "letter.txt")), "album")
 
 
+def test_a_source_that_another_program_keeps_locked_is_told_so(path: Path) -> None:
+    source = SQLSource(f"{url(path)}?timeout=0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as another:
+        another.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            sqlite3.OperationalError, match=r"^another program keeps the source locked: database is locked$"
+        ):
+            read(source, "album")
+
+
 def test_what_an_error_came_from_has_an_end(tmp_path: Path) -> None:
     """Programs that report errors follow the chain."""
     path = tmp_path / "no.db"
