@@ -17,4 +17,8 @@ def kept_seconds(path: str) -> float:
     Of several stores that have a file open the smallest time counts, and a command does not know those of the others.
     """
     real = resolve(path)
-    return _FOR_EVER_SECONDS if os.path.exists(real) and living_owners(real) else _ALONE_SECONDS
+    try:
+        has_others = os.path.exists(real) and bool(living_owners(real))
+    except OSError:  # the opening of the store says what is wrong with the folder
+        has_others = True
+    return _FOR_EVER_SECONDS if has_others else _ALONE_SECONDS

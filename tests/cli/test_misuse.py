@@ -313,3 +313,18 @@ def test_a_store_that_another_user_has_made_is_refused_with_what_it_takes(tmp_pa
         f"Error: '{store}' cannot be opened: '{gate}': permission denied; this user needs read and write access to the "
         "file, to those beside it whose names begin with its own, and to the folder\n"
     )
+
+
+@needs_permissions
+def test_a_store_whose_owners_may_not_be_looked_at_is_refused_with_what_it_takes(tmp_path: Path) -> None:
+    store, owners = tmp_path / "shapes.db", tmp_path / "shapes.db-owners"
+    assert in_a_pipe("migrate", "--create", str(store)).status == 0
+    owners.mkdir(mode=0, exist_ok=True)
+    owners.chmod(0)
+    try:
+        ran = as_a_user(sys.executable, "-m", "shapestore", "invalidate", str(store), "track")
+    finally:
+        owners.chmod(0o755)
+    assert (ran.returncode, ran.stdout) == (FAILED, "")
+    assert f"'{store}' cannot be opened: '{owners}" in ran.stderr
+    assert "permission denied; this user needs read and write access to the file" in ran.stderr
