@@ -91,10 +91,10 @@ class Maintenance:
                 # The disk is full, another process holds the gate, the file is gone: what is due stays due until the
                 # next tick. It is logged, for where all callers are served from what is stored, no caller sees it.
                 if self._working.is_new(error):
-                    logger.warning("maintenance cannot write to the file, and tries again at every tick: %s", error)
+                    logger.warning("maintenance cannot write to the file, and tries again every second: %s", error)
             except Exception as error:
                 if self._working.is_new(error):
-                    logger.exception("unexpected error in maintenance, which continues at the next tick")
+                    logger.exception("unexpected error in maintenance, which continues in a second")
             except (KeyboardInterrupt, SystemExit) as interrupt:  # the loop may go on all the same
                 raise_from_loop(interrupt)
 
@@ -105,7 +105,7 @@ class Maintenance:
         except OSError as error:
             if self._proving.is_new(error):
                 logger.warning(
-                    "the owner file of this store was removed and cannot be made again, which is tried at every tick: "
+                    "the owner file of this store was removed and cannot be made again, which is tried every second: "
                     "%s",
                     error,
                 )

@@ -115,7 +115,7 @@ class Follower:
         except StoreClosedError:
             raise
         except Exception:
-            logger.exception("unexpected error in a follower, which begins again at the next tick")
+            logger.exception("unexpected error in a follower, which begins again in a second")
             self._give_up()
             return TICK_SECONDS
 
@@ -125,11 +125,9 @@ class Follower:
         except StoreClosedError:
             raise
         except (sqlite3.Error, OSError, InvalidSourceError) as error:
-            return self._met(
-                "the source cannot be followed; the follower tries again at every tick: %s", error, source=True
-            )
+            return self._met("the source %r cannot be followed; tried again every second: %s", error, source=True)
         except ShapeStoreError as error:
-            return self._met("no round can be written; the follower tries again at every tick: %s", error, source=False)
+            return self._met("no round of %r can be written; tried again every second: %s", error, source=False)
         self._unreadable_at = None
         self._trouble = ""
         return pause
@@ -238,7 +236,7 @@ class Follower:
     def _met(self, message: str, error: Exception, *, source: bool) -> float:
         """Log an error, once for each different one; drop the live shapes of a source that was gone for too long."""
         if self._trouble != str(error):
-            logger.warning(message, error)
+            logger.warning(message, self._path or self._source, error)
         self._trouble = str(error)
         self._give_up()
         now = time.monotonic()

@@ -187,6 +187,7 @@ async def test_a_source_that_is_in_another_mode_now_is_left_alone_until_it_is_in
     monkeypatch.setattr(source_look, "begin_look", noted)
     async with ShapeStore(empty_path, create=creator) as store:
         await eventually(lambda: "is in the journal mode DELETE" in caplog.text)
+        assert f"the source {source!r} cannot be followed; tried again every second: " in caplog.text
         with written(source) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("UPDATE t SET n = 100 WHERE id = 1")

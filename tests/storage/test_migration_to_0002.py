@@ -354,7 +354,7 @@ async def test_a_store_whose_file_is_downgraded_beneath_it_says_so(
         for call in calls:
             with pytest.raises(MigrationRequiredError, match=f"{found}, and .* run `shapestore migrate .*, and open"):
                 await call()
-        await eventually(lambda: f"tries again at every tick: {empty_path!r} {found}" in caplog.text)
+        await eventually(lambda: f"tries again every second: {empty_path!r} {found}" in caplog.text)
     migrations.upgrade(empty_path)
     async with ShapeStore(empty_path, create=create) as store:
         assert await store.fetch(Shape("t")) == [{"n": 1}]

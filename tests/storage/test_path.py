@@ -125,7 +125,7 @@ async def test_a_source_is_read_at_any_path_and_followed_where_a_store_can_name_
     async with ShapeStore(empty_path, create=SQLSource("sqlite:///app.db", follow=True)) as store:
         with pytest.raises(CreateFailedError, match='the table "albums" cannot be followed: its path is not text'):
             await store.refresh(ALBUMS)
-        await eventually(lambda: "the follower tries again at every tick" in caplog.text)
+        await eventually(lambda: "cannot be followed; tried again every second" in caplog.text)
     assert "unexpected" not in caplog.text
 
 
