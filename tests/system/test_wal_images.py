@@ -94,8 +94,9 @@ async def test_a_log_with_wrong_bits_opens_to_a_prefix_of_what_was_committed(
     prefixes = set()
     for image in range(images):
         path = killed.copy_to(tmp_path / str(image))
-        header = range(WAL_HEADER_BYTES) if image % 10 == 0 else None
-        damaged_files.flip(Path(f"{path}-wal"), chance, bits=chance.choice((1, 1, 2, 20)), of=header)
+        # Of the header one bit: by its two marks it is still known for a log's.
+        where, bits = (range(WAL_HEADER_BYTES), 1) if image % 10 == 0 else (None, chance.choice((1, 1, 2, 20)))
+        damaged_files.flip(Path(f"{path}-wal"), chance, bits=bits, of=where)
         prefixes.add(await opens_to(path, killed.history))
     assert len(prefixes) > 3
 
