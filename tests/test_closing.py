@@ -19,6 +19,7 @@ from inspections import assert_no_transaction_is_open, eventually, gate_held, le
 from processes import PATIENCE, assert_sound, outcomes, read, until
 
 from shapestore import CreateFailedError, Shape, ShapeStore, StoreClosedError, StoredShape
+from shapestore.events import Event, Followed
 from shapestore.source.creator import Creator
 from shapestore.storage import page_reader
 from shapestore.storage.connection import on_thread
@@ -493,6 +494,26 @@ async def test_a_listener_may_close_the_store(path: str) -> None:
     await store.open()
     with pytest.raises(StoreClosedError):
         await asyncio.wait_for(store.get_or_create(TRACK), 60)
+    await asyncio.gather(*closing)
+    assert_nothing_is_left(path)
+
+
+async def test_a_listener_may_close_the_store_before_a_caller_waits(path: str) -> None:
+    """Where tasks begin at once, the closing has ended all that is in flight when the listener returns."""
+    if sys.version_info >= (3, 12):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    closing: list[asyncio.Task[None]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Followed):
+            closing.append(asyncio.create_task(store.close()))
+
+    store = ShapeStore(path, create=rows, on_event=listen)
+    await store.open()
+    callers = [asyncio.create_task(store.get_or_create(TRACK)) for _ in range(2)]
+    async with asyncio.timeout(PATIENCE):
+        told = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(error) for error in told] == [StoreClosedError, StoreClosedError]
     await asyncio.gather(*closing)
     assert_nothing_is_left(path)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from shapestore.concurrency.futures import refuse
 from shapestore.creating.timers import Timer, Timers
-from shapestore.errors import ShapeStoreError, fresh
+from shapestore.errors import ShapeStoreError, StoreClosedError, fresh
 from shapestore.shape.stored_shape import StoredShape
 
 
@@ -34,7 +34,7 @@ _PAUSE_FOR_EACH = 0.000_001
 class Waiters:
     """Futures that are answered together, each by its own deadline at the latest."""
 
-    __slots__ = ("_all_gone", "_loop", "_time_out", "_timer", "_timers", "_waiting")
+    __slots__ = ("_all_gone", "_has_closed", "_loop", "_time_out", "_timer", "_timers", "_waiting")
 
     def __init__(
         self, timers: Timers, time_out: Callable[[float], BaseException], all_gone: Callable[[], None]
@@ -49,12 +49,19 @@ class Waiters:
         """Each with its deadline, by the loop's time, and how long it waits in all."""
         self._timer: Timer | None = None
         """Due at the first deadline, or a little after it."""
+        self._has_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, timeout: float) -> Waiter:
-        """A future for one caller, who waits ``timeout`` seconds at most."""
+        """A future for one caller, who waits ``timeout`` seconds at most.
+
+        Raises StoreClosedError if a listener that was told of this caller has closed the store: where tasks begin at
+        once, the flight has ended by then.
+        """
+        if self._has_closed:
+            raise StoreClosedError("the store was closed during this call")
         waiter: Waiter = self._loop.create_future()
         deadline = self._loop.time() + timeout
         self._waiting[waiter] = deadline, timeout
@@ -69,10 +76,11 @@ class Waiters:
             self._all_gone()
 
     def close(self) -> None:
-        """No caller waits, nor will: forget the flight, which knows these waiters, and its attempt, which has the rows.
+        """No caller waits: forget the flight, which knows these waiters, and its attempt, which has the rows.
 
         Otherwise they would stay in memory until garbage is collected.
         """
+        self._has_closed = True
         del self._time_out, self._all_gone
 
     def answer(self, answer: Answer) -> None:
