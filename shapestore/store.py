@@ -521,7 +521,9 @@ class ShapeStore:
     async def followed(self, timeout: float | None = None) -> None:
         """Wait until all that was committed in followed sources before this call is in their live shapes.
 
-        It returns at once where nothing is live. ``timeout``: in seconds (default: the store's ``wait_timeout``).
+        It returns at once where nothing is live. A shape that is still being created is not live yet: callers who join
+        its creation get its rows as they were read, perhaps before this call. With ``max_age=0`` they get later ones.
+        ``timeout``: in seconds (default: the store's ``wait_timeout``).
         Raises WaitTimeoutError if that takes longer, as where no open store follows the source.
         """
         given = self._wait_timeout if timeout is None else seconds("timeout", timeout)
