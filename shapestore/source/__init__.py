@@ -2,15 +2,16 @@
 
 One shape is read so:
 
-    sql_engine   URL or Engine -> the Engine; what is wrong with it is said at once, quoting no part of a URL
-    snapshot     -> a connection in a transaction that sees one moment and changes nothing
-    table        the shape's table -> its place, columns and key, out of the database's own catalogue (catalogue/)
-    predicate/   the shape's where -> SQL that means the same in every database, or an error
-    query        -> the one statement, every name in it quoted, every column qualified and labelled
-    values       the driver's values -> values that a row can hold
-    keyed        -> rows, or rows with their keys
-    secrets      around all of it: no error leaves with a secret of the URL
-    sql_source   all of these together: SQLSource
+    sql_engine     URL or Engine -> the Engine; what is wrong with it is said at once, quoting no part of a URL
+    snapshot       -> a connection in a transaction that sees one moment and changes nothing
+    table          the shape's table -> its place, columns and key, out of the database's own catalogue (catalogue/)
+    predicate/     the shape's where -> SQL that means the same in every database, or an error
+    query          -> the one statement, every name in it quoted, every column qualified and labelled
+    values         the driver's values -> values that a row can hold
+    keyed          -> rows, or rows with their keys
+    driver_errors  the driver's error in place of SQLAlchemy's, in plain words
+    secrets        around all of it: no error leaves with a secret of the URL
+    sql_source     all of these together: SQLSource
 
 What always holds:
 

@@ -5,20 +5,19 @@ This module is imported when it is asked for: SQLAlchemy takes 140 ms to load, a
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from msgspec.structs import replace
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from shapestore.errors import InvalidSourceError
 from shapestore.shape.column_description import ColumnDescription
 from shapestore.shape.narrowed import narrowed
 from shapestore.shape.order import Order
 from shapestore.shape.shape import Scalar, Shape
+from shapestore.source.driver_errors import plain_errors
 from shapestore.source.keyed import Key, KeyedRows, Moment, Subset
 from shapestore.source.query import Part, Query, shape_query
 from shapestore.source.secrets import secrets_of, shown, without_secrets
@@ -182,7 +181,7 @@ class SQLSource:
 
     def source_path(self) -> str:
         """The resolved path of the SQLite file that is read. It connects. Raises InvalidSourceError if it has none."""
-        with without_secrets(self._secrets), _plain_errors():
+        with without_secrets(self._secrets), plain_errors():
             return source_path(self._engine)
 
     def named_path(self) -> str | None:
@@ -191,7 +190,7 @@ class SQLSource:
 
     def meanings(self) -> Meanings:
         """What LIKE and functions mean on its connections to a SQLite file, for a follower's. It connects."""
-        with without_secrets(self._secrets), _plain_errors():
+        with without_secrets(self._secrets), plain_errors():
             return meanings(self._engine)
 
     def _keyed(self, shape: Shape) -> Iterator[Any]:
@@ -259,7 +258,7 @@ class SQLSource:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        with without_secrets(self._secrets), _plain_errors(), snapshot(self._engine) as connection:
+        with without_secrets(self._secrets), plain_errors(), snapshot(self._engine) as connection:
             yield connection
 
 
@@ -268,33 +267,3 @@ def _check_key_values(keys: Sequence[Key], kinds: set[type]) -> None:
         for value in key:
             if type(value) not in kinds:
                 raise ValueError(f"rows are not read by a key that has a value of type {type(value).__name__}")
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """The driver's own error in place of SQLAlchemy's, whose message is the statement, its values and a link."""
-    try:
-        yield
-    except StatementError as error:
-        if error.orig is None:
-            raise
-        error.__cause__ = error.__context__ = None  # or each of the two would lead to the other
-        raise _of_a_reader(error.orig) from None
-    except SQLAlchemyError as error:
-        error.code = None  # the link
-        raise
-
-
-def _of_a_reader(error: BaseException) -> BaseException:
-    """The error; of SQLite's, those that do not say what they are about, in words that do."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_NOTADB:
-        return sqlite3.DatabaseError(f"the source is not a SQLite database, or an encrypted one: {error}")
-    if code == sqlite3.SQLITE_BUSY:
-        return sqlite3.OperationalError(f"another program keeps the source locked: {error}")
-    if code != sqlite3.SQLITE_READONLY_DIRECTORY:
-        return error
-    return PermissionError(
-        "the source is in WAL mode, and this user has no permission to write in its folder: SQLite reads the file only "
-        "if it can put the files -wal and -shm beside it. Run this as a user who may write there"
-    )
