@@ -105,9 +105,16 @@ def test_one_that_does_not_wake_the_main_thread_ends_its_wait_soon(empty_path: s
 def test_it_ends_an_opening_and_leaves_nothing_open(empty_path: str) -> None:
     program = """
     store = ShapeStore(path)
-    opening = threading.Timer(0, lambda: say("opening"))
+    begun = []
+
+    def tell():
+        while not begun:  # to start a thread may be interrupted too, and then fail in Python's own code
+            time.sleep(0.001)
+        say("opening")
+
+    threading.Thread(target=tell).start()
     try:
-        opening.start()
+        begun.append(True)
         store.open()
     except KeyboardInterrupt:
         say("interrupted")
@@ -172,8 +179,11 @@ def test_interruptions_at_any_moment_lose_no_thread_and_harm_no_call(empty_path:
     """Wherever it falls: before the call is posted, while it waits, or when its answer is there."""
     program = """
     shape = Shape("key")
+    begun = []
 
     def interrupt():
+        while not begun:  # nor is the start of this thread to be interrupted
+            time.sleep(0.001)
         while not over.wait(0.003):
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -187,6 +197,7 @@ def test_interruptions_at_any_moment_lose_no_thread_and_harm_no_call(empty_path:
         threading.Thread(target=interrupt).start()
         while interrupted < INTERRUPTIONS:
             try:
+                begun.append(True)
                 while True:
                     call()
             except KeyboardInterrupt:
