@@ -498,8 +498,9 @@ async def test_a_listener_may_close_the_store(path: str) -> None:
     assert_nothing_is_left(path)
 
 
-async def test_a_listener_may_close_the_store_before_a_caller_waits(path: str) -> None:
-    """Where tasks begin at once, the closing has ended all that is in flight when the listener returns."""
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_listener_may_close_the_store_before_a_caller_waits(path: str, has_begun: bool) -> None:
+    """Where tasks begin at once, all that is in flight has been told to end when the listener returns."""
     if sys.version_info >= (3, 12):
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
     closing: list[asyncio.Task[None]] = []
@@ -508,13 +509,23 @@ async def test_a_listener_may_close_the_store_before_a_caller_waits(path: str) -
         if isinstance(event, Followed):
             closing.append(asyncio.create_task(store.close()))
 
-    store = ShapeStore(path, create=rows, on_event=listen)
+    async def create(shape: Shape) -> list[Row]:
+        created.append(shape)
+        await asyncio.Event().wait()
+        return ROWS
+
+    created: list[Shape] = []
+    store = ShapeStore(path, create=create, on_event=listen)
     await store.open()
-    callers = [asyncio.create_task(store.get_or_create(TRACK)) for _ in range(2)]
+    callers = [asyncio.create_task(store.get_or_create(TRACK))]
+    if has_begun:
+        await eventually(lambda: bool(created))
+    callers.append(asyncio.create_task(store.get_or_create(TRACK)))
     async with asyncio.timeout(PATIENCE):
         told = await asyncio.gather(*callers, return_exceptions=True)
     assert [type(error) for error in told] == [StoreClosedError, StoreClosedError]
     await asyncio.gather(*closing)
+    assert len(created) == has_begun
     assert_nothing_is_left(path)
 
 

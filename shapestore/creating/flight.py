@@ -96,8 +96,8 @@ class Flight:
             self._attempt.give_up()
 
     def close(self) -> None:
-        """End because the store closes; an attempt is given up first. No caller comes any more."""
-        self.waiters.refuse(StoreClosedError("the store was closed while this shape was waited for"))
+        """End because the store closes; an attempt is given up first."""
+        self.waiters.refuse_all(StoreClosedError("the store was closed while this shape was waited for"))
         if self._attempt is not None:
             self._attempt.close()
         else:

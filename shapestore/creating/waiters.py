@@ -12,7 +12,7 @@ import msgspec
 
 from shapestore.concurrency.futures import refuse
 from shapestore.creating.timers import Timer, Timers
-from shapestore.errors import ShapeStoreError, StoreClosedError, fresh
+from shapestore.errors import ShapeStoreError, fresh
 from shapestore.shape.stored_shape import StoredShape
 
 
@@ -34,7 +34,7 @@ _PAUSE_FOR_EACH = 0.000_001
 class Waiters:
     """Futures that are answered together, each by its own deadline at the latest."""
 
-    __slots__ = ("_all_gone", "_has_closed", "_loop", "_time_out", "_timer", "_timers", "_waiting")
+    __slots__ = ("_all_gone", "_loop", "_refusal", "_time_out", "_timer", "_timers", "_waiting")
 
     def __init__(
         self, timers: Timers, time_out: Callable[[float], BaseException], all_gone: Callable[[], None]
@@ -49,7 +49,8 @@ class Waiters:
         """Each with its deadline, by the loop's time, and how long it waits in all."""
         self._timer: Timer | None = None
         """Due at the first deadline, or a little after it."""
-        self._has_closed = False
+        self._refusal: ShapeStoreError | None = None
+        """What callers get who come after all were refused."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,11 +58,11 @@ class Waiters:
     def add(self, timeout: float) -> Waiter:
         """A future for one caller, who waits ``timeout`` seconds at most.
 
-        Raises StoreClosedError if a listener that was told of this caller has closed the store: where tasks begin at
-        once, the flight has ended by then.
+        Raises the error of ``refuse_all``: where tasks begin at once, a listener that was told of this caller may have
+        closed the store by now.
         """
-        if self._has_closed:
-            raise StoreClosedError("the store was closed during this call")
+        if self._refusal is not None:
+            raise fresh(self._refusal)
         waiter: Waiter = self._loop.create_future()
         deadline = self._loop.time() + timeout
         self._waiting[waiter] = deadline, timeout
@@ -76,11 +77,10 @@ class Waiters:
             self._all_gone()
 
     def close(self) -> None:
-        """No caller waits: forget the flight, which knows these waiters, and its attempt, which has the rows.
+        """No caller waits, nor will: forget the flight, which knows these waiters, and its attempt, which has the rows.
 
         Otherwise they would stay in memory until garbage is collected.
         """
-        self._has_closed = True
         del self._time_out, self._all_gone
 
     def answer(self, answer: Answer) -> None:
@@ -93,6 +93,11 @@ class Waiters:
         """Give a copy of the error to every caller."""
         for waiter in self._take_all():
             refuse(waiter, fresh(error))
+
+    def refuse_all(self, error: ShapeStoreError) -> None:
+        """The same, and to those who come from now on."""
+        self._refusal = error
+        self.refuse(error)
 
     def _take_all(self) -> Iterable[Waiter]:
         waiting, self._waiting = self._waiting, {}
