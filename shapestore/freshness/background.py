@@ -51,10 +51,11 @@ class BackgroundRefreshes:
     def _begin(self, context: Context, key: str, shape: Shape, creator: Creator, older: str) -> None:
         try:
             flight = context.run(self._coalescer.join, key, shape, creator, older=older)
+            waiter = flight.waiters.add(_NEVER)
         except ShapeStoreError:  # too many keys are in flight, or the store closes: the next stale hit tries again
             self._end(key)
         else:
-            flight.waiters.add(_NEVER).add_done_callback(lambda _: self._end(key))
+            waiter.add_done_callback(lambda _: self._end(key))
 
     def _end(self, key: str) -> None:
         self._keys.discard(key)
