@@ -298,10 +298,8 @@ TOLD = """
 """
 
 
-async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is told of the copy's own changes is told under no number of the past that was given up."""
+async def copied_before_a_round_that_goes_on(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy the source to ``copy.db``; then a round of its next changes has begun, and waits for its second part."""
     monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
     world.write("UPDATE t SET n = 7 WHERE id = 5")
     await world.followed()
@@ -310,6 +308,13 @@ async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
     await world.hold_a_round(world.before_look, "UPDATE t SET n = n + 10")
     await world.finish_the_round()
     assert looked_up(world.path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)]
+
+
+async def test_a_copy_that_is_put_back_inside_a_round_ends_the_round(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of the copy's own changes is told under no number of the past that was given up."""
+    await copied_before_a_round_that_goes_on(world, tmp_path, monkeypatch)
     with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         copy.backup(source)
     world.before_look.let_go()
@@ -325,14 +330,7 @@ async def test_a_round_whose_shapes_were_all_dropped_is_not_that_of_another_past
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing was left to be lost when the copy came, and the round went on with the changes of both pasts."""
-    monkeypatch.setattr(source_look, "MAX_CHANGES", 2)
-    world.write("UPDATE t SET n = 7 WHERE id = 5")
-    await world.followed()
-    with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
-        source.backup(copy)
-    await world.hold_a_round(world.before_look, "UPDATE t SET n = n + 10")
-    await world.finish_the_round()
-    assert looked_up(world.path, "SELECT unfinished_round IS NOT NULL FROM sources") == [(1,)]
+    await copied_before_a_round_that_goes_on(world, tmp_path, monkeypatch)
     async for stored in world.store.shapes():
         await world.store.delete(stored)
     with written(world.source) as source, contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:

@@ -206,26 +206,34 @@ async def test_a_busy_file_is_waited_for(empty_path: str) -> None:
         assert [await early, await late] == [position, position]
 
 
+async def held_behind_its_read(
+    store: ShapeStore, stored: StoredShape, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Task[int], asyncio.Event]:
+    """A wait that found the file busy, and has read where its log ends; it goes on once the event is set."""
+    reader, has_read, go_on = store._live().reader, asyncio.Event(), asyncio.Event()
+    run = reader.run
+
+    async def held(read: Any) -> Any:
+        found = await run(read)
+        has_read.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(reader, "ends_behind", lambda *_: None)
+    monkeypatch.setattr(reader, "run", held)
+    late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
+    await has_read.wait()
+    monkeypatch.undo()
+    return late, go_on
+
+
 async def test_what_is_committed_while_a_busy_file_is_waited_for_wakes_though_others_have_seen_it(
     empty_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Rows(1)
     async with ShapeStore(empty_path, create=source) as store:
         stored = await store.get_or_create(TRACK)
-        reader, has_read, go_on = store._live().reader, asyncio.Event(), asyncio.Event()
-        run = reader.run
-
-        async def held(read: Any) -> Any:
-            found = await run(read)
-            has_read.set()
-            await go_on.wait()
-            return found
-
-        monkeypatch.setattr(reader, "ends_behind", lambda *_: None)
-        monkeypatch.setattr(reader, "run", held)
-        late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
-        await has_read.wait()
-        monkeypatch.undo()
+        late, go_on = await held_behind_its_read(store, stored, monkeypatch)
         position = (await grown(store, source)).position
         other = await waiting(store, stored, position)
         await eventually(lambda: waits_of(store)._version is not None)
@@ -253,21 +261,8 @@ async def test_a_wait_that_begins_while_the_store_closes_ends(empty_path: str, m
     """As where the file was busy: it comes to its waiting once all that waits was told."""
     async with ShapeStore(empty_path, create=Rows(1)) as store:
         stored = await store.get_or_create(TRACK)
-        reader, has_read, is_closed = store._live().reader, asyncio.Event(), asyncio.Event()
-        run = reader.run
-
-        async def held(read: Any) -> Any:
-            found = await run(read)
-            has_read.set()
-            await is_closed.wait()
-            return found
-
-        monkeypatch.setattr(reader, "ends_behind", lambda *_: None)
-        monkeypatch.setattr(reader, "run", held)
-        late = asyncio.create_task(store.wait(stored, stored.position, timeout=LONG))
-        await has_read.wait()
-        monkeypatch.undo()
-    is_closed.set()
+        late, go_on = await held_behind_its_read(store, stored, monkeypatch)
+    go_on.set()
     with pytest.raises(StoreClosedError):
         await late
 
